@@ -1,0 +1,216 @@
+"""Every timeout and limit of a processor, in one frozen, validated value.
+
+Times are in seconds, sizes in bytes, windows in packets. A field that Totem's papers or corosync's manual know by
+another name says so. The fields in ``MUST_BE_EQUAL`` are compared between processors: one that differs is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from typing import Any
+
+from ringproto.errors import ConfigError
+
+__all__ = ["MUST_BE_EQUAL", "Config"]
+
+MUST_BE_EQUAL = ("quorum", "members_max", "message_size_max", "window_size", "datagram_size")
+"""What all processors of a ring must agree on (``datagram_size`` as it is in use)."""
+
+# field: (least, greatest)
+_RANGES: dict[str, tuple[float, float]] = {
+    "quorum": (1, 256),
+    "members_max": (1, 256),
+    "datagram_size": (512, 65_000),
+    "message_size_max": (1, 256 * 2**20),
+    "token_timeout_s": (0.001, 3600.0),
+    "token_retransmit_s": (0.0005, 3600.0),
+    "token_retransmit_min_s": (0.0001, 3600.0),
+    "token_hold_s": (0.0, 3600.0),
+    "join_timeout_s": (0.0005, 3600.0),
+    "consensus_timeout_s": (0.001, 3600.0),
+    "merge_detect_s": (0.001, 3600.0),
+    "fail_to_receive_s": (0.001, 3600.0),
+    "rejoin_backoff_s": (0.001, 3600.0),
+    "leave_timeout_s": (0.0, 3600.0),
+    "slow_consumer_timeout_s": (0.001, 86_400.0),
+    "recovery_deadline_s": (0.001, 86_400.0),
+    "window_size": (1, 4096),
+    "visit_max": (1, 4096),
+    "retransmits_max": (1, 128),
+    "low_every": (2, 1024),
+    "send_queue_max": (1, 2**20),
+    "send_queue_bytes_max": (1, 2**34),
+    "events_max": (1, 2**22),
+    "events_bytes_max": (1, 2**34),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """The settings of one processor. ``Config()`` is ``Config.lan()``.
+
+    Raises :class:`ConfigError` (a ``ValueError``) that names the field and what would be right.
+    """
+
+    # Who belongs together
+    cluster: str = "ringproto"
+    """Name of the cluster; its hash is in every datagram. Rings of other clusters are ignored."""
+    quorum: int = 1
+    """Members that a configuration needs for its barrier to complete. More than half of the processors that will
+    ever run makes it impossible that two halves of a partition both go on."""
+    members_max: int = 64
+    """Most members of a ring."""
+
+    # Sizes
+    datagram_size: int | None = None
+    """Largest datagram sent, in bytes; ``None``: the transport's ``datagram_size_max``."""
+    message_size_max: int = 2**20
+    """Largest payload, in bytes."""
+
+    # Timeouts
+    token_timeout_s: float = 0.5
+    """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
+    token_retransmit_s: float = 0.1
+    """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
+    token_retransmit_min_s: float = 0.004
+    """While messages flow it is sent again after four usual rotations, but not earlier than this."""
+    token_hold_s: float = 0.025
+    """How long the representative lets the token of an idle ring rest (corosync: hold)."""
+    join_timeout_s: float = 0.02
+    """A processor in gather repeats its join after so long (Totem: join timeout)."""
+    consensus_timeout_s: float = 0.25
+    """Who has not agreed on the membership after so long is left out (Totem: consensus timeout)."""
+    merge_detect_s: float = 0.15
+    """How often the representative tells other rings that its ring is there (corosync: merge)."""
+    fail_to_receive_s: float = 1.0
+    """A member whose received messages hold everybody up for so long is left out (Totem: fail_to_rcv_const, which
+    counts rotations; see departure 5 in docs/protocol.md)."""
+    rejoin_backoff_s: float = 0.5
+    """A processor that was left out although it was heard, and that more than once, is let in again only after this
+    time, doubled each time up to 16-fold, so that a bad link cannot make memberships flap."""
+    leave_timeout_s: float = 2.0
+    """A processor that leaves waits at most so long for what it accepted to be sent."""
+    slow_consumer_timeout_s: float = 10.0
+    """An application that takes no event for so long while the queue is full makes its processor leave."""
+    recovery_deadline_s: float | None = None
+    """When the barrier is not complete after so long, the application is called (``recovery_overdue`` of
+    ``open_ring``); the barrier itself goes on waiting. ``None``: never."""
+
+    # Windows and queues
+    window_size: int = 256
+    """Most packets broadcast in one rotation of the token (Totem: window size)."""
+    visit_max: int = 64
+    """Most packets one processor broadcasts in one visit of the token (Totem: max_messages)."""
+    retransmits_max: int = 64
+    """Most retransmission requests in a token (Totem: rtr list)."""
+    low_every: int = 16
+    """While both wait, at least one packet in so many begins with ``LOW``, so that ``HIGH`` cannot starve it."""
+    send_queue_max: int = 4096
+    """Most messages in each of the three send queues."""
+    send_queue_bytes_max: int = 64 * 2**20
+    """Most bytes in each of the three send queues. An empty queue takes one message of any permitted size."""
+    events_max: int = 8192
+    """Most events that wait for the application before the ring is slowed down."""
+    events_bytes_max: int = 64 * 2**20
+    """Most bytes of payload that wait for the application before the ring is slowed down."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode()) <= 255:
+            raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {self.cluster!r}")
+        for field in dataclasses.fields(self):
+            if field.name in _RANGES:
+                _check(field.name, getattr(self, field.name), str(field.type))
+        self._check_order("token_retransmit_s", "token_timeout_s", "so that a lost token is sent again in time")
+        self._check_order("token_hold_s", "token_retransmit_s", "so that a resting token is not taken for a lost one")
+        self._check_order("join_timeout_s", "consensus_timeout_s", "so that a lost join is repeated in time")
+        if self.token_retransmit_min_s > self.token_retransmit_s:
+            raise ConfigError(
+                f"Config.token_retransmit_min_s ({self.token_retransmit_min_s}) must be at most "
+                f"token_retransmit_s ({self.token_retransmit_s})"
+            )
+        if self.quorum > self.members_max:
+            raise ConfigError(
+                f"Config.quorum ({self.quorum}) must be at most members_max ({self.members_max}), "
+                "or no configuration could ever have it"
+            )
+
+    def _check_order(self, small: str, large: str, why: str) -> None:
+        if getattr(self, small) >= getattr(self, large):
+            raise ConfigError(
+                f"Config.{small} ({getattr(self, small)}) must be less than {large} ({getattr(self, large)}), {why}"
+            )
+
+    @property
+    def cluster_hash(self) -> int:
+        """The 64 bits of the cluster's name that every datagram carries."""
+        return int.from_bytes(hashlib.sha256(b"ringproto cluster\0" + self.cluster.encode()).digest()[:8], "big")
+
+    def replace(self, **changes: Any) -> Config:
+        """The same settings with some changed.
+
+        Raises:
+            ConfigError: a value is out of its range, or there is no such field (the message names those there are).
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise ConfigError(f"Config has no field {name!r}; its fields are {', '.join(names)}")
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def lan(cls, **changes: Any) -> Config:
+        """For processors on one host or one local network: a crash is noticed after half a second."""
+        return cls().replace(**changes)
+
+    @classmethod
+    def wan(cls, **changes: Any) -> Config:
+        """For round trips of up to some 200 ms: everything waits longer, and fewer packets are on the way."""
+        return cls(
+            token_timeout_s=5.0,
+            token_retransmit_s=1.0,
+            token_retransmit_min_s=0.3,
+            token_hold_s=0.5,
+            join_timeout_s=0.3,
+            consensus_timeout_s=3.0,
+            merge_detect_s=2.0,
+            fail_to_receive_s=20.0,
+            rejoin_backoff_s=5.0,
+            leave_timeout_s=10.0,
+            slow_consumer_timeout_s=60.0,
+        ).replace(**changes)
+
+    @classmethod
+    def testing(cls, **changes: Any) -> Config:
+        """For tests on the in-memory transport: short times and small queues, so that limits are reached."""
+        return cls(
+            token_timeout_s=0.1,
+            token_retransmit_s=0.02,
+            token_retransmit_min_s=0.005,
+            token_hold_s=0.005,
+            join_timeout_s=0.005,
+            consensus_timeout_s=0.06,
+            merge_detect_s=0.04,
+            fail_to_receive_s=0.3,
+            rejoin_backoff_s=0.1,
+            leave_timeout_s=0.5,
+            slow_consumer_timeout_s=2.0,
+            window_size=32,
+            visit_max=8,
+            send_queue_max=256,
+            events_max=512,
+        ).replace(**changes)
+
+
+def _check(name: str, value: Any, annotation: str) -> None:
+    """Raise ``ConfigError`` unless ``value`` is a number of the field's type within its range."""
+    if value is None and "None" in annotation:
+        return
+    least, greatest = _RANGES[name]
+    whole = annotation.startswith("int")
+    right = f"a whole number from {least} to {greatest}" if whole else f"a number from {least} to {greatest}"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
+        raise ConfigError(f"Config.{name} must be {right}, not {value!r}")
+    if not least <= value <= greatest:
+        raise ConfigError(f"Config.{name} must be {right}, not {value}")

@@ -1,0 +1,29 @@
+"""What the caller can be told is wrong.
+
+Misuse of a call raises :class:`TypeError` or :class:`ValueError` (:class:`ConfigError` for a bad field of ``Config``)
+and changes nothing. What makes a running processor stop is a :class:`RingError`. What the network says never raises.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "RefusedError", "RingClosedError", "RingError", "SlowConsumerError"]
+
+
+class RingError(Exception):
+    """The processor has left the ring, or the call needs a ring that is gone."""
+
+
+class RingClosedError(RingError):
+    """The call came after the processor left the ring."""
+
+
+class SlowConsumerError(RingError):
+    """The application did not read its events for ``Config.slow_consumer_timeout_s``, so the processor left."""
+
+
+class RefusedError(RingError):
+    """The processors already there run with other limits or another quorum than this one."""
+
+
+class ConfigError(ValueError):
+    """A field of ``Config`` is out of its range, or does not fit the transport."""
