@@ -1,0 +1,157 @@
+"""``ringproto simulate``: many histories of a simulated ring, or one of them step by step.
+
+Seeds are independent, so they are spread over processes. What is printed of a failing seed is enough to act on: each
+violation, and the command that shows that history again. The exit code is 0 only if every rule held in every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from ringproto.testing.simulate import Result, replay_command, run_seed
+
+__all__ = ["add_parser", "run"]
+
+VIOLATIONS_SHOWN_MAX = 10
+CHUNK_MAX = 16
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of ``ringproto``; the parsed arguments carry ``run``."""
+    parser = subparsers.add_parser(
+        "simulate",
+        help="run seeds of the simulated ring and judge their logs",
+        description=(
+            "Runs whole rings on virtual time, with faults drawn from each seed, and holds the logs against the rules "
+            "of extended virtual synchrony and of the recovery barrier. Exit code 0: all of them held."
+        ),
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=_seed, metavar="N", help="run one seed")
+    which.add_argument("--seeds", type=_seeds, metavar="A-B", help="run the seeds from A to B (default: 1-100)")
+    parser.add_argument(
+        "--light", action="store_true", help="three processors and few kinds of faults: ten times faster"
+    )
+    parser.add_argument("--trace", action="store_true", help="print all that happens, step by step (with --seed)")
+    parser.add_argument(
+        "--jobs", type=_seed, metavar="N", default=None, help="processes to run in (default: one for each core)"
+    )
+    parser.add_argument("--keep-going", action="store_true", help="do not stop after ten seeds that failed")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what the arguments ask for; 0 if every rule held, 1 if not, 2 if the arguments do not fit together."""
+    seeds: Sequence[int] = [args.seed] if args.seed is not None else args.seeds or range(1, 101)
+    if args.trace:
+        if len(seeds) != 1:
+            print("ringproto simulate: --trace shows one history; say which with --seed N", file=sys.stderr)
+            return 2
+        result = run_seed(seeds[0], light=args.light, trace=print)
+        _show(result)
+        return 0 if result.ok else 1
+    began = time.perf_counter()
+    total = _Total(len(seeds))
+    for result in _results(seeds, light=args.light, jobs=args.jobs):
+        total.add(result)
+        if not result.ok:
+            total.clear()
+            _show(result)
+            if total.failed >= 10 and not args.keep_going:
+                print("ten seeds failed; stopped (--keep-going runs all)")
+                break
+        total.show(time.perf_counter() - began)
+    total.clear()
+    total.summarize(time.perf_counter() - began)
+    return 1 if total.failed else 0
+
+
+def _results(seeds: Sequence[int], *, light: bool, jobs: int | None) -> Iterator[Result]:
+    jobs = min(jobs or os.cpu_count() or 1, len(seeds))
+    one = partial(run_seed, light=light)
+    if jobs == 1:
+        yield from map(one, seeds)
+        return
+    chunk = max(1, min(CHUNK_MAX, len(seeds) // (jobs * 8)))
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(one, seeds, chunk)
+
+
+def _show(result: Result) -> None:
+    if result.ok:
+        print(
+            f"seed {result.seed}: all rules hold. {result.simulated_s:.1f} simulated seconds, {result.steps} steps, "
+            f"{result.incarnations} incarnations, {result.configurations} configurations, "
+            f"{result.deliveries} deliveries, log hash {result.log_hash} ({result.kind})"
+        )
+        return
+    print(f"seed {result.seed} FAILED after {result.simulated_s:.3f} simulated seconds ({result.kind})")
+    for violation in result.violations[:VIOLATIONS_SHOWN_MAX]:
+        print(f"  {violation.rule}: {violation.text}")
+    if len(result.violations) > VIOLATIONS_SHOWN_MAX:
+        print(f"  and {len(result.violations) - VIOLATIONS_SHOWN_MAX} more")
+    print(f"  again: {replay_command(result.seed, light=result.light)}")
+
+
+class _Total:
+    """What the seeds came to, and a line of progress where somebody looks at it."""
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds = seeds
+        self.done = 0
+        self.failed = 0
+        self.simulated_s = 0.0
+        self.steps = 0
+        self.deliveries = 0
+        self.configurations = 0
+        self._live = sys.stderr.isatty()
+        self._shown_at = 0.0
+
+    def add(self, result: Result) -> None:
+        self.done += 1
+        self.failed += not result.ok
+        self.simulated_s += result.simulated_s
+        self.steps += result.steps
+        self.deliveries += result.deliveries
+        self.configurations += result.configurations
+
+    def show(self, elapsed_s: float) -> None:
+        if self._live and elapsed_s - self._shown_at > 0.2:
+            self._shown_at = elapsed_s
+            print(
+                f"\r{self.done}/{self.seeds} seeds, {self.failed} failed, {self.done / elapsed_s:.1f} seeds/s, "
+                f"{self.simulated_s:.0f} simulated seconds\x1b[K",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def summarize(self, elapsed_s: float) -> None:
+        print(
+            f"{self.done} seeds, {self.failed} failed, in {elapsed_s:.1f} s ({self.done / elapsed_s:.1f} seeds/s): "
+            f"{self.simulated_s:.0f} simulated seconds ({self.simulated_s / elapsed_s:.0f} for each real one), "
+            f"{self.steps} steps, {self.configurations} configurations, {self.deliveries} deliveries"
+        )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def _seeds(text: str) -> Sequence[int]:
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"must be two whole numbers, the lower first, as in 1-100, not {text!r}")
+    return range(int(first), int(last) + 1)

@@ -1,0 +1,170 @@
+"""The simulated application of one processor: what it sends, how it recovers, how it reads its events.
+
+Every payload begins with ``node.life.counter|``, so that no two messages of a run are equal and the judge can tell
+them apart; what follows is filler that depends on the counter, so that a message put together from fragments of two
+others is noticed. For each regular configuration that it reads, the application sends some recovery messages and then
+unblocks, at once, late or never, as :class:`Habits` say. It keeps count of what it sent and got, so that the cluster
+can tell when all is delivered without looking into the processor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random as random_module
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ringproto.errors import RingError
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration
+from ringproto.types import Guarantee, Priority, RingId
+
+if TYPE_CHECKING:
+    from ringproto.testing.host import Host
+
+__all__ = ["Application", "Habits"]
+
+FILLER = random_module.Random(1995).randbytes(1 << 16)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Habits:
+    """How an application behaves; the default does what is right, at once. Sizes are in bytes."""
+
+    recovery_messages_max: int = 0
+    """In each configuration it sends from none to so many recovery messages."""
+    recovery_size_max: int = 2000
+    late_unblock: float = 0.0
+    """How probable it is that it unblocks late, by up to ``late_unblock_s``."""
+    late_unblock_s: float = 0.1
+    hold: bool = False
+    """It does not unblock until it is released (``Cluster.release``)."""
+    keep_events: bool = True
+    """Whether it keeps all events in ``events``."""
+
+
+class Application:
+    """What runs on one incarnation of a processor."""
+
+    __slots__ = (
+        "accepted",
+        "completed",
+        "configuration",
+        "counter",
+        "delivered",
+        "events",
+        "held",
+        "host",
+        "last_seq",
+        "life",
+        "pending",
+        "random",
+        "refused",
+        "returned",
+    )
+
+    def __init__(self, host: Host, random: random_module.Random, life: int) -> None:
+        self.host = host
+        self.random = random
+        self.life = life
+        self.counter = 0
+        self.accepted = 0
+        """HIGH and LOW messages that the processor took."""
+        self.returned = 0
+        """Of these, how many came back in the order."""
+        self.refused = 0
+        """Submissions for which the queue was full."""
+        self.delivered = 0
+        """Messages of any processor."""
+        self.last_seq = 0
+        """The place of the last message in the order of the last configuration."""
+        self.configuration: RegularConfiguration | None = None
+        self.completed: RingId | None = None
+        self.events: list[Event] = []
+        self.pending: deque[tuple[bytes, Guarantee]] = deque()
+        """Recovery messages of this round that are not accepted yet."""
+        self.held: RingId | None = None
+        """The round in which it still has to unblock."""
+
+    def payload(self, size: int) -> bytes:
+        """A new payload of about ``size`` bytes, unlike every other of the run."""
+        self.counter += 1
+        head = b"%d.%d.%d|" % (self.host.node, self.life, self.counter)
+        missing = size - len(head)
+        if missing <= 0:
+            return head
+        start = self.counter * 7919 % 60_000
+        if missing <= 5000:
+            return head + FILLER[start : start + missing]
+        whole = FILLER[start:] + FILLER * (missing // len(FILLER) + 1)
+        return head + whole[:missing]
+
+    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        """Hand a message to the processor; False when its queue is full."""
+        processor = self.host.processor
+        accepted = processor is not None and processor.submit(payload, priority, guarantee)
+        if accepted:
+            self.accepted += 1
+        else:
+            self.refused += 1
+        return accepted
+
+    # Events
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Read what the processor has to say, in order."""
+        if self.host.habits.keep_events:
+            self.events.extend(events)
+        for event in events:
+            if isinstance(event, Message):
+                self.delivered += 1
+                self.last_seq = event.seq
+                if event.sender == self.host.node and event.priority is not Priority.RECOVERY:
+                    self.returned += 1
+            elif isinstance(event, RegularConfiguration):
+                self.configuration = event
+                self.last_seq = 0
+                self._recover(event)
+            elif isinstance(event, RecoveryComplete):
+                self.completed = event.ring_id
+
+    def _recover(self, configuration: RegularConfiguration) -> None:
+        habits = self.host.habits
+        random = self.random
+        self.pending.clear()
+        self.held = configuration.ring_id
+        if habits.recovery_messages_max:
+            for _ in range(random.randint(0, habits.recovery_messages_max)):
+                payload = self.payload(int(habits.recovery_size_max * random.random() ** 3))
+                self.pending.append((payload, Guarantee.SAFE if random.random() < 0.3 else Guarantee.AGREED))
+        if habits.hold:
+            return
+        if habits.late_unblock and random.random() < habits.late_unblock:
+            late_s = habits.late_unblock_s * random.random()
+            self.host.later(late_s, self._late_unblock, configuration.ring_id)
+            return
+        self.unblock()
+
+    def _late_unblock(self, ring_id: RingId, _: object) -> None:
+        if self.held == ring_id and self.host.application is self:
+            self.unblock()
+            self.host.flush()
+
+    def unblock(self) -> None:
+        """Send what is left of the recovery messages, and then unblock; goes on at the next step if a queue is full."""
+        processor = self.host.processor
+        if processor is None or self.held is None or self.configuration is None:
+            return
+        pending = self.pending
+        try:
+            while pending:
+                payload, guarantee = pending[0]
+                if not processor.submit_recovery(self.held, payload, guarantee):
+                    self.host.impatient = True
+                    return
+                pending.popleft()
+        except RingError:
+            pending.clear()  # the round is over, although its end was not read yet
+        else:
+            processor.unblock(self.held)
+        self.held = None

@@ -1,0 +1,370 @@
+"""A whole ring in one thread, on virtual time: for scripted scenarios, and under the random ones of ``simulate``.
+
+    cluster = Cluster(seed=7)
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled({1, 2, 3})
+    cluster.submit(1, b"hello", Priority.HIGH)
+    cluster.partition({1, 2}, {3})
+    cluster.run(1.0)
+    assert cluster.settled({1, 2}) and not cluster.judge()
+
+Nothing here waits, nothing is random but what comes out of the seed, and the same calls give the same history for
+ever. Every processor writes its log; ``judge`` holds them against the rules of extended virtual synchrony and of the
+recovery barrier.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random as random_module
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from ringproto._core import Processor
+from ringproto.config import Config
+from ringproto.events import Event, Message, RegularConfiguration
+from ringproto.testing.application import Application, Habits
+from ringproto.testing.host import Audit, Host, Trace
+from ringproto.testing.judge import Violation, judge
+from ringproto.testing.network import Filter, SimulatedNetwork, Timeline
+from ringproto.testing.transcript import Transcript
+from ringproto.types import Guarantee, Priority
+
+__all__ = ["Cluster"]
+
+STORAGE = ("kept", "stale", "lost")
+
+
+class Cluster:
+    """Simulated processors, their network and their applications.
+
+    ``seed`` is a number, or a ``random.Random`` to draw from. ``datagram_size`` is in bytes, all times are in
+    simulated seconds. Methods that name a node raise :class:`ValueError` if it never was started.
+    """
+
+    def __init__(
+        self,
+        seed: int | random_module.Random = 0,
+        config: Config | None = None,
+        *,
+        datagram_size: int = 1400,
+        trace: Trace | None = None,
+    ) -> None:
+        self.random = seed if isinstance(seed, random_module.Random) else random_module.Random(seed)
+        self.config = Config.testing() if config is None else config
+        self.datagram_size = datagram_size
+        self.trace = trace
+        self.timeline = Timeline()
+        self.network = SimulatedNetwork(self.random, self.timeline)
+        self.hosts: dict[int, Host] = {}
+        self.storage_survived = True
+        """False as soon as one processor was restarted with less than it had stored."""
+
+    # Time
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the beginning."""
+        return self.timeline.now
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.timeline.run(self.timeline.now + seconds)
+
+    def run_until(self, predicate: Callable[[], bool], timeout_s: float = 10.0, *, every_s: float = 0.0) -> bool:
+        """Let time pass until ``predicate()`` holds; False if it does not within ``timeout_s``.
+
+        It is asked after every step, or only every ``every_s`` if that is given.
+        """
+        if predicate():
+            return True
+        end = self.timeline.now + timeout_s
+        if not every_s:
+            return self.timeline.run(end, stop=predicate)
+        while self.timeline.now < end:
+            self.timeline.run(min(end, self.timeline.now + every_s))
+            if predicate():
+                return True
+        return False
+
+    def run_until_settled(self, nodes: Collection[int], timeout_s: float = 10.0) -> bool:
+        """Let time pass until ``settled(nodes)``; False if that does not come within ``timeout_s``."""
+        return self.run_until(lambda: self.settled(nodes), timeout_s, every_s=0.005)
+
+    def at(self, delay_s: float, call: Callable[[], object]) -> None:
+        """Call ``call()`` when ``delay_s`` more have passed."""
+        self.timeline.at(self.timeline.now + delay_s, lambda _a, _b: call())
+
+    # Life and death of processors
+
+    def start(
+        self,
+        *nodes: int,
+        config: Config | None = None,
+        ring_sequence: int = 0,
+        habits: Habits | None = None,
+    ) -> None:
+        """Start new processors with these ids.
+
+        Raises:
+            ValueError: one of them runs already.
+        """
+        for node in nodes:
+            host = self.hosts.get(node)
+            if host is None:
+                host = self.hosts[node] = Host(
+                    node,
+                    self.network,
+                    self.random,
+                    config=config or self.config,
+                    datagram_size=self.datagram_size,
+                    trace=self.trace,
+                )
+            elif config is not None:
+                host.config = config
+            if habits is not None:
+                host.habits = dataclasses.replace(habits)
+            host.start(ring_sequence)
+
+    def crash(self, *nodes: int) -> None:
+        """Kill them at once."""
+        for node in nodes:
+            host = self._host(node)
+            host.say("is killed")
+            host.crash()
+
+    def restart(self, node: int, storage: str = "kept") -> None:
+        """Start a new incarnation of a processor that is gone; one that still runs is killed first.
+
+        ``storage`` says what it knows of the ring sequence: "kept" all, "stale" as much as when the former
+        incarnation began, "lost" nothing.
+
+        Raises:
+            ValueError: ``storage`` is something else.
+        """
+        if storage not in STORAGE:
+            raise ValueError(f"storage must be one of {', '.join(STORAGE)}, not {storage!r}")
+        host = self._host(node)
+        host.crash()
+        sequence = {"kept": host.stored_sequence, "stale": host.sequence_at_start, "lost": 0}[storage]
+        if sequence < host.stored_sequence:
+            self.storage_survived = False
+        host.start(sequence)
+        host.say(f"is restarted, storage {storage}")
+
+    def pause(self, node: int, seconds: float) -> None:
+        """Give its process no time for so long; what is sent to it waits in a bounded buffer."""
+        self._host(node).say(f"is paused for {seconds:.3f} s")
+        self._host(node).pause(seconds)
+
+    def unpause(self, node: int) -> None:
+        """End its pause."""
+        self._host(node).unpause()
+
+    def leave(self, node: int) -> None:
+        """Let it leave in an orderly way; ``alive(node)`` is False when it is out."""
+        host = self._alive(node)
+        assert host.processor is not None
+        host.say("is told to leave")
+        host.processor.leave(host._now())
+        host.flush()
+
+    def stop_reading(self, node: int, seconds: float) -> None:
+        """Its application takes no event for so long."""
+        self._host(node).say(f"reads nothing for {seconds:.3f} s")
+        self._host(node).stop_reading(seconds)
+
+    def hold(self, *nodes: int) -> None:
+        """From their next configuration on, their applications do not unblock."""
+        for node in nodes:
+            self._host(node).habits.hold = True
+
+    def release(self, *nodes: int) -> None:
+        """They unblock now, and do so by themselves from now on."""
+        for node in nodes:
+            host = self._host(node)
+            host.habits.hold = False
+            if host.application is not None:
+                host.application.unblock()
+                host.flush()
+
+    # The network
+
+    @property
+    def filter(self) -> Filter | None:
+        """Asked for every copy of a datagram: (time, source, destination, datagram) -> keep, or bytes in its place."""
+        return self.network.filter
+
+    @filter.setter
+    def filter(self, keep: Filter | None) -> None:
+        self.network.filter = keep
+
+    def partition(self, *groups: Collection[int]) -> None:
+        """Only processors of one group hear each other. One that is named in no group is alone."""
+        self.network.partition(*groups)
+        self._say(f"the network is parted: {' | '.join(str(sorted(group)) for group in groups)}")
+
+    def heal(self) -> None:
+        """Everybody hears everybody again."""
+        self.network.heal()
+        self._say("the network is healed")
+
+    def block(self, source: int, destination: int) -> None:
+        """What ``source`` sends does not reach ``destination``; the other direction is as it was."""
+        self.network.link(source, destination).blocked = True
+
+    # Applications
+
+    def submit(
+        self,
+        node: int,
+        payload: bytes,
+        priority: Priority = Priority.HIGH,
+        guarantee: Guarantee = Guarantee.AGREED,
+    ) -> bool:
+        """Give a message to a living processor; False if its queue is full."""
+        host = self._alive(node)
+        assert host.application is not None
+        accepted = host.application.submit(payload, priority, guarantee)
+        host.flush()
+        return accepted
+
+    def submit_recovery(self, node: int, payload: bytes, guarantee: Guarantee = Guarantee.AGREED) -> bool:
+        """Give a recovery message of its last configuration to a living processor; False if its queue is full.
+
+        Raises:
+            RingError: that round is over.
+        """
+        processor = self.processor(node)
+        accepted = processor.submit_recovery(processor.configuration.ring_id, payload, guarantee)
+        self._host(node).flush()
+        return accepted
+
+    def events(self, node: int) -> list[Event]:
+        """All that the application of its living incarnation has read (if its habits are to keep it)."""
+        return self.application(node).events
+
+    def messages(self, node: int) -> list[bytes]:
+        """The payloads among ``events``, in order."""
+        return [event.payload for event in self.events(node) if isinstance(event, Message)]
+
+    # Looking
+
+    def alive(self, node: int) -> bool:
+        """Whether a processor with this id runs."""
+        return self._host(node).alive
+
+    def processor(self, node: int) -> Processor:
+        """The living processor with this id. Raises ValueError if there is none."""
+        processor = self._alive(node).processor
+        assert processor is not None
+        return processor
+
+    def application(self, node: int) -> Application:
+        """The application of a living processor. Raises ValueError if it does not run."""
+        application = self._alive(node).application
+        assert application is not None
+        return application
+
+    def state(self, node: int) -> str:
+        """In which state of the protocol a living processor is."""
+        return self.processor(node).state
+
+    def configuration(self, node: int) -> RegularConfiguration:
+        """The last regular configuration that a living processor put into its stream."""
+        return self.processor(node).configuration
+
+    def formed(self, nodes: Collection[int]) -> bool:
+        """Whether all of them are in one regular configuration of exactly these, and its barrier is complete.
+
+        Without a quorum it need not be complete.
+        """
+        members = tuple(sorted(nodes))
+        ring_id = None
+        for node in members:
+            host = self.hosts.get(node)
+            if host is None or host.processor is None or host.application is None:
+                return False
+            application = host.application
+            configuration = application.configuration
+            if configuration is None or configuration.members != members:
+                return False
+            if configuration.ring_id != (ring_id or configuration.ring_id):
+                return False
+            ring_id = configuration.ring_id
+            if host.processor.state != "operational" or host.processor.configuration.ring_id != ring_id:
+                return False
+            if configuration.primary and (application.completed != ring_id or host.processor.waiting_for):
+                return False
+        return True
+
+    def drained(self, nodes: Collection[int]) -> bool:
+        """Whether all that their processors accepted was delivered by each of them (``formed`` taken for granted)."""
+        places = set()
+        for node in nodes:
+            host = self.hosts[node]
+            if host.processor is None or host.application is None or host.processor.pending_events:
+                return False
+            application = host.application
+            if application.configuration is None:
+                return False
+            if application.configuration.primary and application.returned != application.accepted:
+                return False
+            places.add(application.last_seq)
+        return len(places) <= 1
+
+    def settled(self, nodes: Collection[int]) -> bool:
+        """``formed`` and ``drained``."""
+        return self.formed(nodes) and self.drained(nodes)
+
+    def audits(self) -> list[Audit]:
+        """The logs of all incarnations so far, by node and then by age."""
+        logs: list[Audit] = []
+        for node in sorted(self.hosts):
+            host = self.hosts[node]
+            logs.extend(host.finished)
+            if host.processor is not None:
+                logs.append(host.audit)
+        return logs
+
+    def transcripts(self) -> list[Transcript]:
+        """The same logs as the judge reads them."""
+        return [Transcript.from_audit(audit) for audit in self.audits()]
+
+    def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
+        """What is wrong with all that happened so far; empty if nothing.
+
+        ``complete`` names the nodes that should by now be together and have everything.
+        """
+        transcripts = self.transcripts()
+        lives: Sequence[tuple[int, int]] | None = None
+        if complete is not None:
+            last = {transcript.node: transcript.incarnation for transcript in transcripts}
+            lives = [(node, last[node]) for node in sorted(complete)]
+        return judge(transcripts, quorum=self.config.quorum, complete=lives, storage_survives=self.storage_survived)
+
+    def log_hash(self) -> str:
+        """A digest of all logs: two histories with one hash are the same."""
+        digest = hashlib.blake2b(digest_size=16)
+        for audit in self.audits():
+            for entry in audit:
+                digest.update(repr(entry).encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+    def _host(self, node: int) -> Host:
+        host = self.hosts.get(node)
+        if host is None:
+            known = ", ".join(map(str, sorted(self.hosts))) or "none"
+            raise ValueError(f"node {node} was never started; those that were: {known}")
+        return host
+
+    def _alive(self, node: int) -> Host:
+        host = self._host(node)
+        if host.processor is None:
+            raise ValueError(f"node {node} does not run now; restart it first")
+        return host
+
+    def _say(self, text: str) -> None:
+        if self.trace is not None:
+            self.trace(f"{self.timeline.now:12.6f}  {text}")

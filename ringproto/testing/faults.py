@@ -1,0 +1,379 @@
+"""The faults of one run, drawn from its seed.
+
+There are two kinds. *Weather* is what all links suffer: loss, copies, disorder, damage. It changes every few timeouts,
+and is fair for a good part of the time, because a ring that never forms tests little. *Disturbances* happen to somebody
+at some moment: a crash, a pause, a partition; each has a rate of its own. Every class of either kind is on with
+probability one half, so that runs differ in kind and not only in luck. All times are counted in units of the token
+timeout plus the consensus timeout, the time in which a ring notices that something is wrong, so that the same faults
+fit every configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random as random_module
+from collections.abc import Callable
+
+from ringproto.testing.cluster import STORAGE, Cluster
+from ringproto.testing.host import Host, Trap
+from ringproto.testing.network import COMMIT, TOKEN, Weather
+
+__all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
+
+DATA = 1
+
+LIGHT = ("loss", "crash", "partition", "leave", "pause")
+"""The classes of a light run."""
+
+
+def _rate(random: random_module.Random, greatest: float) -> float:
+    """Mostly small, now and then the greatest there is."""
+    return greatest * random.random() ** 3
+
+
+def _loss(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"loss": _rate(random, 0.3)}
+
+
+def _kind_loss(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    way = random.randrange(4)
+    if way == 0:
+        return {"kind_loss": ((DATA, _rate(random, 0.5)),)}
+    if way == 1:
+        return {"kind_loss": ((TOKEN, _rate(random, 0.5)),)}
+    if way == 2:
+        return {"kind_loss": ((COMMIT, random.random()),)}
+    return {"kind_loss": ((random.randint(1, 8), random.random()),)}
+
+
+def _tokens(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    if random.random() < 0.5:
+        return {"every_kth_token": random.randint(2, 50)}
+    return {"first_token_loss": random.random()}
+
+
+def _burst(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"burst": _rate(random, 0.01), "burst_max": random.choice((2, 10, 50, 200))}
+
+
+def _big(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    changes: dict[str, object] = {"big_bytes": random.choice((200, 400, 1000))}
+    if random.random() < 0.5:
+        return changes | {"big_loss": random.random()}
+    return changes | {"big_delay_s": random.uniform(0.1, 1.0) * unit_s}
+
+
+def _duplication(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"duplication": _rate(random, 0.5), "duplicate_delay_s": random.choice((0.1 * unit_s, 3 * unit_s, 10.0))}
+
+
+def _reordering(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"reordering": _rate(random, 0.5), "reordering_delay_s": unit_s * random.choice((0.01, 0.1, 0.5))}
+
+
+def _latency(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"exponential": True, "latency_s": (0.000_05, unit_s * random.choice((0.001, 0.005, 0.02)))}
+
+
+def _corruption(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"corruption": _rate(random, 0.3)}
+
+
+def _replay(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"replay": _rate(random, 0.2), "replay_delay_s": unit_s * random.choice((0.1, 1.0, 10.0))}
+
+
+WEATHERS: dict[str, Callable[[random_module.Random, float], dict[str, object]]] = {
+    "loss": _loss,
+    "kind loss": _kind_loss,
+    "tokens": _tokens,
+    "burst": _burst,
+    "big": _big,
+    "duplication": _duplication,
+    "reordering": _reordering,
+    "latency": _latency,
+    "corruption": _corruption,
+    "replay": _replay,
+}
+
+
+def _sends(kind: int) -> Callable[[Host, list[tuple[int, bytes]]], bool]:
+    return lambda host, transmits: any(datagram[1] == kind for _, datagram in transmits)
+
+
+def _is_representative(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    assert host.processor is not None
+    return host.processor.configuration.members[0] == host.node and bool(transmits)
+
+
+def _between_unblock_and_completion(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    assert host.processor is not None
+    return any(entry[0] == "UNB_SEND" for entry in host.audit[-8:]) and bool(host.processor.waiting_for)
+
+
+def _in_the_middle_of_a_message(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    return any(datagram[1] == DATA and len(datagram) > 0.8 * host.datagram_size for _, datagram in transmits)
+
+
+def _in_recovery(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    assert host.processor is not None
+    return host.processor.state == "recovery"
+
+
+TRAPS: dict[str, Trap] = {
+    "unblock sent": lambda host, transmits: bool(host.audit) and host.audit[-1][0] == "UNB_SEND",
+    "between unblock and completion": _between_unblock_and_completion,
+    "commit token": _sends(COMMIT),
+    "token holder": _sends(TOKEN),
+    "representative": _is_representative,
+    "mid-fragment": _in_the_middle_of_a_message,
+    "in recovery": _in_recovery,
+}
+"""Moments at which a crash hurts most."""
+
+
+class Faults:
+    """What goes wrong in the safety phase of one run.
+
+    ``nodes`` are those that may suffer; ``names`` the classes that are on (of ``WEATHERS`` and ``DISTURBANCES``).
+    Nothing happens before ``begin`` and nothing any more after ``end``.
+    """
+
+    def __init__(self, cluster: Cluster, nodes: tuple[int, ...], names: tuple[str, ...], *, light: bool) -> None:
+        self.cluster = cluster
+        self.random = cluster.random
+        self.nodes = nodes
+        self.names = names
+        self.light = light
+        self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+        self.over = False
+        self.leaving: set[int] = set()
+        self.happened = 0
+        # Storage that is sometimes lost is a class of its own: without it ids must rise across restarts.
+        self.storage = STORAGE if "storage" in names else STORAGE[:1]
+
+    @classmethod
+    def draw(cls, cluster: Cluster, nodes: tuple[int, ...], *, light: bool) -> Faults:
+        """Each class on with probability one half; a light run draws from few."""
+        random = cluster.random
+        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, "storage", "drift", "early timers", "small buffers")
+        names = tuple(name for name in classes if random.random() < 0.5)
+        return cls(cluster, nodes, names, light=light)
+
+    def begin(self) -> None:
+        """From now on things go wrong."""
+        random = self.random
+        for node in self.nodes:
+            host = self.cluster.hosts[node]
+            host.on_crash = self._fell_into_trap
+            host.timers_first = random.choice((0.0, 0.5, 1.0))
+            host.batch_max = random.choice((1, 8, 64))
+            if "drift" in self.names:
+                host.clock_rate = 1.0 + random.uniform(-500e-6, 500e-6)
+            if "early timers" in self.names:
+                host.early_timers = _rate(random, 0.2)
+            if "small buffers" in self.names:
+                host.receive_max = random.choice((4, 16, 64))
+        if any(name in WEATHERS for name in self.names):
+            self._change_weather()
+        for name in self.names:
+            if name in DISTURBANCES:
+                mean = random.uniform(4.0, 16.0) if self.light else random.uniform(6.0, 40.0)
+                self._schedule(name, mean * self.unit_s)
+
+    def end(self) -> None:
+        """No more of it. What is broken stays so until somebody mends it."""
+        self.over = True
+        for host in self.cluster.hosts.values():
+            host.trap = None
+            host.early_timers = 0.0
+            host.receive_max = 1000
+
+    def _after(self, delay_s: float, call: Callable[[], None]) -> None:
+        self.cluster.at(delay_s, lambda: None if self.over else call())
+
+    def _schedule(self, name: str, mean_s: float) -> None:
+        def happen() -> None:
+            self.happened += 1
+            DISTURBANCES[name](self)
+            self._schedule(name, mean_s)
+
+        self._after(self.random.expovariate(1.0 / mean_s), happen)
+
+    def _change_weather(self) -> None:
+        random = self.random
+        changes: dict[str, object] = {}
+        if random.random() < 0.6:
+            for name, draw in WEATHERS.items():
+                if name in self.names and random.random() < 0.5:
+                    changes.update(draw(random, self.unit_s))
+        self.cluster.network.weather = dataclasses.replace(Weather(), **changes)  # type: ignore[arg-type]
+        self._say(f"weather: {', '.join(f'{name} {value}' for name, value in changes.items()) or 'fair'}")
+        self._after(random.uniform(2.0, 12.0) * self.unit_s, self._change_weather)
+
+    def _say(self, text: str) -> None:
+        self.cluster._say(text)
+
+    # Who and how long
+
+    def _any(self, *, alive: bool = True) -> Host | None:
+        """Some host whose processor runs (or does not)."""
+        hosts = [self.cluster.hosts[node] for node in self.nodes if self.cluster.hosts[node].alive is alive]
+        return self.random.choice(hosts) if hosts else None
+
+    def _some_time_s(self, greatest_s: float) -> float:
+        """From a millisecond to ``greatest_s``, all orders of magnitude alike."""
+        return 0.001 * (greatest_s / 0.001) ** self.random.random()
+
+    def restart(self, node: int) -> None:
+        """Start it again, with what this run lets survive in its storage, unless it runs."""
+        if not self.cluster.alive(node):
+            self.leaving.discard(node)
+            self.cluster.restart(node, self.random.choice(self.storage))
+
+    def _restart_later(self, node: int) -> None:
+        way = self.random.random()
+        token_timeout_s = self.cluster.config.token_timeout_s
+        delay_s = 0.0 if way < 0.2 else self._some_time_s(token_timeout_s if way < 0.6 else 10 * token_timeout_s)
+        self._after(delay_s, lambda: self.restart(node))
+
+    def _fell_into_trap(self, host: Host) -> None:
+        self._say(f"node {host.node} is killed in a trap")
+        self._restart_later(host.node)
+
+    # The disturbances
+
+    def _crash(self) -> None:
+        host = self._any()
+        if host is not None:
+            self.cluster.crash(host.node)
+            self._restart_later(host.node)
+
+    def _set_trap(self) -> None:
+        host = self._any()
+        if host is not None:
+            name = self.random.choice(tuple(TRAPS))
+            self._say(f"trap for node {host.node}: {name}")
+            host.trap = TRAPS[name]
+
+    def _leave(self) -> None:
+        host = self._any()
+        if host is not None and host.node not in self.leaving:
+            self.leaving.add(host.node)
+            self.cluster.leave(host.node)
+            self._return_when_out(host.node)
+
+    def _return_when_out(self, node: int) -> None:
+        if self.cluster.alive(node):
+            self._after(self.unit_s, lambda: self._return_when_out(node))
+        else:
+            self._restart_later(node)
+
+    def _resurrect(self) -> None:
+        """Those that left by themselves (a slow consumer, say) come back some day."""
+        host = self._any(alive=False)
+        if host is not None:
+            self.restart(host.node)
+
+    def _pause(self) -> None:
+        host = self._any()
+        if host is not None:
+            self.cluster.pause(host.node, self._some_time_s((5 if self.light else 30) * self.unit_s))
+
+    def _jump(self) -> None:
+        host = self._any()
+        if host is not None:
+            seconds = self._some_time_s(10.0)
+            self._say(f"the clock of node {host.node} jumps by {seconds:.3f} s")
+            host.jump_clock(seconds)
+
+    def _slow_consumer(self) -> None:
+        host = self._any()
+        if host is not None:
+            self.cluster.stop_reading(host.node, self._some_time_s(40 * self.unit_s))
+
+    def _one_way(self) -> None:
+        random = self.random
+        links = list(self.cluster.network.links())
+        for link in random.sample(links, random.randint(1, max(1, len(links) // 4))):
+            if random.random() < 0.5:
+                link.blocked = True
+            else:
+                link.loss = random.random()
+        self._say("some links fail in one direction")
+
+        def mend() -> None:
+            for link in links:
+                link.blocked = False
+                link.loss = 0.0
+            self._say("the links are mended")
+
+        self._after(random.uniform(0.2, 15.0) * self.unit_s, mend)
+
+    def _clog(self) -> None:
+        random = self.random
+        links = list(self.cluster.network.links())
+        for link in random.sample(links, random.randint(1, len(links))):
+            link.clogged_until = self.cluster.now + min(5.0, self._some_time_s(8 * self.unit_s))
+        self._say("some links clog")
+
+    def _partition(self) -> None:
+        random = self.random
+        nodes = list(self.nodes)
+        random.shuffle(nodes)
+        half = random.randint(1, len(nodes) - 1)
+        way = random.random()
+        if way < 0.4:
+            self.cluster.partition(nodes[:half], nodes[half:])
+        elif way < 0.55:
+            self.cluster.partition(nodes[1:])  # one alone
+        elif way < 0.7:
+            pieces = random.randint(2, len(nodes))
+            self.cluster.partition(*(nodes[piece::pieces] for piece in range(pieces)))
+        elif way < 0.8:  # a bridge sees both sides
+            self.cluster.partition(nodes[: half + 1], nodes[half:])
+        elif way < 0.9:  # one side hears the other, but not the other way round
+            for source in nodes[:half]:
+                for destination in nodes[half:]:
+                    self.cluster.block(source, destination)
+            self._say(f"{sorted(nodes[:half])} are not heard by {sorted(nodes[half:])}")
+        else:  # a pair that cannot hear each other
+            self.cluster.block(nodes[0], nodes[1])
+            self.cluster.block(nodes[1], nodes[0])
+            self._say(f"{nodes[0]} and {nodes[1]} cannot hear each other")
+        self._after(random.uniform(0.1, 12.0) * self.unit_s, self._merge)
+
+    def _merge(self) -> None:
+        """Heal all, or only in part and the rest later, perhaps in the middle of the recovery of the first part."""
+        random = self.random
+        if random.random() < 0.6:
+            self.cluster.heal()
+            return
+        for link in list(self.cluster.network.links()):
+            if random.random() < 0.5:
+                link.cut = link.blocked = False
+        self._say("the network is healed in part")
+        self._after(self._some_time_s(3 * self.unit_s), self._merge)
+
+    def _storm(self) -> None:
+        """Many stop and start within a fifth of a second."""
+        random = self.random
+        for node in random.sample(self.nodes, random.randint(1, len(self.nodes))):
+            self._after(random.uniform(0.0, 0.2), lambda node=node: self.cluster.crash(node))  # type: ignore[misc]
+            self._after(random.uniform(0.0, 0.4), lambda node=node: self.restart(node))  # type: ignore[misc]
+            self._after(random.uniform(0.4, 0.5), lambda node=node: self.restart(node))  # type: ignore[misc]
+
+
+DISTURBANCES: dict[str, Callable[[Faults], None]] = {
+    "crash": Faults._crash,
+    "trap": Faults._set_trap,
+    "leave": Faults._leave,
+    "resurrect": Faults._resurrect,
+    "pause": Faults._pause,
+    "clock jump": Faults._jump,
+    "slow consumer": Faults._slow_consumer,
+    "one way": Faults._one_way,
+    "clog": Faults._clog,
+    "partition": Faults._partition,
+    "storm": Faults._storm,
+}

@@ -1,0 +1,395 @@
+"""The machine on which the incarnations of one processor run: its clock, its socket, its scheduler, its storage.
+
+A host takes time for every datagram. Those that arrive meanwhile wait in a bounded queue, as in a socket's buffer, and
+are handled together, so batches arise as they do in reality. A paused host is one that is busy for long. Its clock may
+run fast or slow and may jump forward. Timers are lazy: an entry of the timeline that finds its deadline moved is put
+off, so that a processor that moves its deadline with every token costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import random as random_module
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ringproto._core import Processor
+from ringproto.config import Config
+from ringproto.testing.application import Application, Habits
+from ringproto.testing.network import SimulatedNetwork, kind_of
+
+__all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
+
+Audit = list[tuple[Any, ...]]
+Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
+"""Asked after every step with what is to be transmitted; True: crash here, in the middle of transmitting it."""
+Trace = Callable[[str], None]
+
+SPINS_MAX = 1000
+
+
+class SimulationError(AssertionError):
+    """The processor broke a rule of its face, for example by wanting to be woken again and again at one time."""
+
+
+class Host:
+    """One node id and the processors that run under it, one after another."""
+
+    __slots__ = (
+        "application",
+        "audit",
+        "batch_max",
+        "busy_until",
+        "clock_offset_s",
+        "clock_rate",
+        "config",
+        "datagram_size",
+        "early_timers",
+        "finished",
+        "habits",
+        "impatient",
+        "last_now",
+        "lives",
+        "network",
+        "node",
+        "on_crash",
+        "overflowed",
+        "processor",
+        "queue",
+        "random",
+        "reads_max",
+        "receive_max",
+        "sequence_at_start",
+        "service_s",
+        "silent_until",
+        "spins",
+        "stored_sequence",
+        "timeline",
+        "timer_at",
+        "timers_first",
+        "trace",
+        "traced",
+        "trap",
+        "waiting_for",
+        "wake_pending",
+    )
+
+    def __init__(
+        self,
+        node: int,
+        network: SimulatedNetwork,
+        random: random_module.Random,
+        *,
+        config: Config,
+        datagram_size: int,
+        trace: Trace | None = None,
+    ) -> None:
+        self.node = node
+        self.network = network
+        self.timeline = network.timeline
+        self.random = random
+        self.config = config
+        self.datagram_size = datagram_size
+        self.trace = trace
+        self.habits = Habits()
+        self.processor: Processor | None = None
+        self.application: Application | None = None
+        self.audit: Audit = []
+        self.finished: list[Audit] = []
+        self.lives = 0
+        self.clock_rate = 1.0
+        self.clock_offset_s = random.uniform(0.0, 10_000.0)
+        self.service_s = 0.000_005
+        self.batch_max = 64
+        self.receive_max = 1000
+        self.reads_max = 256
+        self.early_timers = 0.0
+        """How probable it is that the timeout is handled although it is not due, after any step."""
+        self.timers_first = 0.0
+        """How probable it is that timers that became due while it was busy go before datagrams."""
+        self.overflowed = 0
+        self.stored_sequence = 0
+        self.sequence_at_start = 0
+        self.trap: Trap | None = None
+        self.on_crash: Callable[[Host], None] | None = None
+        self.impatient = False
+        self.last_now = -math.inf
+        self.traced = 0
+        self._reset()
+        network.attach(node, self._arrive)
+
+    def _reset(self) -> None:
+        self.queue: deque[bytes] = deque()
+        self.busy_until = 0.0
+        self.silent_until = 0.0
+        self.timer_at = math.inf
+        self.wake_pending = False
+        self.waiting_for: frozenset[int] | None = None
+        self.spins = 0
+        self.trap = None
+        self.impatient = False
+
+    # Life and death
+
+    @property
+    def alive(self) -> bool:
+        """Whether a processor runs here."""
+        return self.processor is not None
+
+    def start(self, ring_sequence: int) -> None:
+        """Start a new incarnation, with ``ring_sequence`` in its stable storage.
+
+        Raises:
+            ValueError: one runs here already.
+        """
+        if self.processor is not None:
+            raise ValueError(f"node {self.node} runs already; crash it or let it leave before it is started again")
+        self._reset()
+        self.lives += 1
+        self.audit = []
+        self.traced = 0
+        self.sequence_at_start = ring_sequence
+        seed = self.random.randbytes(16)
+        self.processor = Processor(
+            self.node,
+            self.config,
+            datagram_size=self.datagram_size,
+            seed=seed,
+            now=self._now(),
+            ring_sequence=ring_sequence,
+            audit=self.audit,
+        )
+        self.application = Application(self, self.random, self.lives)
+        self.flush()
+
+    def crash(self) -> None:
+        """The process is gone, with all that it did not store."""
+        if self.processor is None:
+            return
+        self.audit.append(("STOP", "crash"))
+        self._bury()
+
+    def _bury(self) -> None:
+        assert self.processor is not None
+        self.stored_sequence = self.processor.ring_sequence
+        self._show_audit()
+        self.finished.append(self.audit)
+        self.audit = []
+        self.traced = 0
+        self.processor = None
+        self.application = None
+        self._reset()
+
+    def pause(self, duration_s: float) -> None:
+        """The process gets no time for so long; its socket's buffer fills meanwhile."""
+        self.busy_until = max(self.busy_until, self.timeline.now + duration_s)
+        self._wake_later()
+
+    def unpause(self) -> None:
+        """End a pause now."""
+        if self.busy_until > self.timeline.now:
+            self.busy_until = self.timeline.now
+            self.timeline.at(self.timeline.now, self._wake)
+            self.wake_pending = True
+
+    def stop_reading(self, duration_s: float) -> None:
+        """The application takes no event for so long; 0 ends it."""
+        self.silent_until = self.timeline.now + duration_s
+        self.later(duration_s, self._read_again)
+
+    def _read_again(self, _a: object, _b: object) -> None:
+        if self.timeline.now >= self.busy_until:
+            self.flush()
+
+    def jump_clock(self, seconds: float) -> None:
+        """The clock goes forward at once."""
+        self.clock_offset_s += seconds
+        self._arm()
+
+    def later(self, delay_s: float, handler: Callable[[Any, Any], None], a: Any = None) -> None:
+        """Call ``handler(a, None)`` after ``delay_s``, unless this incarnation is gone by then."""
+        self.timeline.at(self.timeline.now + delay_s, self._still_alive, self.lives, (handler, a))
+
+    def _still_alive(self, life: int, call: tuple[Callable[[Any, Any], None], Any]) -> None:
+        if self.processor is None or self.lives != life:
+            return
+        if self.timeline.now < self.busy_until:
+            self.timeline.at(self.busy_until, self._still_alive, life, call)
+            return
+        call[0](call[1], None)
+
+    # The clock
+
+    def _now(self) -> float:
+        now = self.timeline.now * self.clock_rate + self.clock_offset_s
+        if now < self.last_now:
+            return self.last_now
+        self.last_now = now
+        return now
+
+    def _arm(self) -> None:
+        """Have an entry on the timeline for the processor's next deadline, at the latest."""
+        processor = self.processor
+        if processor is None:
+            return
+        due = (processor.next_timeout - self.clock_offset_s) / self.clock_rate
+        if due < self.timer_at:
+            due = max(due, self.timeline.now + 1e-9)
+            self.timer_at = due
+            self.timeline.at(due, self._tick, self.lives, due)
+
+    def _tick(self, life: int, due: float) -> None:
+        if due != self.timer_at or life != self.lives:
+            return  # another entry took its place
+        self.timer_at = math.inf
+        processor = self.processor
+        if processor is None:
+            return
+        if self.timeline.now < self.busy_until:
+            self._wake_later()
+            return
+        now = self._now()
+        if processor.next_timeout - now > 1e-6:
+            self._arm()
+            return
+        if processor.next_timeout > now:
+            now = self.last_now = processor.next_timeout  # the two clocks are converted with rounding
+        processor.handle_timeout(now)
+        self.spins = self.spins + 1 if processor.next_timeout <= now else 0
+        if self.spins > SPINS_MAX:
+            raise SimulationError(
+                f"node {self.node} in {processor.state} is woken again and again: its deadline stays at "
+                f"{processor.next_timeout} while its clock stands at {now}"
+            )
+        self.flush()
+
+    # The socket
+
+    def _arrive(self, source: int, datagram: bytes) -> None:
+        if self.processor is None:
+            return
+        if self.timeline.now < self.busy_until:
+            if len(self.queue) < self.receive_max:
+                self.queue.append(datagram)
+                self._wake_later()
+            else:
+                self.overflowed += 1
+            return
+        self._handle([datagram])
+
+    def _wake_later(self) -> None:
+        if not self.wake_pending:
+            self.wake_pending = True
+            self.timeline.at(self.busy_until, self._wake, self.lives)
+
+    def _wake(self, life: int | None, _: object) -> None:
+        processor = self.processor
+        if processor is None or (life is not None and life != self.lives):
+            return
+        self.wake_pending = False
+        if self.timeline.now < self.busy_until:
+            self._wake_later()
+            return
+        if self.timers_first and processor.next_timeout <= self._now() and self.random.random() < self.timers_first:
+            processor.handle_timeout(self._now())
+            self.flush()
+        queue = self.queue
+        if queue and self.processor is not None:
+            batch = [queue.popleft() for _ in range(min(len(queue), self.batch_max))]
+            self._handle(batch)
+            if queue:
+                self._wake_later()
+                return
+        if self.processor is not None:
+            self._arm()
+
+    def _handle(self, batch: list[bytes]) -> None:
+        assert self.processor is not None
+        self.busy_until = self.timeline.now + self.service_s * len(batch)
+        self.processor.handle_datagrams(batch, self._now())
+        self.flush()
+
+    # After every step
+
+    def flush(self) -> None:
+        """Do what a driver does after every call: transmit, read events, look when to wake up again."""
+        processor = self.processor
+        if processor is None:
+            return
+        if self.early_timers and self.random.random() < self.early_timers:
+            processor.handle_timeout(self._now())
+        application = self.application
+        assert application is not None
+        if self.impatient:
+            self.impatient = False
+            application.unblock()
+        reading = self.timeline.now >= self.silent_until
+        send = self.network.send
+        node = self.node
+        for _ in range(SPINS_MAX):
+            transmits = processor.take_transmits()
+            if self.trap is not None and self.trap(self, transmits):
+                # It dies while it transmits: some are out, the others never.
+                for destination, datagram in transmits[: self.random.randint(0, len(transmits))]:
+                    send(node, destination, datagram)
+                self.crash()
+                if self.on_crash is not None:
+                    self.on_crash(self)
+                return
+            if self.trace is not None:
+                self._show(transmits)
+            for destination, datagram in transmits:
+                send(node, destination, datagram)
+            self._sample()
+            if not (reading and processor.pending_events):
+                break
+            application.take(processor.take_events(self.reads_max))
+        else:
+            raise SimulationError(f"node {node} has events without end at one time")
+        if processor.left and not (reading and processor.pending_events):
+            self._bury()
+            return
+        self._arm()
+
+    def _sample(self) -> None:
+        """Put ``waiting_for`` into the log when it changed."""
+        processor = self.processor
+        if processor is None or processor.left:
+            return
+        waiting_for = processor.waiting_for
+        if waiting_for is not self.waiting_for:
+            if waiting_for != self.waiting_for:
+                self.audit.append(("WAIT", tuple(sorted(waiting_for))))
+            self.waiting_for = waiting_for
+
+    # For people
+
+    def say(self, text: str) -> None:
+        """Put a line into the trace, if there is one."""
+        if self.trace is not None:
+            state = self.processor.state if self.processor is not None else "-"
+            self.trace(f"{self.timeline.now:12.6f}  node {self.node:<3} {state:<12} {text}")
+
+    def _show(self, transmits: list[tuple[int, bytes]]) -> None:
+        self._show_audit()
+        for destination, datagram in transmits:
+            to = f"to {destination}" if destination else "to all"
+            self.say(f"sends {kind_of(datagram)} {to}, {len(datagram)} bytes")
+
+    def _show_audit(self) -> None:
+        if self.trace is not None:
+            for entry in self.audit[self.traced :]:
+                self.say(" ".join(_brief(part) for part in entry))
+            self.traced = len(self.audit)
+
+
+def _brief(part: Any) -> str:
+    """One part of a record, short enough for a line."""
+    if isinstance(part, bytes):
+        head = part.split(b"|", 1)[0][:40]
+        return f"{head!r}({len(part)})"
+    text = str(part)
+    if isinstance(part, tuple) and hasattr(part, "_fields") and "payload" in part._fields:
+        text = " ".join(_brief(value) for value in part)
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,378 @@
+"""Virtual time, and a network on it that does everything that real ones do, and worse.
+
+The timeline is one heap of (time, order, handler, a, b): whoever pops an entry calls ``handler(a, b)``, so nothing is
+dispatched on kinds and nothing is allocated beyond the tuple. The order number makes entries of equal time run in the
+order in which they were pushed, and the heap never compares handlers. A link is one direction between two processors.
+Without faults a link is first in, first out, as a switched network is; reordering, copies, corruption and loss are
+rates of a :class:`Weather` that holds for all links, next to what is broken on one link alone. All randomness comes
+from the ``random.Random`` that is given, so one seed is one history.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import math
+import random as random_module
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+__all__ = ["KINDS", "Filter", "Link", "SimulatedNetwork", "Timeline", "Weather", "kind_of"]
+
+KINDS = {1: "data", 2: "token", 3: "join", 4: "commit", 5: "beacon", 6: "wake", 7: "leave", 8: "refuse"}
+"""The second byte of a datagram, and what it says."""
+
+TOKEN = 2
+COMMIT = 4
+RECORDED_MAX = 256
+
+Filter = Callable[[float, int, int, bytes], "bool | bytes"]
+"""(time, source, destination, datagram): True lets it pass, False loses it, bytes go in its place."""
+
+Handler = Callable[[Any, Any], None]
+
+
+def kind_of(datagram: bytes) -> str:
+    """What a datagram is, by its second byte: a name from ``KINDS``, or "?"."""
+    return KINDS.get(datagram[1], "?") if len(datagram) > 1 else "?"
+
+
+class Timeline:
+    """Virtual time in seconds, and what is to happen when."""
+
+    __slots__ = ("heap", "now", "order", "steps")
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.heap: list[tuple[float, int, Handler, Any, Any]] = []
+        self.order = itertools.count()
+        self.steps = 0
+
+    def at(self, time: float, handler: Handler, a: Any = None, b: Any = None) -> None:
+        """Call ``handler(a, b)`` at ``time`` (now, if that is over)."""
+        heapq.heappush(self.heap, (max(time, self.now), next(self.order), handler, a, b))
+
+    def run(self, until: float, *, stop: Callable[[], bool] | None = None) -> bool:
+        """Let everything happen that is due by ``until``.
+
+        With ``stop``, ask it after every step and return True as soon as it holds; time then stands at that step.
+        """
+        heap = self.heap
+        pop = heapq.heappop
+        steps = 0
+        try:
+            while heap and heap[0][0] <= until:
+                self.now, _, handler, a, b = pop(heap)
+                steps += 1
+                handler(a, b)
+                if stop is not None and stop():
+                    return True
+        finally:
+            self.steps += steps
+        self.now = max(self.now, until)
+        return False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Weather:
+    """The rates (0 to 1) and times of all links. The default is a quiet local network."""
+
+    latency_s: tuple[float, float] = (0.000_05, 0.000_2)
+    """Least and greatest; with ``exponential`` the least, and the mean of what comes on top."""
+    exponential: bool = False
+    loss: float = 0.0
+    kind_loss: tuple[tuple[int, float], ...] = ()
+    """(type of datagram, loss) pairs."""
+    every_kth_token: int = 0
+    """Every so many tokens one is lost; 0: none."""
+    first_token_loss: float = 0.0
+    """Loss of the first token that a processor sends after a commit token."""
+    burst: float = 0.0
+    """How probable it is that a datagram begins a burst of lost ones on its link."""
+    burst_max: int = 200
+    big_bytes: int = 0
+    """From this size datagrams suffer ``big_loss`` and ``big_delay_s``; 0: they do not."""
+    big_loss: float = 0.0
+    big_delay_s: float = 0.0
+    duplication: float = 0.0
+    duplicate_delay_s: float = 10.0
+    """A copy comes at most so much later."""
+    reordering: float = 0.0
+    reordering_delay_s: float = 0.01
+    corruption: float = 0.0
+    replay: float = 0.0
+    """How probable it is that with a datagram an older one, recorded before, is sent again."""
+    replay_delay_s: float = 1.0
+
+    @property
+    def fair(self) -> bool:
+        """Whether there is nothing but latency."""
+        return not (
+            self.loss
+            or self.kind_loss
+            or self.every_kth_token
+            or self.first_token_loss
+            or self.burst
+            or self.big_bytes
+            or self.duplication
+            or self.reordering
+            or self.corruption
+            or self.replay
+            or self.exponential
+        )
+
+
+class Link:
+    """One direction between two processors."""
+
+    __slots__ = ("arrive", "blocked", "burst", "clogged_until", "cut", "destination", "last_arrival", "loss", "source")
+
+    def __init__(self, source: int, destination: int, arrive: Handler) -> None:
+        self.source = source
+        self.destination = destination
+        self.arrive = arrive
+        self.cut = False  # by a partition
+        self.blocked = False  # by itself
+        self.loss = 0.0
+        self.clogged_until = 0.0
+        self.burst = 0  # so many more are lost
+        self.last_arrival = 0.0
+
+
+class SimulatedNetwork:
+    """Carries datagrams between the processors that are attached, over virtual time.
+
+    Memory is bounded: when ``in_flight_max`` entries wait on the timeline, further datagrams are lost.
+    """
+
+    def __init__(
+        self,
+        random: random_module.Random,
+        timeline: Timeline | None = None,
+        *,
+        weather: Weather | None = None,
+        in_flight_max: int = 100_000,
+    ) -> None:
+        self.random = random
+        self.timeline = Timeline() if timeline is None else timeline
+        self.filter: Filter | None = None
+        self.in_flight_max = in_flight_max
+        self.sent = 0  # copies handed to links
+        self.lost = 0
+        self._links: dict[int, dict[int, Link]] = {}
+        self._arrive: dict[int, Handler] = {}
+        self._recorded: list[tuple[Link, bytes]] = []
+        self._tokens = 0
+        self._after_commit: set[int] = set()
+        self.weather = Weather() if weather is None else weather
+
+    @property
+    def weather(self) -> Weather:
+        """What all links suffer; may be set at any time."""
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        self._fair = weather.fair
+        self._latency_least_s, greatest = weather.latency_s
+        self._latency_spread_s = greatest - self._latency_least_s
+
+    # Topology
+
+    def attach(self, node: int, arrive: Handler) -> None:
+        """From now on datagrams for ``node`` are handed to ``arrive(source, datagram)``.
+
+        Raises:
+            ValueError: ``node`` is attached already.
+        """
+        if node in self._arrive:
+            raise ValueError(f"node {node} is attached to this network already; give another id")
+        self._links[node] = {other: Link(node, other, there) for other, there in self._arrive.items()}
+        for other in self._arrive:
+            self._links[other][node] = Link(other, node, arrive)
+        self._arrive[node] = arrive
+
+    def link(self, source: int, destination: int) -> Link:
+        """The link from ``source`` to ``destination``.
+
+        Raises:
+            KeyError: one of them is not attached, or they are the same.
+        """
+        return self._links[source][destination]
+
+    def links(self) -> Iterable[Link]:
+        """All links, in a stable order."""
+        for source in self._links.values():
+            yield from source.values()
+
+    def partition(self, *groups: Collection[int]) -> None:
+        """Only processors that share a group hear each other; one in no group is alone, one in two is a bridge."""
+        for link in self.links():
+            link.cut = not any(link.source in group and link.destination in group for group in groups)
+
+    def heal(self) -> None:
+        """Mend what is broken on single links: partitions, blocks, losses, clogs. The weather stays."""
+        for link in self.links():
+            link.cut = link.blocked = False
+            link.loss = 0.0
+            link.burst = 0
+            link.clogged_until = 0.0
+
+    def calm(self, among: Collection[int], horizon_s: float = 0.05) -> None:
+        """Good weather, and nothing old on the way.
+
+        Forget recorded datagrams and those that would arrive later than ``horizon_s`` or that come from outside
+        ``among``.
+        """
+        timeline = self.timeline
+        self.weather = Weather()
+        self._recorded.clear()
+        handlers = list(self._arrive.values())
+        limit = timeline.now + horizon_s
+        kept = [
+            entry for entry in timeline.heap if entry[2] not in handlers or (entry[0] <= limit and entry[3] in among)
+        ]
+        heapq.heapify(kept)
+        timeline.heap[:] = kept
+        for link in self.links():
+            link.last_arrival = min(link.last_arrival, limit)
+
+    # Datagrams
+
+    def send(self, source: int, destination: int, datagram: bytes) -> None:
+        """Carry a datagram to one processor, or with destination 0 to every other one."""
+        targets = self._links[source]
+        if destination:
+            link = targets.get(destination)
+            if link is not None:
+                self._carry(link, datagram)
+            return
+        for link in targets.values():
+            self._carry(link, datagram)
+
+    def _carry(self, link: Link, datagram: bytes) -> None:
+        timeline = self.timeline
+        self.sent += 1
+        if link.cut or link.blocked or len(timeline.heap) >= self.in_flight_max:
+            self.lost += 1
+            return
+        now = timeline.now
+        if self.filter is not None:
+            verdict = self.filter(now, link.source, link.destination, datagram)
+            if verdict is False:
+                self.lost += 1
+                return
+            if verdict is not True:
+                datagram = verdict
+        if not self._fair or link.loss:
+            self._carry_in_bad_weather(link, datagram)
+            return
+        arrival = now + self._latency_least_s + self._latency_spread_s * self.random.random()
+        if arrival < link.clogged_until:
+            arrival = link.clogged_until
+        if arrival < link.last_arrival:
+            arrival = link.last_arrival
+        else:
+            link.last_arrival = arrival
+        heapq.heappush(timeline.heap, (arrival, next(timeline.order), link.arrive, link.source, datagram))
+
+    def _carry_in_bad_weather(self, link: Link, datagram: bytes) -> None:
+        weather = self._weather
+        chance = self.random.random
+        if weather.replay:
+            self._record_and_replay(link, datagram)
+        if self._is_lost(link, datagram):
+            self.lost += 1
+            return
+        latency = self._latency_least_s
+        if weather.exponential:
+            latency -= self._latency_spread_s * math.log(1.0 - chance())
+        else:
+            latency += self._latency_spread_s * chance()
+        in_order = True
+        if weather.big_bytes and len(datagram) >= weather.big_bytes and weather.big_delay_s:
+            latency += weather.big_delay_s * chance()
+            in_order = False
+        if weather.reordering and chance() < weather.reordering:
+            latency += weather.reordering_delay_s * chance()
+            in_order = False
+        if weather.duplication and chance() < weather.duplication:
+            # Most copies follow at once; some are from a ring that is long gone.
+            late = weather.duplicate_delay_s if chance() < 0.3 else 0.01
+            self._push(link, datagram, latency + late * chance(), False)
+        if weather.corruption and chance() < weather.corruption:
+            datagram = corrupt(self.random, datagram)
+        self._push(link, datagram, latency, in_order)
+
+    def _push(self, link: Link, datagram: bytes, latency: float, in_order: bool) -> None:
+        timeline = self.timeline
+        arrival = max(timeline.now + latency, link.clogged_until)
+        if in_order:
+            arrival = link.last_arrival = max(arrival, link.last_arrival)
+        heapq.heappush(timeline.heap, (arrival, next(timeline.order), link.arrive, link.source, datagram))
+
+    def _is_lost(self, link: Link, datagram: bytes) -> bool:
+        weather = self._weather
+        chance = self.random.random
+        if link.burst:
+            link.burst -= 1
+            return True
+        if weather.burst and chance() < weather.burst:
+            link.burst = self.random.randint(2, max(2, weather.burst_max)) - 1
+            return True
+        if weather.loss and chance() < weather.loss:
+            return True
+        if link.loss and chance() < link.loss:
+            return True
+        kind = datagram[1] if len(datagram) > 1 else 0
+        for lossy, rate in weather.kind_loss:
+            if kind == lossy and chance() < rate:
+                return True
+        if kind == TOKEN:
+            self._tokens += 1
+            if weather.every_kth_token and self._tokens % weather.every_kth_token == 0:
+                return True
+            if link.source in self._after_commit:
+                self._after_commit.discard(link.source)
+                if chance() < weather.first_token_loss:
+                    return True
+        elif kind == COMMIT and weather.first_token_loss:
+            self._after_commit.add(link.source)
+        big = weather.big_bytes and len(datagram) >= weather.big_bytes
+        return bool(big and weather.big_loss and chance() < weather.big_loss)
+
+    def _record_and_replay(self, link: Link, datagram: bytes) -> None:
+        weather = self._weather
+        chance = self.random.random
+        recorded = self._recorded
+        if len(recorded) < RECORDED_MAX:
+            recorded.append((link, datagram))
+        elif chance() < 0.05:
+            recorded[int(chance() * RECORDED_MAX)] = (link, datagram)
+        if chance() < weather.replay:
+            old_link, old = recorded[int(chance() * len(recorded))]
+            if not old_link.cut:
+                self._push(old_link, old, weather.replay_delay_s * chance(), False)
+
+
+def corrupt(random: random_module.Random, datagram: bytes) -> bytes:
+    """A damaged copy: bits turned over, cut short, lengthened, or a field overwritten with an extreme number."""
+    damaged = bytearray(datagram)
+    way = random.randrange(5)
+    if not damaged or way == 0:
+        damaged += random.randbytes(random.randint(1, 64))
+    elif way == 1:
+        for _ in range(random.randint(1, 8)):
+            damaged[random.randrange(len(damaged))] ^= 1 << random.randrange(8)
+    elif way == 2:
+        del damaged[random.randrange(len(damaged)) :]
+    elif way == 3:
+        width = random.choice((2, 4, 8))
+        place = random.randrange(len(damaged))
+        number = random.choice((0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**63, 2**64 - 1)) % 256**width
+        damaged[place : place + width] = number.to_bytes(width, "big")
+    else:
+        damaged = bytearray(random.randbytes(random.randint(0, 200)))
+    return bytes(damaged)
