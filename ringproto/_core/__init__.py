@@ -1,0 +1,5 @@
+"""The protocol: a deterministic state machine without I/O. Its face is :class:`Processor`."""
+
+from ringproto._core.processor import Processor
+
+__all__ = ["Processor"]

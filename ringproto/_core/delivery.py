@@ -1,0 +1,187 @@
+"""From packets in order to the stream of events (Totem, section 4.3, and the steps of EVS at a change).
+
+While a ring is installed a packet is delivered when all before it were and, if a message in it is to be safe, when every
+member has it. When the ring has ended, :meth:`Delivery.end_ring` delivers the rest: first what may still be delivered in
+the regular configuration, then the transitional configuration, then what is left of its members.
+
+Events wait here until the application takes them. When too many wait, delivery stops and the packets stay in the window;
+how many are held back goes into flow control. A change of configuration does not wait: its events are bounded by what
+the window can hold.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ringproto._core.barrier import Barrier
+from ringproto._core.packing import Reassembler, unblocked_ring
+from ringproto._core.window import Window
+from ringproto._core.wire import CHUNK_CONTROL, CHUNK_PRIORITY, CHUNK_SAFE, Packet
+from ringproto.config import Config
+from ringproto.events import Event, Message, RegularConfiguration, TransitionalConfiguration
+from ringproto.types import Guarantee, Priority, RingId
+
+_PRIORITIES = tuple(Priority)
+_GUARANTEES = tuple(Guarantee)
+
+
+class Delivery:
+    """The ordered stream of one processor."""
+
+    __slots__ = (
+        "_audit",
+        "_barrier",
+        "_events",
+        "_events_bytes_max",
+        "_events_max",
+        "bytes",
+        "configuration",
+        "delivered",
+        "held",
+        "messages",
+        "reassembler",
+    )
+
+    def __init__(
+        self, config: Config, configuration: RegularConfiguration, barrier: Barrier, audit: list[tuple[Any, ...]] | None
+    ) -> None:
+        self._audit = audit
+        self._barrier = barrier
+        self._events: deque[Event] = deque()
+        self._events_max = config.events_max
+        self._events_bytes_max = config.events_bytes_max
+        self.reassembler = Reassembler(config.message_size_max)
+        self.bytes = 0
+        self.messages = 0
+        self.delivered = 0
+        """The last packet of the ring that was delivered."""
+        self.held = 0
+        """Packets that could be delivered, had the application read."""
+        self.configuration = configuration
+        self._put(configuration)
+
+    @property
+    def pending(self) -> int:
+        return len(self._events)
+
+    @property
+    def full(self) -> bool:
+        """Whether delivery stops until the application reads."""
+        return len(self._events) >= self._events_max or self.bytes >= self._events_bytes_max
+
+    def take(self, limit: int) -> list[Event]:
+        """The oldest events."""
+        events = self._events
+        taken = []
+        while events and len(taken) < limit:
+            event = events.popleft()
+            if isinstance(event, Message):
+                self.bytes -= len(event.payload)
+            taken.append(event)
+        return taken
+
+    def deliver(self, window: Window, ring_id: RingId, stable: int) -> bool:
+        """Deliver what may be delivered in the regular configuration; ``True`` if something was."""
+        seq = self.delivered + 1
+        last = window.aru
+        while seq <= last and not self.full:
+            packet = window.get(seq)
+            if packet is None or (packet.safe and seq > stable):
+                break
+            self._deliver_packet(packet, ring_id)
+            seq += 1
+        progress = seq - 1 > self.delivered
+        self.delivered = seq - 1
+        self.held = last - self.delivered if self.full else 0
+        return progress
+
+    def end_ring(
+        self,
+        window: Window,
+        ring_id: RingId,
+        high_delivered: int,
+        members: tuple[int, ...],
+        deliver_set: frozenset[int],
+    ) -> None:
+        """Deliver what is left of a ring, with the transitional configuration at its place.
+
+        All members of the transitional configuration have the same packets, the same ``high_delivered`` (the highest
+        packet that one of them delivered) and the same ``deliver_set``, so they deliver the same here (E4).
+        """
+        seq = self.delivered + 1
+        while True:
+            packet = window.get(seq)
+            if packet is None or (packet.safe and seq > high_delivered):
+                break
+            self._deliver_packet(packet, ring_id)
+            seq += 1
+        self._put(TransitionalConfiguration(ring_id, members))
+        hole = False
+        while seq <= window.high:
+            packet = window.get(seq)
+            if packet is None:
+                hole = True
+            elif not hole or packet.sender in deliver_set:
+                self._deliver_packet(packet, ring_id)
+            seq += 1
+        self.reassembler.clear()
+        self.delivered = 0
+        self.held = 0
+
+    def install(self, ring_id: RingId, members: tuple[int, ...], primary: bool) -> None:
+        """Put a regular configuration in the stream; the barrier's next round begins."""
+        before = set(self.configuration.members)
+        configuration = RegularConfiguration(
+            ring_id,
+            members,
+            tuple(node for node in members if node not in before),
+            tuple(node for node in self.configuration.members if node not in members),
+            primary,
+        )
+        aborted = self._barrier.install(configuration)
+        if aborted is not None and self._audit is not None:
+            self._audit.append(("ABORT", aborted))
+        self.configuration = configuration
+        self._put(configuration)
+
+    def _deliver_packet(self, packet: Packet, ring_id: RingId) -> None:
+        if packet.old_ring:
+            return  # it carried a packet of an old ring, and that was taken out when it came
+        seq = packet.message_seq
+        for flags, payload in self.reassembler.take_apart(packet):
+            seq += 1
+            if payload is None:
+                continue
+            if flags & CHUNK_CONTROL:
+                self._deliver_unblock(packet.sender, unblocked_ring(payload), ring_id, seq)
+                continue
+            message = Message(
+                payload,
+                packet.sender,
+                _PRIORITIES[flags & CHUNK_PRIORITY],
+                _GUARANTEES[1 if flags & CHUNK_SAFE else 0],
+                ring_id,
+                seq,
+            )
+            self._events.append(message)
+            self.bytes += len(payload)
+            self.messages += 1
+            if self._audit is not None:
+                self._audit.append(("DELV", message))
+
+    def _deliver_unblock(self, sender: int, named: RingId, ring_id: RingId, seq: int) -> None:
+        if named != ring_id:
+            return
+        if self._audit is not None:
+            self._audit.append(("UNB_DELV", sender, ring_id, seq))
+        complete = self._barrier.deliver_unblock(sender, ring_id, seq)
+        if complete is not None:
+            self._events.append(complete)
+            if self._audit is not None:
+                self._audit.append(("DONE", complete))
+
+    def _put(self, configuration: RegularConfiguration | TransitionalConfiguration) -> None:
+        self._events.append(configuration)
+        if self._audit is not None:
+            self._audit.append(("CONF", configuration))

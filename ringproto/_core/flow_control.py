@@ -1,0 +1,49 @@
+"""How many packets a processor may broadcast in this visit of the token (Totem, section 4.2).
+
+The token counts what all members broadcast in the last rotation (``fcc``) and what they have waiting (``backlog``); each
+member takes its own old share out and puts its new one in. Here a member counts moreover the packets that it holds
+back because its application does not read: a slow application narrows the window of all instead of filling their
+memory (departure 7 in docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from ringproto._core.wire import Token
+
+_U32_MAX = 2**32 - 1
+
+
+class FlowControl:
+    """One processor's part in the window of one ring."""
+
+    __slots__ = ("_fcc", "_backlog", "_visit_max", "_window")
+
+    def __init__(self, window_size: int, visit_max: int) -> None:
+        self._window = window_size
+        self._visit_max = visit_max
+        self._fcc = 0
+        self._backlog = 0
+
+    def allowed(self, token: Token, backlog: int) -> int:
+        """Packets that may be broadcast in this visit, retransmissions included."""
+        others = max(0, token.fcc - self._fcc)
+        room = min(self._window - others, self._visit_max)
+        if room <= 0:
+            return 0
+        waiting = max(0, token.backlog - self._backlog)
+        if waiting and backlog:
+            # Totem's fair share of the window, by what waits; one packet always, so that nobody starves.
+            room = min(room, max(1, self._window * backlog // (waiting + backlog)))
+        return room
+
+    def new_allowed(self, token: Token, allowed: int) -> int:
+        """Of those, the ones that may be new: no member may have to keep more than twice the window unconfirmed."""
+        return max(0, min(allowed, 2 * self._window - (token.seq - token.aru)))
+
+    def settle(self, token: Token, sent: int, held: int, backlog: int) -> tuple[int, int]:
+        """The new ``fcc`` and ``backlog`` of the token after this visit."""
+        fcc = max(0, token.fcc - self._fcc) + sent + held
+        waiting = max(0, token.backlog - self._backlog) + backlog
+        self._fcc = sent + held
+        self._backlog = backlog
+        return min(fcc, _U32_MAX), min(waiting, _U32_MAX)

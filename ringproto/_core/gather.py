@@ -1,0 +1,86 @@
+"""Gather: who will be on the next ring (Totem, section 5.1).
+
+A processor says in joins whom it knows (``proc_set``) and whom of those it has given up (``fail_set``). Sets only grow
+while it gathers, so it ends. When all in ``proc_set`` without ``fail_set`` have said the same two sets there is
+consensus, and the one with the smallest id forms the ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringproto._core.wire import Join
+
+
+class Gather:
+    """The sets of one attempt to agree."""
+
+    __slots__ = ("_members_max", "consensus", "fail_set", "heard", "node", "overfull", "proc_set")
+
+    def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
+        self.node = node
+        self.proc_set = {node, *procs}
+        self.fail_set = set(fails) - {node}
+        self.heard: set[int] = set()
+        """Who sent a join in this attempt."""
+        self.consensus = {node}
+        self.overfull = False
+        """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
+        self._members_max = members_max
+
+    def receive(self, sender: int, join: Join) -> bool:
+        """Take a join in; ``True`` if the sets changed, so that a new join must be said."""
+        self.heard.add(sender)
+        if sender in self.fail_set:
+            return False
+        if self._same(join):
+            self.consensus.add(sender)
+            return False
+        procs = {sender, *join.proc_set}
+        fails = set(join.fail_set)
+        if procs <= self.proc_set and fails <= self.fail_set:
+            return False  # it will learn what I know
+        if self.node in fails:
+            changed = self._merge(procs, {sender})
+        else:
+            changed = self._merge(procs, fails)
+        if self._same(join):
+            self.consensus.add(sender)
+        return changed
+
+    def add(self, node: int) -> bool:
+        """A processor was heard of that is not known yet."""
+        return node not in self.fail_set and self._merge({node}, set())
+
+    def fail(self, nodes: Iterable[int]) -> bool:
+        """Give processors up."""
+        return self._merge(set(), set(nodes))
+
+    def _merge(self, procs: set[int], fails: set[int]) -> bool:
+        procs = self.proc_set | procs
+        if len(procs) > self._members_max:
+            procs = self.proc_set
+            self.overfull = True
+        fails = ((self.fail_set | fails) & procs) - {self.node}
+        if procs == self.proc_set and fails == self.fail_set:
+            return False
+        self.proc_set = procs
+        self.fail_set = fails
+        self.consensus = {self.node}
+        return True
+
+    def _same(self, join: Join) -> bool:
+        return set(join.proc_set) == self.proc_set and set(join.fail_set) == self.fail_set
+
+    @property
+    def alive(self) -> tuple[int, ...]:
+        """Who would be on the ring, sorted."""
+        return tuple(sorted(self.proc_set - self.fail_set))
+
+    @property
+    def agreed(self) -> bool:
+        return self.consensus.issuperset(self.alive)
+
+    def silent(self) -> set[int]:
+        """Those who have not agreed."""
+        return self.proc_set - self.fail_set - self.consensus

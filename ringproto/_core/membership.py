@@ -1,0 +1,747 @@
+"""Membership: gather, commit, recovery, operational (Totem, sections 5 and 6).
+
+One table (``states.py``) names a method for each pair of (state, input); each state is entered through one ``_enter_``
+method. What the network says is checked and, when it cannot be, counted and dropped; asserts speak only of this code.
+
+While a ring forms, the old one stays as it was: a formation that fails costs nothing but time, except that packets of
+the old ring may have been recovered, which is always right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ringproto._core.barrier import Barrier
+from ringproto._core.commit import Assembler, CommitToken, empty_entry
+from ringproto._core.counters import Counters
+from ringproto._core.delivery import Delivery
+from ringproto._core.entropy import Entropy
+from ringproto._core.gather import Gather
+from ringproto._core.ordering import Ring, Visit
+from ringproto._core.outgoing import RegularSource
+from ringproto._core.packing import Outbox
+from ringproto._core.peers import Backoff, Peers
+from ringproto._core.recovery import Exchange
+from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
+from ringproto._core.timers import Timer, Timers
+from ringproto._core.wire import (
+    Announcement,
+    Codec,
+    CommitPart,
+    Entry,
+    Identity,
+    Join,
+    Kind,
+    Limits,
+    Packet,
+    Phase,
+    Refuse,
+    Token,
+    ring_from_bytes,
+)
+from ringproto.config import MUST_BE_EQUAL, Config
+from ringproto.errors import RefusedError, RingError, SlowConsumerError
+from ringproto.events import RegularConfiguration
+from ringproto.types import RingId
+
+_SEQUENCE_JUMP_MAX = 2**32
+"""A datagram may raise a known ring sequence by at most this (evs.md)."""
+_LEAVE_COPIES = 3
+"""A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
+
+
+class Membership:
+    """The state of one processor."""
+
+    def __init__(
+        self,
+        node: int,
+        config: Config,
+        datagram_size: int,
+        entropy: Entropy,
+        now: float,
+        ring_sequence: int,
+        audit: list[tuple[Any, ...]] | None,
+    ) -> None:
+        self.node = node
+        self.config = config
+        self.now = now
+        self.codec = Codec(config.cluster_hash, node)
+        self.counters = Counters()
+        self.timers = Timers()
+        self.transmits: list[tuple[int, bytes]] = []
+        self.state = State.GATHER
+        self.failure: RingError | None = None
+        self.leaving = False
+        self.incarnation = entropy.next()
+        self.limits = Limits(
+            config.quorum, config.members_max, config.message_size_max, config.window_size, datagram_size
+        )
+        self.ring_sequence = ring_sequence + 1
+        self._audit = audit
+        self._entropy = entropy
+        self._datagram_size = datagram_size
+        self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
+        self._serial = 0
+        self._peers = Peers(4 * config.members_max)
+        self._backoff = Backoff(config.rejoin_backoff_s, 4 * config.members_max)
+        self._refused_at: dict[int, float] = {}
+        self._assembler = Assembler()
+        self._record("START", node, self.incarnation)
+        # EVS: the first configuration of a processor is itself alone (M6).
+        first = RingId(self.ring_sequence, node, entropy.next())
+        configuration = RegularConfiguration(first, (node,), (node,), (), config.quorum <= 1)
+        self.barrier = Barrier(configuration)
+        self.outbox = Outbox(config, self.barrier)
+        self.delivery = Delivery(config, configuration, self.barrier, audit)
+        self.ring = Ring(first, (node,), node, config, self._requests_max)
+        self.ring.phase = int(Phase.INSTALLED)
+        self._source = RegularSource(self.outbox, self.codec, datagram_size, audit)
+        self._incarnations: dict[int, int] = {node: self.incarnation}
+        self._obligations: frozenset[int] = frozenset()
+        self._ever_joined = False
+        self._held_token: Token | None = None
+        self._own_token: Token | None = None
+        self._woke = False
+        # While a ring forms:
+        self._forming: Ring | None = None
+        self._commit: CommitToken | None = None
+        self._commit_sent: list[bytes] = []
+        self._exchange: Exchange | None = None
+        self._join_said_at = -math.inf
+        self._alone_at_once = False
+        self._agreed = False
+        self._enter_gather((node,))
+
+    # Doors
+
+    def handle(self, what: int, sender: int, body: Any) -> None:
+        """One input in the present state."""
+        door = TABLE[self.state][Input(what)]
+        if door == IGNORED:
+            self.counters.add("ignored")
+        else:
+            getattr(self, "_" + door)(sender, body)
+
+    def handle_timeouts(self) -> None:
+        """All timers that are due."""
+        while (timer := self.timers.pop_due(self.now)) is not None:
+            self.handle(TIMER_INPUTS + timer, 0, None)
+
+    def forgive_pause(self, slack_s: float) -> None:
+        """This process was away past its deadlines. What waits in its socket is read before others are judged."""
+        for timer in (Timer.TOKEN_LOSS, Timer.CONSENSUS):
+            if self.timers.deadline(timer) < self.now - slack_s:
+                self.timers.set(timer, self.now + slack_s)
+                self.counters.add("pauses")
+
+    def want_token(self) -> None:
+        """Something waits to be sent: a resting token is called."""
+        if self.state is not State.OPERATIONAL or not self.outbox.ready():
+            return
+        ring = self.ring
+        if ring.node == ring.representative:
+            ring.idle_visits = 0
+        elif ring.idle_visits and not self._woke:
+            self._woke = True
+            self._transmit(ring.representative, self.codec.encode_wake(ring.name), "wakes_sent")
+        self.pump()
+
+    def pump(self) -> None:
+        """Let the token go on if it is here and need not rest: alone on a ring, or as the representative."""
+        while self._own_token is not None and self.ring.idle_visits < 2 and self.state is State.OPERATIONAL:
+            token, self._own_token = self._own_token, None
+            self.ring.note_arrival(token, self.now)
+            self._visit(token)
+        if self._held_token is not None and self.ring.idle_visits < 2:
+            self._token_rested(0, None)
+
+    def resume(self) -> None:
+        """The application has taken events: deliver what was held back."""
+        if self.state is State.OPERATIONAL and self.delivery.held:
+            self._deliver()
+            self.want_token()
+        self.timers.clear(Timer.SLOW_CONSUMER)
+        self.watch_consumer()
+
+    def watch_consumer(self) -> None:
+        """Past its bound, a full stream makes the processor leave."""
+        if not self.delivery.full or self.state is State.LEFT:
+            self.timers.clear(Timer.SLOW_CONSUMER)
+        elif not self.timers.is_set(Timer.SLOW_CONSUMER):
+            self.timers.set(Timer.SLOW_CONSUMER, self.now + self.config.slow_consumer_timeout_s)
+
+    def begin_leave(self) -> None:
+        """Leave as soon as what was accepted is sent, or after ``leave_timeout_s``."""
+        if self.leaving or self.state is State.LEFT:
+            return
+        self.leaving = True
+        self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)
+        self.leave_when_drained()
+
+    def leave_when_drained(self) -> None:
+        if not self.leaving or self.state is State.LEFT:
+            return
+        waits = any(len(queue) for queue in self.outbox.queues) or self.barrier.unblock_due
+        if waits and not self.barrier.asked:
+            self._depart(0, None)  # its own round will never complete
+        elif not waits and self.ring.stable >= self.ring.last_own:
+            self._depart(0, None)
+
+    # Small help
+
+    def _record(self, *record: Any) -> None:
+        if self._audit is not None:
+            self._audit.append(record)
+
+    def _transmit(self, destination: int, datagram: bytes, count: str) -> None:
+        self.transmits.append((destination, datagram))
+        self.counters.add(count)
+
+    def _identity(self) -> Identity:
+        self._serial += 1
+        return Identity(self.incarnation, self._serial, self.limits)
+
+    def _known_speaker(self, sender: int, identity: Identity) -> bool:
+        """Whether to listen to a datagram of membership: not my own id, not a late copy, not other limits."""
+        if sender == self.node:
+            reason = "dropped_own_id"
+        elif identity.limits != self.limits:
+            self._refuse(sender, identity)
+            reason = "dropped_other_limits"
+        elif not self._peers.news(sender, identity):
+            reason = "dropped_late_copy"
+        else:
+            return True
+        self.counters.add(reason)
+        return False
+
+    def _sequence_in_reach(self, sequence: int) -> bool:
+        if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
+            return True
+        self.counters.add("dropped_sequence_jump")
+        return False
+
+    # Refusing and being refused
+
+    def _refuse(self, sender: int, identity: Identity) -> None:
+        """Tell a processor with other limits why it is not let in, at most once a consensus timeout each."""
+        said = self._refused_at.pop(sender, -math.inf)
+        due = self.now - said >= self.config.consensus_timeout_s
+        self._refused_at[sender] = self.now if due else said
+        if len(self._refused_at) > 4 * self.config.members_max:
+            del self._refused_at[next(iter(self._refused_at))]
+        if due:
+            refuse = Refuse(sender, identity.incarnation, len(self.ring.members), self.limits)
+            self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
+
+    def _refused(self, sender: int, refuse: Refuse) -> None:
+        """The larger ring is right, of equals the smaller id; and who ever was on a ring with others stays there."""
+        if refuse.target != self.node or refuse.target_incarnation != self.incarnation:
+            self.counters.add("dropped_not_for_me")
+            return
+        self.counters.add("refusals_received")
+        differ = [
+            f"{name} is {theirs} there and {ours} here"
+            for name, theirs, ours in zip(MUST_BE_EQUAL, refuse.limits, self.limits, strict=True)
+            if theirs != ours
+        ]
+        stronger = (refuse.members, -sender) > (len(self.ring.members), -self.node)
+        if differ and stronger and not self._ever_joined:
+            self.failure = RefusedError(
+                f"processor {sender} refuses this one: {'; '.join(differ)}. "
+                "All processors of a cluster need the same values (Config, and the transport's datagram size)"
+            )
+            self._leave_ring("refused")
+
+    # Gather
+
+    def _enter_gather(self, procs: Iterable[int], fails: Iterable[int] = (), *, alone_at_once: bool = False) -> None:
+        self.state = State.GATHER
+        self.counters.add("gathers")
+        self._forming = None
+        self._exchange = None
+        self._commit = None
+        self._held_token = None
+        self._own_token = None
+        for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
+            self.timers.clear(timer)
+        self._gather = Gather(self.node, procs, fails, self.config.members_max)
+        self._alone_at_once = alone_at_once
+        self._agreed = False
+        self.timers.set(Timer.CONSENSUS, self.now + self.config.consensus_timeout_s)
+        self._say_join()
+        self._check_consensus()
+
+    def _say_join(self) -> None:
+        """Say the join now, or a little later if one was said just now: a storm of changes is one join."""
+        spacing = self.config.join_timeout_s / 4
+        if self.now < self._join_said_at + spacing:
+            self.timers.set(Timer.JOIN, self._join_said_at + spacing)
+            return
+        self._join_said_at = self.now
+        self.timers.set(Timer.JOIN, self.now + self.config.join_timeout_s)
+        gather = self._gather
+        join = Join(
+            self._identity(), self.ring_sequence, tuple(sorted(gather.proc_set)), tuple(sorted(gather.fail_set))
+        )
+        self._transmit(0, self.codec.encode_join(join), "joins_sent")
+
+    def _repeat_join(self, sender: int, body: None) -> None:
+        self._say_join()
+
+    def _sets_changed(self) -> None:
+        self._agreed = False
+        self.timers.set(Timer.CONSENSUS, self.now + self.config.consensus_timeout_s)
+        self._say_join()
+
+    def _check_consensus(self) -> None:
+        gather = self._gather
+        if not gather.agreed or self._agreed:
+            return
+        alive = gather.alive
+        if alive == (self.node,):
+            if self._alone_at_once:
+                self._form(alive)
+        elif alive[0] == self.node:
+            self._form(alive)
+        else:
+            # The commit token must come in the time in which a regular token would.
+            self._agreed = True
+            self.timers.set(Timer.CONSENSUS, self.now + self.config.token_timeout_s)
+
+    def _consensus_timeout(self, sender: int, body: None) -> None:
+        gather = self._gather
+        silent = gather.silent()
+        if silent:
+            gather.fail(silent)
+            self._sets_changed()
+            self._check_consensus()
+        elif gather.alive == (self.node,):
+            self._form(gather.alive)
+        else:
+            self._enter_gather(gather.alive)
+
+    def _join_in_gather(self, sender: int, join: Join) -> None:
+        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+            return
+        self._take_join(sender, join)
+
+    def _take_join(self, sender: int, join: Join) -> None:
+        self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
+        if self._gather.receive(sender, join):
+            self._sets_changed()
+        if self._gather.overfull:
+            self.counters.add("dropped_ring_full")
+        self._check_consensus()
+
+    def _beacon_in_gather(self, sender: int, beacon: Announcement) -> None:
+        if self._known_speaker(sender, beacon.identity) and self._gather.add(sender):
+            self._sets_changed()
+
+    def _leave_in_gather(self, sender: int, leave: Announcement) -> None:
+        if not self._is_leaving(sender, leave):
+            return
+        gather = self._gather
+        if gather.fail((sender,)):
+            self._alone_at_once = gather.alive == (self.node,)
+            self._sets_changed()
+            self._check_consensus()
+
+    def _is_leaving(self, sender: int, leave: Announcement) -> bool:
+        """Whether the incarnation that I know says that it leaves."""
+        known = self._incarnations.get(sender, self._peers.incarnation(sender))
+        if known != leave.identity.incarnation:
+            self.counters.add("dropped_stranger")
+            return False
+        return self._known_speaker(sender, leave.identity)
+
+    def _old_data(self, sender: int, packet: Packet) -> None:
+        if packet.ring != self.ring.name:
+            self.counters.add("dropped_other_ring")
+        elif not self.ring.window.insert(packet):
+            self.counters.add("duplicates")
+
+    # Commit
+
+    def _form(self, members: tuple[int, ...]) -> None:
+        """All agree and this processor has the smallest id: it is the representative."""
+        self.ring_sequence += 1
+        ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
+        forming = Ring(ring_id, members, self.node, self.config, self._requests_max)
+        token = CommitToken(forming.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
+        if len(members) == 1:
+            self._enter_recovery(forming, token)
+            self._start_token()
+        else:
+            self._enter_commit(forming, token)
+
+    def _entry(self) -> Entry:
+        return Entry(
+            self.node,
+            self.incarnation,
+            True,
+            self.ring.name,
+            self.ring.window.aru,
+            self.delivery.delivered,
+            tuple(sorted(self._obligations)),
+        )
+
+    def _enter_commit(self, forming: Ring, token: CommitToken) -> None:
+        self.state = State.COMMIT
+        self._forming = forming
+        self.timers.clear(Timer.JOIN)
+        self.timers.clear(Timer.CONSENSUS)
+        self._pass_commit(token)
+
+    def _pass_commit(self, token: CommitToken) -> None:
+        """Send the commit token on, with one more hop."""
+        assert self._forming is not None
+        self._commit = token._replace(hop=token.hop + 1)
+        self._commit_sent = self.codec.encode_commit(
+            self._forming.successor, token.ring, self._commit.hop, token.entries, self._datagram_size
+        )
+        self._send_commit("commit_tokens_sent")
+        self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
+
+    def _send_commit(self, count: str) -> None:
+        assert self._forming is not None
+        for datagram in self._commit_sent:
+            self._transmit(self._forming.successor, datagram, count)
+        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + self.config.token_retransmit_s)
+
+    def _commit_token(self, part: CommitPart) -> CommitToken | None:
+        """The whole commit token, if it is for me and this part completes it."""
+        if part.destination != self.node:
+            self.counters.add("dropped_not_for_me")
+            return None
+        return self._assembler.add(part)
+
+    def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        ring_id = ring_from_bytes(token.ring)
+        members = token.members
+        gather = self._gather
+        if ring_id.sequence <= self.ring_sequence or not self._sequence_in_reach(ring_id.sequence):
+            self.counters.add("dropped_late_copy")
+        elif self.node not in members or ring_id.representative != members[0] or members[0] == self.node:
+            self.counters.add("dropped_not_for_me")
+        elif not gather.fail_set.isdisjoint(members) or not set(gather.alive).issubset(members):
+            # Who formed this does not know yet what I know; it will hear my join.
+            self.counters.add("dropped_other_membership")
+        else:
+            self.ring_sequence = ring_id.sequence
+            forming = Ring(ring_id, members, self.node, self.config, self._requests_max)
+            self._enter_commit(forming, token.filled(self._entry()))
+
+    def _commit_in_commit(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        assert self._forming is not None and self._commit is not None
+        mine = self._entry()
+        if token.ring != self._forming.name or token.hop <= self._commit.hop:
+            self.counters.add("dropped_late_copy")
+        elif token.members != self._forming.members or not token.complete or mine not in token.entries:
+            self.counters.add("dropped_implausible")
+        else:
+            self._enter_recovery(self._forming, token)
+            self._pass_commit(token)
+
+    def _commit_in_recovery(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        assert self._forming is not None and self._commit is not None
+        starts = self._forming.representative == self.node and self._forming.token_seq == 0
+        if token.ring != self._forming.name or token.hop <= self._commit.hop or not starts:
+            self.counters.add("dropped_late_copy")
+        else:
+            self._start_token()
+
+    def _leave_while_forming(self, sender: int, leave: Announcement) -> None:
+        if self._is_leaving(sender, leave):
+            assert self._forming is not None
+            left = tuple(node for node in self._forming.members if node != sender)
+            self._enter_gather(self._forming.members, (sender,), alone_at_once=left == (self.node,))
+
+    def _join_while_forming(self, sender: int, join: Join) -> None:
+        """A member that does not take part in this formation any more ends it; others wait until it is done."""
+        assert self._forming is not None
+        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+            return
+        if sender in self._forming.members and join.ring_sequence >= self._forming.id.sequence:
+            self._enter_gather(self._forming.members)
+            self._take_join(sender, join)
+        else:
+            self.counters.add("ignored")
+
+    # Recovery
+
+    def _enter_recovery(self, forming: Ring, token: CommitToken) -> None:
+        self.state = State.RECOVERY
+        self._forming = forming
+        self._commit = token
+        self._exchange = Exchange(token.entries, self.ring.name, self.ring.window, self.node, self.codec)
+        self.timers.clear(Timer.JOIN)
+        self.timers.clear(Timer.CONSENSUS)
+
+    def _start_token(self) -> None:
+        """The commit token came back to the representative for the second time: the regular token starts."""
+        assert self._forming is not None
+        self._take_forming_token(self._forming.first_token())
+        self.pump()
+
+    def _data_in_recovery(self, sender: int, packet: Packet) -> None:
+        forming, exchange = self._forming, self._exchange
+        assert forming is not None and exchange is not None
+        if packet.ring != forming.name:
+            self.counters.add("dropped_other_ring")
+        elif not forming.window.insert(packet):
+            self.counters.add("duplicates")
+        else:
+            self.timers.clear(Timer.TOKEN_RETRANSMIT)
+            if packet.old_ring:
+                exchange.receive(packet)
+
+    def _token_in_recovery(self, sender: int, token: Token) -> None:
+        assert self._forming is not None
+        if self._accepts(self._forming, token):
+            self._take_forming_token(token)
+            self.pump()
+
+    def _take_forming_token(self, token: Token) -> None:
+        """Totem, section 6: the representative decides when all are ready (departure 3 in docs/protocol.md)."""
+        forming, exchange = self._forming, self._exchange
+        assert forming is not None and exchange is not None
+        self._note_token(forming, token)
+        if forming.representative == self.node:
+            if not token.incomplete:
+                forming.phase += 1
+            token = token._replace(incomplete=False)
+        if forming.phase == Phase.INSTALLED:
+            self._enter_operational()
+            self._visit(token)
+            return
+        visit = forming.visit(token, exchange, 0, self.codec)
+        if forming.phase == Phase.RECEIVED and not exchange.unready(forming, visit.token.seq):
+            self._obligations = exchange.deliver_set
+        forming.window.release(forming.stable)
+        self._pass_token(forming, visit)
+
+    # Operational
+
+    def _enter_operational(self) -> None:
+        """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
+        forming, exchange, commit = self._forming, self._exchange, self._commit
+        assert forming is not None and exchange is not None and commit is not None
+        old = self.ring
+        self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
+        self.delivery.install(forming.id, forming.members, len(forming.members) >= self.config.quorum)
+        self.outbox.abort_round()
+        for node in self._gather.fail_set & self._gather.heard:
+            self._backoff.mark(node, self.now)
+        # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
+        self.delivery.delivered = forming.window.released
+        self.counters.add("configurations")
+        self.counters.add("recovered", exchange.recovered)
+        self.counters.add("rotations", old.rotations)
+        self.counters.add("packets_sent", old.sent)
+        self.counters.add("retransmissions", old.retransmitted)
+        self.ring = forming
+        self._incarnations = {entry.node: entry.incarnation for entry in commit.entries}
+        self._obligations = frozenset()
+        self._forming = None
+        self._exchange = None
+        self._commit = None
+        self._woke = False
+        self._ever_joined = self._ever_joined or len(forming.members) > 1
+        self.state = State.OPERATIONAL
+        if forming.representative == self.node:
+            self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
+
+    def _accepts(self, ring: Ring, token: Token) -> bool:
+        if token.destination != self.node:
+            reason = "dropped_not_for_me"
+        elif token.ring != ring.name:
+            reason = "dropped_other_ring"
+        elif token.token_seq <= ring.token_seq:
+            reason = "duplicate_tokens"
+        elif not ring.plausible(token):
+            reason = "dropped_implausible"
+        else:
+            return True
+        self.counters.add(reason)
+        return False
+
+    def _note_token(self, ring: Ring, token: Token) -> None:
+        ring.note_arrival(token, self.now)
+        self.timers.clear(Timer.TOKEN_RETRANSMIT)
+        self._record(
+            "TOKEN", ring.id, token.token_seq, token.seq, token.aru, token.fcc, token.backlog, len(token.requests)
+        )
+
+    def _data_in_operational(self, sender: int, packet: Packet) -> None:
+        ring = self.ring
+        if packet.ring != ring.name:
+            self.counters.add("dropped_other_ring")
+        elif packet.sender not in self._incarnations and not packet.old_ring:
+            self.counters.add("dropped_stranger")
+        elif not ring.window.insert(packet):
+            self.counters.add("duplicates")
+        elif packet.seq > ring.forwarded_seq:
+            # Somebody after me had the token, so it is not lost between me and my successor.
+            self.timers.clear(Timer.TOKEN_RETRANSMIT)
+
+    def _token_in_operational(self, sender: int, token: Token) -> None:
+        ring = self.ring
+        if not self._accepts(ring, token):
+            return
+        self._note_token(ring, token)
+        deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
+        if deaf:
+            self.counters.add("failures_to_receive")
+            left = tuple(node for node in ring.members if node != deaf)
+            self._enter_gather(ring.members, (deaf,), alone_at_once=left == (self.node,))
+        elif ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(token):
+            self._held_token = token
+            self.timers.clear(Timer.TOKEN_LOSS)
+            self.timers.set(Timer.TOKEN_HOLD, self.now + self.config.token_hold_s)
+        else:
+            self._visit(token)
+
+    def _may_send(self, token: Token) -> bool:
+        return self.outbox.ready() and token.fcc < self.config.window_size
+
+    def _token_rested(self, sender: int, body: None) -> None:
+        token, self._held_token = self._held_token, None
+        self.timers.clear(Timer.TOKEN_HOLD)
+        if token is not None:
+            self._visit(token)
+
+    def _wake(self, sender: int, ring: bytes) -> None:
+        if ring != self.ring.name:
+            self.counters.add("dropped_other_ring")
+        else:
+            self.ring.idle_visits = 0
+            self.pump()
+
+    def _visit(self, token: Token) -> None:
+        """This processor has the token of an installed ring."""
+        ring = self.ring
+        self._deliver()
+        self._woke = False
+        visit = ring.visit(token, self._source, self.delivery.held, self.codec)
+        self._pass_token(ring, visit)
+        self._deliver()
+        if ring.window.release(min(ring.stable, self.delivery.delivered)):
+            self._record("FREE", ring.id, ring.window.released)
+        self.leave_when_drained()
+
+    def _deliver(self) -> None:
+        self.delivery.deliver(self.ring.window, self.ring.id, self.ring.stable)
+
+    def deliver_arrivals(self) -> None:
+        """Packets came: deliver what is in order now, without waiting for the token."""
+        if self.state is State.OPERATIONAL:
+            self._deliver()
+
+    def _pass_token(self, ring: Ring, visit: Visit) -> None:
+        for datagram in visit.datagrams:
+            self._transmit(0, datagram, "datagrams_broadcast")
+        if ring.successor == self.node:
+            self._own_token = visit.token
+            return
+        assert ring.forwarded is not None
+        self._transmit(ring.successor, ring.forwarded, "tokens_sent")
+        self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
+        self._arm_retransmit(ring)
+
+    def _arm_retransmit(self, ring: Ring) -> None:
+        """While messages flow the token is missed after some rotations; a resting one may take longer."""
+        config = self.config
+        delay = config.token_retransmit_s
+        if ring.rotations > 1 and not ring.idle_visits:
+            delay = min(delay, max(config.token_retransmit_min_s, 4 * ring.rotation_s))
+        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + delay)
+
+    def _retransmit_token(self, sender: int, body: None) -> None:
+        ring = self._forming or self.ring
+        if ring.forwarded is None:
+            self._send_commit("commit_tokens_retransmitted")
+        else:
+            self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
+            self._arm_retransmit(ring)
+
+    def _token_loss(self, sender: int, body: None) -> None:
+        self.counters.add("token_losses")
+        ring = self._forming or self.ring
+        self._enter_gather(ring.members)
+
+    def _join_in_operational(self, sender: int, join: Join) -> None:
+        """A member has left this ring for gather, or a stranger wants to come."""
+        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+            return
+        ring = self.ring
+        member = sender in ring.members
+        same = self._incarnations.get(sender) == join.identity.incarnation
+        if member and same and join.ring_sequence < ring.id.sequence:
+            self.counters.add("dropped_late_copy")
+        elif not member and (self.node in join.fail_set or self._backoff.waits(sender, self.now)):
+            self.counters.add("ignored")
+        else:
+            self._enter_gather(ring.members)
+            self._take_join(sender, join)
+
+    def _beacon_in_operational(self, sender: int, beacon: Announcement) -> None:
+        if not self._known_speaker(sender, beacon.identity):
+            return
+        if beacon.ring == self.ring.name:
+            return
+        sequence = ring_from_bytes(beacon.ring).sequence
+        same = self._incarnations.get(sender) == beacon.identity.incarnation
+        if (same and sequence <= self.ring.id.sequence) or self._backoff.waits(sender, self.now):
+            self.counters.add("ignored")
+        else:
+            self._enter_gather((*self.ring.members, sender))
+
+    def _say_beacon(self, sender: int, body: None) -> None:
+        beacon = Announcement(self._identity(), self.ring.name)
+        self._transmit(0, self.codec.encode_announcement(Kind.BEACON, beacon), "beacons_sent")
+        self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
+
+    def _leave_in_operational(self, sender: int, leave: Announcement) -> None:
+        if sender not in self.ring.members:
+            self.counters.add("dropped_stranger")
+        elif self._is_leaving(sender, leave):
+            left = tuple(node for node in self.ring.members if node != sender)
+            self._enter_gather(self.ring.members, (sender,), alone_at_once=left == (self.node,))
+
+    # Leaving
+
+    def _slow_consumer(self, sender: int, body: None) -> None:
+        self.failure = SlowConsumerError(
+            f"the application took no event for {self.config.slow_consumer_timeout_s} s while "
+            f"{self.delivery.pending} waited; read ring.events faster, or raise Config.slow_consumer_timeout_s, "
+            "events_max or events_bytes_max"
+        )
+        self._leave_ring("slow consumer")
+
+    def _depart(self, sender: int, body: None) -> None:
+        self._leave_ring("clean")
+
+    def _leave_ring(self, how: str) -> None:
+        """Tell the ring, so that it need not wait for a timeout, and stop."""
+        datagram = self.codec.encode_announcement(Kind.LEAVE, Announcement(self._identity(), self.ring.name))
+        for _ in range(_LEAVE_COPIES):
+            self._transmit(0, datagram, "leaves_sent")
+        self.state = State.LEFT
+        self._held_token = None
+        self._own_token = None
+        for timer in Timer:
+            self.timers.clear(timer)
+        self._record("STOP", how)

@@ -1,0 +1,213 @@
+"""One ring at one processor: its packets, and what a visit of the token does (Totem, section 4).
+
+A :class:`Ring` is the same while it forms, when what is sent are packets of old rings, and when it is installed, when
+they are the application's; who sends is told by the ``source`` that the visit is given. It decides nothing about
+membership.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ringproto._core.flow_control import FlowControl
+from ringproto._core.window import Window
+from ringproto._core.wire import Codec, Packet, Phase, Token, ring_bytes
+from ringproto.config import Config
+from ringproto.types import RingId
+
+
+class Source(Protocol):
+    """Where the new packets of a visit come from."""
+
+    def backlog(self) -> int:
+        """About how many packets wait and may be sent now."""
+
+    def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
+        """The next packet, to be number ``seq``, and the message number that it brings the ring to."""
+
+    def unready(self, ring: Ring, seq: int) -> bool:
+        """Whether this processor is not ready for the ring's next phase, ``seq`` being the last packet number."""
+
+
+class Ring:
+    """The state of one ring id at one processor."""
+
+    __slots__ = (
+        "_flow",
+        "_last_aru",
+        "_last_seq",
+        "_requests_max",
+        "_visited_at",
+        "aru_changed_at",
+        "aru_seen",
+        "forwarded",
+        "forwarded_seq",
+        "id",
+        "idle_visits",
+        "last_own",
+        "members",
+        "name",
+        "node",
+        "phase",
+        "retransmitted",
+        "rotation_s",
+        "rotations",
+        "sent",
+        "stable",
+        "successor",
+        "token_seq",
+        "window",
+    )
+
+    def __init__(self, ring_id: RingId, members: tuple[int, ...], node: int, config: Config, requests_max: int) -> None:
+        self.id = ring_id
+        self.name = ring_bytes(ring_id)
+        """The id as it stands in datagrams."""
+        self.members = members
+        self.node = node
+        self.successor = members[(members.index(node) + 1) % len(members)]
+        self.window = Window(8 * config.window_size)
+        self.token_seq = 0
+        self.stable = 0
+        """Every member has all packets up to this one."""
+        self.phase = int(Phase.EXCHANGE)
+        self.forwarded: bytes | None = None
+        """The token as it was passed on, to be sent again."""
+        self.forwarded_seq = 0
+        self.idle_visits = 0
+        """Visits in a row in which nothing had happened on the ring since the last one."""
+        self.rotations = 0
+        self.rotation_s = 0.0
+        """A smoothed rotation time."""
+        self.last_own = 0
+        """The last packet that this processor originated."""
+        self.sent = 0
+        self.retransmitted = 0
+        self.aru_seen = (0, 0)
+        self.aru_changed_at = 0.0
+        self._flow = FlowControl(config.window_size, config.visit_max)
+        self._requests_max = requests_max
+        self._last_aru = 0
+        self._last_seq = 0
+        self._visited_at = -1.0
+
+    @property
+    def representative(self) -> int:
+        return self.members[0]
+
+    def first_token(self) -> Token:
+        """The token with which the representative starts the ring; nobody is taken to be ready yet."""
+        return Token(self.node, self.name, 1, 0, 0, 0, 0, 0, 0, int(Phase.EXCHANGE), True, ())
+
+    def plausible(self, token: Token) -> bool:
+        """Whether a well formed token can be the next one of this ring. Remote input never reaches an assert."""
+        return (
+            token.seq >= self._last_seq
+            and token.seq <= self.window.released + self.window.capacity
+            and token.aru >= self.window.released
+            and self.phase <= token.phase <= self.phase + 1
+            and (token.aru_id == 0 or token.aru_id in self.members)
+        )
+
+    def note_arrival(self, token: Token, now: float) -> None:
+        """A token was accepted: measure the rotation, watch who holds the aru up, see whether the ring is idle."""
+        if self._visited_at >= 0.0:
+            rotation = now - self._visited_at
+            self.rotation_s = rotation if self.rotations == 1 else self.rotation_s + (rotation - self.rotation_s) / 8
+        self._visited_at = now
+        self.rotations += 1
+        self.token_seq = token.token_seq
+        self.phase = token.phase
+        seen = (token.aru, token.aru_id)
+        if seen != self.aru_seen or token.aru == token.seq or token.aru_id == 0:
+            self.aru_seen = seen
+            self.aru_changed_at = now
+        quiet = token.seq == self._last_seq == token.aru == self.stable and not token.requests
+        self.idle_visits = self.idle_visits + 1 if quiet else 0
+
+    def holds_up(self, now: float, limit_s: float) -> int:
+        """The member that has kept everybody's aru back for longer than ``limit_s``; 0 if there is none."""
+        if now - self.aru_changed_at <= limit_s or self.aru_seen[1] == self.node:
+            return 0
+        return self.aru_seen[1]
+
+    def visit(self, token: Token, source: Source, held: int, codec: Codec) -> Visit:
+        """Do what the holder of the token does, and make the token for the successor.
+
+        ``held`` is how many packets are kept back for a slow application.
+        """
+        out: list[bytes] = []
+        window = self.window
+        backlog = source.backlog()
+        allowed = self._flow.allowed(token, backlog)
+        requests = []
+        for seq in token.requests:
+            packet = window.get(seq) if len(out) < allowed or not out else None
+            if packet is not None:
+                out.append(packet.datagram)
+                self.retransmitted += 1
+            elif seq > window.released:
+                requests.append(seq)
+        allowed = self._flow.new_allowed(token, allowed - len(out))
+        seq = token.seq
+        message_seq = token.message_seq
+        taken = 0
+        while taken < allowed:
+            made = source.next_packet(self, seq + 1, message_seq)
+            if made is None:
+                break
+            packet, message_seq = made
+            seq += 1
+            window.insert(packet)
+            out.append(packet.datagram)
+            taken += 1
+        if taken:
+            self.sent += taken
+            self.last_own = seq
+        # A gap is asked for when it was there a whole rotation ago: packets and the token may overtake each other
+        # on their way without being lost (departure 4 in docs/protocol.md).
+        requests = self._requests(requests)
+        aru, aru_id = token.aru, token.aru_id
+        if window.aru < aru or aru_id in (0, self.node):
+            aru = window.aru
+            aru_id = 0 if aru == seq else self.node
+        backlog = source.backlog()
+        fcc, waiting = self._flow.settle(token, len(out), held, backlog)
+        self.stable = max(self.stable, min(self._last_aru, aru))
+        self._last_aru = aru
+        self._last_seq = seq
+        if out:
+            self.idle_visits = 0
+        passed_on = Token(
+            self.successor,
+            self.name,
+            token.token_seq + 1,
+            seq,
+            message_seq,
+            aru,
+            aru_id,
+            fcc,
+            waiting,
+            self.phase,
+            token.incomplete or source.unready(self, seq),
+            tuple(requests),
+        )
+        self.forwarded_seq = seq
+        self.forwarded = codec.encode_token(passed_on)
+        return Visit(out, passed_on)
+
+    def _requests(self, others: list[int]) -> list[int]:
+        mine = self.window.missing(self._last_seq, self._requests_max)
+        if not mine:
+            return others
+        return sorted(set(others).union(mine))[: self._requests_max]
+
+
+class Visit:
+    """What came of a visit: packets to broadcast, then the token to pass on."""
+
+    __slots__ = ("datagrams", "token")
+
+    def __init__(self, datagrams: list[bytes], token: Token) -> None:
+        self.datagrams = datagrams
+        self.token = token

@@ -1,0 +1,39 @@
+"""What an installed ring sends: packets filled from the application's queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringproto._core.ordering import Ring
+from ringproto._core.packing import Outbox
+from ringproto._core.wire import DATA_OVERHEAD, Codec, Packet
+
+
+class RegularSource:
+    """The application's messages and the unblock, as packets of the ring."""
+
+    __slots__ = ("_audit", "_codec", "_outbox", "_room")
+
+    def __init__(self, outbox: Outbox, codec: Codec, datagram_size: int, audit: list[tuple[Any, ...]] | None) -> None:
+        self._outbox = outbox
+        self._codec = codec
+        self._room = datagram_size - DATA_OVERHEAD
+        self._audit = audit
+
+    def backlog(self) -> int:
+        return self._outbox.backlog(self._room)
+
+    def unready(self, ring: Ring, seq: int) -> bool:
+        return False
+
+    def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
+        if not self._outbox.ready():
+            return None
+        filling = self._outbox.fill(self._room)
+        packet = self._codec.encode_data(ring.name, seq, message_seq, filling.safe, b"".join(filling.chunks))
+        if self._audit is not None:
+            for place, (priority, guarantee, payload) in enumerate(filling.ended, message_seq + 1):
+                self._audit.append(("SEND", priority, guarantee, ring.id, place, payload))
+            if filling.unblock:
+                self._audit.append(("UNB_SEND", ring.id, message_seq + filling.messages()))
+        return packet, message_seq + filling.messages()

@@ -1,0 +1,213 @@
+"""Messages into packets and back: packing, fragmentation, reassembly.
+
+A packet holds chunks; a chunk is a whole message or a piece of one, with its priority, its guarantee, and whether it
+begins and ends the message. A packet is filled to the last byte, and the message that does not fit goes on in the next
+one. Pieces of one sender and one priority follow each other in the order, so a ``HIGH`` message may stand between the
+pieces of a long ``LOW`` one.
+
+Whoever fills a packet asks the barrier first: while it is down only ``RECOVERY`` chunks and then the unblock are put in
+(B2, B5). This gate stands above fragmentation, and the cursors of the queues stand below it.
+"""
+
+from __future__ import annotations
+
+from ringproto._core.barrier import Barrier
+from ringproto._core.send_queue import SendQueue
+from ringproto._core.wire import (
+    CHUNK_CONTROL,
+    CHUNK_FIRST,
+    CHUNK_LAST,
+    CHUNK_PRIORITY,
+    CHUNK_SAFE,
+    CHUNK_SIZE,
+    CONTROL_SIZE,
+    TRAILER_SIZE,
+    Packet,
+    chunk_head,
+    ring_bytes,
+    ring_from_bytes,
+    unblock_chunk,
+)
+from ringproto.config import Config
+from ringproto.types import Guarantee, Priority, RingId
+
+_SMALLEST_PIECE = 16
+"""A message is not begun in less room than this: the chunk heads would cost more than they save."""
+
+
+class Filling:
+    """What was put in one packet."""
+
+    __slots__ = ("chunks", "ended", "safe", "unblock")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes | memoryview] = []
+        self.ended: list[tuple[Priority, Guarantee, bytes]] = []
+        """The messages that end in it, in order."""
+        self.safe = False
+        """Whether one of them is to be delivered safe: then the whole packet is."""
+        self.unblock = False
+        """Whether it ends with the unblock."""
+
+    def messages(self) -> int:
+        """How many places in the message order it takes."""
+        return len(self.ended) + self.unblock
+
+
+class Outbox:
+    """The three send queues and what may leave them now."""
+
+    __slots__ = ("_barrier", "_high_only", "_low_every", "queues")
+
+    def __init__(self, config: Config, barrier: Barrier) -> None:
+        self.queues = [SendQueue(config.send_queue_max, config.send_queue_bytes_max) for _ in Priority]
+        self._barrier = barrier
+        self._low_every = config.low_every
+        self._high_only = 0
+
+    def ready(self) -> bool:
+        """Whether there is something that may be sent now."""
+        if self._barrier.complete:
+            return len(self.queues[1]) > 0 or len(self.queues[2]) > 0
+        return len(self.queues[0]) > 0 or self._barrier.unblock_due
+
+    def backlog(self, room: int) -> int:
+        """About how many packets of ``room`` bytes wait and may be sent now."""
+        if not self.ready():
+            return 0
+        queues = self.queues[1:] if self._barrier.complete else self.queues[:1]
+        return 1 + sum(queue.bytes - queue.cursor + CHUNK_SIZE * len(queue) for queue in queues) // room
+
+    def fill(self, room: int) -> Filling:
+        """Take from the queues what goes into one packet with ``room`` bytes for chunks."""
+        filling = Filling()
+        if not self._barrier.complete:
+            room = self._take(Priority.RECOVERY, room, filling)
+            if self._barrier.unblock_due and not len(self.queues[0]) and room >= CHUNK_SIZE + CONTROL_SIZE:
+                filling.chunks.append(unblock_chunk(ring_bytes(self._barrier.ring_id)))
+                filling.unblock = True
+                self._barrier.sent()
+            return filling
+        # HIGH first; but when LOW was kept out of so many packets in a row, it goes first once.
+        if self._high_only >= self._low_every - 1 and len(self.queues[2]):
+            room = self._take(Priority.LOW, room, filling)
+            self._take(Priority.HIGH, room, filling)
+            self._high_only = 0
+            return filling
+        left = self._take(Priority.HIGH, room, filling)
+        waiting = len(self.queues[2]) > 0
+        if self._take(Priority.LOW, left, filling) == left and waiting:
+            self._high_only += 1
+        else:
+            self._high_only = 0
+        return filling
+
+    def _take(self, priority: Priority, room: int, filling: Filling) -> int:
+        """Move messages of one queue into ``filling``; returns the room that is left."""
+        queue = self.queues[priority]
+        while len(queue):
+            payload, guarantee = queue.head()
+            offset = queue.cursor
+            left = len(payload) - offset
+            size = min(left, room - CHUNK_SIZE)
+            if size < left and size < _SMALLEST_PIECE:
+                break
+            flags = int(priority)
+            if guarantee:
+                flags |= CHUNK_SAFE
+            if not offset:
+                flags |= CHUNK_FIRST
+            if size == left:
+                flags |= CHUNK_LAST
+            filling.chunks.append(chunk_head(flags, size))
+            filling.chunks.append(payload if size == len(payload) else memoryview(payload)[offset : offset + size])
+            room -= CHUNK_SIZE + size
+            if size < left:
+                queue.cursor = offset + size
+                break
+            queue.pop()
+            filling.ended.append((priority, guarantee, payload))
+            if guarantee:
+                filling.safe = True
+        return room
+
+    def abort_round(self) -> None:
+        """The configuration changed: what is half sent is begun again, recovery messages of the old round are gone."""
+        self.queues[0].clear()
+        self.queues[1].rewind()
+        self.queues[2].rewind()
+
+
+class _Partial:
+    """The pieces of a message that has begun."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[memoryview] = []
+        self.size = 0
+
+
+class Reassembler:
+    """Pieces of messages, in the total order, into messages. At most one message a sender and priority is begun."""
+
+    __slots__ = ("_partial", "_size_max", "dropped")
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._partial: dict[int, _Partial] = {}
+        self.dropped = 0
+        """Messages without a beginning, or above the maximum: only a stranger can have sent those."""
+
+    def clear(self) -> None:
+        """The ring ended: what is unfinished will be begun again, or never was sent whole."""
+        self._partial.clear()
+
+    def take_apart(self, packet: Packet) -> list[tuple[int, bytes | None]]:
+        """What ends in this packet, one entry for each place in the message order.
+
+        An entry is the chunk's flags with the payload; ``None`` for a message whose pieces are not all here.
+        """
+        ended: list[tuple[int, bytes | None]] = []
+        datagram = packet.datagram
+        at = packet.body
+        end = len(datagram) - TRAILER_SIZE
+        while at < end:
+            flags = datagram[at]
+            size = datagram[at + 1] << 8 | datagram[at + 2]
+            at += CHUNK_SIZE
+            if flags & (CHUNK_FIRST | CHUNK_LAST) == CHUNK_FIRST | CHUNK_LAST:
+                if size > self._size_max and not flags & CHUNK_CONTROL:
+                    self.dropped += 1
+                    ended.append((flags, None))
+                else:
+                    ended.append((flags, datagram[at : at + size]))
+            else:
+                self._piece(packet.sender * 4 + (flags & CHUNK_PRIORITY), flags, memoryview(datagram)[at : at + size])
+                if flags & CHUNK_LAST:
+                    ended.append((flags, self._finish(packet.sender * 4 + (flags & CHUNK_PRIORITY))))
+            at += size
+        return ended
+
+    def _piece(self, key: int, flags: int, piece: memoryview) -> None:
+        if flags & CHUNK_FIRST:
+            self._partial[key] = _Partial()
+        partial = self._partial.get(key)
+        if partial is None:
+            return
+        partial.pieces.append(piece)
+        partial.size += len(piece)
+        if partial.size > self._size_max:
+            del self._partial[key]
+
+    def _finish(self, key: int) -> bytes | None:
+        partial = self._partial.pop(key, None)
+        if partial is None:
+            self.dropped += 1
+            return None
+        return b"".join(partial.pieces)
+
+
+def unblocked_ring(payload: bytes) -> RingId:
+    """The ring id that an unblock names."""
+    return ring_from_bytes(payload[1:21])

@@ -1,0 +1,64 @@
+"""What is remembered of other processors: which of their datagrams are late copies, and who must wait to come back.
+
+The network keeps copies for seconds. A join or a beacon of a ring that is gone must not break the ring that is there,
+so every datagram of membership carries the sender's incarnation and a rising serial.
+
+Memory of a pair that cannot hear each other while others hear both keeps the memberships from flapping: who is left out
+although it was heard may come back at once the first time, and then after a time that doubles (departure 8 in
+docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from ringproto._core.wire import Identity
+
+
+class Peers:
+    """The latest word of each processor, for a bounded number of them."""
+
+    __slots__ = ("_known", "_max")
+
+    def __init__(self, max_: int) -> None:
+        self._known: dict[int, tuple[int, int]] = {}
+        self._max = max_
+
+    def news(self, node: int, identity: Identity) -> bool:
+        """Whether this comes later than all that was heard of this incarnation; if so it is remembered."""
+        known = self._known.get(node)
+        if known is not None and known[0] == identity.incarnation and identity.serial <= known[1]:
+            return False
+        self._known.pop(node, None)
+        self._known[node] = (identity.incarnation, identity.serial)
+        if len(self._known) > self._max:
+            del self._known[next(iter(self._known))]
+        return True
+
+    def incarnation(self, node: int) -> int | None:
+        """The incarnation that was heard last."""
+        known = self._known.get(node)
+        return None if known is None else known[0]
+
+
+class Backoff:
+    """Who was left out although it was heard, and until when it is not let in again."""
+
+    __slots__ = ("_base_s", "_max", "_marks")
+
+    def __init__(self, base_s: float, max_: int) -> None:
+        self._marks: dict[int, tuple[int, float, float]] = {}
+        self._base_s = base_s
+        self._max = max_
+
+    def mark(self, node: int, now: float) -> None:
+        """It was left out. The first time in a while costs nothing."""
+        level, _, last = self._marks.pop(node, (0, 0.0, 0.0))
+        level = level + 1 if level and now - last < 64 * self._base_s else 1
+        wait = 0.0 if level == 1 else self._base_s * 2 ** min(level - 2, 4)
+        self._marks[node] = (level, now + wait, now)
+        if len(self._marks) > self._max:
+            del self._marks[next(iter(self._marks))]
+
+    def waits(self, node: int, now: float) -> bool:
+        """Whether it has to wait still."""
+        mark = self._marks.get(node)
+        return mark is not None and now < mark[1]

@@ -1,0 +1,261 @@
+"""The face of the core: the doors in and out of one processor.
+
+In: datagrams, the passing of time, messages to send, the unblock, the wish to leave. Out, to be polled after each of
+those: what to transmit, then what happened, then when to wake. Time and random bits come in as arguments and nothing is
+called back, so the same calls give the same answers for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ringproto._core.entropy import Entropy
+from ringproto._core.membership import Membership
+from ringproto._core.states import State
+from ringproto._core.wire import DATA_OVERHEAD, Kind, Malformed
+from ringproto.config import Config
+from ringproto.errors import ConfigError, RingClosedError, RingError
+from ringproto.events import Event, RegularConfiguration
+from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
+
+
+class Processor:
+    """One processor of the ring, without I/O.
+
+    Args:
+        node: its id, 1 to 2**32 - 1.
+        config: its settings.
+        datagram_size: the largest datagram in bytes that the transport takes; ``config.datagram_size`` may be less.
+        seed: 16 random bytes, never used before by any processor.
+        now: seconds on the clock that all later calls use.
+        ring_sequence: the highest ring sequence that an earlier incarnation knew, if that was stored; else 0.
+        audit: a list to which everything that the rules of EVS and of the barrier speak of is appended.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    __slots__ = ("_audit", "_codec", "_membership", "config", "node")
+
+    def __init__(
+        self,
+        node: int,
+        config: Config,
+        *,
+        datagram_size: int,
+        seed: bytes,
+        now: float,
+        ring_sequence: int = 0,
+        audit: list[tuple[Any, ...]] | None = None,
+    ) -> None:
+        if not isinstance(node, int) or isinstance(node, bool) or not 1 <= node <= NODE_MAX:
+            raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
+        if len(seed) != 16:
+            raise ValueError(f"the seed is 16 random bytes, not {len(seed)}")
+        size = datagram_size if config.datagram_size is None else config.datagram_size
+        if size > datagram_size:
+            raise ConfigError(f"Config.datagram_size is {size}, but the transport takes at most {datagram_size} bytes")
+        if not 512 <= size <= 65_000:
+            if config.datagram_size is None:
+                size = min(size, 65_000)
+            if size < 512:
+                raise ConfigError(f"datagrams must have at least 512 bytes; the transport takes {datagram_size}")
+        assert size > DATA_OVERHEAD
+        self.node = node
+        self.config = config
+        self._audit = audit
+        self._membership = Membership(node, config, size, Entropy(seed), now, ring_sequence, audit)
+        self._codec = self._membership.codec
+
+    # In
+
+    def handle_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
+        """A batch of datagrams came. Whatever their bytes are, nothing raises; drops are counted by reason."""
+        membership = self._membership
+        membership.now = now
+        codec = self._codec
+        tokens = []
+        data_came = False
+        for datagram in datagrams:
+            try:
+                kind, sender = codec.open(datagram)
+                body: Any
+                if kind == Kind.DATA:
+                    data_came = True
+                    body = codec.decode_data(datagram)
+                elif kind == Kind.TOKEN:
+                    # The data of a batch comes before its tokens, however the network mixed them.
+                    tokens.append((sender, codec.decode_token(datagram, 128)))
+                    continue
+                elif kind == Kind.JOIN:
+                    body = codec.decode_join(datagram, self.config.members_max)
+                elif kind == Kind.COMMIT:
+                    body = codec.decode_commit(datagram, self.config.members_max)
+                elif kind in (Kind.BEACON, Kind.LEAVE):
+                    body = codec.decode_announcement(datagram)
+                elif kind == Kind.WAKE:
+                    body = codec.decode_wake(datagram)
+                else:
+                    body = codec.decode_refuse(datagram)
+            except Malformed as error:
+                membership.counters.add(f"dropped_{error.args[0]}")
+                continue
+            membership.handle(kind, sender, body)
+        if data_came:
+            membership.deliver_arrivals()
+        for sender, token in tokens:
+            membership.handle(Kind.TOKEN, sender, token)
+        membership.want_token()
+        membership.watch_consumer()
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
+        membership = self._membership
+        membership.now = now
+        membership.forgive_pause(self.config.token_retransmit_s)
+        membership.handle_timeouts()
+        membership.leave_when_drained()
+        membership.want_token()
+        membership.watch_consumer()
+
+    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        """Accept a ``HIGH`` or ``LOW`` message; ``False``, with nothing changed, when that queue is full.
+
+        Raises:
+            TypeError, ValueError: the payload is not bytes, is too large, or the priority is ``RECOVERY``.
+            RingClosedError: the processor is leaving or has left.
+        """
+        if priority == Priority.RECOVERY:
+            raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
+        return self._accept(payload, priority, guarantee)
+
+    def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
+        """Accept a ``RECOVERY`` message of one round; ``False``, with nothing changed, when that queue is full.
+
+        Raises:
+            RingError: that round is over: the configuration changed, or this processor has unblocked.
+            TypeError, ValueError, RingClosedError: as :meth:`submit`.
+        """
+        if not self._membership.barrier.may_recover(ring_id):
+            raise RingError(
+                f"the recovery round of ring {ring_id} is over: the configuration changed or this processor unblocked"
+            )
+        return self._accept(payload, Priority.RECOVERY, guarantee)
+
+    def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        membership = self._membership
+        self.check_payload(payload)
+        if membership.leaving or membership.state is State.LEFT:
+            raise RingClosedError("the processor has left the ring, or is leaving it; nothing more can be sent")
+        if not membership.outbox.queues[priority].put(payload, guarantee):
+            return False
+        if self._audit is not None:
+            self._audit.append(("SUBMIT", priority, guarantee, payload))
+        membership.want_token()
+        return True
+
+    def check_payload(self, payload: object) -> None:
+        """Raise TypeError or ValueError unless this can be sent."""
+        if not isinstance(payload, bytes):
+            raise TypeError(f"a payload must be bytes, not {type(payload).__name__}; convert it with bytes(...)")
+        if len(payload) > self.config.message_size_max:
+            raise ValueError(
+                f"a payload of {len(payload)} bytes is above Config.message_size_max ({self.config.message_size_max})"
+            )
+
+    def unblock(self, ring_id: RingId) -> None:
+        """All recovery messages of this round were submitted. Nothing happens if the round is over."""
+        if self._membership.barrier.ask(ring_id):
+            self._membership.want_token()
+
+    def leave(self, now: float) -> None:
+        """Begin to leave: send what was accepted, for at most ``leave_timeout_s``, then tell the ring."""
+        self._membership.now = now
+        self._membership.begin_leave()
+
+    # Out
+
+    def take_transmits(self) -> list[tuple[int, bytes]]:
+        """What to send, in order: (node id, datagram), node id 0 for all others."""
+        transmits = self._membership.transmits
+        self._membership.transmits = []
+        return transmits
+
+    def take_events(self, limit: int) -> list[Event]:
+        """At most ``limit`` events, oldest first. Taking them lets a ring go on that was slowed down."""
+        events = self._membership.delivery.take(limit)
+        if events:
+            self._membership.resume()
+        return events
+
+    @property
+    def pending_events(self) -> int:
+        """How many events can be taken."""
+        return self._membership.delivery.pending
+
+    @property
+    def next_timeout(self) -> float:
+        """When :meth:`handle_timeout` is due, on the caller's clock; ``math.inf`` for never."""
+        return self._membership.timers.next
+
+    # How it is
+
+    @property
+    def state(self) -> str:
+        """gather, commit, recovery, operational or left."""
+        return self._membership.state.value
+
+    @property
+    def left(self) -> bool:
+        """Whether it is out of the ring, for ever."""
+        return self._membership.state is State.LEFT
+
+    @property
+    def failure(self) -> RingError | None:
+        """Why it is out of the ring; ``None`` if it left as it was asked to."""
+        return self._membership.failure
+
+    @property
+    def configuration(self) -> RegularConfiguration:
+        """The last regular configuration in the stream."""
+        return self._membership.delivery.configuration
+
+    @property
+    def waiting_for(self) -> frozenset[int]:
+        """The members of the configuration that have not unblocked."""
+        return self._membership.barrier.waiting_for
+
+    @property
+    def complete(self) -> bool:
+        """Whether the barrier of the configuration is complete."""
+        return self._membership.barrier.complete
+
+    @property
+    def ring_sequence(self) -> int:
+        """The highest ring sequence known: what stable storage keeps."""
+        return self._membership.ring_sequence
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters (they only rise) and gauges."""
+        membership = self._membership
+        ring = membership.ring
+        values: dict[str, int | float] = dict(membership.counters.values)
+        for name, count in (
+            ("rotations", ring.rotations),
+            ("packets_sent", ring.sent),
+            ("retransmissions", ring.retransmitted),
+        ):
+            values[name] = values.get(name, 0) + count
+        values["messages_delivered"] = membership.delivery.messages
+        values["messages_unreadable"] = membership.delivery.reassembler.dropped
+        values["rotation_s"] = ring.rotation_s
+        values["events_waiting"] = membership.delivery.pending
+        values["events_waiting_bytes"] = membership.delivery.bytes
+        values["packets_held"] = membership.delivery.held
+        values["window_packets"] = ring.window.high - ring.window.released
+        for priority in Priority:
+            queue = membership.outbox.queues[priority]
+            values[f"queue_{priority.name.lower()}"] = len(queue)
+            values[f"queue_{priority.name.lower()}_bytes"] = queue.bytes
+        return values

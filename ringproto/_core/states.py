@@ -1,0 +1,128 @@
+"""The states of a processor, what can come in, and which door each pair has (Totem, section 5, figure of the states).
+
+``TABLE`` lists every pair. A missing pair is a mistake of ours and fails at import; «ignored» is an answer too, and says
+that the input means nothing in this state. The diagram in docs/protocol.md is drawn from it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class State(enum.Enum):
+    GATHER = "gather"
+    """Agreeing on who will be on the next ring."""
+    COMMIT = "commit"
+    """The commit token goes round for the first time."""
+    RECOVERY = "recovery"
+    """The new ring turns; members of old rings make their packets equal."""
+    OPERATIONAL = "operational"
+    """The new configuration is installed."""
+    LEFT = "left"
+    """Out of the ring, for ever."""
+
+
+class Input(enum.IntEnum):
+    """What can come in: the datagrams (numbered as on the wire), then the timers."""
+
+    DATA = 1
+    TOKEN = 2
+    JOIN = 3
+    COMMIT = 4
+    BEACON = 5
+    WAKE = 6
+    LEAVE = 7
+    REFUSE = 8
+    TOKEN_LOSS = 10
+    TOKEN_RETRANSMIT = 11
+    TOKEN_HOLD = 12
+    JOIN_TIMEOUT = 13
+    CONSENSUS = 14
+    MERGE_DETECT = 15
+    LEAVE_TIMEOUT = 16
+    SLOW_CONSUMER = 17
+
+
+TIMER_INPUTS = 10
+"""A timer's input is its number and this."""
+
+IGNORED = "ignored"
+
+TABLE: dict[State, dict[Input, str]] = {
+    State.GATHER: {
+        Input.DATA: "old_data",
+        Input.TOKEN: IGNORED,
+        Input.JOIN: "join_in_gather",
+        Input.COMMIT: "commit_in_gather",
+        Input.BEACON: "beacon_in_gather",
+        Input.WAKE: IGNORED,
+        Input.LEAVE: "leave_in_gather",
+        Input.REFUSE: "refused",
+        Input.TOKEN_LOSS: IGNORED,
+        Input.TOKEN_RETRANSMIT: IGNORED,
+        Input.TOKEN_HOLD: IGNORED,
+        Input.JOIN_TIMEOUT: "repeat_join",
+        Input.CONSENSUS: "consensus_timeout",
+        Input.MERGE_DETECT: IGNORED,
+        Input.LEAVE_TIMEOUT: "depart",
+        Input.SLOW_CONSUMER: "slow_consumer",
+    },
+    State.COMMIT: {
+        # What was written into the commit token of the old ring's packets must stay true.
+        Input.DATA: IGNORED,
+        Input.TOKEN: IGNORED,
+        Input.JOIN: "join_while_forming",
+        Input.COMMIT: "commit_in_commit",
+        Input.BEACON: IGNORED,
+        Input.WAKE: IGNORED,
+        Input.LEAVE: "leave_while_forming",
+        Input.REFUSE: "refused",
+        Input.TOKEN_LOSS: "token_loss",
+        Input.TOKEN_RETRANSMIT: "retransmit_token",
+        Input.TOKEN_HOLD: IGNORED,
+        Input.JOIN_TIMEOUT: IGNORED,
+        Input.CONSENSUS: IGNORED,
+        Input.MERGE_DETECT: IGNORED,
+        Input.LEAVE_TIMEOUT: "depart",
+        Input.SLOW_CONSUMER: "slow_consumer",
+    },
+    State.RECOVERY: {
+        Input.DATA: "data_in_recovery",
+        Input.TOKEN: "token_in_recovery",
+        Input.JOIN: "join_while_forming",
+        Input.COMMIT: "commit_in_recovery",
+        Input.BEACON: IGNORED,
+        Input.WAKE: IGNORED,
+        Input.LEAVE: "leave_while_forming",
+        Input.REFUSE: "refused",
+        Input.TOKEN_LOSS: "token_loss",
+        Input.TOKEN_RETRANSMIT: "retransmit_token",
+        Input.TOKEN_HOLD: IGNORED,
+        Input.JOIN_TIMEOUT: IGNORED,
+        Input.CONSENSUS: IGNORED,
+        Input.MERGE_DETECT: IGNORED,
+        Input.LEAVE_TIMEOUT: "depart",
+        Input.SLOW_CONSUMER: "slow_consumer",
+    },
+    State.OPERATIONAL: {
+        Input.DATA: "data_in_operational",
+        Input.TOKEN: "token_in_operational",
+        Input.JOIN: "join_in_operational",
+        Input.COMMIT: IGNORED,
+        Input.BEACON: "beacon_in_operational",
+        Input.WAKE: "wake",
+        Input.LEAVE: "leave_in_operational",
+        Input.REFUSE: "refused",
+        Input.TOKEN_LOSS: "token_loss",
+        Input.TOKEN_RETRANSMIT: "retransmit_token",
+        Input.TOKEN_HOLD: "token_rested",
+        Input.JOIN_TIMEOUT: IGNORED,
+        Input.CONSENSUS: IGNORED,
+        Input.MERGE_DETECT: "say_beacon",
+        Input.LEAVE_TIMEOUT: "depart",
+        Input.SLOW_CONSUMER: "slow_consumer",
+    },
+    State.LEFT: dict.fromkeys(Input, IGNORED),
+}
+
+assert all(set(row) == set(Input) for row in TABLE.values()), "a pair of (state, input) is not listed"

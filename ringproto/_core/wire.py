@@ -1,0 +1,560 @@
+"""Every datagram of the protocol: its layout, how it is made, and how bytes that nobody vouches for are read.
+
+All numbers are big endian. A datagram is a header, a body and a trailer::
+
+    0   u8   version              1
+    1   u8   type                 one of Kind
+    2   u8   suite                what the trailer is: 0, a CRC-32 (others are kept for authenticated encryption)
+    3   u8   flags                of the type; unused bits are 0
+    4   u64  cluster              hash of the cluster's name
+    12  u32  sender               node id; of DATA the processor that originated it, whoever sends it again
+    16       body
+    -4  u32  CRC-32 of all that precedes it
+
+``docs/wire.md`` specifies the bodies byte by byte and ``tests/core/test_wire.py`` holds golden bytes of each.
+
+A decoder checks everything that can be checked without knowing the state of the ring, so that what it returns is well
+formed in every count and length. It raises :class:`Malformed`, which only the face of the core catches, to count it.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import NamedTuple
+from zlib import crc32
+
+from ringproto.types import NODE_MAX, RingId
+
+VERSION = 1
+SUITE_CRC32 = 0
+HEADER_SIZE = 16
+TRAILER_SIZE = 4
+
+DATA_SIZE = HEADER_SIZE + 36
+RECOVERED_SIZE = DATA_SIZE + 28
+DATA_OVERHEAD = RECOVERED_SIZE + TRAILER_SIZE
+"""What a datagram may not use for chunks. A packet keeps the room that it would need to be encapsulated in a new ring's
+packet during recovery, so that an encapsulated packet is never larger than a datagram."""
+
+FLAG_SAFE = 1
+FLAG_RECOVERED = 2
+
+CHUNK_SIZE = 3
+CHUNK_PRIORITY = 3
+CHUNK_SAFE = 4
+CHUNK_FIRST = 8
+CHUNK_LAST = 16
+CHUNK_CONTROL = 32
+CONTROL_UNBLOCK = 1
+CONTROL_SIZE = 21
+
+_U16_MAX = 65535
+
+_header = struct.Struct(">BBBBQI")
+_trailer = struct.Struct(">I")
+_ring = struct.Struct(">QIQ")
+_data = struct.Struct(">20sQQ")
+_recovered = struct.Struct(">20sQ")
+_chunk = struct.Struct(">BH")
+_control = struct.Struct(">B20s")
+_token = struct.Struct(">I20sQQQQIIIBBH")
+_identity = struct.Struct(">QQHHIHH")
+_join = struct.Struct(">QHH")
+_commit = struct.Struct(">I20sIHHH")
+_entry = struct.Struct(">IQB20sQQH")
+_refuse = struct.Struct(">IQH")
+
+
+class Kind(enum.IntEnum):
+    """The types of datagrams."""
+
+    DATA = 1
+    TOKEN = 2
+    JOIN = 3
+    COMMIT = 4
+    BEACON = 5
+    WAKE = 6
+    LEAVE = 7
+    REFUSE = 8
+
+
+class Malformed(Exception):
+    """Bytes from the network that are not a datagram of ours; the argument is the reason to count."""
+
+
+class Phase(enum.IntEnum):
+    """How far a ring is, told by its token (departure 3 in docs/protocol.md)."""
+
+    EXCHANGE = 0
+    """Messages of the old rings are sent again on the new one."""
+    RECEIVED = 1
+    """All were sent; each member says whether it has them."""
+    INSTALLED = 2
+    """All have them: who sees this installs the configuration."""
+
+
+class Packet:
+    """A regular message of Totem: one place in the packet order of a ring, with chunks of application messages.
+
+    A packet of the new ring that carries one of an old ring (``old_ring`` is not empty) is taken apart by
+    :func:`old_packet`; its chunks belong to the old ring.
+    """
+
+    __slots__ = ("body", "datagram", "message_seq", "old_ring", "old_seq", "ring", "safe", "sender", "seq")
+
+    def __init__(
+        self,
+        datagram: bytes,
+        sender: int,
+        ring: bytes,
+        seq: int,
+        message_seq: int,
+        safe: bool,
+        old_ring: bytes,
+        old_seq: int,
+        body: int,
+    ) -> None:
+        self.datagram = datagram
+        self.sender = sender
+        self.ring = ring
+        self.seq = seq
+        self.message_seq = message_seq
+        self.safe = safe
+        self.old_ring = old_ring
+        self.old_seq = old_seq
+        self.body = body
+
+    def chunks(self) -> bytes:
+        """The bytes of its chunks."""
+        return self.datagram[self.body : -TRAILER_SIZE]
+
+
+class Token(NamedTuple):
+    """Totem's regular token."""
+
+    destination: int
+    ring: bytes
+    token_seq: int
+    """Rises with every hop."""
+    seq: int
+    """The highest packet number of the ring."""
+    message_seq: int
+    """The highest message number of the ring."""
+    aru: int
+    aru_id: int
+    """Who lowered the aru; 0: nobody."""
+    fcc: int
+    """Packets sent in the last rotation, and packets that slow applications hold up."""
+    backlog: int
+    """Packets that wait to be sent, over all members."""
+    phase: int
+    incomplete: bool
+    """Somebody was not ready for the next phase in this rotation."""
+    requests: tuple[int, ...]
+    """The retransmission requests (rtr), rising."""
+
+
+class Limits(NamedTuple):
+    """What all processors of a ring must agree on, as each join and beacon says it."""
+
+    quorum: int
+    members_max: int
+    message_size_max: int
+    window_size: int
+    datagram_size: int
+
+
+class Identity(NamedTuple):
+    """Who speaks, at the head of every datagram of membership."""
+
+    incarnation: int
+    """64 random bits of this life of the processor."""
+    serial: int
+    """Rises with every datagram of membership of this incarnation, so that late copies are known."""
+    limits: Limits
+
+
+class Join(NamedTuple):
+    identity: Identity
+    ring_sequence: int
+    """The highest ring sequence that the sender knows."""
+    proc_set: tuple[int, ...]
+    fail_set: tuple[int, ...]
+
+
+class Announcement(NamedTuple):
+    """The body of a BEACON (here is my ring) and of a LEAVE (I am leaving it)."""
+
+    identity: Identity
+    ring: bytes
+
+
+class Entry(NamedTuple):
+    """What one member writes into the commit token about its old ring."""
+
+    node: int
+    incarnation: int
+    filled: bool
+    old_ring: bytes
+    aru: int
+    high_delivered: int
+    obligations: tuple[int, ...]
+    """Processors whose messages it promised to deliver in a recovery that it did not see the end of."""
+
+
+class CommitPart(NamedTuple):
+    """One datagram of a commit token, which has as many as its entries need."""
+
+    destination: int
+    ring: bytes
+    hop: int
+    members: int
+    first: int
+    entries: tuple[Entry, ...]
+
+
+class Refuse(NamedTuple):
+    target: int
+    target_incarnation: int
+    members: int
+    """Size of the ring of who refuses."""
+    limits: Limits
+
+
+def ring_bytes(ring_id: RingId) -> bytes:
+    """The 20 bytes of a ring id on the wire."""
+    return _ring.pack(ring_id.sequence, ring_id.representative, ring_id.nonce)
+
+
+def ring_from_bytes(data: bytes) -> RingId:
+    return RingId(*_ring.unpack(data))
+
+
+def _seal(head: bytes, body: bytes) -> bytes:
+    datagram = head + body
+    return datagram + _trailer.pack(crc32(datagram))
+
+
+class Codec:
+    """Makes and opens the datagrams of one cluster."""
+
+    __slots__ = ("_cluster", "_node")
+
+    def __init__(self, cluster: int, node: int) -> None:
+        self._cluster = cluster
+        self._node = node
+
+    def _head(self, kind: int, flags: int = 0) -> bytes:
+        return _header.pack(VERSION, kind, SUITE_CRC32, flags, self._cluster, self._node)
+
+    def open(self, datagram: bytes) -> tuple[int, int]:
+        """The kind and the sender of a datagram whose envelope is right; cheapest checks first.
+
+        Raises:
+            Malformed: it is not a datagram of this version and cluster, or it was damaged on the way.
+        """
+        size = len(datagram)
+        if size < HEADER_SIZE + TRAILER_SIZE:
+            raise Malformed("too_short")
+        version, kind, suite, flags, cluster, sender = _header.unpack_from(datagram)
+        if version != VERSION:
+            raise Malformed("version")
+        if cluster != self._cluster:
+            raise Malformed("other_cluster")
+        if suite != SUITE_CRC32:
+            raise Malformed("suite")
+        if _trailer.unpack_from(datagram, size - TRAILER_SIZE)[0] != crc32(memoryview(datagram)[:-TRAILER_SIZE]):
+            raise Malformed("checksum")
+        if not 1 <= kind <= 8:
+            raise Malformed("type")
+        if flags and (kind != 1 or flags > FLAG_SAFE | FLAG_RECOVERED):
+            raise Malformed("flags")
+        if sender == 0:
+            raise Malformed("sender")
+        return kind, sender
+
+    # DATA
+
+    def encode_data(self, ring: bytes, seq: int, message_seq: int, safe: bool, chunks: bytes) -> Packet:
+        """A new packet of this processor."""
+        head = self._head(Kind.DATA, FLAG_SAFE if safe else 0)
+        datagram = _seal(head, _data.pack(ring, seq, message_seq) + chunks)
+        return Packet(datagram, self._node, ring, seq, message_seq, safe, b"", 0, DATA_SIZE)
+
+    def encode_recovered(self, ring: bytes, seq: int, old: Packet) -> Packet:
+        """A packet of the old ring, whoever originated it, in a packet of the new one."""
+        flags = FLAG_RECOVERED | (FLAG_SAFE if old.safe else 0)
+        head = _header.pack(VERSION, Kind.DATA, SUITE_CRC32, flags, self._cluster, old.sender)
+        body = _data.pack(ring, seq, old.message_seq) + _recovered.pack(old.ring, old.seq) + old.chunks()
+        return Packet(
+            _seal(head, body), old.sender, ring, seq, old.message_seq, old.safe, old.ring, old.seq, RECOVERED_SIZE
+        )
+
+    def decode_data(self, datagram: bytes) -> Packet:
+        """Raises Malformed."""
+        size = len(datagram)
+        if size < DATA_SIZE + TRAILER_SIZE:
+            raise Malformed("too_short")
+        flags = datagram[3]
+        sender = int.from_bytes(datagram[12:16], "big")
+        ring, seq, message_seq = _data.unpack_from(datagram, HEADER_SIZE)
+        old_ring, old_seq, body = b"", 0, DATA_SIZE
+        if flags & FLAG_RECOVERED:
+            if size < RECOVERED_SIZE + TRAILER_SIZE:
+                raise Malformed("too_short")
+            old_ring, old_seq = _recovered.unpack_from(datagram, DATA_SIZE)
+            body = RECOVERED_SIZE
+            if old_seq == 0:
+                raise Malformed("sequence")
+        if seq == 0:
+            raise Malformed("sequence")
+        check_chunks(datagram, body, size - TRAILER_SIZE)
+        return Packet(datagram, sender, ring, seq, message_seq, bool(flags & FLAG_SAFE), old_ring, old_seq, body)
+
+    # TOKEN
+
+    def encode_token(self, token: Token) -> bytes:
+        requests = token.requests
+        body = _token.pack(
+            token.destination,
+            token.ring,
+            token.token_seq,
+            token.seq,
+            token.message_seq,
+            token.aru,
+            token.aru_id,
+            token.fcc,
+            token.backlog,
+            token.phase,
+            token.incomplete,
+            len(requests),
+        )
+        return _seal(self._head(Kind.TOKEN), body + struct.pack(f">{len(requests)}Q", *requests))
+
+    def decode_token(self, datagram: bytes, requests_max: int) -> Token:
+        """Raises Malformed."""
+        body = HEADER_SIZE + _token.size
+        if len(datagram) < body + TRAILER_SIZE:
+            raise Malformed("too_short")
+        (destination, ring, token_seq, seq, message_seq, aru, aru_id, fcc, backlog, phase, incomplete, count) = (
+            _token.unpack_from(datagram, HEADER_SIZE)
+        )
+        if len(datagram) != body + 8 * count + TRAILER_SIZE:
+            raise Malformed("length")
+        if count > requests_max or phase > Phase.INSTALLED or incomplete > 1:
+            raise Malformed("range")
+        requests = struct.unpack_from(f">{count}Q", datagram, body)
+        if aru > seq or not _rising(requests) or (requests and not 0 < requests[0] <= requests[-1] <= seq):
+            raise Malformed("sequence")
+        return Token(
+            destination,
+            ring,
+            token_seq,
+            seq,
+            message_seq,
+            aru,
+            aru_id,
+            fcc,
+            backlog,
+            phase,
+            bool(incomplete),
+            requests,
+        )
+
+    # Membership
+
+    def encode_join(self, join: Join) -> bytes:
+        body = (
+            _pack_identity(join.identity)
+            + _join.pack(join.ring_sequence, len(join.proc_set), len(join.fail_set))
+            + _pack_nodes(join.proc_set + join.fail_set)
+        )
+        return _seal(self._head(Kind.JOIN), body)
+
+    def decode_join(self, datagram: bytes, members_max: int) -> Join:
+        """Raises Malformed."""
+        at = HEADER_SIZE + _identity.size
+        body = at + _join.size
+        if len(datagram) < body + TRAILER_SIZE:
+            raise Malformed("too_short")
+        ring_sequence, procs, fails = _join.unpack_from(datagram, at)
+        if len(datagram) != body + 4 * (procs + fails) + TRAILER_SIZE:
+            raise Malformed("length")
+        if procs > members_max or fails > members_max:
+            raise Malformed("range")
+        proc_set = _unpack_nodes(datagram, body, procs)
+        fail_set = _unpack_nodes(datagram, body + 4 * procs, fails)
+        return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set)
+
+    def encode_announcement(self, kind: Kind, announcement: Announcement) -> bytes:
+        return _seal(self._head(kind), _pack_identity(announcement.identity) + announcement.ring)
+
+    def decode_announcement(self, datagram: bytes) -> Announcement:
+        """Raises Malformed."""
+        at = HEADER_SIZE + _identity.size
+        if len(datagram) != at + 20 + TRAILER_SIZE:
+            raise Malformed("length")
+        return Announcement(_unpack_identity(datagram), datagram[at : at + 20])
+
+    def encode_wake(self, ring: bytes) -> bytes:
+        return _seal(self._head(Kind.WAKE), ring)
+
+    def decode_wake(self, datagram: bytes) -> bytes:
+        """The ring whose token is asked for. Raises Malformed."""
+        if len(datagram) != HEADER_SIZE + 20 + TRAILER_SIZE:
+            raise Malformed("length")
+        return datagram[HEADER_SIZE : HEADER_SIZE + 20]
+
+    def encode_refuse(self, refuse: Refuse) -> bytes:
+        body = _refuse.pack(refuse.target, refuse.target_incarnation, refuse.members)
+        return _seal(self._head(Kind.REFUSE), body + _pack_identity(Identity(0, 0, refuse.limits)))
+
+    def decode_refuse(self, datagram: bytes) -> Refuse:
+        """Raises Malformed."""
+        at = HEADER_SIZE + _refuse.size
+        if len(datagram) != at + _identity.size + TRAILER_SIZE:
+            raise Malformed("length")
+        target, incarnation, members = _refuse.unpack_from(datagram, HEADER_SIZE)
+        return Refuse(target, incarnation, members, _unpack_identity(datagram, at).limits)
+
+    # COMMIT
+
+    def encode_commit(
+        self, destination: int, ring: bytes, hop: int, entries: tuple[Entry, ...], size: int
+    ) -> list[bytes]:
+        """The datagrams of a commit token, none larger than ``size``."""
+        head = self._head(Kind.COMMIT)
+        room = size - HEADER_SIZE - _commit.size - TRAILER_SIZE
+        datagrams = []
+        first = 0
+        while first < len(entries):
+            packed = b""
+            last = first
+            while last < len(entries):
+                entry = _pack_entry(entries[last])
+                if packed and len(packed) + len(entry) > room:
+                    break
+                packed += entry
+                last += 1
+            body = _commit.pack(destination, ring, hop, len(entries), first, last - first)
+            datagrams.append(_seal(head, body + packed))
+            first = last
+        return datagrams
+
+    def decode_commit(self, datagram: bytes, members_max: int) -> CommitPart:
+        """Raises Malformed."""
+        end = len(datagram) - TRAILER_SIZE
+        at = HEADER_SIZE + _commit.size
+        if end < at:
+            raise Malformed("too_short")
+        destination, ring, hop, members, first, count = _commit.unpack_from(datagram, HEADER_SIZE)
+        if not 1 <= members <= members_max or count < 1 or first + count > members:
+            raise Malformed("range")
+        entries = []
+        previous = 0
+        for _ in range(count):
+            if at + _entry.size > end:
+                raise Malformed("length")
+            node, incarnation, filled, old_ring, aru, high_delivered, obligations = _entry.unpack_from(datagram, at)
+            at += _entry.size
+            if obligations > members_max or filled > 1 or node <= previous:
+                raise Malformed("range")
+            if at + 4 * obligations > end:
+                raise Malformed("length")
+            owed = _unpack_nodes(datagram, at, obligations)
+            at += 4 * obligations
+            entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed))
+            previous = node
+        if at != end:
+            raise Malformed("length")
+        return CommitPart(destination, ring, hop, members, first, tuple(entries))
+
+
+def old_packet(packet: Packet) -> Packet:
+    """The packet of the old ring that ``packet`` of the new one carries. It shares the bytes."""
+    return Packet(
+        packet.datagram,
+        packet.sender,
+        packet.old_ring,
+        packet.old_seq,
+        packet.message_seq,
+        packet.safe,
+        b"",
+        0,
+        packet.body,
+    )
+
+
+def check_chunks(datagram: bytes, at: int, end: int) -> int:
+    """How many messages end in these chunks. Raises Malformed unless the chunks fill the room exactly."""
+    ended = 0
+    if at == end:
+        raise Malformed("chunk")
+    while at < end:
+        if at + CHUNK_SIZE > end:
+            raise Malformed("chunk")
+        flags = datagram[at]
+        size = datagram[at + 1] << 8 | datagram[at + 2]
+        at += CHUNK_SIZE + size
+        if flags > 63 or flags & CHUNK_PRIORITY == 3:
+            raise Malformed("chunk")
+        whole = flags & (CHUNK_FIRST | CHUNK_LAST) == CHUNK_FIRST | CHUNK_LAST
+        if flags & CHUNK_CONTROL:
+            if not whole or flags & (CHUNK_PRIORITY | CHUNK_SAFE) or size != CONTROL_SIZE:
+                raise Malformed("chunk")
+            if at <= end and datagram[at - size] != CONTROL_UNBLOCK:
+                raise Malformed("chunk")
+        elif size == 0 and not whole:
+            raise Malformed("chunk")
+        if flags & CHUNK_LAST:
+            ended += 1
+    if at != end:
+        raise Malformed("chunk")
+    return ended
+
+
+def chunk_head(flags: int, size: int) -> bytes:
+    return _chunk.pack(flags, size)
+
+
+def unblock_chunk(ring: bytes) -> bytes:
+    """The control chunk by which a processor unblocks in the configuration of this ring."""
+    return _chunk.pack(CHUNK_CONTROL | CHUNK_FIRST | CHUNK_LAST, CONTROL_SIZE) + _control.pack(CONTROL_UNBLOCK, ring)
+
+
+def _rising(numbers: tuple[int, ...]) -> bool:
+    return all(low < high for low, high in zip(numbers, numbers[1:], strict=False))
+
+
+def _pack_nodes(nodes: tuple[int, ...]) -> bytes:
+    return struct.pack(f">{len(nodes)}I", *nodes)
+
+
+def _unpack_nodes(datagram: bytes, at: int, count: int) -> tuple[int, ...]:
+    nodes = struct.unpack_from(f">{count}I", datagram, at)
+    if nodes and (nodes[0] == 0 or nodes[-1] > NODE_MAX or not _rising(nodes)):
+        raise Malformed("nodes")
+    return nodes
+
+
+def _pack_identity(identity: Identity) -> bytes:
+    return _identity.pack(identity.incarnation, identity.serial, *identity.limits)
+
+
+def _unpack_identity(datagram: bytes, at: int = HEADER_SIZE) -> Identity:
+    incarnation, serial, *limits = _identity.unpack_from(datagram, at)
+    return Identity(incarnation, serial, Limits(*limits))
+
+
+def _pack_entry(entry: Entry) -> bytes:
+    packed = _entry.pack(
+        entry.node,
+        entry.incarnation,
+        entry.filled,
+        entry.old_ring,
+        entry.aru,
+        entry.high_delivered,
+        len(entry.obligations),
+    )
+    return packed + _pack_nodes(entry.obligations)
