@@ -1,0 +1,29 @@
+"""How datagrams travel between processors: in memory, by unicast UDP, by multicast UDP, or by a way of your own.
+
+Every transport keeps the promises of :class:`Transport`; ``ringproto.testing.transport_contract`` checks them. A
+transport knows trio, sockets and interfaces. It does not know the ring: it never looks into a datagram.
+"""
+
+from __future__ import annotations
+
+if __name__ != "ringproto.transports":
+    # The folder lies at the top of the source tree, where Python would also find it under a name that is not ours.
+    raise ImportError(
+        f"this package is ringproto.transports, not {__name__}: write `from ringproto.transports import ...` "
+        "(and if another package named `transports` was wanted, leave the source folder of ringproto)"
+    )
+
+from ringproto.transports._interface import AddressInUseError, InterfaceError, Transport, TransportError
+from ringproto.transports.loopback import LoopbackNetwork
+from ringproto.transports.multicast_udp import open_multicast_udp
+from ringproto.transports.unicast_udp import open_unicast_udp
+
+__all__ = [
+    "AddressInUseError",
+    "InterfaceError",
+    "LoopbackNetwork",
+    "Transport",
+    "TransportError",
+    "open_multicast_udp",
+    "open_unicast_udp",
+]

@@ -1,0 +1,63 @@
+"""Socket addresses as short byte strings.
+
+The address of a datagram is looked up for each one that comes in. A packed address is one immutable object that hashes
+fast, that C code builds without the interpreter, and that is the same whichever way a datagram was read:
+
+    IPv4    4 bytes of address, 2 of port                         6 bytes
+    IPv6    16 bytes of address, 2 of port, 4 of scope id        22 bytes
+
+All numbers are big endian. The scope id is 0 except for link-local addresses.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+from typing import Any
+
+__all__ = ["IPV4_SIZE", "IPV6_SIZE", "format_address", "is_wildcard", "pack_address", "unpack_address"]
+
+IPV4_SIZE = 6
+IPV6_SIZE = 22
+
+
+@functools.lru_cache(maxsize=1024)
+def pack_address(address: tuple[Any, ...]) -> bytes:
+    """The packed form of an address as the ``socket`` module gives it: (host, port) or (host, port, flow, scope)."""
+    host: str = address[0]
+    port: int = address[1]
+    if len(address) == 2:
+        return socket.inet_pton(socket.AF_INET, host) + port.to_bytes(2, "big")
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    scope: int = address[3]
+    return packed + port.to_bytes(2, "big") + scope.to_bytes(4, "big")
+
+
+@functools.lru_cache(maxsize=1024)
+def unpack_address(packed: bytes) -> tuple[Any, ...]:
+    """The address as the ``socket`` module takes it.
+
+    Raises:
+        ValueError: it is neither 6 nor 22 bytes long.
+    """
+    if len(packed) == IPV4_SIZE:
+        return socket.inet_ntop(socket.AF_INET, packed[:4]), int.from_bytes(packed[4:6], "big")
+    if len(packed) == IPV6_SIZE:
+        scope = int.from_bytes(packed[18:22], "big")
+        return socket.inet_ntop(socket.AF_INET6, packed[:16]), int.from_bytes(packed[16:18], "big"), 0, scope
+    raise ValueError(f"a packed address has {IPV4_SIZE} or {IPV6_SIZE} bytes, not {len(packed)}")
+
+
+def format_address(address: tuple[Any, ...]) -> str:
+    """The address as a person writes it: ``10.0.0.1:5001``, ``[fe80::1%2]:5001``."""
+    host, port = str(address[0]), address[1]
+    if len(address) == 2:
+        return f"{host}:{port}"
+    scope = f"%{address[3]}" if address[3] and "%" not in host else ""
+    return f"[{host}{scope}]:{port}"
+
+
+def is_wildcard(packed: bytes) -> bool:
+    """Whether it stands for every address of the host."""
+    return ipaddress.ip_address(packed[: -2 if len(packed) == IPV4_SIZE else -6]).is_unspecified

@@ -1,0 +1,98 @@
+"""What the ring asks of a network, written down once.
+
+A transport carries datagrams between processors: unreliable, unordered in general, and cheap. Totem (Amir et al., ACM
+TOCS 13(4), 1995, section 3) asks for no more than a broadcast domain in which datagrams may be lost, delayed and
+reordered, so everything that makes messages reliable lives above this interface and nothing of it below. Both calls
+take and give batches, because datagrams are the price of a ring: one wake-up has to do much work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+__all__ = ["AddressInUseError", "InterfaceError", "Transport", "TransportError"]
+
+
+class TransportError(OSError):
+    """A transport could not be opened. What happens after that is counted in ``statistics()`` and never raised."""
+
+
+class AddressInUseError(TransportError):
+    """Another socket has the address and port."""
+
+
+class InterfaceError(TransportError):
+    """There is no such interface, or it does not have what was asked of it."""
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Datagrams between processors, in batches both ways.
+
+    One task may be in :meth:`send` and one in :meth:`receive` at the same time. A second task in the same one gets
+    :class:`trio.BusyResourceError`, if the two meet.
+
+    **May be lost, doubled, delayed and reordered:** every datagram, on any network that is not said to be perfect.
+    **Never happens:** a datagram comes out changed, cut short, joined to another, empty or longer than
+    ``datagram_size_max``, or at the processor that sent it. On an idle network that loses nothing, the datagrams of one
+    sender reach each destination in the order in which they were sent, as far as broadcasts (destination 0) and
+    unicasts are each concerned; a unicast may overtake a broadcast or be overtaken by it.
+    """
+
+    @property
+    def node(self) -> int:
+        """The own node id, 1 .. 2**32 - 1."""
+
+    @property
+    def datagram_size_max(self) -> int:
+        """The largest datagram that :meth:`send` takes, in bytes. It never changes."""
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """Hand datagrams to the network, in the order given.
+
+        Each is (destination, datagram). Destination 0 is every other processor, any other number is one node id. A
+        unicast to a node whose address is not known is counted and dropped, or sent to everybody where that can be
+        done. A datagram to the own node is counted and dropped. Trouble of the network is counted and the datagrams are
+        lost; it never raises. When the network takes no more, the call waits for a bounded time and then drops.
+
+        Raises:
+            ValueError: a datagram has no bytes or more than ``datagram_size_max``, or a destination is not
+                0 .. 2**32 - 1. Nothing was sent.
+            TypeError: a datagram is not ``bytes``. Nothing was sent.
+            trio.ClosedResourceError: the transport is closed.
+            trio.BusyResourceError: another task is sending.
+
+        Cancellation: always noticed on entry, where it sends nothing; noticed again while the network takes no more,
+        where what is left of the batch is dropped and counted. Unlike most of trio, a call that need not wait does not
+        let other tasks run each time, but at least once in some hundreds of datagrams.
+        """
+
+    async def receive(self) -> list[bytes]:
+        """Wait until datagrams are there and return some of them: at least one, and a bounded number.
+
+        They come in the order of their arrival. A transport that reads from several sockets gives what was broadcast
+        before what was unicast, so that the token does not overtake the messages it speaks of.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed, or was closed while this waited.
+            trio.BusyResourceError: another task is receiving.
+
+        Cancellation: loses nothing. What the call did not return, a later call does. It always lets other tasks run.
+        """
+
+    async def aclose(self) -> None:
+        """Close it. May be called again; later calls of :meth:`send` and :meth:`receive` raise
+        :class:`trio.ClosedResourceError`.
+
+        Cancellation: the transport is closed all the same.
+        """
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since it was opened, and a few gauges. Works on a closed transport too.
+
+        Every transport has ``datagrams_sent``, ``bytes_sent``, ``datagrams_received`` and ``bytes_received`` (bytes of
+        the datagrams alone, without headers; a broadcast that goes out as several datagrams counts as several). What
+        was lost here is counted by reason under names that begin with ``drops_``, ``send_errors_`` and
+        ``receive_errors_``. A reason that never happened may be missing.
+        """

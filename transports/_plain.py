@@ -1,0 +1,125 @@
+"""Reading and writing datagrams with the ``socket`` module, one system call for each.
+
+The same face as ``_batch.pyx``, for platforms without ``recvmmsg`` and ``sendmmsg`` and for installations without the
+compiled module. Errors come back as numbers and not as exceptions, because on a busy socket «nothing there» is the most
+frequent answer of all.
+
+An *origin* is the packed address that a datagram came from, followed by the header it began with. It is one key for one
+look-up: «do I know this sender?».
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from ringproto.transports._addresses import pack_address, unpack_address
+
+__all__ = ["Receiver", "Sender"]
+
+
+class Receiver:
+    """Reads what waits in one non-blocking socket. Not for use by several threads at a time.
+
+    Args:
+        sock: the socket.
+        count: most datagrams of one call of :meth:`receive`.
+        size: the largest datagram, in bytes without header; longer ones are dropped and counted.
+        header_size: bytes that every datagram begins with; they become part of its origin.
+        skip: the origin of the own datagrams, which are dropped and counted.
+    """
+
+    def __init__(
+        self, sock: socket.socket, count: int, size: int, header_size: int = 0, skip: bytes | None = None
+    ) -> None:
+        self._socket = sock
+        self._count = count
+        self._size = size
+        self._header_size = header_size
+        self._skip = skip
+        self._error = 0
+        self.skipped = 0
+        """Datagrams whose origin was ``skip``."""
+        self.oversized = 0
+        """Datagrams longer than ``size``."""
+        self.undersized = 0
+        """Datagrams with nothing in them beside a header."""
+
+    def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
+        """Append what waits, each datagram without its header, and its origin at the same place of the other list.
+
+        Returns how many were read (dropped ones too; as many as ``count`` means that more may wait), 0 if there were
+        none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
+        """
+        if self._error:
+            error, self._error = self._error, 0
+            return -error
+        head = self._header_size
+        limit = head + self._size
+        for read in range(self._count):
+            try:
+                data, address = self._socket.recvfrom(limit + 1)
+            except BlockingIOError:
+                return read
+            except InterruptedError:
+                return read
+            except OSError as exc:
+                error = exc.errno or errno.EIO
+                if not read:
+                    return -error
+                self._error = error
+                return read
+            if len(data) > limit:
+                self.oversized += 1
+                continue
+            if len(data) <= head:
+                self.undersized += 1
+                continue
+            origin = pack_address(address) + data[:head]
+            if origin == self._skip:
+                self.skipped += 1
+                continue
+            origins.append(origin)
+            datagrams.append(data[head:])
+        return self._count
+
+
+class Sender:
+    """Writes to one non-blocking socket. Not for use by several threads at a time.
+
+    Args:
+        sock: the socket.
+        count: most datagrams of one call of :meth:`send`.
+        header: what is put before each datagram.
+    """
+
+    def __init__(self, sock: socket.socket, count: int, header: bytes = b"") -> None:
+        self._socket = sock
+        self._count = count
+        self._header = header
+        self.datagrams_sent = 0
+        """Datagrams that the system took."""
+        self.bytes_sent = 0
+        """Bytes of theirs, without headers."""
+
+    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+        """Send datagrams from place ``start`` on, each to the packed address at the same place of the other list.
+
+        Returns how many the system took, or, if it did not take the first, its error number, negated. Both lists must
+        be of one length and must not change meanwhile.
+
+        Raises:
+            ValueError: a packed address is not one.
+        """
+        end = min(len(datagrams), start + self._count)
+        for place in range(start, end):
+            datagram = datagrams[place]
+            address = unpack_address(addresses[place])
+            try:
+                self._socket.sendto(self._header + datagram, address)
+            except OSError as exc:
+                # As sendmmsg does: the first error ends the call, and belongs to the datagram it stopped at.
+                return place - start if place > start else -(exc.errno or errno.EIO)
+            self.datagrams_sent += 1
+            self.bytes_sent += len(datagram)
+        return end - start

@@ -1,0 +1,448 @@
+"""UDP sockets under trio: batches both ways, and trouble that is counted instead of raised.
+
+A socket is non-blocking; trio only says when it is worth another try (``wait_readable``, ``wait_writable``), and one
+wake-up reads or writes up to 128 datagrams. What the system answers besides that is the weather of a network: full
+buffers, unreachable hosts, an interface that goes away. The ring above repairs every loss, so an error costs the
+datagram it belongs to, is counted by its name, and is never raised. A socket that answers nothing but errors is left
+alone for a moment, so that trouble is not a busy loop.
+
+:class:`SocketTransport` is the part that all transports over UDP share: what to send where is a table, and what comes
+in is told apart by its origin (see ``_plain.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ringproto.transports._addresses import format_address
+from ringproto.transports._checks import YIELD_EVERY, is_node, refuse_transmit
+from ringproto.transports._interface import AddressInUseError, TransportError
+
+if TYPE_CHECKING or sys.platform != "linux" or os.environ.get("RINGPROTO_INTERPRETED"):
+    from ringproto.transports._plain import Receiver, Sender
+else:
+    try:
+        from ringproto.transports._batch import Receiver, Sender
+    except ImportError:
+        from ringproto.transports._plain import Receiver, Sender
+
+__all__ = ["BATCHED", "DATAGRAM_SIZE_MAX", "DATAGRAM_SIZE_MIN", "DatagramSocket", "SocketTransport", "bound_socket"]
+
+BATCHED: bool = Receiver.__module__.endswith("_batch")
+"""Whether datagrams are read and written by the compiled module, many in one system call."""
+
+DATAGRAM_SIZE_MIN = 64
+DATAGRAM_SIZE_MAX = 65_507
+"""What fits into one UDP datagram over IPv4, in bytes."""
+
+BATCH_MAX = 128
+"""Most datagrams of one system call."""
+BUFFER_BYTES_MAX = 2**20
+"""Datagrams of more than 8 KiB are read in smaller batches, so that the buffers of a socket stay below this."""
+SEND_WAIT_S = 0.02
+"""How long one call of ``send`` waits for room in the send buffer before it drops the rest of its batch."""
+ERRORS_IN_A_ROW = 4
+"""So many errors on receiving, with nothing received in between, are tried again at once."""
+ERROR_PAUSE_S = 0.001
+ERROR_PAUSE_MAX_S = 0.1
+"""After that the pause doubles, from the first of these to the second."""
+
+_SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters, of which the ninth is drops
+_MEMINFO = struct.Struct("=9I")
+
+logger = logging.getLogger("ringproto.transports")
+
+
+def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
+    """A non-blocking UDP socket bound to ``address``.
+
+    Args:
+        family: ``socket.AF_INET`` or ``socket.AF_INET6``.
+        address: as ``socket.bind`` takes it.
+        what: whose address it is, for the message.
+        shared: whether other processors on this host may bind the same address (multicast groups).
+
+    Raises:
+        AddressInUseError: another socket has it.
+        TransportError: it cannot be had for another reason.
+    """
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as exc:
+        raise TransportError(exc.errno, f"this host makes no {_family_name(family)} sockets: {exc.strerror}") from exc
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
+                # The BSDs ask for it; on Linux it would shut out processors of other users.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+    except OSError as exc:
+        sock.close()
+        place = f"{format_address(address)}, {what},"
+        if exc.errno == errno.EADDRINUSE:
+            raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise TransportError(exc.errno, f"{place} is not an address of this host") from exc
+        if exc.errno in (errno.EACCES, errno.EPERM):
+            raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
+        raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
+    return sock
+
+
+def _family_name(family: int) -> str:
+    return "IPv6" if family == socket.AF_INET6 else "IPv4"
+
+
+class DatagramSocket:
+    """One socket with its buffers, its counters and its patience.
+
+    Args:
+        sock: non-blocking; owned from here on.
+        size: the largest datagram, in bytes without header.
+        header: what every datagram that goes out begins with. Those that come in begin with one of the same size.
+        skip: the origin of the own datagrams, if they can come back.
+        counts: where trouble is counted by name; several sockets may share it.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, size: int, header: bytes = b"", skip: bytes | None = None, counts: Counter[str]
+    ) -> None:
+        batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (size + len(header))))
+        self.socket = sock
+        self.batch_max = batch
+        self.receiver = Receiver(sock, batch, size, len(header), skip)
+        self.sender = Sender(sock, batch, header)
+        self._counts = counts
+        self._errors_in_a_row = 0
+
+    def set_buffers(self, receive_bytes: int, send_bytes: int) -> None:
+        """Ask for buffers of these sizes, and log a hint if the system gives less for receiving."""
+        self._set_buffer(socket.SO_RCVBUF, "SO_RCVBUFFORCE", 33, receive_bytes)
+        self._set_buffer(socket.SO_SNDBUF, "SO_SNDBUFFORCE", 32, send_bytes)
+        given = self.buffer_bytes(socket.SO_RCVBUF)
+        if given < receive_bytes:
+            logger.warning(
+                "a receive buffer of %d bytes was asked for and %d given, so bursts may be lost: "
+                "raise it with `sysctl -w net.core.rmem_max=%d`, or ask for less (receive_buffer)",
+                receive_bytes,
+                given,
+                receive_bytes,
+            )
+
+    def _set_buffer(self, option: int, forced: str, forced_linux: int, size: int) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, option, size)
+        if self.buffer_bytes(option) < size and sys.platform == "linux":
+            # Above the limit of the system, for those who have the right (CAP_NET_ADMIN).
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, getattr(socket, forced, forced_linux), size)
+
+    def buffer_bytes(self, option: int) -> int:
+        """The size of a buffer, in the same measure in which it is asked for (Linux tells twice as much)."""
+        size = self.socket.getsockopt(socket.SOL_SOCKET, option)
+        return size // 2 if sys.platform == "linux" else size
+
+    def kernel_drops(self) -> int | None:
+        """Datagrams that the system dropped because the receive buffer was full; ``None`` where it does not say."""
+        if sys.platform != "linux":
+            return None
+        try:
+            answer = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        except OSError:
+            return None
+        return int(_MEMINFO.unpack(answer)[8]) if len(answer) == _MEMINFO.size else None
+
+    def read(self, origins: list[bytes], datagrams: list[bytes]) -> bool:
+        """Append one batch of what waits, and say whether more may wait. Never blocks."""
+        read = self.receiver.receive(origins, datagrams)
+        if read >= 0:
+            if read:
+                self._errors_in_a_row = 0
+            return read == self.batch_max
+        self._counts["receive_errors_" + _errno_name(-read)] += 1
+        self._errors_in_a_row += 1
+        return False
+
+    @property
+    def pause_s(self) -> float:
+        """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
+        excess = self._errors_in_a_row - ERRORS_IN_A_ROW
+        return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
+
+    async def write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
+        """Send each datagram to the packed address at its place.
+
+        Returns the number of the last error that cost a datagram, 0 if the system took them all.
+
+        Cancellation: noticed only while the send buffer is full; the rest is then dropped and counted.
+        """
+        place = 0
+        total = len(datagrams)
+        deadline = None
+        refused = False
+        lost_to = 0
+        while place < total:
+            sent = self.sender.send(addresses, datagrams, place)
+            if sent > 0:
+                place += sent
+                refused = False
+                continue
+            error = -sent
+            if error in (errno.EAGAIN, errno.EWOULDBLOCK):
+                if deadline is None:
+                    deadline = trio.current_time() + SEND_WAIT_S
+                    self._counts["send_waits"] += 1
+                if not await self._room_until(deadline, total - place):
+                    return error
+                continue
+            self._counts["send_errors_" + _errno_name(error)] += 1
+            if error == errno.ECONNREFUSED and not refused:
+                # Some systems report here what became of an earlier datagram. This one has not been tried yet.
+                refused = True
+                continue
+            refused = False
+            lost_to = error
+            place += 1
+        return lost_to
+
+    async def _room_until(self, deadline: float, left: int) -> bool:
+        """Wait for room in the send buffer; at the deadline count what is ``left`` as dropped and return False."""
+        try:
+            with trio.move_on_at(deadline):
+                await trio.lowlevel.wait_writable(self.socket)
+                return True
+        except trio.Cancelled:
+            self._counts["drops_cancelled"] += left
+            raise
+        self._counts["drops_send_buffer_full"] += left
+        return False
+
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
+
+
+def _errno_name(number: int) -> str:
+    return errno.errorcode.get(number, str(number))
+
+
+class Readable:
+    """Waits until one of several sockets can be read.
+
+    trio waits for one file descriptor at a time. Where there is epoll, the sockets go into one of their own, which can
+    itself be waited for: half a microsecond more than a single socket, against seventy for a nursery with a task for
+    each, which is the way elsewhere.
+    """
+
+    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+        self._sockets = sockets
+        self._epoll: select.epoll | None = None
+        self._closed = False
+        if len(sockets) > 1 and sys.platform == "linux":
+            self._epoll = select.epoll()
+            for one in sockets:
+                self._epoll.register(one.socket.fileno(), select.EPOLLIN)
+
+    async def wait(self) -> None:
+        """Return when a read is worth a try. Cancellation changes nothing.
+
+        Raises:
+            trio.ClosedResourceError: it was closed meanwhile.
+            trio.BusyResourceError: another task waits.
+        """
+        pause_s = max([one.pause_s for one in self._sockets])
+        if pause_s:
+            await trio.sleep(pause_s)
+            if self._closed:
+                raise trio.ClosedResourceError("the transport was closed")
+        if self._epoll is not None:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        elif len(self._sockets) == 1:
+            await trio.lowlevel.wait_readable(self._sockets[0].socket)
+        else:
+            await self._wait_each()
+
+    async def _wait_each(self) -> None:
+        closed = False
+
+        async def wait_for(one: DatagramSocket) -> None:
+            nonlocal closed
+            try:
+                await trio.lowlevel.wait_readable(one.socket)
+            except trio.ClosedResourceError:
+                closed = True
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for one in self._sockets:
+                nursery.start_soon(wait_for, one)
+        if closed:
+            raise trio.ClosedResourceError("the transport was closed")
+
+    def close(self) -> None:
+        self._closed = True
+        if self._epoll is not None:
+            trio.lowlevel.notify_closing(self._epoll.fileno())
+            self._epoll.close()
+
+
+class SocketTransport:
+    """What the transports over UDP have in common; they add where to send (the tables) and how to read.
+
+    Args:
+        node: the own node id.
+        datagram_size_max: the largest datagram, in bytes without header.
+        sockets: those that are read; the last one is also written.
+        counts: the counter that the sockets share.
+    """
+
+    def __init__(
+        self, node: int, datagram_size_max: int, sockets: Sequence[DatagramSocket], counts: Counter[str]
+    ) -> None:
+        self.node = node
+        self.datagram_size_max = datagram_size_max
+        self._counts = counts
+        self._sockets = sockets
+        self._writer = sockets[-1]
+        self._readable = Readable(sockets)
+        # Where a broadcast goes, where each node is, and where a node is looked for that is not in the table.
+        self._everybody: list[bytes] = []
+        self._addresses: dict[int, bytes] = {}
+        self._elsewhere: bytes | None = None
+        # Whether a read is worth a try without waiting for the sockets.
+        self._more = False
+        self._sending = False
+        self._sent_since_yield = 0
+        self._closed = False
+        self._last_gauges: dict[str, int] = {}
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """Send datagrams; see :meth:`ringproto.transports.Transport.send`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending through this transport")
+        addresses, datagrams = self._route(transmits)
+        if not datagrams:
+            return
+        self._sending = True
+        try:
+            await self._write(addresses, datagrams)
+        finally:
+            self._sending = False
+        self._sent_since_yield += len(datagrams)
+        if self._sent_since_yield >= YIELD_EVERY:
+            self._sent_since_yield = 0
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
+        """Check all of a batch, then say what goes to which packed address."""
+        addresses: list[bytes] = []
+        datagrams: list[bytes] = []
+        strangers: list[int] = []
+        size_max = self.datagram_size_max
+        everybody = self._everybody
+        known = self._addresses
+        for destination, datagram in transmits:
+            if type(datagram) is not bytes or not 0 < len(datagram) <= size_max:
+                refuse_transmit(destination, datagram, size_max)
+            if destination == 0:
+                addresses += everybody
+                datagrams += [datagram] * len(everybody)
+                continue
+            address = known.get(destination)
+            if address is None:
+                if not is_node(destination):
+                    refuse_transmit(destination, datagram, size_max)
+                strangers.append(destination)
+                address = self._elsewhere
+                if address is None or destination == self.node:
+                    continue
+            addresses.append(address)
+            datagrams.append(datagram)
+        for destination in strangers:
+            if destination == self.node:
+                self._counts["drops_to_self"] += 1
+            elif self._elsewhere is None:
+                self._counts["drops_unknown_destination"] += 1
+            else:
+                self._counts["unicasts_to_group"] += 1
+        return addresses, datagrams
+
+    async def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
+        await self._writer.write(addresses, datagrams)
+
+    async def receive(self) -> list[bytes]:
+        """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
+        self._check_open()
+        while True:
+            if self._more:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._readable.wait()
+            # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
+            self._check_open()
+            batch = self._read()
+            if batch:
+                self._counts["datagrams_received"] += len(batch)
+                self._counts["bytes_received"] += sum(map(len, batch))
+                return batch
+
+    def _read(self) -> list[bytes]:
+        """One batch of datagrams from known senders, maybe none; sets ``_more``."""
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the transport is closed")
+
+    async def aclose(self) -> None:
+        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        if not self._closed:
+            self._last_gauges = self._gauges()
+            self._closed = True
+            self._readable.close()
+            for one in self._sockets:
+                one.close()
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters and gauges; docs/transports.md lists them."""
+        numbers = {
+            "datagrams_sent": self._writer.sender.datagrams_sent,
+            "bytes_sent": self._writer.sender.bytes_sent,
+            "datagrams_received": 0,
+            "bytes_received": 0,
+            "drops_oversized": sum(one.receiver.oversized for one in self._sockets),
+            "drops_undersized": sum(one.receiver.undersized for one in self._sockets),
+        }
+        numbers.update(self._counts)
+        numbers.update(self._last_gauges if self._closed else self._gauges())
+        return numbers
+
+    def _gauges(self) -> dict[str, int]:
+        """What the sockets say of themselves, which has to be asked while they are open."""
+        gauges = {
+            "receive_buffer_bytes": min(one.buffer_bytes(socket.SO_RCVBUF) for one in self._sockets),
+            "send_buffer_bytes": self._writer.buffer_bytes(socket.SO_SNDBUF),
+        }
+        drops = [one.kernel_drops() for one in self._sockets]
+        if None not in drops:
+            gauges["drops_receive_buffer_full"] = sum(filter(None, drops))
+        return gauges

@@ -1,0 +1,155 @@
+"""The network interfaces of this host, and which of them a person meant.
+
+The only module that knows netifaces. It gives names and addresses; the index, the MTU and the flags come from the
+system itself. An interface is meant by its name (``"eth0"``), by one of its addresses (``"10.77.0.1"``) or by the
+network it is in (``"10.77.0.0/24"``), which is the form that can be the same on every host of a cluster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from typing import Union
+
+import netifaces
+
+from ringproto.transports._interface import InterfaceError
+
+__all__ = ["Interface", "describe_interfaces", "find_interface"]
+
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFMTU = 0x8921
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
+_IFF_MULTICAST = 0x1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """One interface, and the address on it that was chosen."""
+
+    name: str
+    index: int
+    address: Address
+    up: bool
+    loopback: bool
+    multicast: bool
+    """Whether it carries multicast. The loopback does for IPv4, although it does not say so."""
+    mtu: int | None
+    """Bytes of the largest packet; ``None`` where the system does not say."""
+
+
+def find_interface(wanted: str, version: int, *, link_local: bool = False) -> Interface:
+    """The interface that ``wanted`` means, with an address of IP ``version`` (4 or 6).
+
+    Args:
+        wanted: a name, an address or a network.
+        version: 4 or 6.
+        link_local: which of several IPv6 addresses to take when a name was given: a link-local one, or a wider one if
+            there is one.
+
+    Raises:
+        ValueError: it is an address or a network of the other IP version, or not a string.
+        InterfaceError: there is no such interface, there are several, or it has no such address.
+    """
+    if not isinstance(wanted, str) or not wanted:
+        raise ValueError(
+            f"interface must be a name ('eth0'), an address ('10.77.0.1') or a network ('10.77.0.0/24'), not {wanted!r}"
+        )
+    here = _addresses()
+    if wanted in here:
+        return _by_name(wanted, here[wanted], version, link_local)
+    address, _, scope = wanted.partition("%")
+    network = _parse(address)
+    if network is None:
+        raise InterfaceError(f"there is no interface {wanted!r}: there are {describe_interfaces()}")
+    if network.version != version:
+        raise ValueError(f"interface {wanted!r} is IPv{network.version}, and the group is IPv{version}")
+    matches = [
+        (name, one)
+        for name, addresses in here.items()
+        if not scope or name == scope
+        for one in addresses
+        if one.version == version and one in network
+    ]
+    if not matches:
+        raise InterfaceError(f"no interface has an address in {wanted}: there are {describe_interfaces()}")
+    names = sorted({name for name, _ in matches})
+    if len(names) > 1:
+        raise InterfaceError(f"{wanted} means several interfaces, {' and '.join(names)}: give the name of one")
+    return _interface(*matches[0])
+
+
+def describe_interfaces() -> str:
+    """The interfaces of this host and their addresses, for messages."""
+    return ", ".join(
+        f"{name} ({' '.join(map(str, addresses)) or 'no address'})" for name, addresses in sorted(_addresses().items())
+    )
+
+
+def _by_name(name: str, addresses: Iterable[Address], version: int, link_local: bool) -> Interface:
+    candidates = [one for one in addresses if one.version == version]
+    if not candidates:
+        others = " ".join(map(str, addresses)) or "no address at all"
+        raise InterfaceError(f"interface {name!r} has no IPv{version} address (it has {others})")
+    if version == 6:
+        candidates.sort(key=lambda one: one.is_link_local != link_local)
+    return _interface(name, candidates[0])
+
+
+def _addresses() -> dict[str, list[Address]]:
+    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system."""
+    found: dict[str, list[Address]] = {}
+    for name in netifaces.interfaces():
+        entries = netifaces.ifaddresses(name)
+        found[name] = [
+            ipaddress.ip_address(entry["addr"].partition("%")[0])
+            for family in (netifaces.AF_INET, netifaces.AF_INET6)
+            for entry in entries.get(family, ())
+            if "addr" in entry
+        ]
+    return found
+
+
+def _parse(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _interface(name: str, address: Address) -> Interface:
+    device = name.partition(":")[0]  # an alias such as eth0:1 is an address, not a device
+    try:
+        index = socket.if_nametoindex(device)
+    except OSError as exc:
+        raise InterfaceError(exc.errno, f"interface {name!r} has gone away") from exc
+    flags, mtu = _flags_and_mtu(device)
+    if flags is None:
+        return Interface(name, index, address, True, address.is_loopback, True, mtu)
+    loopback = bool(flags & _IFF_LOOPBACK)
+    multicast = bool(flags & _IFF_MULTICAST) or (loopback and address.version == 4)
+    return Interface(name, index, address, bool(flags & _IFF_UP), loopback, multicast, mtu)
+
+
+def _flags_and_mtu(device: str) -> tuple[int | None, int | None]:
+    """What the system says of a device, as far as it does."""
+    if sys.platform != "linux":
+        return None, None
+    import fcntl
+
+    request = struct.pack("16s16x8x", device.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            flags = struct.unpack_from("=H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0]
+            mtu = struct.unpack_from("=i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)[0]
+        except OSError:
+            return None, None
+    return flags, mtu

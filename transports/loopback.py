@@ -1,0 +1,492 @@
+"""A network in memory, for tests: seeded loss, delay, duplication and reordering, partitions and crashes.
+
+There is no task behind it. A datagram that is under way lies in the queue of its destination with the time at which it
+is due, and ``receive`` sleeps until the earliest of them, on trio's clock. Under ``trio.testing.MockClock`` with
+``autojump_threshold=0`` a partition and merge therefore costs no real time at all.
+
+Runs can be repeated. Each processor has random numbers of its own, drawn in the order in which *it* sends, and
+datagrams are ordered by (due time, sender, place among the sender's), so the order in which trio happens to run the
+tasks of one instant does not matter. The exception is a latency of 0: such a datagram is handed over at once, in the
+order in which trio runs the senders.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import trio
+
+from ringproto.transports._checks import YIELD_EVERY, check_node, check_whole, is_node, refuse_transmit
+
+__all__ = ["LoopbackNetwork", "LoopbackTransport"]
+
+BATCH_MAX = 256
+"""Most datagrams that one ``receive`` returns."""
+
+UnderWay = tuple[float, int, int, bytes]
+"""Due time, sender, place among what that sender sent, datagram."""
+
+
+class LoopbackNetwork:
+    """Connects the processors of one process. By default it is perfect: no loss, no delay.
+
+    Args:
+        seed: of all random numbers.
+        latency_s: seconds that a datagram is under way: a number, or (least, greatest) to draw from evenly, which
+            also reorders datagrams.
+        loss: probability that a datagram is lost, for each destination by itself, 0 to 1.
+        duplication: probability that a datagram arrives twice, each copy with a delay of its own, 0 to 1.
+        datagram_size_max: bytes of the largest datagram.
+        queue_max: most datagrams that are under way to one processor or wait there; what comes after is dropped.
+
+    ``latency_s``, ``loss`` and ``duplication`` may be set while it runs and hold for what is sent from then on.
+
+    Raises:
+        ValueError: an argument is wrong, as the message says.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        latency_s: float | tuple[float, float] = 0.0,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        datagram_size_max: int = 1352,
+        queue_max: int = 4096,
+    ) -> None:
+        self.seed = seed
+        self.datagram_size_max = check_whole(datagram_size_max, "datagram_size_max", 1, 2**24)
+        self.queue_max = check_whole(queue_max, "queue_max", 1, 2**24)
+        self.latency_s = latency_s
+        self.loss = loss
+        self.duplication = duplication
+        self._queues: dict[int, _Queue] = {}
+        self._senders: dict[int, _Sender] = {}
+        self._groups: list[frozenset[int]] | None = None
+        self._cuts: set[tuple[int, int]] = set()
+
+    @property
+    def latency_s(self) -> tuple[float, float]:
+        """Seconds that a datagram is under way, (least, greatest)."""
+        return self._latency_s
+
+    @latency_s.setter
+    def latency_s(self, value: float | tuple[float, float]) -> None:
+        pair = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(pair) != 2 or not all(_is_number(one) for one in pair) or not 0 <= pair[0] <= pair[1] < math.inf:
+            raise ValueError(f"latency_s must be seconds, or a pair (least, greatest) of seconds, not {value!r}")
+        self._latency_s = (float(pair[0]), float(pair[1]))
+
+    @property
+    def loss(self) -> float:
+        """Probability that a datagram is lost."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, value: float) -> None:
+        self._loss = _probability(value, "loss")
+
+    @property
+    def duplication(self) -> float:
+        """Probability that a datagram arrives twice."""
+        return self._duplication
+
+    @duplication.setter
+    def duplication(self, value: float) -> None:
+        self._duplication = _probability(value, "duplication")
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The processors that are open, sorted."""
+        return tuple(sorted(self._queues))
+
+    def open(self, node: int) -> LoopbackTransport:
+        """Connect a processor.
+
+        Raises:
+            ValueError: ``node`` is not 1 .. 2**32 - 1, or is open already.
+        """
+        check_node(node)
+        if node in self._queues:
+            raise ValueError(
+                f"node {node} is open already on this network: close its transport first, "
+                f"crash({node}), or use another node id"
+            )
+        sender = self._senders.setdefault(node, _Sender(self.seed, node))
+        queue = _Queue(self.queue_max)
+        transport = LoopbackTransport(self, node, sender, queue)
+        self._queues[node] = queue
+        self._topology_changed()
+
+        network = weakref.ref(self)
+
+        def dropped(_: weakref.ref[LoopbackTransport]) -> None:
+            alive = network()
+            if alive is not None:
+                alive._disconnect(node, queue)
+
+        queue.owner = weakref.ref(transport, dropped)
+        return transport
+
+    def crash(self, node: int) -> None:
+        """The processor loses its power: what waits for it is gone and nothing that it still sends gets out.
+
+        Its transport remains, mute and deaf, until it is closed or dropped; the tasks that use it are for the caller to
+        cancel. The id can be opened anew at once. A transport that is dropped without being closed crashes by itself.
+
+        Raises:
+            ValueError: no such processor is open.
+        """
+        queue = self._queues.get(node)
+        if queue is None:
+            raise ValueError(f"node {node!r} is not open on this network; open are {list(self.nodes)}")
+        self._disconnect(node, queue)
+
+    def partition(self, *groups: Iterable[int]) -> None:
+        """Two processors reach each other only if one of the groups has both. Replaces a former partition.
+
+        Those that are in no group form one more together. A processor in two groups is a bridge that sees both sides.
+        Datagrams that are under way arrive.
+
+        Raises:
+            ValueError: no groups, or a member that is not a node id.
+        """
+        if not groups:
+            raise ValueError("partition() takes one group or more, such as partition({1, 2}, {3})")
+        self._groups = [frozenset([check_node(node, "a member of a group") for node in group]) for group in groups]
+        self._topology_changed()
+
+    def cut(self, source: int, destination: int) -> None:
+        """Nothing from ``source`` reaches ``destination`` any more. The other way is open.
+
+        Raises:
+            ValueError: one of them is not a node id, or both are the same.
+        """
+        check_node(source, "source")
+        check_node(destination, "destination")
+        if source == destination:
+            raise ValueError(f"cut() takes two processors, not {source} twice")
+        self._cuts.add((source, destination))
+        self._topology_changed()
+
+    def mend(self, source: int, destination: int) -> None:
+        """End a :meth:`cut`; no harm if there is none."""
+        self._cuts.discard((source, destination))
+        self._topology_changed()
+
+    def heal(self) -> None:
+        """End the partition and all cuts."""
+        self._groups = None
+        self._cuts.clear()
+        self._topology_changed()
+
+    def _topology_changed(self) -> None:
+        for queue in self._queues.values():
+            queue.reachable = None
+
+    def _reaches(self, source: int, destination: int) -> bool:
+        if (source, destination) in self._cuts:
+            return False
+        if self._groups is None:
+            return True
+        if any(source in group and destination in group for group in self._groups):
+            return True
+        return not any(source in group or destination in group for group in self._groups)
+
+    def _reachable(self, source: int, queue: _Queue) -> dict[int, _Queue]:
+        """The queues that ``source`` reaches, by node id. Kept until the topology changes."""
+        reachable = queue.reachable
+        if reachable is None:
+            reachable = queue.reachable = {
+                node: self._queues[node] for node in self.nodes if node != source and self._reaches(source, node)
+            }
+        return reachable
+
+    def _disconnect(self, node: int, queue: _Queue) -> None:
+        if self._queues.get(node) is queue:
+            del self._queues[node]
+            self._topology_changed()
+        queue.disconnect()
+
+
+class _Sender:
+    """What a processor keeps from one incarnation to the next: where it is in its random numbers."""
+
+    __slots__ = ("number", "random")
+
+    def __init__(self, seed: int, node: int) -> None:
+        # A string is hashed the same way in every process.
+        self.random = random.Random(f"ringproto loopback {seed} {node}")
+        self.number = 0
+
+
+class _Queue:
+    """What is under way to one processor, and what has arrived.
+
+    Datagrams that follow each other in the order of their due times wait in ``lane``, which costs nothing; only those
+    that overtake wait in ``heap``.
+    """
+
+    __slots__ = ("arrived", "connected", "dropped", "heap", "lane", "owner", "reachable", "room", "task", "wake_at")
+
+    def __init__(self, room: int) -> None:
+        self.arrived: list[bytes] = []
+        self.lane: deque[UnderWay] = deque()
+        self.heap: list[UnderWay] = []
+        self.room = room
+        self.dropped = 0
+        self.connected = True
+        self.task: trio.lowlevel.Task | None = None
+        self.wake_at = math.inf
+        self.reachable: dict[int, _Queue] | None = None
+        self.owner: weakref.ref[Any] | None = None
+
+    def hand_over(self, datagram: bytes) -> None:
+        """It is there at once."""
+        if self.room <= 0:
+            self.dropped += 1
+            return
+        self.room -= 1
+        self.arrived.append(datagram)
+        if self.task is not None:
+            self.wake()
+
+    def put(self, entry: UnderWay) -> None:
+        """It will be there at its due time."""
+        if self.room <= 0:
+            self.dropped += 1
+            return
+        self.room -= 1
+        lane = self.lane
+        if not lane or entry > lane[-1]:
+            lane.append(entry)
+        else:
+            heappush(self.heap, entry)
+        if self.task is not None and entry[0] < self.wake_at:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the receiving task look again."""
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def due(self) -> float:
+        """When the next datagram arrives; infinity if none is under way."""
+        lane, heap = self.lane, self.heap
+        earliest = lane[0][0] if lane else math.inf
+        return heap[0][0] if heap and heap[0][0] < earliest else earliest
+
+    def take(self, now: float) -> list[bytes]:
+        """What has arrived by ``now``, at most ``BATCH_MAX`` datagrams."""
+        arrived, lane, heap = self.arrived, self.lane, self.heap
+        while True:
+            if lane and not (heap and heap[0] < lane[0]):
+                if lane[0][0] > now:
+                    break
+                arrived.append(lane.popleft()[3])
+            elif heap:
+                if heap[0][0] > now:
+                    break
+                arrived.append(heappop(heap)[3])
+            else:
+                break
+        if len(arrived) <= BATCH_MAX:
+            self.arrived = []
+            batch = arrived
+        else:
+            batch = arrived[:BATCH_MAX]
+            del arrived[:BATCH_MAX]
+        self.room += len(batch)
+        return batch
+
+    def disconnect(self) -> None:
+        """Drop everything, and take nothing any more."""
+        self.connected = False
+        self.arrived = []
+        self.lane.clear()
+        self.heap.clear()
+        self.room = 0
+        self.reachable = {}
+
+
+class LoopbackTransport:
+    """One processor's end of a :class:`LoopbackNetwork`. Keeps the promises of ``Transport``."""
+
+    def __init__(self, network: LoopbackNetwork, node: int, sender: _Sender, queue: _Queue) -> None:
+        self.node = node
+        self.datagram_size_max = network.datagram_size_max
+        self._network = network
+        self._sender = sender
+        self._queue = queue
+        self._closed = False
+        self._sent_since_yield = 0
+        self._datagrams_sent = 0
+        self._bytes_sent = 0
+        self._datagrams_received = 0
+        self._bytes_received = 0
+        self._drops_lost = 0
+        self._drops_cut = 0
+        self._drops_unknown_destination = 0
+        self._drops_to_self = 0
+        self._drops_crashed = 0
+        self._duplicates = 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._queue.connected else "crashed"
+        return f"<LoopbackTransport node {self.node}, {state}>"
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """Put datagrams on the network; see :meth:`ringproto.transports.Transport.send`. Never waits for room."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        size_max = self.datagram_size_max
+        for destination, datagram in transmits:
+            if type(datagram) is not bytes or not 0 < len(datagram) <= size_max:
+                refuse_transmit(destination, datagram, size_max)
+            if destination != 0 and not is_node(destination):
+                refuse_transmit(destination, datagram, size_max)
+        if self._queue.connected:
+            self._put(transmits)
+        else:
+            self._drops_crashed += len(transmits)
+        self._sent_since_yield += len(transmits)
+        if self._sent_since_yield >= YIELD_EVERY:
+            self._sent_since_yield = 0
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _put(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        network = self._network
+        reachable = network._reachable(self.node, self._queue)
+        everybody = list(reachable.values())
+        cut = len(network._queues) - 1 - len(everybody)
+        perfect = network._loss == 0.0 and network._duplication == 0.0 and network._latency_s == (0.0, 0.0)
+        now = trio.current_time()
+        for destination, datagram in transmits:
+            if destination == 0:
+                queues = everybody
+                self._drops_cut += cut
+            else:
+                queue = reachable.get(destination)
+                if queue is None:
+                    self._count_unreachable(destination)
+                    continue
+                queues = [queue]
+            self._datagrams_sent += len(queues)
+            self._bytes_sent += len(queues) * len(datagram)
+            if perfect:
+                for queue in queues:
+                    queue.hand_over(datagram)
+            else:
+                for queue in queues:
+                    self._put_one(queue, datagram, now)
+
+    def _put_one(self, queue: _Queue, datagram: bytes, now: float) -> None:
+        """One datagram to one destination: what becomes of it is drawn in a fixed order."""
+        network = self._network
+        sender = self._sender
+        draw = sender.random.random
+        least, greatest = network._latency_s
+        if network._loss and draw() < network._loss:
+            self._drops_lost += 1
+            return
+        copies = 1
+        if network._duplication and draw() < network._duplication:
+            self._duplicates += 1
+            copies = 2
+        for _ in range(copies):
+            delay = least if least == greatest else least + (greatest - least) * draw()
+            if delay == 0.0:
+                queue.hand_over(datagram)
+            else:
+                sender.number += 1
+                queue.put((now + delay, self.node, sender.number, datagram))
+
+    def _count_unreachable(self, destination: int) -> None:
+        if destination == self.node:
+            self._drops_to_self += 1
+        elif destination in self._network._queues:
+            self._drops_cut += 1
+        else:
+            self._drops_unknown_destination += 1
+
+    async def receive(self) -> list[bytes]:
+        """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
+        self._check_open()
+        queue = self._queue
+        if queue.arrived or queue.due() <= trio.current_time():
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._wait()
+        while True:
+            # Nothing is taken before this line and nothing waits after it: cancellation cannot lose a datagram.
+            self._check_open()
+            batch = queue.take(trio.current_time())
+            if batch:
+                self._datagrams_received += len(batch)
+                self._bytes_received += sum(map(len, batch))
+                return batch
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Sleep until the earliest datagram is due, or until one comes that is due before it."""
+        queue = self._queue
+        if queue.task is not None:
+            raise trio.BusyResourceError("another task is receiving from this transport")
+        queue.task = trio.lowlevel.current_task()
+        queue.wake_at = queue.due()
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            queue.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if queue.wake_at == math.inf:
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            return
+        with trio.move_on_at(queue.wake_at):
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def aclose(self) -> None:
+        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        if not self._closed:
+            self._closed = True
+            self._network._disconnect(self.node, self._queue)
+            self._queue.wake()
+        await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the transport is closed")
+
+    def statistics(self) -> dict[str, int]:
+        """Counters; docs/transports.md lists them."""
+        return {
+            "datagrams_sent": self._datagrams_sent,
+            "bytes_sent": self._bytes_sent,
+            "datagrams_received": self._datagrams_received,
+            "bytes_received": self._bytes_received,
+            "duplicates": self._duplicates,
+            "drops_lost": self._drops_lost,
+            "drops_cut": self._drops_cut,
+            "drops_crashed": self._drops_crashed,
+            "drops_unknown_destination": self._drops_unknown_destination,
+            "drops_to_self": self._drops_to_self,
+            "drops_queue_full": self._queue.dropped,
+        }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _probability(value: float, what: str) -> float:
+    if not _is_number(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{what} must be a probability from 0 to 1, not {value!r}")
+    return float(value)

@@ -1,0 +1,386 @@
+"""Multicast UDP: what goes to everybody is sent once, and the token by unicast.
+
+A processor has two sockets. The *group* socket is bound to the group and the port that all processors share; it only
+receives. The *own* socket is bound to the address of the interface and a port that the system picks; everything is sent
+from it, so the source of a multicast is where unicasts to that processor go. Nobody needs a table: each datagram begins
+with a transport header that names its sender,
+
+    bytes 0-3   magic, 52 50 4D 01
+    bytes 4-7   node id of the sender, big endian
+
+and (source address, node id) is learned from it. A unicast to a node that was not heard of yet goes to the group.
+
+Data must not be overtaken by the token that speaks of it. They come in through different sockets, so the own socket
+(tokens) is read *first* and handed over *last*: whatever was in the group socket when the token came is then in front
+of it. That holds back tokens under a flood; after some batches they pass all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import math
+import socket
+import struct
+import sys
+import weakref
+from collections import Counter
+from typing import Any
+
+import trio
+
+from ringproto.transports._addresses import format_address, pack_address
+from ringproto.transports._checks import check_node, check_whole
+from ringproto.transports._interface import InterfaceError, TransportError
+from ringproto.transports._sockets import (
+    DATAGRAM_SIZE_MAX,
+    DATAGRAM_SIZE_MIN,
+    DatagramSocket,
+    SocketTransport,
+    bound_socket,
+    logger,
+)
+from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface
+
+__all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
+
+MAGIC = b"RPM\x01"
+HEADER_SIZE = 8
+_HEADER = struct.Struct("!4sI")
+
+PEERS_MAX = 1024
+"""Most nodes whose address is remembered."""
+HELD_ROUNDS_MAX = 8
+"""Tokens wait behind so many full batches of data at most."""
+REJOIN_EVERY_S = 1.0
+"""How often an interface that was in trouble is joined again, while it is."""
+
+_IP_MULTICAST_ALL = 49
+_IPV6_MULTICAST_ALL = 29
+_INTERFACE_TROUBLE = frozenset(
+    {
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EADDRNOTAVAIL,
+        errno.EINVAL,
+        errno.EHOSTUNREACH,
+    }
+)
+_GROUPS = {
+    4: "IPv4 groups are 224.0.0.0 to 239.255.255.255 (of one's own choice: 239.192.0.0 to 239.195.255.255)",
+    6: "IPv6 groups are ff00::/8 (of one's own choice: ff12::/16 on one link, ff15::/16 and ff18::/16 on a site)",
+}
+
+_open_transports: weakref.WeakValueDictionary[tuple[str, int, int, int], MulticastUDP] = weakref.WeakValueDictionary()
+
+
+async def open_multicast_udp(
+    node: int,
+    group: str,
+    port: int,
+    *,
+    interface: str,
+    ttl: int = 1,
+    datagram_size: int = 1352,
+    receive_buffer: int = 4 * 2**20,
+    send_buffer: int = 2**20,
+) -> MulticastUDP:
+    """Open the transport of one processor. Several processors may be on one host.
+
+    Args:
+        node: the own node id.
+        group: an IPv4 or IPv6 multicast address, the same at all processors.
+        port: UDP port, the same at all processors.
+        interface: the interface to use, by name (``"eth0"``), address (``"10.77.0.1"``) or network
+            (``"10.77.0.0/24"``). The loopback interface works for IPv4.
+        ttl: how many hops multicasts may go (time to live; IPv6: hop limit), 0 to 255; 1 stays on the link. Always 0 on
+            the loopback interface.
+        datagram_size: the largest UDP datagram, in bytes, with the 8 bytes of the transport header. The default fits
+            into a frame of 1400 bytes. ``datagram_size_max`` is 8 less.
+        receive_buffer: bytes of receive buffer to ask the system for, for each of the two sockets.
+            ``statistics()["receive_buffer_bytes"]`` says what it gave.
+        send_buffer: the same for sending.
+
+    Raises:
+        ValueError: an argument is wrong, as the message says, or this process has this processor open already.
+        InterfaceError: there is no such interface, or it is down, has no address of that family or no multicast.
+        AddressInUseError: another program has the port for itself.
+        TransportError: the system refused for another reason.
+
+    Cancellation: leaves nothing open.
+    """
+    check_node(node)
+    address = _check_group(group)
+    check_whole(port, "port", 1, 65_535)
+    check_whole(ttl, "ttl", 0, 255)
+    check_whole(datagram_size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+    check_whole(receive_buffer, "receive_buffer", 1, 2**30)
+    check_whole(send_buffer, "send_buffer", 1, 2**30)
+    await trio.lowlevel.checkpoint()
+    found = _usable_interface(interface, address)
+    key = (str(address), port, found.index, node)
+    if key in _open_transports:
+        raise ValueError(
+            f"node {node} is open already on group {address}, port {port}, interface {found.name} in this process: "
+            "close that transport first, or use another node id"
+        )
+    headers = 48 if address.version == 6 else 28
+    if found.mtu is not None and datagram_size + headers > found.mtu:
+        logger.warning(
+            "datagrams of %d bytes do not fit into the %d bytes of a packet on %s and will be sent in fragments: "
+            "use datagram_size=%d or less at all processors",
+            datagram_size,
+            found.mtu,
+            found.name,
+            found.mtu - headers,
+        )
+    membership = Membership(address, port, found, 0 if found.loopback else ttl)
+    transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer)
+    _open_transports[key] = transport
+    return transport
+
+
+class Membership:
+    """The group on one interface: what has to be said to the system to send to it and to hear it.
+
+    Raises:
+        AddressInUseError, TransportError: the sockets cannot be had.
+    """
+
+    def __init__(
+        self, group: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, interface: Interface, ttl: int
+    ) -> None:
+        self.group = group
+        self.port = port
+        self.interface = interface
+        self.ttl = ttl
+        index = interface.index
+        if group.version == 4:
+            self.family: int = socket.AF_INET
+            own: tuple[Any, ...] = (str(interface.address), 0)
+            self.destination: tuple[Any, ...] = (str(group), port)
+        else:
+            self.family = socket.AF_INET6
+            own = (str(interface.address), 0, 0, index if interface.address.is_link_local else 0)
+            self.destination = (str(group), port, 0, index if _on_link(group) else 0)
+        bound = self.destination if sys.platform != "win32" else ("", *self.destination[1:])
+        self.group_socket = bound_socket(self.family, bound, f"the group on {interface.name}", shared=True)
+        try:
+            self.own_socket = bound_socket(self.family, own, f"the address of {interface.name}")
+        except BaseException:
+            self.group_socket.close()
+            raise
+        try:
+            self._only_own_groups()
+            self.join()
+        except OSError as exc:
+            self.group_socket.close()
+            self.own_socket.close()
+            raise TransportError(
+                exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
+            ) from exc
+
+    def _only_own_groups(self) -> None:
+        """Hear what comes in by this interface, not what other programs joined elsewhere (Linux gives that too)."""
+        if sys.platform != "linux":
+            return
+        if self.family == socket.AF_INET:
+            self.group_socket.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+            return
+        try:
+            self.group_socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        except OSError as exc:
+            if exc.errno != errno.ENOPROTOOPT:  # before Linux 4.20
+                raise
+
+    def join(self) -> None:
+        """Join the group on the interface, and send by it. May be called again when the interface came back.
+
+        Raises:
+            OSError: the interface is not there, or has not got its address back.
+        """
+        index = socket.if_nametoindex(self.interface.name.partition(":")[0])
+        group = self.group.packed
+        own, heard = self.own_socket, self.group_socket
+        if self.family == socket.AF_INET:
+            # struct ip_mreqn where there is an index, struct ip_mreq elsewhere
+            where = self.interface.address.packed
+            if sys.platform == "linux":
+                where += struct.pack("@i", index)
+            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, self.ttl)
+            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+            own.setsockopt(
+                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, group + where if sys.platform == "linux" else where
+            )
+            _again(heard, socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, socket.IP_ADD_MEMBERSHIP, group + where)
+        else:
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, self.ttl)
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            request = group + struct.pack("@I", index)
+            _again(heard, socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, socket.IPV6_JOIN_GROUP, request)
+
+
+def _again(sock: socket.socket, level: int, leave: int, join: int, request: bytes) -> None:
+    """Join, after leaving whatever is left of a former membership."""
+    with contextlib.suppress(OSError):  # it was not a member
+        sock.setsockopt(level, leave, request)
+    sock.setsockopt(level, join, request)
+
+
+class MulticastUDP(SocketTransport):
+    """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``."""
+
+    def __init__(
+        self, node: int, membership: Membership, datagram_size: int, receive_buffer: int, send_buffer: int
+    ) -> None:
+        counts: Counter[str] = Counter()
+        self._membership = membership
+        size = datagram_size - HEADER_SIZE
+        header = _HEADER.pack(MAGIC, node)
+        own_address = membership.own_socket.getsockname()
+        own_origin = pack_address(own_address) + header
+        self._group, self._own = (
+            DatagramSocket(sock, size=size, header=header, skip=own_origin, counts=counts)
+            for sock in (membership.group_socket, membership.own_socket)
+        )
+        for one in (self._group, self._own):
+            one.set_buffers(receive_buffer, send_buffer)
+        super().__init__(node, size, [self._group, self._own], counts)
+        self._everybody = [pack_address(membership.destination)]
+        self._elsewhere = self._everybody[0]
+        # Origins that were introduced: one for each node in _addresses.
+        self._origins: set[bytes] = set()
+        # Tokens that were read and wait for the data before them.
+        self._held: list[bytes] = []
+        self._held_rounds = 0
+        # Whether the membership may be lost, and when to see to it.
+        self._in_trouble = False
+        self._rejoin_at = -math.inf
+        self._name = (
+            f"<MulticastUDP node {node} on {format_address(membership.destination)} "
+            f"from {format_address(own_address)} by {membership.interface.name}>"
+        )
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def _read(self) -> list[bytes]:
+        own_more = False
+        if not self._held:
+            own_more, self._held = self._read_from(self._own)
+            self._held_rounds = 0
+        group_more, batch = self._read_from(self._group)
+        if not group_more or self._held_rounds >= HELD_ROUNDS_MAX:
+            batch += self._held
+            self._held = []
+        else:
+            self._held_rounds += 1
+        self._more = group_more or own_more or bool(self._held)
+        return batch
+
+    def _read_from(self, sock: DatagramSocket) -> tuple[bool, list[bytes]]:
+        """Whether more may wait there, and one batch of it."""
+        origins: list[bytes] = []
+        datagrams: list[bytes] = []
+        more = sock.read(origins, datagrams)
+        if self._origins.issuperset(origins):
+            return more, datagrams
+        kept = [
+            datagram
+            for origin, datagram in zip(origins, datagrams, strict=True)
+            if origin in self._origins or self._introduce(origin)
+        ]
+        return more, kept
+
+    def _introduce(self, origin: bytes) -> bool:
+        """Learn where a node is from the first datagram with this origin, and say whether it is a good one."""
+        address, header = origin[:-HEADER_SIZE], origin[-HEADER_SIZE:]
+        magic, node = _HEADER.unpack(header)
+        if magic != MAGIC or node == 0:
+            self._counts["drops_bad_header"] += 1
+            return False
+        if node == self.node:
+            # The own datagrams that come back have the own address and were left out before.
+            self._counts["drops_own_node_id"] += 1
+            return False
+        former = self._addresses.pop(node, None)
+        if former is not None:
+            # It was started anew, or there are two of them; the ring above tells which.
+            self._origins.discard(former + header)
+            self._counts["addresses_changed"] += 1
+        elif len(self._addresses) >= PEERS_MAX:
+            oldest, former = next(iter(self._addresses.items()))
+            del self._addresses[oldest]
+            self._origins.discard(former + _HEADER.pack(MAGIC, oldest))
+            self._counts["addresses_forgotten"] += 1
+        self._addresses[node] = address
+        self._origins.add(origin)
+        return True
+
+    async def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
+        if self._in_trouble and trio.current_time() >= self._rejoin_at:
+            self._rejoin()
+        if await self._own.write(addresses, datagrams) in _INTERFACE_TROUBLE:
+            self._in_trouble = True
+
+    def _rejoin(self) -> None:
+        """Join again after the interface was down, or without its address: the system forgets who was a member."""
+        self._rejoin_at = trio.current_time() + REJOIN_EVERY_S
+        try:
+            self._membership.join()
+        except OSError:
+            self._counts["rejoins_failed"] += 1
+        else:
+            self._counts["rejoins"] += 1
+            self._in_trouble = False
+
+    async def aclose(self) -> None:
+        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        if not self._closed:
+            where = self._membership
+            _open_transports.pop((str(where.group), where.port, where.interface.index, self.node), None)
+        await super().aclose()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters and gauges; docs/transports.md lists them."""
+        numbers = super().statistics()
+        numbers["own_datagrams_returned"] = self._group.receiver.skipped + self._own.receiver.skipped
+        numbers["peers_known"] = len(self._addresses)
+        return numbers
+
+
+def _check_group(group: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    ranges = f"{_GROUPS[4]}, {_GROUPS[6]}"
+    if not isinstance(group, str):
+        raise ValueError(f"group must be a multicast address as a string, not {group!r}: {ranges}")
+    if "%" in group:
+        raise ValueError(f"group {group!r} names an interface: give that as interface= instead")
+    try:
+        address = ipaddress.ip_address(group)
+    except ValueError:
+        raise ValueError(f"group {group!r} is not an IP address: {ranges}") from None
+    if not address.is_multicast:
+        raise ValueError(f"{group} is not a multicast group: {_GROUPS[address.version]}")
+    return address
+
+
+def _on_link(group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an IPv6 group never leaves the link (RFC 4291, section 2.7: a scope of 2 or less)."""
+    return group.version == 6 and group.packed[1] & 0x0F <= 2
+
+
+def _usable_interface(wanted: str, group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Interface:
+    interface = find_interface(wanted, group.version, link_local=_on_link(group))
+    if not interface.up:
+        raise InterfaceError(f"interface {interface.name!r} is down: set it up, or choose from {describe_interfaces()}")
+    if not interface.multicast:
+        hint = "; the loopback interface carries it for IPv4 groups only" if interface.loopback else ""
+        raise InterfaceError(
+            f"interface {interface.name!r} does not carry IPv{group.version} multicast{hint}: "
+            f"choose from {describe_interfaces()}"
+        )
+    return interface

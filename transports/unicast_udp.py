@@ -1,0 +1,190 @@
+"""Unicast UDP: a table of all processors, and one datagram for each of them.
+
+For networks that do not carry multicast. A broadcast is sent once to each peer, so what leaves a processor grows with
+their number; the token costs the same as everywhere. The table is also the guest list: what comes from an address that
+is not in it is dropped, unread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from ringproto.transports._addresses import format_address, is_wildcard, pack_address
+from ringproto.transports._checks import check_node, check_whole
+from ringproto.transports._interface import TransportError
+from ringproto.transports._sockets import (
+    DATAGRAM_SIZE_MAX,
+    DATAGRAM_SIZE_MIN,
+    DatagramSocket,
+    SocketTransport,
+    bound_socket,
+    logger,
+)
+
+__all__ = ["UnicastUDP", "open_unicast_udp"]
+
+_FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+PEERS_MAX = 1024
+
+
+async def open_unicast_udp(
+    node: int,
+    peers: Mapping[int, tuple[str, int]],
+    *,
+    datagram_size: int = 1352,
+    receive_buffer: int = 4 * 2**20,
+    send_buffer: int = 2**20,
+    family: int | None = None,
+) -> UnicastUDP:
+    """Open the transport of one processor.
+
+    Args:
+        node: the own node id, one of those in ``peers``.
+        peers: for every processor, this one too, its (host, port). The own entry is what is bound; it may be a
+            wildcard (``"0.0.0.0"``, ``"::"``). Host names are resolved once, here.
+        datagram_size: the largest datagram, in bytes. The default fits into a frame of 1400 bytes.
+        receive_buffer: bytes of receive buffer to ask the system for. ``statistics()["receive_buffer_bytes"]`` says
+            what it gave.
+        send_buffer: the same for sending.
+        family: ``socket.AF_INET`` or ``socket.AF_INET6`` to use only addresses of that family. By default IPv4 if
+            every host has such an address, and IPv6 otherwise, so that all processors come to the same choice.
+
+    Raises:
+        ValueError: an argument is wrong, as the message says.
+        TransportError: a name cannot be resolved, the hosts have no family in common, or the own address is not one
+            of this host.
+        AddressInUseError: the own port is taken.
+
+    Cancellation: leaves nothing open.
+    """
+    check_node(node)
+    check_whole(datagram_size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+    check_whole(receive_buffer, "receive_buffer", 1, 2**30)
+    check_whole(send_buffer, "send_buffer", 1, 2**30)
+    if family is not None and family not in _FAMILIES:
+        raise ValueError(f"family must be socket.AF_INET, socket.AF_INET6 or None, not {family!r}")
+    _check_table(node, peers)
+    found = {peer: await _resolve(peer, host, port) for peer, (host, port) in peers.items()}
+    chosen = _choose_family(found, peers, family)
+    addresses = {peer: candidates[chosen] for peer, candidates in found.items()}
+    _check_addresses(node, addresses)
+    sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
+    return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer)
+
+
+class UnicastUDP(SocketTransport):
+    """The transport that :func:`open_unicast_udp` opens. Keeps the promises of ``Transport``."""
+
+    def __init__(
+        self,
+        node: int,
+        addresses: Mapping[int, tuple[Any, ...]],
+        sock: socket.socket,
+        datagram_size: int,
+        receive_buffer: int,
+        send_buffer: int,
+    ) -> None:
+        counts: Counter[str] = Counter()
+        self._socket = DatagramSocket(sock, size=datagram_size, counts=counts)
+        self._socket.set_buffers(receive_buffer, send_buffer)
+        super().__init__(node, datagram_size, [self._socket], counts)
+        self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
+        self._everybody = list(self._addresses.values())
+        self._sources = frozenset(self._everybody)
+        self._name = f"<UnicastUDP node {node} at {format_address(addresses[node])}, {len(self._everybody)} peers>"
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def _read(self) -> list[bytes]:
+        sources: list[bytes] = []
+        datagrams: list[bytes] = []
+        self._more = self._socket.read(sources, datagrams)
+        if self._sources.issuperset(sources):
+            return datagrams
+        kept = [datagram for source, datagram in zip(sources, datagrams, strict=True) if source in self._sources]
+        self._counts["drops_unknown_source"] += len(datagrams) - len(kept)
+        return kept
+
+
+def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
+    if not isinstance(peers, Mapping):
+        raise ValueError(f"peers must map node ids to (host, port), and is of type {type(peers).__name__}")
+    if len(peers) > PEERS_MAX:
+        raise ValueError(f"peers may have {PEERS_MAX} entries at most, not {len(peers)}")
+    for peer, entry in peers.items():
+        check_node(peer, "a key of peers")
+        if not isinstance(entry, (tuple, list)) or len(entry) != 2 or not isinstance(entry[0], str) or not entry[0]:
+            raise ValueError(f"peers[{peer}] must be (host, port), such as ('10.0.0.1', 5001), not {entry!r}")
+        check_whole(entry[1], f"the port in peers[{peer}]", 1, 65_535)
+    if node not in peers:
+        raise ValueError(
+            f"peers must have an entry for the own node {node}, the address to bind; it has {sorted(peers)}"
+        )
+
+
+async def _resolve(node: int, host: str, port: int) -> dict[int, tuple[Any, ...]]:
+    """The first address of each family that a host has."""
+    try:
+        answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as exc:
+        raise TransportError(f"host {host!r} of node {node} cannot be resolved: {exc}") from exc
+    found: dict[int, tuple[Any, ...]] = {}
+    for family, _, _, _, address in answers:
+        if family in _FAMILIES:
+            found.setdefault(int(family), address)
+    return found
+
+
+def _choose_family(
+    found: Mapping[int, Mapping[int, tuple[Any, ...]]], peers: Mapping[int, tuple[str, int]], wanted: int | None
+) -> int:
+    for family in _FAMILIES if wanted is None else (wanted,):
+        if all(family in candidates for candidates in found.values()):
+            return family
+    have = ", ".join(
+        f"node {node} ({peers[node][0]}) has {' and '.join(_FAMILIES[one] for one in found[node]) or 'none'}"
+        for node in sorted(found)
+    )
+    what = "addresses of one family" if wanted is None else f"{_FAMILIES[wanted]} addresses"
+    raise TransportError(f"all processors must have {what}: {have}")
+
+
+def _check_addresses(node: int, addresses: Mapping[int, tuple[Any, ...]]) -> None:
+    """Refuse tables that cannot work, and hint at one that probably does not."""
+    taken: dict[bytes, int] = {}
+    for peer in sorted(addresses):
+        packed = pack_address(tuple(addresses[peer]))
+        if packed in taken:
+            raise ValueError(f"nodes {taken[packed]} and {peer} have one address, {format_address(addresses[peer])}")
+        taken[packed] = peer
+        if _ip(addresses[peer]).is_multicast:
+            raise ValueError(
+                f"the address of node {peer}, {format_address(addresses[peer])}, is a multicast group: "
+                "give an address of one host, or use open_multicast_udp"
+            )
+        if peer != node and is_wildcard(packed):
+            raise ValueError(
+                f"the address of node {peer}, {format_address(addresses[peer])}, stands for every address of a host "
+                "and cannot be sent to: only the own entry may be one"
+            )
+    outside = [peer for peer in sorted(addresses) if not _ip(addresses[peer]).is_loopback]
+    if outside and node not in outside:
+        logger.warning(
+            "the own address of node %d, %s, reaches this host alone, and node %d is at %s: if that is another host, "
+            "give the address by which it can reach this one (host names often stand for 127.0.1.1 at home)",
+            node,
+            format_address(addresses[node]),
+            outside[0],
+            format_address(addresses[outside[0]]),
+        )
+
+
+def _ip(address: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(str(address[0]).partition("%")[0])
