@@ -1,0 +1,267 @@
+"""JSON lines between a command and the processes that it starts: the parent's end.
+
+A child is the module that it runs, a setup as its first line, and then lines both ways. Children end with the block
+that opened them: when it is left, in whatever way, every child that still runs is killed and waited for. What speaks
+the same lines can also run as a task of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import trio
+
+from ringproto.cli._common import RunFailedError, describe_error, one_line
+from ringproto.cli.pipes import Line, split_lines
+
+__all__ = ["Child", "Children", "TaskChild", "open_children"]
+
+_STDERR_KEPT = 4096
+_EXIT_TIMEOUT_S = 10.0
+_REQUESTS_MAX = 16
+
+
+class Child:
+    """One process that was started."""
+
+    def __init__(self, name: str, process: trio.Process) -> None:
+        self.name = name
+        self.process = process
+        self.killed = False
+        """Whether :meth:`kill` was called: then its end is no failure."""
+        self.dismissed = False
+        """Whether its end is expected."""
+        self.gone = trio.Event()
+        """Set when the process has ended and all that it wrote was read."""
+        self.stderr_tail = b""
+
+    async def send(self, message: Mapping[str, Any], /) -> None:
+        """Send one object. A child that is gone does not hear it, and that is seen elsewhere."""
+        assert self.process.stdin is not None
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.process.stdin.send_all(json.dumps(message).encode() + b"\n")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.killed = True
+        self.process.kill()
+
+    async def dismiss(self) -> None:
+        """Close its input and wait for its end.
+
+        Raises:
+            RunFailedError: it does not end in time.
+        """
+        self.dismissed = True
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+        await _wait_for_end(self.name, self.gone)
+
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error, for messages."""
+        lines = self.stderr_tail.decode(errors="replace").strip().splitlines()
+        return f": {one_line(lines[-1])}" if lines else ""
+
+
+class TaskChild:
+    """What speaks as a child does, and is a task of this process."""
+
+    def __init__(self, name: str, on_message: Callable[[dict[str, Any]], None], wake: Callable[[], None]) -> None:
+        self.name = name
+        self.gone = trio.Event()
+        self._on_message = on_message
+        self._wake = wake
+        self._requests, self._to_do = trio.open_memory_channel[dict[str, Any]](_REQUESTS_MAX)
+
+    async def send(self, message: dict[str, Any], /) -> None:
+        """Send one object."""
+        await self._requests.send(message)
+
+    async def dismiss(self) -> None:
+        """Tell it that it is over and wait for its end.
+
+        Raises:
+            RunFailedError: it does not end in time.
+        """
+        self._requests.close()
+        await _wait_for_end(self.name, self.gone)
+
+    @property
+    def line(self) -> Line:
+        """The task's end of the conversation."""
+        return _TaskLine(self._to_do, self._on_message, self._wake)
+
+
+class _TaskLine:
+    def __init__(
+        self,
+        to_do: trio.MemoryReceiveChannel[dict[str, Any]],
+        on_message: Callable[[dict[str, Any]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._to_do = to_do
+        self._on_message = on_message
+        self._wake = wake
+
+    async def send(self, message: dict[str, Any], /) -> None:
+        self._on_message(message)
+        self._wake()
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> dict[str, Any] | None:
+        try:
+            return await self._to_do.receive()
+        except trio.EndOfChannel:
+            return None
+
+
+async def _wait_for_end(name: str, gone: trio.Event) -> None:
+    with trio.move_on_after(_EXIT_TIMEOUT_S):
+        await gone.wait()
+        return
+    raise RunFailedError(f"{name} did not end within {_EXIT_TIMEOUT_S:g} s after it was told to")
+
+
+class Children:
+    """The processes of one command. ``failure`` is the first thing that went wrong with one of them."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.failure: str | None = None
+        self._nursery = nursery
+        self._news = trio.Event()
+
+    async def start(
+        self, name: str, module: str, setup: Mapping[str, Any], on_message: Callable[[dict[str, Any]], None]
+    ) -> Child:
+        """Start a module as a process, send it its setup, and have ``on_message`` called for each object it sends."""
+        process: trio.Process = await self._nursery.start(
+            partial(
+                trio.run_process,
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                check=False,
+                deliver_cancel=_kill,
+            )
+        )
+        child = Child(name, process)
+        self._nursery.start_soon(self._watch, child, on_message)
+        await child.send(setup)
+        return child
+
+    def start_task(
+        self, name: str, member: Callable[[Line], Awaitable[None]], on_message: Callable[[dict[str, Any]], None]
+    ) -> TaskChild:
+        """The same for a task: ``member`` is called with its end of the conversation."""
+        child = TaskChild(name, on_message, self.wake)
+        self._nursery.start_soon(self._run_task, child, member)
+        return child
+
+    def on_signals(self, *signals: signal.Signals) -> None:
+        """Fail when one of these signals comes, as long as the children are open."""
+        self._nursery.start_soon(self._listen_to_signals, signals)
+
+    def fail(self, text: str) -> None:
+        """Remember what went wrong, if it is the first thing, and wake who waits."""
+        self.failure = self.failure or text
+        self.wake()
+
+    def check(self) -> None:
+        """Raise :class:`RunFailedError` if something went wrong."""
+        if self.failure is not None:
+            raise RunFailedError(self.failure)
+
+    def wake(self) -> None:
+        """Have :meth:`until` look again."""
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+    async def until(
+        self,
+        done: Callable[[], bool],
+        *,
+        timeout_s: float,
+        failure: Callable[[], str],
+        progress: Callable[[], object] | None = None,
+    ) -> None:
+        """Wait until ``done()``; with ``progress``, the time starts anew whenever its value changes.
+
+        Raises:
+            RunFailedError: a child failed, or the time was up; then with the text that ``failure()`` gives.
+        """
+        value = progress() if progress else None
+        with trio.CancelScope(deadline=trio.current_time() + timeout_s) as scope:
+            while True:
+                self.check()
+                if done():
+                    return
+                await self._news.wait()
+                if progress is not None and value != (value := progress()):
+                    scope.deadline = trio.current_time() + timeout_s
+        raise RunFailedError(f"after {timeout_s:g} s {failure()}")
+
+    async def _run_task(self, child: TaskChild, member: Callable[[Line], Awaitable[None]]) -> None:
+        try:
+            await member(child.line)
+        except Exception as error:  # as with a process: whatever ends it is reported
+            self.fail(f"{child.name} ended: {describe_error(error)}")
+        child.gone.set()
+        self.wake()
+
+    async def _listen_to_signals(self, signals: tuple[signal.Signals, ...]) -> None:
+        with trio.open_signal_receiver(*signals) as arrived:
+            async for number in arrived:
+                self.fail(f"interrupted by {signal.Signals(number).name}")
+
+    async def _watch(self, child: Child, on_message: Callable[[dict[str, Any]], None]) -> None:
+        async with trio.open_nursery() as readers:
+            readers.start_soon(self._read_stderr, child)
+            await self._read_stdout(child, on_message)
+        await child.process.wait()
+        if not (child.killed or (child.dismissed and child.process.returncode == 0)):
+            self.fail(f"{child.name} ended with exit code {child.process.returncode}{child.last_words()}")
+        child.gone.set()
+        self.wake()
+
+    async def _read_stdout(self, child: Child, on_message: Callable[[dict[str, Any]], None]) -> None:
+        assert child.process.stdout is not None
+        buffered = bytearray()
+        # A line that a killed child left unfinished stays in the buffer and is forgotten.
+        async for data in child.process.stdout:
+            try:
+                for line in split_lines(buffered, bytes(data)):
+                    on_message(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                self.fail(f"{child.name} sent a line that cannot be read: {one_line(error)}")
+            self.wake()
+
+    async def _read_stderr(self, child: Child) -> None:
+        assert child.process.stderr is not None
+        async for data in child.process.stderr:
+            child.stderr_tail = (child.stderr_tail + bytes(data))[-_STDERR_KEPT:]
+
+
+@asynccontextmanager
+async def open_children() -> AsyncIterator[Children]:
+    """Processes that end with this block. What the block raises leaves it unwrapped."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield Children(nursery)
+        except Exception as error:  # kept, so that the nursery does not wrap it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _kill(process: trio.Process) -> None:
+    process.kill()

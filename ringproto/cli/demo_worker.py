@@ -1,0 +1,131 @@
+"""One process of the demonstration: a processor with its replica (``python -m ringproto.cli.demo_worker``).
+
+Started by ``ringproto demo`` and not meant to be started by hand. The setup comes as the first line; every few
+hundredths of a second the log and the progress go back; ``{"do": "report"}`` is answered with the final state, after
+which nothing is logged; the end of the input makes the processor leave in an orderly way.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+import trio
+
+from ringproto import Config, Guarantee, Priority, open_ring
+from ringproto.cli import records as sources
+from ringproto.cli._common import UsageError
+from ringproto.cli.demo_log import encode_all
+from ringproto.cli.feed import Feed
+from ringproto.cli.histogram import encode, new_histogram, record_s
+from ringproto.cli.opening import open_transport, until_left
+from ringproto.cli.pipes import Pipes, run_worker
+from ringproto.cli.replica import Replica
+
+_FLUSH_S = 0.05
+_NAMES_MAX = 5
+
+
+class _Worker:
+    def __init__(self, pipes: Pipes, setup: dict[str, Any]) -> None:
+        self._pipes = pipes
+        self._setup = setup
+        loaded = sources.load(setup["file"]).records
+        if sources.fingerprint(loaded) != setup["fingerprint"]:
+            raise UsageError(
+                f"{setup['file'] or 'the Unicode database'} is not what the conductor read: did it change?"
+            )
+        self._records = loaded
+        share = sources.share(loaded, setup["node"], setup["nodes"])
+        self._feed = Feed(setup["node"], setup["life"], share, setup["seconds"])
+        self._replica = Replica(setup["node"], self._feed, len(setup["nodes"]))
+        self._histograms = {"h": new_histogram(), "l": new_histogram()}
+        self._ring_written = ""
+        self._ring: Any = None
+        self._reported = False
+
+    async def run(self) -> None:
+        """Be a processor until the input ends."""
+        transport = await open_transport(self._setup["node"], self._setup["transport"])
+        config = Config.lan(**self._setup["config"])
+        async with open_ring(transport, config=config, recover=self._replica.recover) as ring:
+            self._ring = ring
+            async with trio.open_nursery() as tasks:
+                scope = tasks.cancel_scope
+                tasks.start_soon(until_left, scope, partial(self._read_events, ring.events))
+                for letter, priority in (("h", Priority.HIGH), ("l", Priority.LOW)):
+                    send = ring.sender(priority, Guarantee.AGREED).send
+                    tasks.start_soon(until_left, scope, partial(self._feed.run, letter, send))
+                tasks.start_soon(self._flush_until_reported)
+                await self._obey()
+                scope.cancel()
+
+    async def _read_events(self, events: Any) -> None:
+        while True:
+            for event in await events.receive_batch():
+                self._replica.handle(event)
+
+    async def _flush_until_reported(self) -> None:
+        while not self._reported:
+            await self._flush()
+            await trio.sleep(_FLUSH_S)
+
+    async def _flush(self) -> None:
+        replica = self._replica
+        entries, replica.log = replica.log, []
+        values, self._ring_written = encode_all(entries, self._ring_written)
+        configuration = replica.configuration
+        progress = {
+            "members": configuration.members if configuration else (),
+            "complete": replica.complete,
+            "waiting_for": sorted(self._ring.waiting_for),
+            "revision": replica.store.revision,
+            "delivered_here": dict(replica.delivered_here),
+            "waiting": self._feed.waiting,
+            "finished": self._feed.finished,
+        }
+        await self._pipes.send({"log": values, "progress": progress})
+
+    async def _obey(self) -> None:
+        while (command := await self._pipes.receive()) is not None:
+            if command["do"] == "report":
+                self._reported = True
+                await self._flush()
+                await self._pipes.send({"report": self._report()})
+
+    def _report(self) -> dict[str, Any]:
+        replica = self._replica
+        for letter, latencies_s in replica.latencies_s.items():
+            for latency_s in latencies_s:
+                record_s(self._histograms[letter], latency_s)
+        entries = replica.store.entries
+        wanted = {record.key for record in self._records}
+        return {
+            "accepted": dict(self._feed.accepted),
+            "sent_again": self._feed.sent_again,
+            "revision": replica.store.revision,
+            "entries": len(entries),
+            "state_hash": replica.store.state_hash(),
+            "contents_hash": replica.store.contents_hash(),
+            "missing": _names(sorted(wanted - entries.keys())),
+            "doubled": _names([key for key, entry in entries.items() if entry.times != 1]),
+            "alien": _names(sorted(entries.keys() - wanted)),
+            "histograms": {letter: encode(histogram) for letter, histogram in self._histograms.items()},
+            "statistics": self._ring.statistics(),
+        }
+
+
+def _names(keys: list[bytes]) -> list[str]:
+    return [key.decode(errors="replace") for key in keys[:_NAMES_MAX]]
+
+
+async def _main() -> None:
+    pipes = Pipes()
+    setup = await pipes.receive()
+    if setup is not None:
+        await _Worker(pipes, setup).run()
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(_main))

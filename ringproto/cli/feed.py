@@ -1,0 +1,127 @@
+"""One processor's share of the records: what is to be sent, what is on its way, what was delivered.
+
+Records are sent at a steady pace, HIGH and LOW by a task each, so that neither waits for the other. A record that
+``send`` has accepted is on its way until its own processor delivers it. A processor that takes over another state finds
+there what the main line has: those of its delivered records that it lacks (they were delivered only among processors
+that were cut off) go back into the queue, so that every record accepted by a living processor is in the end in every
+state, once. A processor that comes back after a crash finds in the state which of its records are there already, and
+sends the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from ringproto.cli.records import Record
+from ringproto.cli.store import Store
+
+__all__ = ["HIGH_EVERY", "Feed", "read_payload"]
+
+HIGH_EVERY = 10
+"""Every so many records one is HIGH."""
+
+_TICK_S = 0.01
+_PACE_AGAIN_PER_S = 1000.0
+
+
+def read_payload(payload: bytes) -> tuple[str, bytes, bytes]:
+    """Message id, key and value of one record's message.
+
+    Raises:
+        ValueError: the payload is not what :class:`Feed` sends.
+    """
+    head, separator, rest = payload.partition(b"|")
+    key, tab, value = rest.partition(b"\t")
+    if not separator or not tab:
+        raise ValueError("the payload is not a record")
+    return head.decode("ascii"), key, value
+
+
+class Feed:
+    """The share of one process."""
+
+    def __init__(self, node: int, life: int, share: Sequence[Record], seconds: float) -> None:
+        self._node = node
+        self._life = life
+        self._share = share
+        self._seconds = seconds
+        self._queues: dict[str, deque[Record]] = {"h": deque(), "l": deque()}
+        self._pace_per_s = {"h": 1.0, "l": 1.0}
+        self._on_way: dict[str, tuple[str, Record, float]] = {}
+        self._delivered: dict[bytes, tuple[str, Record]] = {}
+        self._more = {"h": trio.Event(), "l": trio.Event()}
+        self.accepted = {"h": 0, "l": 0}
+        self.begun = False
+        self.sent_again = 0
+        """Records sent once more because a state that was taken over lacked them."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was sent and delivered here."""
+        return self.begun and not self._on_way and not any(self._queues.values())
+
+    @property
+    def waiting(self) -> int:
+        """Records that were not yet accepted."""
+        return sum(map(len, self._queues.values()))
+
+    def begin(self, store: Store) -> None:
+        """Queue the records of the share that the state lacks; they are then sent in ``seconds``, evenly."""
+        self.begun = True
+        for index, record in enumerate(self._share):
+            if record.key not in store.entries:
+                self._queues["l" if index % HIGH_EVERY else "h"].append(record)
+        for priority, queue in self._queues.items():
+            self._pace_per_s[priority] = max(len(queue), 1) / self._seconds
+            self._wake(priority)
+
+    def state_taken_over(self, store: Store) -> None:
+        """Queue again what was delivered here and is not in the state that came in its place."""
+        for key, (priority, record) in list(self._delivered.items()):
+            if key not in store.entries:
+                del self._delivered[key]
+                self._queues[priority].append(record)
+                self.sent_again += 1
+                self._wake(priority)
+
+    def own_delivered(self, mid: str) -> float | None:
+        """An own message was delivered: the seconds since it was sent, or ``None`` if this process did not send it."""
+        found = self._on_way.pop(mid, None)
+        if found is None:
+            return None
+        priority, record, sent_s = found
+        self._delivered[record.key] = (priority, record)
+        return time.monotonic() - sent_s
+
+    async def run(self, priority: str, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send the records of one priority (``"h"`` or ``"l"``) as they become due, until cancelled.
+
+        A cancelled ``send`` has accepted nothing, so the record of that call counts as not sent.
+        """
+        queue = self._queues[priority]
+        while True:
+            while not queue:
+                self._more[priority] = trio.Event()
+                await self._more[priority].wait()
+            start_s, sent = time.monotonic(), 0
+            while queue:
+                due = (time.monotonic() - start_s) * self._pace_per_s[priority]
+                if sent > due:
+                    await trio.sleep(_TICK_S)
+                    continue
+                mid = f"{self._node}.{self._life}.{priority}{self.accepted[priority]}"
+                record = queue[0]
+                self._on_way[mid] = (priority, record, time.monotonic())
+                await send(b"%b|%b\t%b" % (mid.encode(), record.key, record.value))
+                queue.popleft()
+                self.accepted[priority] += 1
+                sent += 1
+            # What is queued later is sent again and was due long ago.
+            self._pace_per_s[priority] = max(self._pace_per_s[priority], _PACE_AGAIN_PER_S)
+
+    def _wake(self, priority: str) -> None:
+        self._more[priority].set()

@@ -1,0 +1,220 @@
+"""``ringproto latency``: how long a message takes from when it was due to its delivery, under a steady load.
+
+One process for each processor, or all in one on the loopback transport; latency_member.py is what each of them does.
+The conductor brings them together, starts them at one time, tells each how much all have sent, and merges their
+histograms, so every message counts once at every processor, its sender included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, need_extra, positive, whole
+from ringproto.cli.children import Child, Children, TaskChild, open_children
+from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
+from ringproto.cli.latency_member import HEADER_SIZE, measure
+from ringproto.cli.opening import local_transport
+from ringproto.transports import LoopbackNetwork
+
+__all__ = ["add_parser", "run"]
+
+_FORM_TIMEOUT_S = 30.0
+_DRAIN_S = 10.0
+_SIZE_MAX = 2**20
+_START_AHEAD_S = 0.3
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its options."""
+    parser = subparsers.add_parser(
+        "latency",
+        help="measure latency under a steady load",
+        description="Measures the time from when a message was due to its delivery at every processor, under an "
+        "open-loop load. The exit code is 0 only if every message was sent and delivered everywhere, once and in "
+        "order.",
+    )
+    add = parser.add_argument
+    add("--transport", choices=("loopback", "unicast", "multicast"), default="unicast", help="default: unicast")
+    add("--nodes", type=whole(1, NODES_MAX), default=3, help="processors (default: 3)")
+    add("--rate", type=positive(1e7), default=1000.0, help="messages a second, of all together (default: 1000)")
+    add("--size", type=whole(HEADER_SIZE, _SIZE_MAX), default=200, help="bytes of a payload (default: 200)")
+    add("--guarantee", choices=("agreed", "safe"), default="agreed", help="default: agreed")
+    add("--priority", choices=("high", "low"), default="high", help="default: high")
+    add("--duration", type=positive(86_400.0), default=10.0, help="seconds that are measured (default: 10)")
+    add("--warmup", type=positive(3600.0), default=1.0, help="seconds of load before that (default: 1)")
+    add("--plot", metavar="FILE.png", help="draw the percentile curve")
+    add("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    need_extra("hdrh", *([] if args.json else ["rich"]), *(["matplotlib"] if args.plot else []))
+    if args.plot:
+        _check_plot(args.plot)
+    if not args.json:
+        print(f"measuring {_title(args)}, for {args.warmup:g} + {args.duration:g} s", flush=True)
+    reports, sent, due = trio.run(partial(_conduct, args))
+    merged = new_histogram()
+    for report in reports:
+        add_encoded(merged, report["histogram"])
+    result = _result(args, reports, sent, due, merged)
+    if args.plot:
+        from ringproto.cli.plot import draw
+
+        draw(args.plot, merged, _title(args))
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print(result)
+    if not result["held"]:
+        raise RunFailedError(result["failure"])
+    return 0
+
+
+def _check_plot(file: str) -> None:
+    path = Path(file)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--plot draws a PNG file, and {file!r} does not end in .png")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--plot cannot write {file}: there is no folder {path.absolute().parent}")
+
+
+def _title(args: argparse.Namespace) -> str:
+    return (
+        f"{args.nodes} processors, {args.transport}, {args.rate:g} messages/s of {args.size} bytes, "
+        f"{args.priority.upper()}, {args.guarantee}"
+    )
+
+
+async def _conduct(args: argparse.Namespace) -> tuple[list[dict[str, Any]], int, int]:
+    """The members' reports, how many messages were sent, and how many were due."""
+    async with open_children() as children:
+        children.on_signals(signal.SIGINT, signal.SIGTERM)
+        return await _measure(args, children)
+
+
+async def _measure(args: argparse.Namespace, children: Children) -> tuple[list[dict[str, Any]], int, int]:
+    nodes = list(range(1, args.nodes + 1))
+    setup = {
+        "nodes": nodes,
+        "config": {"cluster": f"latency-{secrets.token_hex(8)}", "quorum": args.nodes},
+        "rate": args.rate,
+        "size": args.size,
+        "guarantee": args.guarantee.upper(),
+        "priority": args.priority.upper(),
+        "warmup_s": args.warmup,
+        "duration_s": args.duration,
+        "drain_s": _DRAIN_S,
+    }
+    heard: dict[int, dict[str, Any]] = {node: {} for node in nodes}
+    if args.transport == "loopback":
+        network = LoopbackNetwork(seed=1)
+        members: list[Child | TaskChild] = [
+            children.start_task(
+                f"processor {node}",
+                partial(measure, setup={**setup, "node": node}, transport=network.open(node=node)),
+                heard[node].update,
+            )
+            for node in nodes
+        ]
+    else:
+        description = local_transport(args.transport, nodes)
+        members = [
+            await children.start(
+                f"processor {node}",
+                "ringproto.cli.latency_member",
+                {**setup, "node": node, "transport": description},
+                heard[node].update,
+            )
+            for node in nodes
+        ]
+
+    async def all_said(what: str, timeout_s: float) -> None:
+        await children.until(
+            lambda: all(what in said for said in heard.values()),
+            timeout_s=timeout_s,
+            failure=lambda: f"no word «{what}» from processors {[n for n in nodes if what not in heard[n]]}",
+        )
+
+    await all_said("ready", _FORM_TIMEOUT_S)
+    start_ns = time.monotonic_ns() + round(_START_AHEAD_S * 1e9)
+    for member in members:
+        await member.send({"start_ns": start_ns})
+    await all_said("sent", args.warmup + args.duration + _DRAIN_S + _FORM_TIMEOUT_S)
+    sent = {node: heard[node]["sent"] for node in nodes}
+    for member in members:
+        await member.send({"sent": sent})
+    # A member waits as long as something comes; what is queued at the end of an overload may take as long again.
+    await all_said("report", args.warmup + args.duration + 2 * _DRAIN_S + _FORM_TIMEOUT_S)
+    for member in members:
+        await member.dismiss()
+    due = len(nodes) * int((args.warmup + args.duration) * args.rate / args.nodes)
+    return [heard[node]["report"] for node in nodes], sum(sent.values()), due
+
+
+def _result(
+    args: argparse.Namespace, reports: list[dict[str, Any]], sent: int, due: int, merged: Any
+) -> dict[str, Any]:
+    counts = {what: sum(report[what] for report in reports) for what in ("lost", "extra", "disordered")}
+    counts["unsent"] = due - sent
+    summary = summary_ms(merged)
+    slowest_s = max(report["measured_s"] for report in reports)
+    messages = summary["count"] / len(reports)
+    faults = [f"{count} {what}" for what, count in counts.items() if count]
+    failure = f"not every message was delivered everywhere, once and in order: {', '.join(faults)}" if faults else None
+    if not summary["count"]:
+        failure = failure or "no message fell into the time that is measured: raise --rate or --duration"
+    return {
+        "command": "latency",
+        "held": failure is None,
+        "failure": failure,
+        "settings": {
+            name: getattr(args, name)
+            for name in (
+                "transport",
+                "nodes",
+                "rate",
+                "size",
+                "guarantee",
+                "priority",
+                "duration",
+                "warmup",
+            )
+        },
+        "offered_per_s": args.rate,
+        "achieved_per_s": round(messages / max(slowest_s, args.duration), 3),
+        "achieved_mb_per_s": round(messages * args.size / max(slowest_s, args.duration) / 1e6, 6),
+        "latency_ms": summary,
+        "configuration_changes": max(report["changes"] for report in reports),
+        **counts,
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    table = Table(title="Latency from due to delivery, at every processor", title_justify="left")
+    table.add_column("percentile")
+    table.add_column("ms", justify="right")
+    for name, value in result["latency_ms"].items():
+        if name != "count":
+            table.add_row(name, f"{value:.3f}")
+    console.print(table)
+    console.print(
+        f"{result['latency_ms']['count']:,} deliveries measured; offered {result['offered_per_s']:,.0f} messages/s, "
+        f"achieved {result['achieved_per_s']:,.0f} ({result['achieved_mb_per_s']:.2f} MB/s); lost {result['lost']}; "
+        f"{result['configuration_changes']} changes of configuration",
+        soft_wrap=True,
+    )
