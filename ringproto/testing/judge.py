@@ -13,7 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from ringproto.testing import judge_causality, judge_order
+from ringproto.testing import (
+    judge_barrier,
+    judge_causality,
+    judge_configurations,
+    judge_end,
+    judge_order,
+    judge_ring,
+)
 from ringproto.testing.judge_run import Run, Violation
 from ringproto.testing.transcript import Transcript
 
@@ -22,6 +29,10 @@ __all__ = ["RULES", "Violation", "judge"]
 RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
     **judge_order.RULES,
     **judge_causality.RULES,
+    **judge_configurations.RULES,
+    **judge_barrier.RULES,
+    **judge_end.RULES,
+    **judge_ring.RULES,
 }
 """Every rule by its name in the design."""
 

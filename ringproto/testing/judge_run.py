@@ -333,7 +333,7 @@ def _read(transcript: Transcript) -> Life:
             tokens = life.tokens.get(record.ring_id)
             life.frees.append((at, record, tokens[-1][1].token_seq if tokens else -1))
         elif kind is Wait:
-            if stay is not None:
+            if stay is not None and life.stop is None:
                 stay.waits.append((at, record, len(stay.stream)))
         elif kind is RegularConfiguration:
             life.configurations.append((at, record))
