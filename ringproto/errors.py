@@ -6,15 +6,11 @@ and changes nothing. What makes a running processor stop is a :class:`RingError`
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "RefusedError", "RingClosedError", "RingError", "SlowConsumerError"]
+__all__ = ["ConfigError", "RefusedError", "RingError", "SlowConsumerError"]
 
 
 class RingError(Exception):
     """The processor has left the ring, or the call needs a ring that is gone."""
-
-
-class RingClosedError(RingError):
-    """The call came after the processor left the ring."""
 
 
 class SlowConsumerError(RingError):

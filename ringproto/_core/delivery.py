@@ -19,7 +19,7 @@ from ringproto._core.packing import Reassembler, unblocked_ring
 from ringproto._core.window import Window
 from ringproto._core.wire import CHUNK_CONTROL, CHUNK_PRIORITY, CHUNK_SAFE, Packet
 from ringproto.config import Config
-from ringproto.events import Event, Message, RegularConfiguration, TransitionalConfiguration
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.types import Guarantee, Priority, RingId
 
 _PRIORITIES = tuple(Priority)
@@ -32,9 +32,12 @@ class Delivery:
     __slots__ = (
         "_audit",
         "_barrier",
+        "_changes",
+        "_emitted",
         "_events",
         "_events_bytes_max",
         "_events_max",
+        "_last_message",
         "bytes",
         "configuration",
         "delivered",
@@ -49,6 +52,11 @@ class Delivery:
         self._audit = audit
         self._barrier = barrier
         self._events: deque[Event] = deque()
+        # Configurations and completions once more, for who drives this processor, each with the number of events
+        # that end with the last message before it.
+        self._changes: list[tuple[int, Event]] = []
+        self._emitted = 0
+        self._last_message = 0
         self._events_max = config.events_max
         self._events_bytes_max = config.events_bytes_max
         self.reassembler = Reassembler(config.message_size_max)
@@ -59,7 +67,7 @@ class Delivery:
         self.held = 0
         """Packets that could be delivered, had the application read."""
         self.configuration = configuration
-        self._put(configuration)
+        self._put("CONF", configuration)
 
     @property
     def pending(self) -> int:
@@ -80,6 +88,12 @@ class Delivery:
                 self.bytes -= len(event.payload)
             taken.append(event)
         return taken
+
+    def take_changes(self) -> list[tuple[int, Event]]:
+        changes = self._changes
+        if changes:
+            self._changes = []
+        return changes
 
     def deliver(self, window: Window, ring_id: RingId, stable: int) -> bool:
         """Deliver what may be delivered in the regular configuration; ``True`` if something was."""
@@ -116,7 +130,7 @@ class Delivery:
                 break
             self._deliver_packet(packet, ring_id)
             seq += 1
-        self._put(TransitionalConfiguration(ring_id, members))
+        self._put("CONF", TransitionalConfiguration(ring_id, members))
         hole = False
         while seq <= window.high:
             packet = window.get(seq)
@@ -143,7 +157,7 @@ class Delivery:
         if aborted is not None and self._audit is not None:
             self._audit.append(("ABORT", aborted))
         self.configuration = configuration
-        self._put(configuration)
+        self._put("CONF", configuration)
 
     def _deliver_packet(self, packet: Packet, ring_id: RingId) -> None:
         if packet.old_ring:
@@ -165,6 +179,8 @@ class Delivery:
                 seq,
             )
             self._events.append(message)
+            self._emitted += 1
+            self._last_message = self._emitted
             self.bytes += len(payload)
             self.messages += 1
             if self._audit is not None:
@@ -177,11 +193,11 @@ class Delivery:
             self._audit.append(("UNB_DELV", sender, ring_id, seq))
         complete = self._barrier.deliver_unblock(sender, ring_id, seq)
         if complete is not None:
-            self._events.append(complete)
-            if self._audit is not None:
-                self._audit.append(("DONE", complete))
+            self._put("DONE", complete)
 
-    def _put(self, configuration: RegularConfiguration | TransitionalConfiguration) -> None:
-        self._events.append(configuration)
+    def _put(self, record: str, event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete) -> None:
+        self._events.append(event)
+        self._emitted += 1
+        self._changes.append((self._last_message, event))
         if self._audit is not None:
-            self._audit.append(("CONF", configuration))
+            self._audit.append((record, event))

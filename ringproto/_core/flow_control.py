@@ -24,10 +24,10 @@ class FlowControl:
         self._fcc = 0
         self._backlog = 0
 
-    def allowed(self, token: Token, backlog: int) -> int:
+    def allowed(self, token: Token, held: int, backlog: int) -> int:
         """Packets that may be broadcast in this visit, retransmissions included."""
         others = max(0, token.fcc - self._fcc)
-        room = min(self._window - others, self._visit_max)
+        room = min(self._window - others - held, self._visit_max)
         if room <= 0:
             return 0
         waiting = max(0, token.backlog - self._backlog)

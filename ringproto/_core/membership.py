@@ -151,10 +151,15 @@ class Membership:
 
     def pump(self) -> None:
         """Let the token go on if it is here and need not rest: alone on a ring, or as the representative."""
-        while self._own_token is not None and self.ring.idle_visits < 2 and self.state is State.OPERATIONAL:
+        while self._own_token is not None:
+            if self.state is State.OPERATIONAL and self.ring.idle_visits >= 2:
+                break
             token, self._own_token = self._own_token, None
-            self.ring.note_arrival(token, self.now)
-            self._visit(token)
+            if self.state is State.RECOVERY:
+                self._take_forming_token(token)
+            else:
+                self._note_token(self.ring, token)
+                self._visit(token)
         if self._held_token is not None and self.ring.idle_visits < 2:
             self._token_rested(0, None)
 

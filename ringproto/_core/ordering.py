@@ -139,7 +139,7 @@ class Ring:
         out: list[bytes] = []
         window = self.window
         backlog = source.backlog()
-        allowed = self._flow.allowed(token, backlog)
+        allowed = self._flow.allowed(token, held, backlog)
         requests = []
         for seq in token.requests:
             packet = window.get(seq) if len(out) < allowed or not out else None
@@ -158,7 +158,8 @@ class Ring:
                 break
             packet, message_seq = made
             seq += 1
-            window.insert(packet)
+            inserted = window.insert(packet)
+            assert inserted, "flow control let a packet out that the window cannot keep"
             out.append(packet.datagram)
             taken += 1
         if taken:

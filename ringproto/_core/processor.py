@@ -15,7 +15,7 @@ from ringproto._core.membership import Membership
 from ringproto._core.states import State
 from ringproto._core.wire import DATA_OVERHEAD, Kind, Malformed
 from ringproto.config import Config
-from ringproto.errors import ConfigError, RingClosedError, RingError
+from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
 from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
 
@@ -124,7 +124,7 @@ class Processor:
 
         Raises:
             TypeError, ValueError: the payload is not bytes, is too large, or the priority is ``RECOVERY``.
-            RingClosedError: the processor is leaving or has left.
+            RingError: the processor is leaving or has left.
         """
         if priority == Priority.RECOVERY:
             raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
@@ -135,7 +135,7 @@ class Processor:
 
         Raises:
             RingError: that round is over: the configuration changed, or this processor has unblocked.
-            TypeError, ValueError, RingClosedError: as :meth:`submit`.
+            TypeError, ValueError: as :meth:`submit`.
         """
         if not self._membership.barrier.may_recover(ring_id):
             raise RingError(
@@ -147,7 +147,7 @@ class Processor:
         membership = self._membership
         self.check_payload(payload)
         if membership.leaving or membership.state is State.LEFT:
-            raise RingClosedError("the processor has left the ring, or is leaving it; nothing more can be sent")
+            raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         if not membership.outbox.queues[priority].put(payload, guarantee):
             return False
         if self._audit is not None:
@@ -188,6 +188,19 @@ class Processor:
         if events:
             self._membership.resume()
         return events
+
+    def take_changes(self) -> list[tuple[int, Event]]:
+        """The configurations and completions that came into the stream since the last call, beside the stream.
+
+        Each with the number of events that the application has to take, counted from the beginning, until it has every
+        message before it.
+        """
+        return self._membership.delivery.take_changes()
+
+    @property
+    def has_transmits(self) -> bool:
+        """Whether :meth:`take_transmits` would return something."""
+        return bool(self._membership.transmits)
 
     @property
     def pending_events(self) -> int:

@@ -1,0 +1,35 @@
+"""Totally ordered, virtually synchronous messages for trio programs: a token ring with a recovery barrier.
+
+``open_ring`` makes a program a processor of the ring. ``docs/quickstart.md`` is the place to begin.
+"""
+
+from ringproto.channels import CompletionChannel, EventChannel, RingClosedError, Sender
+from ringproto.config import Config
+from ringproto.errors import ConfigError, RefusedError, RingError, SlowConsumerError
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.ring import Recovery, Ring, open_ring, run_ring
+from ringproto.types import Guarantee, Priority, RingId
+
+__all__ = [
+    "CompletionChannel",
+    "Config",
+    "ConfigError",
+    "Event",
+    "EventChannel",
+    "Guarantee",
+    "Message",
+    "Priority",
+    "RecoveryComplete",
+    "Recovery",
+    "RefusedError",
+    "RegularConfiguration",
+    "Ring",
+    "RingClosedError",
+    "RingError",
+    "RingId",
+    "Sender",
+    "SlowConsumerError",
+    "TransitionalConfiguration",
+    "open_ring",
+    "run_ring",
+]

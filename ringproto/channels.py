@@ -1,0 +1,287 @@
+"""The ends that the application holds: what it sends goes in here, the ordered stream comes out here.
+
+Nothing is thrown away and nothing waits without a bound. A full send queue makes ``send()`` wait, and a stream that is
+not read slows the ring down. A cancelled call has done nothing, or all of it: the one step that counts is not a
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ringproto.errors import RingError
+from ringproto.events import Event, RecoveryComplete
+from ringproto.types import Guarantee, Priority
+
+if TYPE_CHECKING:
+    from ringproto.ring import Ring
+
+__all__ = ["CompletionChannel", "EventChannel", "RingClosedError", "Sender"]
+
+_COMPLETIONS_MAX = 64
+_BATCH_MAX = 4096
+
+
+class RingClosedError(RingError, trio.ClosedResourceError):
+    """The call came after this processor left the ring, or after this end of it was closed."""
+
+
+class Gate:
+    """Lets callers through to one queue, first come first served, each when there is room for it."""
+
+    __slots__ = ("_lock", "_room")
+
+    def __init__(self) -> None:
+        self._lock = trio.StrictFIFOLock()
+        self._room = trio.lowlevel.ParkingLot()
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody waits, so that a call that does not wait overtakes nobody."""
+        return not self._lock.locked()
+
+    @property
+    def waiting(self) -> int:
+        statistics = self._lock.statistics()
+        return int(statistics.locked) + statistics.tasks_waiting
+
+    async def enter(self, attempt: Callable[[], bool]) -> None:
+        """Call ``attempt`` until it returns ``True``; a checkpoint that can be cancelled only before that."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._lock.locked() and attempt():
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        async with self._lock:
+            while not attempt():
+                await self._room.park()
+
+    def retry(self) -> None:
+        """There may be room again."""
+        if self._room:
+            self._room.unpark()
+
+    def break_all(self) -> None:
+        """Whoever waits tries once more, and is told that the ring is gone."""
+        self._room.unpark_all()
+
+
+class Sender(trio.abc.SendChannel[bytes]):
+    """Sends messages of one priority and one guarantee. Several tasks may use it; one queue serves a priority.
+
+    A message that was accepted is sent exactly once while this processor lives, after the barrier of the configuration
+    that it is sent in, in the order in which it was accepted.
+    """
+
+    def __init__(self, ring: Ring, priority: Priority, guarantee: Guarantee) -> None:
+        self._ring = ring
+        self._priority = priority
+        self._guarantee = guarantee
+        self._closed = False
+
+    @property
+    def priority(self) -> Priority:
+        return self._priority
+
+    @property
+    def guarantee(self) -> Guarantee:
+        return self._guarantee
+
+    def _attempt(self, payload: bytes) -> bool:
+        if self._closed:
+            raise RingClosedError("this sender was closed; take another with ring.sender(priority, guarantee)")
+        return self._ring._submit(payload, self._priority, self._guarantee)
+
+    async def send(self, value: bytes) -> None:
+        """Wait until the queue takes the message.
+
+        A checkpoint. Cancelled, the message was not accepted.
+
+        Raises:
+            TypeError: the payload is not bytes.
+            ValueError: it is larger than ``Config.message_size_max``.
+            RingClosedError: the processor has left the ring, or this sender was closed.
+        """
+        await self._ring._gates[self._priority].enter(lambda: self._attempt(value))
+
+    def send_nowait(self, value: bytes) -> None:
+        """Send now.
+
+        Raises:
+            trio.WouldBlock: the queue is full, or others wait for it.
+            TypeError, ValueError, RingClosedError: as :meth:`send`.
+        """
+        if self._closed:
+            self._attempt(value)
+        self._ring._check_payload(value)
+        if not self._ring._gates[self._priority].free or not self._attempt(value):
+            raise trio.WouldBlock
+
+    async def send_batch(self, payloads: Iterable[bytes]) -> None:
+        """Send many messages, in order, with no other of this priority between those that fit together.
+
+        All are checked before the first is accepted. A checkpoint. Cancelled, the first so many were accepted and the
+        others were not.
+
+        Raises:
+            TypeError, ValueError, RingClosedError: as :meth:`send`.
+        """
+        left = deque(payloads)
+        for payload in left:
+            self._ring._check_payload(payload)
+
+        def attempt() -> bool:
+            while left:
+                if not self._attempt(left[0]):
+                    return False
+                left.popleft()
+            return True
+
+        if not left:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._ring._gates[self._priority].enter(attempt)
+
+    def close(self) -> None:
+        """Close this sender; others go on, and what it sent is on its way."""
+        self._closed = True
+
+    async def aclose(self) -> None:
+        """As :meth:`close`, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+class EventChannel(trio.abc.ReceiveChannel[Event]):
+    """The ordered stream of everything: messages, configurations, completions.
+
+    It ends (``trio.EndOfChannel``; an ``async for`` just stops) when the processor has left the ring. Several tasks may
+    read it, and each event goes to one of them.
+    """
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._arrivals = trio.lowlevel.ParkingLot()
+        self._closed = False
+
+    async def receive(self) -> Event:
+        """The next event.
+
+        A checkpoint. Cancelled, no event was taken.
+
+        Raises:
+            trio.EndOfChannel: the processor has left and everything was read.
+            RingClosedError: this end was closed.
+        """
+        return (await self._take(1))[0]
+
+    async def receive_batch(self, limit: int = _BATCH_MAX) -> list[Event]:
+        """All events that are there, at least one and at most ``limit``: one wake-up for much work.
+
+        A checkpoint, and cancelled and ended as :meth:`receive`.
+
+        Raises:
+            ValueError: ``limit`` is less than 1.
+        """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        return await self._take(limit)
+
+    def receive_nowait(self) -> Event:
+        """The next event if it is there.
+
+        Raises:
+            trio.WouldBlock: there is none now.
+            trio.EndOfChannel, RingClosedError: as :meth:`receive`.
+        """
+        events = self._try_take(1)
+        if not events:
+            raise trio.WouldBlock
+        return events[0]
+
+    async def _take(self, limit: int) -> list[Event]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (events := self._try_take(limit)):
+            await self._arrivals.park()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return events
+
+    def _try_take(self, limit: int) -> list[Event]:
+        if self._closed:
+            raise RingClosedError("ring.events was closed")
+        events = self._ring._take_events(limit)
+        if not events and self._ring._has_left:
+            raise trio.EndOfChannel
+        return events
+
+    def close(self) -> None:
+        """The application wants no more events: from now on they are thrown away as they come."""
+        self._closed = True
+        self.wake()
+        self._ring._events_closed()
+
+    async def aclose(self) -> None:
+        """As :meth:`close`, and a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def wake(self) -> None:
+        """Something may have come."""
+        if self._arrivals:
+            self._arrivals.unpark_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):
+    """The completions of recovery alone, a convenience beside the ordered stream, which is the truth.
+
+    It keeps the last 64 that were not read; a completion comes here as soon as the processor knows of it, whether or
+    not the application has read the stream so far.
+    """
+
+    def __init__(self) -> None:
+        self._completions: deque[RecoveryComplete] = deque(maxlen=_COMPLETIONS_MAX)
+        self._arrivals = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._ended = False
+
+    def put(self, completion: RecoveryComplete) -> None:
+        self._completions.append(completion)
+        self._arrivals.unpark_all()
+
+    def end(self) -> None:
+        """The processor has left."""
+        self._ended = True
+        self._arrivals.unpark_all()
+
+    async def receive(self) -> RecoveryComplete:
+        """The next completion.
+
+        A checkpoint. Cancelled, none was taken.
+
+        Raises:
+            trio.EndOfChannel: the processor has left and all were read.
+            RingClosedError: this end was closed.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._closed:
+                raise RingClosedError("ring.recovery_complete was closed")
+            if self._completions:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return self._completions.popleft()
+            if self._ended:
+                raise trio.EndOfChannel
+            await self._arrivals.park()
+
+    async def aclose(self) -> None:
+        """Close this end, and a checkpoint; the stream goes on."""
+        self._closed = True
+        self._arrivals.unpark_all()
+        await trio.lowlevel.checkpoint()
