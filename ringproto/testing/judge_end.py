@@ -73,11 +73,10 @@ def b15_the_connected_end_together(run: Run) -> Iterator[Violation]:
             text = f"ends in the transitional configuration of {last.ring_id}"
             yield life.violation("B15", last.transitional_at, text)
         elif len(last.configuration.members) >= run.quorum and not last.dones:
-            missing = sorted(
-                set(last.configuration.members).difference(
-                    getattr(last.stream[index], "node", 0) for index in last.unblocks
-                )
-            )
+            if any(other.stays[-1].ring_id == last.ring_id and not other.stays[-1].unblocks_sent for other in alive):
+                continue  # B17
+            unblocked = {getattr(last.stream[index], "node", 0) for index in last.unblocks}
+            missing = sorted(set(last.configuration.members) - unblocked)
             text = f"the barrier of {last.ring_id} never completed; no unblock of {missing} was delivered"
             yield life.violation("B15", _end(life), text)
         else:
@@ -89,11 +88,17 @@ def b15_the_connected_end_together(run: Run) -> Iterator[Violation]:
 
 
 def b17_the_unblock_always_finds_a_place(run: Run) -> Iterator[Violation]:
-    """A living processor has sent the unblock of its last configuration: full queues cannot stop it."""
+    """A living processor has sent the unblock of its last configuration: full queues cannot stop it.
+
+    What the processor was asked for is not in the log, so this speaks of configurations with the quorum, whose
+    barrier the caller says to be complete.
+    """
     for life in _alive(run):
         last = life.stays[-1]
-        if not last.unblocks_sent and last.transitional is None:
-            yield life.violation("B17", _end(life), f"never sent its unblock in {last.ring_id}")
+        quorum = len(last.configuration.members) >= run.quorum
+        if quorum and not last.dones and not last.unblocks_sent and last.transitional is None and life.stop is None:
+            text = f"the barrier of {last.ring_id} never completed; this processor never sent its unblock"
+            yield life.violation("B17", _end(life), text)
 
 
 RULES = {
