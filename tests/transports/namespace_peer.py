@@ -1,0 +1,64 @@
+"""A process with one transport, driven by lines of JSON on its standard input; see namespaces.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import trio
+from transport_openers import multicast_opener
+
+from ringproto.testing.transport_contract import CONTRACT
+from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
+
+
+class Commands:
+    def __init__(self) -> None:
+        self.transport: Transport | None = None
+
+    async def open_multicast(self, **arguments: Any) -> str:
+        node, group, port = arguments.pop("node"), arguments.pop("group"), arguments.pop("port")
+        self.transport = await open_multicast_udp(node, group, port, **arguments)
+        return repr(self.transport)
+
+    async def open_unicast(self, node: int, peers: dict[str, tuple[str, int]]) -> str:
+        table = {int(peer): (host, port) for peer, (host, port) in peers.items()}
+        self.transport = await open_unicast_udp(node, table)
+        return repr(self.transport)
+
+    async def send(self, transmits: list[tuple[int, str]]) -> None:
+        assert self.transport is not None
+        await self.transport.send([(destination, text.encode()) for destination, text in transmits])
+
+    async def receive(self, count: int, patience_s: float) -> list[str]:
+        assert self.transport is not None
+        got: list[bytes] = []
+        with trio.move_on_after(patience_s):
+            while len(got) < count:
+                got += await self.transport.receive()
+        return [datagram.decode() for datagram in got]
+
+    async def statistics(self) -> dict[str, int]:
+        assert self.transport is not None
+        return self.transport.statistics()
+
+    async def check_multicast(self, check: str, group: str, interface: str, port: int) -> None:
+        (chosen,) = (one for one in CONTRACT if one.__name__ == check)
+        await chosen(multicast_opener(group, interface, port))
+
+
+async def main() -> None:
+    commands = Commands()
+    while line := await trio.to_thread.run_sync(sys.stdin.readline):
+        command, arguments = json.loads(line)
+        try:
+            answer = {"result": await getattr(commands, command)(**arguments)}
+        except Exception as exc:
+            answer = {"error": f"{type(exc).__name__}: {exc}"}
+        print(json.dumps(answer), flush=True)
+    if commands.transport is not None:
+        await commands.transport.aclose()
+
+
+trio.run(main)
