@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(wildcard ringproto/*.py ringproto/*/*.py ringproto/*/*.pxd transports/*.pyx)
+SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pyx)
 
 .PHONY: demo test setup check clean
 

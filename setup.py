@@ -1,7 +1,7 @@
 """The packages and the extension modules; everything else is in pyproject.toml.
 
-``transports/`` at the top ships as ``ringproto.transports``. A module is compiled when a benchmark shows that it pays:
-COMPILED is the list. The sources stay plain Python, each with a .pxd of C types beside it, and run without being
+``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
+it pays: ROOMS is the list. The sources stay plain Python, some with a .pxd of C types beside them, and run without being
 compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython proper (.pyx).
 """
 
@@ -10,31 +10,31 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = {}
+ROOMS = (
+    "wire",
+    "window",
+    "packing",
+    "delivery",
+    "ordering",
+    "send_queue",
+    "flow_control",
+    "membership",
+    "processor",
+)
 
+FLAGS = ["-O2", "-Werror=shift-count-overflow", "-Werror=implicit-function-declaration"]
+
+sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
 if sys.platform == "linux":
-    COMPILED["ringproto.transports._batch"] = "transports/_batch.pyx"
+    sources["ringproto.transports._batch"] = "transports/_batch.pyx"
 
 setup(
-    packages=[
-        "ringproto",
-        "ringproto._core",
-        "ringproto.cli",
-        "ringproto.testing",
-        "ringproto.transports",
-    ],
+    packages=["ringproto", "ringproto._core", "ringproto.cli", "ringproto.testing", "ringproto.transports"],
     package_dir={"ringproto": "ringproto", "ringproto.transports": "transports"},
-    package_data={"ringproto": ["py.typed"]},
+    package_data={"ringproto": ["py.typed"], "ringproto.transports": ["*.pyi"]},
     include_package_data=False,
     ext_modules=cythonize(
-        [
-            Extension(
-                name,
-                [source],
-                extra_compile_args=["-O2", "-Werror=shift-count-overflow", "-Werror=implicit-function-declaration"],
-            )
-            for name, source in COMPILED.items()
-        ],
+        [Extension(name, [source], extra_compile_args=FLAGS) for name, source in sources.items()],
         compiler_directives={"language_level": "3", "annotation_typing": False, "binding": True},
     ),
 )

@@ -3,12 +3,15 @@
 ``open_ring`` makes a program a processor of the ring. ``docs/quickstart.md`` is the place to begin.
 """
 
+import ringproto._interpreted  # first: it decides which modules of the core are found
 from ringproto.channels import CompletionChannel, EventChannel, RingClosedError, Sender
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RefusedError, RingError, SlowConsumerError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.ring import Recovery, Ring, open_ring, run_ring
 from ringproto.types import Guarantee, Priority, RingId
+
+__version__ = "0.1.0"
 
 __all__ = [
     "CompletionChannel",

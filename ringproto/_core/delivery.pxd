@@ -1,0 +1,29 @@
+# C types of delivery.py.
+import cython
+
+from ringproto._core.packing cimport Reassembler
+from ringproto._core.window cimport Window
+from ringproto._core.wire cimport Packet
+
+
+cdef class Delivery:
+    cdef object _audit
+    cdef object _barrier
+    cdef list _changes
+    cdef unsigned long long _emitted
+    cdef object _events  # a deque
+    cdef Py_ssize_t _events_bytes_max
+    cdef Py_ssize_t _events_max
+    cdef unsigned long long _last_message
+    cdef readonly Py_ssize_t bytes
+    cdef readonly object configuration
+    cdef public unsigned long long delivered
+    cdef readonly unsigned long long held
+    cdef readonly unsigned long long messages
+    cdef readonly Reassembler reassembler
+
+    @cython.locals(seq="unsigned long long", last="unsigned long long", packet=Packet, progress=bint)
+    cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)
+
+    @cython.locals(seq="unsigned long long", flags=int)
+    cdef _deliver_packet(self, Packet packet, object ring_id)

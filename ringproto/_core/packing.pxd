@@ -1,0 +1,46 @@
+# C types of packing.py.
+import cython
+
+from ringproto._core.wire cimport Packet
+
+
+cdef class Filling:
+    cdef readonly list chunks
+    cdef readonly list ended
+    cdef public bint safe
+    cdef public bint unblock
+
+
+cdef class Outbox:
+    cdef readonly list queues  # a SendQueue for each priority
+    cdef object _barrier
+    cdef Py_ssize_t _low_every
+    cdef Py_ssize_t _high_only
+
+    cpdef bint ready(self)
+
+    @cython.locals(left=Py_ssize_t, waiting=bint)
+    cpdef Filling fill(self, Py_ssize_t room)
+
+    @cython.locals(payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
+    cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
+
+
+cdef class _Partial:
+    cdef readonly list pieces
+    cdef public Py_ssize_t size
+
+
+cdef class Reassembler:
+    cdef dict _partial
+    cdef Py_ssize_t _size_max
+    cdef readonly Py_ssize_t dropped
+
+    @cython.locals(ended=list, datagram=bytes, at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t)
+    cpdef list take_apart(self, Packet packet)
+
+    @cython.locals(partial=_Partial)
+    cdef _piece(self, object key, int flags, object piece)
+
+    @cython.locals(partial=_Partial)
+    cdef bytes _finish(self, object key)

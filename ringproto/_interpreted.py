@@ -1,0 +1,33 @@
+"""``RINGPROTO_INTERPRETED=1`` in the environment: run the core from its Python sources, compiled or not.
+
+For debuggers, coverage and coverage-guided fuzzing. Compiled and interpreted do the same; a test holds that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+
+class _Sources:
+    """Finds the rooms of the core in their sources, before the import system finds the built modules."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        package, _, room = name.rpartition(".")
+        if package != "ringproto._core" or path is None:
+            return None
+        for folder in path:
+            source = Path(folder) / f"{room}.py"
+            if source.exists():
+                return importlib.util.spec_from_file_location(name, source)
+        return None
+
+
+if os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"):
+    sys.meta_path.insert(0, _Sources)

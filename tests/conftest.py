@@ -1,0 +1,48 @@
+"""Before any test: the modules under test are the ones that were built from these sources."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def compiled_modules() -> dict[str, list[Path]]:
+    """The modules that ``setup.py`` compiles, with the sources of each."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    (rooms,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "ROOMS"
+    )
+    core = ROOT / "ringproto" / "_core"
+    modules = {f"ringproto._core.{room}": [core / f"{room}.py", *core.glob("*.pxd")] for room in rooms}
+    if sys.platform == "linux":
+        modules["ringproto.transports._batch"] = [ROOT / "transports" / "_batch.pyx"]
+    return modules
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
+    for name, sources in compiled_modules().items():
+        if interpreted and "._core." in name:
+            continue
+        try:
+            found = importlib.import_module(name).__file__
+        except ImportError as error:
+            pytest.exit(f"{name} is not built ({error}); run `make setup`", returncode=3)
+        assert found is not None
+        built = Path(found)
+        if built.suffix == ".py":
+            pytest.exit(f"{name} is not compiled: {built} was loaded; run `make setup`", returncode=3)
+        newer = [
+            source.name for source in sources if source.exists() and source.stat().st_mtime > built.stat().st_mtime
+        ]
+        if newer:
+            pytest.exit(f"{built.name} is older than {', '.join(newer)}; run `make setup`", returncode=3)
