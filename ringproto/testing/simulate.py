@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Collection
 
 from ringproto.config import Config
+from ringproto.errors import RingError
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
@@ -195,7 +196,11 @@ class _Run:
                 size = random.randint(3000, 12_000 if self.light else 40_000)
             priority = Priority.HIGH if random.random() < 0.4 else Priority.LOW
             guarantee = Guarantee.SAFE if random.random() < 0.3 else Guarantee.AGREED
-            if not application.submit(application.payload(size), priority, guarantee):
+            try:
+                accepted = application.submit(application.payload(size), priority, guarantee)
+            except RingError:
+                break  # it is leaving
+            if not accepted:
                 break
         host.flush()
 
@@ -320,6 +325,8 @@ def _draw_config(random: random_module.Random, count: int, *, light: bool, rare:
         for field in dataclasses.fields(Config)
         if field.name.endswith("_s") and getattr(testing, field.name) is not None
     }
+    # A token that rests longer between visits makes less to compute and hides nothing.
+    changes["token_hold_s"] = random.choice((0.1, 0.6, 0.9)) * testing.token_retransmit_s * scale
     changes["message_size_max"] = 64 * 1024
     changes["quorum"] = random.randint(1, count // 2 + 1) if random.random() < 0.5 else 1
     if rare:

@@ -1,0 +1,327 @@
+"""Configurations: formation, crash, partition, merge, restart, pause, leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringproto.events import RegularConfiguration, TransitionalConfiguration
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.network import Weather, kind_of
+from ringproto.types import Guarantee, Priority
+
+
+def regular(cluster: Cluster, node: int) -> list[tuple[int, ...]]:
+    return [event.members for event in cluster.events(node) if isinstance(event, RegularConfiguration)]
+
+
+def transitional(cluster: Cluster, node: int) -> list[tuple[int, ...]]:
+    return [event.members for event in cluster.events(node) if isinstance(event, TransitionalConfiguration)]
+
+
+def test_three_processors_form_one_ring(make_ring):
+    cluster = make_ring(1, 2, 3)
+    for node in (1, 2, 3):
+        assert regular(cluster, node)[0] == (node,)
+        assert regular(cluster, node)[-1] == (1, 2, 3)
+    assert len({cluster.configuration(node).ring_id for node in (1, 2, 3)}) == 1
+
+
+def test_one_processor_alone_completes_and_delivers_to_itself(make_ring):
+    cluster = make_ring(7)
+    assert cluster.submit(7, b"7.1.1|alone", Priority.LOW, Guarantee.SAFE)
+    assert cluster.run_until_settled({7})
+    assert cluster.messages(7) == [b"7.1.1|alone"]
+    assert set(regular(cluster, 7)) == {(7,)}
+
+
+def test_nine_processors_that_start_within_a_fifth_of_a_second_form_one_ring(make_ring):
+    cluster = make_ring(1, form=False)
+    for node in range(2, 10):
+        cluster.at(0.022 * node, lambda node=node: cluster.start(node))
+    cluster.run(0.25)
+    assert cluster.run_until_settled(range(1, 10), 3.0)
+
+
+def test_formed_ring_without_faults_keeps_its_configuration(ring):
+    before = ring.configuration(1)
+    ring.run(5.0)
+    assert ring.settled({1, 2, 3})
+    assert ring.configuration(1) == before
+
+
+def test_crash_of_a_member_leaves_a_ring_of_the_others(ring):
+    ring.crash(3)
+    assert ring.run_until_settled({1, 2}, 3.0)
+    for node in (1, 2):
+        assert transitional(ring, node)[-1] == (1, 2)
+        assert ring.configuration(node).left == (3,)
+
+
+def test_crash_of_the_representative_leaves_a_ring_of_the_others(ring):
+    ring.crash(1)
+    assert ring.run_until_settled({2, 3}, 3.0)
+    assert ring.configuration(2).ring_id.representative == 2
+
+
+def test_crash_of_all_but_one_leaves_a_singleton(ring):
+    ring.crash(1, 2)
+    assert ring.run_until_settled({3}, 3.0)
+
+
+def test_message_of_a_crashed_member_is_delivered_by_all_or_none(ring):
+    for counter in range(20):
+        ring.submit(3, b"3.1.%d|%s" % (counter, b"x" * 900))
+    ring.run(0.004)
+    ring.crash(3)
+    assert ring.run_until_settled({1, 2}, 3.0)
+    assert ring.messages(1) == ring.messages(2)
+
+
+@pytest.mark.parametrize("kind", ["token", "commit", "join", "data", "beacon"])
+def test_one_lost_datagram_of_each_kind_does_no_harm(make_ring, kind):
+    cluster = make_ring(1, 2, 3, form=False)
+    lost = []
+
+    def lose_the_third(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) == kind:
+            lost.append(time)
+            return len(lost) != 3
+        return True
+
+    cluster.filter = lose_the_third
+    for node in (1, 2, 3):
+        cluster.submit(node, b"%d.1.1|" % node)
+    assert cluster.run_until_settled({1, 2, 3}, 3.0)
+    cluster.run(0.5)
+    assert len(lost) >= 3
+    assert sorted(cluster.messages(1)[-3:]) == [b"1.1.1|", b"2.1.1|", b"3.1.1|"]
+
+
+def test_lost_token_is_retransmitted_and_the_configuration_stays(ring):
+    before = ring.configuration(1)
+    lost = 0
+
+    def lose_one_token(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        nonlocal lost
+        if kind_of(datagram) == "token" and not lost:
+            lost += 1
+            return False
+        return True
+
+    ring.filter = lose_one_token
+    ring.submit(2, b"2.1.1|")
+    assert ring.run_until_settled({1, 2, 3})
+    ring.run(0.5)
+    assert lost == 1
+    assert ring.messages(3) == [b"2.1.1|"]
+    assert ring.configuration(1) == before
+
+
+def test_all_tokens_lost_for_long_breaks_the_ring_and_it_forms_again(ring):
+    before = ring.configuration(1).ring_id
+    ring.filter = lambda time, source, destination, datagram: kind_of(datagram) != "token"
+    ring.submit(1, b"1.1.1|")
+    ring.run(0.5)
+    ring.filter = None
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+    assert ring.configuration(1).ring_id.sequence > before.sequence
+    assert ring.messages(2) == ring.messages(3) == [b"1.1.1|"]
+
+
+def test_lost_commit_token_does_not_stop_formation(make_ring):
+    cluster = make_ring(1, 2, 3, form=False)
+    seen = 0
+
+    def lose_first_commits(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        nonlocal seen
+        if kind_of(datagram) == "commit":
+            seen += 1
+            return seen > 4
+        return True
+
+    cluster.filter = lose_first_commits
+    assert cluster.run_until_settled({1, 2, 3}, 3.0)
+    assert seen > 4
+
+
+def test_commit_token_that_never_comes_through_returns_to_gather(ring):
+    ring.filter = lambda time, source, destination, datagram: kind_of(datagram) != "commit"
+    ring.crash(3)
+    assert not ring.run_until_settled({1, 2}, 1.0)
+    ring.filter = None
+    assert ring.run_until_settled({1, 2}, 3.0)
+
+
+def test_token_lost_in_recovery_returns_to_gather_and_forms_again(ring):
+    def lose_in_recovery(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        return not (kind_of(datagram) == "token" and ring.state(source) == "recovery")
+
+    ring.crash(3)
+    ring.filter = lose_in_recovery
+    assert ring.run_until(lambda: ring.state(1) == "recovery" or ring.state(2) == "recovery", 3.0)
+    assert ring.run_until(lambda: ring.state(1) == "gather" and ring.state(2) == "gather", 3.0)
+    ring.filter = None
+    assert ring.run_until_settled({1, 2}, 3.0)
+
+
+def test_partition_gives_two_rings_and_heal_merges_them(ring):
+    ring.partition({1, 2}, {3})
+    assert ring.run_until(lambda: ring.settled({1, 2}) and ring.settled({3}), 3.0)
+    ring.submit(1, b"1.1.1|in the majority")
+    ring.submit(3, b"3.1.1|in the minority")
+    ring.run(0.2)
+    ring.heal()
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+    assert ring.messages(1) == ring.messages(2) == [b"1.1.1|in the majority"]
+    assert ring.messages(3) == [b"3.1.1|in the minority"]
+    assert ring.configuration(3).joined == (1, 2)
+    assert ring.configuration(1).joined == (3,)
+
+
+def test_partition_of_a_ring_of_six_into_three_and_back(make_ring):
+    cluster = make_ring(1, 2, 3, 4, 5, 6)
+    cluster.partition({1, 4}, {2, 5}, {3, 6})
+    assert cluster.run_until(lambda: all(cluster.settled(pair) for pair in ({1, 4}, {2, 5}, {3, 6})), 3.0)
+    cluster.heal()
+    assert cluster.run_until_settled(range(1, 7), 3.0)
+
+
+def test_partition_in_the_middle_of_recovery(make_ring):
+    cluster = make_ring(1, 2, 3, 4)
+    for node in (1, 2, 3, 4):
+        for counter in range(30):
+            cluster.submit(node, b"%d.1.%d|%s" % (node, counter, b"y" * 1000))
+    cluster.run(0.002)
+    cluster.crash(4)
+    assert cluster.run_until(lambda: cluster.state(2) == "recovery", 3.0)
+    cluster.partition({1, 2}, {3})
+    assert cluster.run_until(lambda: cluster.settled({1, 2}) and cluster.settled({3}), 5.0)
+    cluster.heal()
+    assert cluster.run_until_settled({1, 2, 3}, 3.0)
+
+
+def test_merge_in_the_middle_of_recovery(make_ring):
+    cluster = make_ring(1, 2, 3, 4, 5)
+    cluster.partition({1, 2, 3}, {4, 5})
+    assert cluster.run_until(lambda: cluster.settled({1, 2, 3}) and cluster.settled({4, 5}), 3.0)
+    cluster.crash(3)
+    assert cluster.run_until(lambda: cluster.state(1) == "recovery", 3.0)
+    cluster.heal()
+    assert cluster.run_until_settled({1, 2, 4, 5}, 5.0)
+
+
+def test_member_that_restarts_at_once_joins_with_a_new_incarnation(ring):
+    ring.restart(2)
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+    assert regular(ring, 2)[0] == (2,)
+    ring.submit(2, b"2.2.1|")
+    assert ring.run_until_settled({1, 2, 3})
+    assert ring.messages(1) == [b"2.2.1|"]
+
+
+@pytest.mark.parametrize("storage", ["kept", "stale", "lost"])
+def test_representative_that_restarts_never_gives_one_ring_id_twice(ring, storage):
+    seen = {
+        event.ring_id for node in (1, 2, 3) for event in ring.events(node) if isinstance(event, RegularConfiguration)
+    }
+    ring.partition({1}, {2, 3})
+    ring.restart(1, storage=storage)
+    ring.run(1.0)
+    new = [event.ring_id for event in ring.events(1) if isinstance(event, RegularConfiguration)]
+    assert seen.isdisjoint(new)
+    ring.heal()
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+
+
+def test_all_members_killed_and_restarted_form_again(ring):
+    ring.crash(1, 2, 3)
+    for node in (1, 2, 3):
+        ring.restart(node)
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+
+
+def test_leave_costs_no_timeout(ring):
+    ring.run(0.05)
+    began = ring.now
+    ring.leave(2)
+    assert ring.run_until(lambda: not ring.alive(2), 3.0)
+    assert ring.run_until_settled({1, 3}, 3.0)
+    assert ring.now - began < ring.config.token_timeout_s
+
+
+def test_leave_of_the_representative_costs_no_timeout(ring):
+    ring.run(0.05)
+    began = ring.now
+    ring.leave(1)
+    assert ring.run_until_settled({2, 3}, 3.0)
+    assert ring.now - began < ring.config.token_timeout_s
+
+
+def test_leave_sends_first_what_was_accepted(ring):
+    for counter in range(50):
+        ring.submit(2, b"2.1.%d|" % counter, Priority.LOW)
+    ring.leave(2)
+    assert ring.run_until_settled({1, 3}, 3.0)
+    assert len(ring.messages(1)) == len(ring.messages(3)) == 50
+
+
+def test_last_processor_leaves_alone(make_ring):
+    cluster = make_ring(1)
+    cluster.leave(1)
+    assert cluster.run_until(lambda: not cluster.alive(1), 3.0)
+
+
+def test_pause_longer_than_the_token_timeout_ends_in_one_ring(ring):
+    ring.pause(2, 1.0)
+    ring.submit(1, b"1.1.1|")
+    assert ring.run_until_settled({1, 3}, 1.0)
+    assert ring.run_until_settled({1, 2, 3}, 4.0)
+
+
+def test_pause_shorter_than_the_token_timeout_changes_nothing(ring):
+    before = ring.configuration(1)
+    ring.pause(2, 0.5 * ring.config.token_timeout_s)
+    ring.submit(1, b"1.1.1|")
+    ring.run(1.0)
+    assert ring.settled({1, 2, 3})
+    assert ring.configuration(1) == before
+
+
+def test_all_paused_together_keep_their_ring_or_form_a_new_one(ring):
+    for node in (1, 2, 3):
+        ring.pause(node, 5.0)
+    ring.run(5.0)
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+
+
+def test_copies_and_disorder_change_nothing(ring):
+    before = ring.configuration(1)
+    ring.network.weather = Weather(duplication=0.3, duplicate_delay_s=0.5, reordering=0.3, reordering_delay_s=0.003)
+    for counter in range(200):
+        ring.submit(1 + counter % 3, b"%d.1.%d|" % (1 + counter % 3, counter), guarantee=Guarantee(counter % 2))
+        ring.run(0.002)
+    assert ring.run_until_settled({1, 2, 3}, 3.0)
+    assert len(ring.messages(1)) == 200
+    assert ring.messages(1) == ring.messages(2) == ring.messages(3)
+    assert ring.configuration(1) == before
+
+
+def test_a_member_that_cannot_receive_is_left_out_by_the_others(ring):
+    ring.block(1, 3)
+    ring.block(2, 3)
+    assert ring.run_until(lambda: ring.settled({1, 2}), 5.0)
+
+
+def test_rings_of_another_cluster_are_not_joined(ring):
+    ring.start(8, 9, config=ring.config.replace(cluster="another"))
+    assert ring.run_until_settled({8, 9}, 3.0)
+    assert ring.settled({1, 2, 3})
+
+
+def test_a_processor_with_another_limit_is_refused(ring):
+    before = ring.configuration(1).members
+    ring.start(9, config=ring.config.replace(message_size_max=1000))
+    assert ring.run_until(lambda: not ring.alive(9), 3.0)
+    assert ring.audits()[-1][-1] == ("STOP", "refused")
+    ring.run(0.5)
+    assert ring.configuration(1).members == before

@@ -1,0 +1,68 @@
+"""Random histories, judged: every seed must keep every rule, and one seed is one history for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ringproto.testing.simulate import replay_command, run_seed
+
+LIGHT_SEEDS = range(1, 121)
+BATCH = 12
+FULL_SEEDS = range(1, 17)
+
+
+def failures(seeds: range, *, light: bool) -> str:
+    lines = []
+    for seed in seeds:
+        result = run_seed(seed, light=light)
+        for violation in result.violations[:3]:
+            lines.append(f"seed {seed} ({result.kind}): {violation.rule}: {violation.text}")
+        if not result.ok:
+            lines.append(f"    again: {replay_command(seed, light=light)}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("first", LIGHT_SEEDS[::BATCH])
+def test_light_seeds_keep_every_rule(first):
+    assert failures(range(first, first + BATCH), light=True) == ""
+
+
+@pytest.mark.parametrize("seed", FULL_SEEDS)
+def test_full_seed_keeps_every_rule(seed):
+    assert failures(range(seed, seed + 1), light=False) == ""
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_run_without_faults_changes_nothing_and_retransmits_nothing(light):
+    result = run_seed(0, light=light)
+    assert result.kind == "no faults"
+    assert result.violations == ()
+    assert result.deliveries > 100
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_twin_run_gives_the_same_log_hash(seed):
+    assert run_seed(seed, light=True) == run_seed(seed, light=True)
+
+
+def test_different_seeds_give_different_histories():
+    assert run_seed(5, light=True).log_hash != run_seed(6, light=True).log_hash
+
+
+def test_history_does_not_depend_on_the_hash_seed_of_the_interpreter():
+    program = "from ringproto.testing.simulate import run_seed; print(run_seed(2, light=True).log_hash)"
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(hashes) == 1
