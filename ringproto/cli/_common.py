@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 __all__ = [
     "NODES_MAX",
     "OneLineParser",
     "RunFailedError",
     "UsageError",
+    "console",
     "describe_error",
     "need_extra",
     "one_line",
@@ -24,6 +26,8 @@ __all__ = [
 
 NODES_MAX = 16
 """Most processors that a command starts on this host."""
+
+_WIDTH = 120
 
 
 class UsageError(Exception):
@@ -75,6 +79,14 @@ def whole(least: int, greatest: int) -> type[int]:
         return value
 
     return convert  # type: ignore[return-value]  # argparse calls it like a type
+
+
+def console() -> Any:
+    """The terminal, or whatever standard output is: then wide enough that tables stay whole."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDTH
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def positive(greatest: float) -> type[float]:

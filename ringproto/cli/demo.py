@@ -220,7 +220,8 @@ class _Conductor:
         processor = self._at.get(node)
         if "progress" in message and processor is not None and processor.life is life:
             processor.progress = message["progress"]
-            self._reporter.applied(max(p.progress.get("revision", 0) for p in self._at.values()))
+            applied = max(p.progress.get("revision", 0) for p in self._at.values())
+            self._reporter.applied(time.monotonic() - self._outcome.start_s, applied)
         if "report" in message:
             life.report = message["report"]
             life.accepted = life.report["accepted"]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from ringproto.cli.demo_log import Complete, Delivered, Entry, Life, Note, Regular
+from ringproto.cli._common import console
+from ringproto.cli.demo_log import Complete, Entry, Life, Note, Regular
 from ringproto.cli.demo_plan import Outcome
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
 
@@ -26,16 +27,13 @@ class Reporter:
     def __init__(self, *, quiet: bool, total: int = 0) -> None:
         self._quiet = quiet
         self._total = total
-        self._applied = 0
         self._lined = 0.0
         self._rings: set[tuple[str, str]] = set()
         self._bar: Any = None
         self._task: Any = None
         self._console: Any = None
         if not quiet:
-            from rich.console import Console
-
-            self._console = Console(markup=False, highlight=False, emoji=False)
+            self._console = console()
 
     def __enter__(self) -> Reporter:
         if self._console is not None and self._console.is_terminal:
@@ -64,11 +62,13 @@ class Reporter:
         if self._console is not None:
             self._console.print(f"{at_s:7.2f} s  {who:<12} {what}", soft_wrap=True)
 
-    def applied(self, count: int) -> None:
+    def applied(self, at_s: float, count: int) -> None:
         """The farthest replica has applied so many records."""
-        self._applied = max(self._applied, count)
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._applied)
+            self._bar.update(self._task, completed=count)
+        elif self._total and count / self._total >= self._lined + _LINE_EVERY:
+            self._lined = count / self._total
+            self.line(at_s, "", f"{count:,} of {self._total:,} records applied")
 
     def entries(self, life: Life, entries: Sequence[Entry], start_s: float) -> None:
         """A process logged something. A configuration is told once, by the first who logs it."""
@@ -79,30 +79,22 @@ class Reporter:
                 key = (type(entry).__name__, entry.ring)
                 if key not in self._rings:
                     self._rings.add(key)
-                    what = _members(entry.members)
-                    text = (
-                        f"configuration {_short(entry.ring)} of {what}"
-                        if isinstance(entry, Regular)
-                        else (f"RecoveryComplete of {_short(entry.ring)} at seq {entry.seq}: HIGH and LOW flow")
-                    )
+                    text = f"configuration {_short(entry.ring)} of {_members(entry.members)}"
+                    if isinstance(entry, Complete):
+                        text = f"RecoveryComplete of {_short(entry.ring)} at seq {entry.seq}: HIGH and LOW flow"
                     self.line(entry.time_s - start_s, f"processor {life.name}", text)
-        if self._bar is None and self._total and self._applied / self._total >= self._lined + _LINE_EVERY:
-            self._lined = self._applied / self._total
-            at_s = max((e.time_s for e in entries if not isinstance(e, Delivered)), default=None)
-            if at_s is not None:
-                self.line(at_s - start_s, "", f"{self._applied} of {self._total} records applied")
 
     def finish(self, outcome: Outcome) -> None:
         """The timeline, the latencies and the verdicts."""
         from rich.table import Table
 
-        console = self._console
+        out = self._console
         table = Table(title="Timeline", title_justify="left")
         for heading in ("at", "who", "what", "recovery"):
             table.add_column(heading, justify="right" if heading in ("at", "recovery") else "left")
         for row in timeline(outcome):
             table.add_row(f"{row['at_s']:.2f} s", row["who"], row["text"], _duration(row.get("recovery_s")))
-        console.print(table)
+        out.print(table)
         table = Table(title="Latency from send to own delivery, in ms", title_justify="left")
         columns = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
         for heading in ("priority", "messages", *columns):
@@ -110,22 +102,22 @@ class Reporter:
         for name, values in _latencies(outcome).items():
             if values["count"]:
                 table.add_row(name, f"{values['count']:,}", *(f"{values[column]:.2f}" for column in columns))
-        console.print(table)
+        out.print(table)
         for check in outcome.checks:
-            console.print(f"{'held  ' if check.held else 'BROKEN'}  {check.name:<9} {check.says}", soft_wrap=True)
+            out.print(f"{'held  ' if check.held else 'BROKEN'}  {check.name:<9} {check.says}", soft_wrap=True)
             for violation in check.violations:
-                console.print(f"        {violation}", soft_wrap=True)
+                out.print(f"        {violation}", soft_wrap=True)
         stop_s = _stop_s(outcome)
         if stop_s is not None:
-            console.print(f"From the kill until HIGH and LOW flowed again: {stop_s:.2f} s.")
+            out.print(f"From the kill until HIGH and LOW flowed again: {stop_s:.2f} s.")
         if outcome.held:
             final = next(life for life in outcome.lives if not life.killed).report
-            console.print(
+            out.print(
                 f"Everything held: {len(outcome.plan.nodes)} replicas with {final['entries']:,} entries and one state, "
                 f"{final['state_hash'][:16]}. Seed {outcome.plan.seed}."
             )
         else:
-            console.print(f"Something did not hold. Seed {outcome.plan.seed}.")
+            out.print(f"Something did not hold. Seed {outcome.plan.seed}.")
 
 
 def timeline(outcome: Outcome) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ sends the others.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -95,7 +94,7 @@ class Feed:
             return None
         priority, record, sent_s = found
         self._delivered[record.key] = (priority, record)
-        return time.monotonic() - sent_s
+        return trio.current_time() - sent_s
 
     async def run(self, priority: str, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send the records of one priority (``"h"`` or ``"l"``) as they become due, until cancelled.
@@ -107,15 +106,15 @@ class Feed:
             while not queue:
                 self._more[priority] = trio.Event()
                 await self._more[priority].wait()
-            start_s, sent = time.monotonic(), 0
+            start_s, sent = trio.current_time(), 0
             while queue:
-                due = (time.monotonic() - start_s) * self._pace_per_s[priority]
+                due = (trio.current_time() - start_s) * self._pace_per_s[priority]
                 if sent > due:
                     await trio.sleep(_TICK_S)
                     continue
                 mid = f"{self._node}.{self._life}.{priority}{self.accepted[priority]}"
                 record = queue[0]
-                self._on_way[mid] = (priority, record, time.monotonic())
+                self._on_way[mid] = (priority, record, trio.current_time())
                 await send(b"%b|%b\t%b" % (mid.encode(), record.key, record.value))
                 queue.popleft()
                 self.accepted[priority] += 1

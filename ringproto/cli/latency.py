@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, need_extra, positive, whole
+from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, console, need_extra, positive, whole
 from ringproto.cli.children import Child, Children, TaskChild, open_children
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
 from ringproto.cli.latency_member import HEADER_SIZE, measure
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for report in reports:
         add_encoded(merged, report["histogram"])
     result = _result(args, reports, sent, due, merged)
-    if args.plot:
+    if args.plot and result["latency_ms"]["count"]:
         from ringproto.cli.plot import draw
 
         draw(args.plot, merged, _title(args))
@@ -201,20 +201,20 @@ def _result(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False)
-    table = Table(title="Latency from due to delivery, at every processor", title_justify="left")
-    table.add_column("percentile")
+    out = console()
+    table = Table(title="Latency", title_justify="left")
+    table.add_column("from due to delivery")
     table.add_column("ms", justify="right")
     for name, value in result["latency_ms"].items():
         if name != "count":
             table.add_row(name, f"{value:.3f}")
-    console.print(table)
-    console.print(
-        f"{result['latency_ms']['count']:,} deliveries measured; offered {result['offered_per_s']:,.0f} messages/s, "
-        f"achieved {result['achieved_per_s']:,.0f} ({result['achieved_mb_per_s']:.2f} MB/s); lost {result['lost']}; "
+    out.print(table)
+    out.print(
+        f"{result['latency_ms']['count']:,} deliveries measured, at every processor; "
+        f"offered {result['offered_per_s']:,.0f} messages/s, achieved {result['achieved_per_s']:,.0f} "
+        f"({result['achieved_mb_per_s']:.2f} MB/s); lost {result['lost']}; "
         f"{result['configuration_changes']} changes of configuration",
         soft_wrap=True,
     )

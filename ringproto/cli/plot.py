@@ -31,7 +31,7 @@ def curve(histogram: Any) -> tuple[list[float], list[float]]:
 
 
 def draw(file: str, histogram: Any, title: str) -> None:
-    """Write the curve to a PNG file.
+    """Write the curve of a histogram that is not empty to a PNG file.
 
     Raises:
         UsageError: the file cannot be written.
@@ -67,8 +67,8 @@ def draw(file: str, histogram: Any, title: str) -> None:
                 f"p{percentile:g}: {value_ms:.3g} ms",
                 (place, value_ms),
                 textcoords="offset points",
-                xytext=(-6, 9),
-                ha="right",
+                xytext=(8, -13),
+                ha="left",
                 fontsize=9,
             )
     axes.set_title(title, fontsize=11)

@@ -1,0 +1,62 @@
+"""``ringproto latency``, short: on the loopback and among processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringproto.__main__ import main
+from ringproto.cli import latency
+
+
+def measured(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, dict[str, Any]]:
+    code = main(["latency", "--json", "--duration", "0.5", "--warmup", "0.3", *flags])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("transport", ["loopback", "unicast", "multicast"])
+def test_every_message_is_measured_at_every_processor(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = measured(capsys, "--transport", transport, "--rate", "300", "--guarantee", "safe")
+    assert code == 0 and result["held"]
+    assert result["settings"]["transport"] == transport and result["settings"]["guarantee"] == "safe"
+    assert result["latency_ms"]["count"] == pytest.approx(150 * 3, abs=9)
+    assert (result["lost"], result["extra"], result["disordered"], result["unsent"]) == (0, 0, 0, 0)
+    values = [result["latency_ms"][name] for name in ("p50", "p90", "p99", "p99.9", "p99.99", "max")]
+    assert values == sorted(values) and values[0] > 0
+    assert 0 < result["achieved_per_s"] <= 310
+
+
+def test_the_result_is_a_table_and_a_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "curve.png"
+    flags = "--transport loopback --nodes 2 --rate 200 --size 16 --priority low --duration 0.5 --warmup 0.2"
+    assert main(["latency", *flags.split(), "--plot", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert "2 processors, loopback, 200 messages/s of 16 bytes, LOW, agreed" in output
+    assert "p99.99" in output and "lost 0" in output
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_processor_alone_can_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = measured(capsys, "--transport", "loopback", "--nodes", "1", "--rate", "100")
+    assert code == 0 and result["latency_ms"]["count"] == pytest.approx(50, abs=2)
+
+
+def test_a_load_without_a_message_does_not_hold(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "curve.png"
+    code = main(["latency", "--transport", "loopback", "--rate", "0.1", "--duration", "0.2", "--plot", str(file)])
+    assert code == 1
+    assert "no message fell into the time" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_what_was_not_sent_in_time_does_not_hold(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that no ring can carry: the members give up, and the run says how much was not sent."""
+    monkeypatch.setattr(latency, "_DRAIN_S", 0.2)
+    code, result = measured(capsys, "--transport", "loopback", "--nodes", "1", "--rate", "3000", "--size", "1000000")
+    assert code == 1 and not result["held"]
+    assert result["unsent"] > 0 and f"{result['unsent']} unsent" in result["failure"]

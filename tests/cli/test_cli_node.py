@@ -1,0 +1,240 @@
+"""``ringproto node``: what it prints, how it reads, and two of them driven over pipes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringproto import (
+    Guarantee,
+    Message,
+    Priority,
+    RecoveryComplete,
+    RegularConfiguration,
+    RingId,
+    TransitionalConfiguration,
+)
+from ringproto.cli.node import event_object, event_text, split_input
+
+RING = RingId(4, 1, 0xAB)
+TIMEOUT_S = 60
+
+
+def message(payload: bytes) -> Message:
+    return Message(payload, 2, Priority.LOW, Guarantee.SAFE, RING, 17)
+
+
+def test_events_are_json_objects() -> None:
+    ring_id = "4.1.00000000000000ab"
+    assert event_object(message("wörld".encode())) == {
+        "event": "message",
+        "sender": 2,
+        "priority": "low",
+        "guarantee": "safe",
+        "seq": 17,
+        "payload": "wörld",
+        "ring_id": ring_id,
+    }
+    assert event_object(message(b"\xff\x00"))["payload_base64"] == "/wA="
+    assert event_object(RegularConfiguration(RING, (1, 2), (2,), (3,), True)) == {
+        "event": "regular_configuration",
+        "members": (1, 2),
+        "joined": (2,),
+        "left": (3,),
+        "primary": True,
+        "ring_id": ring_id,
+    }
+    assert event_object(TransitionalConfiguration(RING, (1,)))["event"] == "transitional_configuration"
+    assert event_object(RecoveryComplete(RING, 9, (1, 2)))["seq"] == 9
+
+
+def test_events_are_lines_for_people() -> None:
+    assert event_text(message(b"hello")) == "    17 from 2 (low): hello"
+    assert "joined 2, left 3" in event_text(RegularConfiguration(RING, (1, 2), (2,), (3,), True))
+    assert "without a quorum" in event_text(RegularConfiguration(RING, (1,), (), (), False))
+    assert "members 1 2" in event_text(TransitionalConfiguration(RING, (1, 2)))
+    assert "complete at seq 9" in event_text(RecoveryComplete(RING, 9, (1, 2)))
+
+
+@pytest.mark.parametrize("payload", [b"\x1b[2J", b"a\nb", b"\xff", "\u202eevil".encode(), b"\0"])
+def test_what_a_terminal_would_obey_is_made_harmless(payload: bytes) -> None:
+    assert event_text(message(payload)).isprintable()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_input_is_split_into_lines(size: int) -> None:
+    text = b"one\n\ntoolong\r\nexactly7\r\n12345678\nlast"
+    chunks = [text[i : i + size] for i in range(0, len(text), size)]
+    assert list(split_input(chunks, 8)) == [b"one", b"", b"toolong", b"exactly7", b"12345678", b"last"]
+    assert list(split_input(chunks, 7)) == [b"one", b"", b"toolong", None, None, b"last"]
+    assert list(split_input(chunks, 3)) == [b"one", b"", None, None, None, None]
+    assert list(split_input([], 8)) == []
+    assert list(split_input([b"\n"], 8)) == [b""]
+
+
+class NodeProcess:
+    """One ``ringproto node --json``, read by a thread, so that a test can wait for a line with a bound."""
+
+    def __init__(self, *flags: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ringproto", "node", *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.lines: list[dict[str, Any]] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(json.loads(line))
+                self._news.notify_all()
+
+    def send(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: any(map(wanted, self.lines)), TIMEOUT_S), self.lines
+
+    def payloads(self) -> list[str]:
+        return [line["payload"] for line in self.lines if line["event"] == "message"]
+
+    def end_input(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(TIMEOUT_S)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(TIMEOUT_S)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+Start = Callable[..., NodeProcess]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[NodeProcess] = []
+
+    def start_one(*flags: str) -> NodeProcess:
+        started.append(NodeProcess(*flags))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def peers() -> list[str]:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1], other.getsockname()[1]]
+    return [f"--peer=1=127.0.0.1:{ports[0]}", f"--peer=2=127.0.0.1:{ports[1]}"]
+
+
+def is_event(event: str, **fields: Any) -> Callable[[dict[str, Any]], bool]:
+    return lambda line: line["event"] == event and all(line[name] == value for name, value in fields.items())
+
+
+def test_two_processes_hear_each_other_and_leave_in_order(start: Start, peers: list[str]) -> None:
+    one = start("--node=1", "--quorum=2", "--json", *peers)
+    one.send("sent before there is a quorum\n")
+    two = start("--node=2", "--quorum=2", "--json", "--priority=low", *peers)
+    for node in (one, two):
+        node.wait_for(is_event("recovery_complete", members=[1, 2]))
+    two.send("hello\nwörld\nwithout a line break")
+    two.wait_for(is_event("message", payload="wörld", priority="low"))
+    assert two.end_input() == 0
+    one.wait_for(is_event("message", payload="without a line break", sender=2))
+    one.wait_for(is_event("regular_configuration", members=[1], left=[2], primary=False))
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(TIMEOUT_S) == 0
+    one.wait_for(is_event("left", sent=1))
+    assert sorted(one.payloads()) == sorted(["sent before there is a quorum", "hello", "wörld", "without a line break"])
+    assert [p for p in two.payloads() if p in one.payloads()] == one.payloads()
+
+
+def test_multicast_from_a_file_and_text_output(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    file = tmp_path / "node.toml"
+    file.write_text(f'node = 5\ngroup = "239.192.7.9"\nport = {port}\ninterface = "127.0.0.1"\ncluster = "t{port}"\n')
+    command = [sys.executable, "-m", "ringproto", "node", "--config", str(file)]
+    done = subprocess.run(command, input=b"one\ntwo\n", capture_output=True, timeout=TIMEOUT_S)
+    lines = done.stdout.decode().splitlines()
+    assert done.returncode == 0, done.stderr
+    assert lines[0].startswith("* configuration") and "members 5" in lines[0]
+    assert [line.split(": ")[1] for line in lines if "from 5 (high)" in line] == ["one", "two"]
+    assert lines[-1] == "* left the ring; 2 lines sent, 2 of them delivered here"
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "ringproto", "node", "--node=1", f"--peer=1={address}"]
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=TIMEOUT_S)
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr.decode().startswith(f"ringproto node: {address}") and done.stderr.count(b"\n") == 1
+
+
+def test_a_line_that_is_too_long_is_told_and_left_out(tmp_path: Path, peers: list[str]) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text("[config]\nmessage_size_max = 10\n")
+    command = [sys.executable, "-m", "ringproto", "node", "--node=1", peers[0], "--json", "--config", str(file)]
+    done = subprocess.run(command, input=b"short\n12345678901\nlast\n", capture_output=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0
+    assert [json.loads(line).get("payload") for line in done.stdout.splitlines() if b"payload" in line] == [
+        "short",
+        "last",
+    ]
+    assert done.stderr == b"ringproto node: a line of more than 10 bytes was not sent\n"
+
+
+def test_nobody_reading_the_output_makes_it_leave(peers: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ringproto", "node", "--node=1", peers[0]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None and process.stdin is not None and process.stderr is not None
+        assert b"configuration" in process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        assert process.wait(TIMEOUT_S) == 0
+        assert process.stderr.read() == b""
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stderr):
+            assert stream is not None
+            stream.close()
