@@ -75,7 +75,7 @@ def e1_3_every_delivery_has_one_earlier_send(run: Run) -> Iterator[Violation]:
                     text = f"{_name(record.seq, record)} of node {record.sender} was delivered; nobody sent it there"
                     yield stay.violation("E1.3", at, text)
     for stay, at, seen, expected, source in run.mismatches:
-        if isinstance(seen, Delv) and isinstance(expected, Delv) and seen.sender != expected.sender:
+        if isinstance(seen, Delv) and isinstance(expected, Delv) and _only_the_sender_differs(seen, expected):
             text = f"{_name(seen.seq, seen)} names node {seen.sender} as its sender; it was {expected.sender}"
             yield stay.violation("E1.3", at, f"{text} ({source.life})")
     for stay in run.stays():
@@ -108,9 +108,13 @@ def e1_4_places_and_messages_are_one_to_one(run: Run) -> Iterator[Violation]:
             continue  # B8
         here = f"{describe(seen)} at seq {seen.seq}"
         if isinstance(seen, Delv) and isinstance(expected, Delv):
-            names = [name for name in ("mid", "priority", "guarantee", "digest") if _differ(name, seen, expected)]
-            if not names:
+            if _only_the_sender_differs(seen, expected):
                 continue  # E1.3
+            names = [
+                name
+                for name in ("mid", "sender", "priority", "guarantee", "digest")
+                if getattr(seen, name) != getattr(expected, name)
+            ]
             here = f"the {' and '.join(names)} of {_name(seen.seq, seen)} differ"
         yield stay.violation("E1.4", at, f"{here}; {source.life} has {describe(expected)} there")
     for life in run.lives:
@@ -128,8 +132,8 @@ def e1_4_places_and_messages_are_one_to_one(run: Run) -> Iterator[Violation]:
                     first.setdefault(record.mid, stay)
 
 
-def _differ(name: str, seen: Delv, expected: Delv) -> bool:
-    return bool(getattr(seen, name) != getattr(expected, name))
+def _only_the_sender_differs(seen: Delv, expected: Delv) -> bool:
+    return seen._replace(sender=expected.sender, ring_id=expected.ring_id) == expected
 
 
 def _sent_once(run: Run) -> Iterator[Violation]:
