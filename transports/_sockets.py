@@ -250,11 +250,11 @@ class Readable:
     each, which is the way elsewhere.
     """
 
-    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+    def __init__(self, sockets: Sequence[DatagramSocket], *, use_epoll: bool = sys.platform == "linux") -> None:
         self._sockets = sockets
         self._epoll: select.epoll | None = None
         self._closed = False
-        if len(sockets) > 1 and sys.platform == "linux":
+        if len(sockets) > 1 and use_epoll:
             self._epoll = select.epoll()
             for one in sockets:
                 self._epoll.register(one.socket.fileno(), select.EPOLLIN)

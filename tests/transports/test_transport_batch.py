@@ -1,0 +1,226 @@
+"""Reading and writing in batches: the compiled module and the plain one do the same."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transport_openers import ipv6_reason
+
+from ringproto.transports import _addresses, _plain
+
+if sys.platform == "linux":
+    from ringproto.transports import _batch
+
+    FACES: list[types.ModuleType] = [_batch, _plain]
+else:
+    FACES = [_plain]
+
+HOSTS = ["127.0.0.1", *(["::1"] if ipv6_reason() is None else [])]
+
+
+@pytest.fixture(params=FACES, ids=lambda face: face.__name__.rpartition(".")[2])
+def face(request: pytest.FixtureRequest) -> types.ModuleType:
+    module: types.ModuleType = request.param
+    return module
+
+
+@pytest.fixture(params=HOSTS)
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two bound, non-blocking sockets on this host."""
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    sockets = []
+    for _ in range(2):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind((request.param, 0))
+        sock.setblocking(False)
+        sockets.append(sock)
+    yield sockets[0], sockets[1]
+    for sock in sockets:
+        sock.close()
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def where(sock: socket.socket) -> bytes:
+    return _addresses.pack_address(sock.getsockname())
+
+
+def test_datagrams_and_their_origins_come_out_as_they_went_in(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    sender = face.Sender(here, 8, b"HEAD")
+    receiver = face.Receiver(there, 8, 100, 4)
+    sent = [bytes([number]) * (number + 1) for number in range(5)]
+    assert sender.send([where(there)] * 5, sent, 0) == 5
+    origins: list[bytes] = [b"what was there stays"]
+    datagrams: list[bytes] = [b"what was there stays"]
+    assert receiver.receive(origins, datagrams) == 5
+    assert datagrams == [b"what was there stays", *sent]
+    assert origins == [b"what was there stays", *[where(here) + b"HEAD"] * 5]
+    assert (sender.datagrams_sent, sender.bytes_sent) == (5, 15)
+
+
+def test_nothing_waits_is_zero(face: types.ModuleType, pair: Pair) -> None:
+    origins: list[bytes] = []
+    datagrams: list[bytes] = []
+    assert face.Receiver(pair[1], 8, 100).receive(origins, datagrams) == 0
+    assert origins == datagrams == []
+
+
+def test_batches_are_bounded_both_ways(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    sender, receiver = face.Sender(here, 3), face.Receiver(there, 2, 100)
+    sent = [b"%d" % number for number in range(5)]
+    addresses = [where(there)] * 5
+    assert sender.send(addresses, sent, 0) == 3
+    assert sender.send(addresses, sent, 3) == 2
+    assert sender.send(addresses, sent, 5) == 0
+    got: list[bytes] = []
+    assert [receiver.receive([], got) for _ in range(4)] == [2, 2, 1, 0]
+    assert got == sent
+
+
+def test_datagrams_of_several_senders_keep_their_origins(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    receiver = face.Receiver(there, 8, 100)
+    for turn in range(2):
+        face.Sender(here, 1).send([where(there)], [b"from another %d" % turn], 0)
+        face.Sender(there, 1).send([where(there)], [b"from itself %d" % turn], 0)
+    origins: list[bytes] = []
+    datagrams: list[bytes] = []
+    assert receiver.receive(origins, datagrams) == 4
+    assert origins == [where(here), where(there)] * 2
+    assert datagrams == [b"from another 0", b"from itself 0", b"from another 1", b"from itself 1"]
+
+
+def test_wrong_sizes_are_dropped_and_counted(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    receiver = face.Receiver(there, 8, 10, 4)
+    sizes = [0, 1, 4, 5, 14, 15, 5000]
+    assert face.Sender(here, 8).send([where(there)] * len(sizes), [bytes(size) for size in sizes], 0) == len(sizes)
+    datagrams: list[bytes] = []
+    assert receiver.receive([], datagrams) == len(sizes), "dropped ones count as read"
+    assert [len(datagram) for datagram in datagrams] == [1, 10]
+    assert (receiver.undersized, receiver.oversized) == (3, 2)
+
+
+def test_own_datagrams_are_skipped_and_counted(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    receiver = face.Receiver(there, 8, 10, 2, where(here) + b"me")
+    for header in (b"me", b"it", b"me"):
+        face.Sender(here, 1, header).send([where(there)], [b"x"], 0)
+    origins: list[bytes] = []
+    assert receiver.receive(origins, []) == 3
+    assert origins == [where(here) + b"it"]
+    assert receiver.skipped == 2
+
+
+def test_error_of_the_first_datagram_is_returned(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    sender = face.Sender(here, 8)
+    too_long = bytes(70_000)
+    addresses = [where(there)] * 3
+    assert sender.send(addresses, [too_long, b"b", b"c"], 0) == -errno.EMSGSIZE
+    assert sender.send(addresses, [b"a", too_long, b"c"], 0) == 1, "an error behind the first ends the call"
+    assert sender.send(addresses, [b"a", too_long, b"c"], 1) == -errno.EMSGSIZE
+    assert sender.send(addresses, [b"a", too_long, b"c"], 2) == 1
+    assert sender.datagrams_sent == 2
+
+
+def test_closed_socket_is_an_error_number(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    address = where(there)
+    sender, receiver = face.Sender(here, 8), face.Receiver(there, 8, 100)
+    here.close()
+    there.close()
+    assert sender.send([address], [b"x"], 0) == -errno.EBADF
+    assert receiver.receive([], []) == -errno.EBADF
+
+
+def test_packed_address_of_another_length_is_refused(face: types.ModuleType, pair: Pair) -> None:
+    sender = face.Sender(pair[0], 8)
+    with pytest.raises(ValueError, match="a packed address has 6 or 22 bytes, not 5"):
+        sender.send([b"short"], [b"x"], 0)
+    assert sender.datagrams_sent == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the compiled module is for Linux")
+@pytest.mark.parametrize(("count", "size"), [(0, 10), (5000, 10), (1, 0), (1, 2**20)])
+def test_compiled_module_bounds_its_buffers(count: int, size: int, pair: Pair) -> None:
+    with pytest.raises(ValueError, match="count must be 1 to 1024"):
+        _batch.Receiver(pair[0], count, size)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the compiled module is for Linux")
+def test_compiled_module_does_not_take_what_is_not_bytes(pair: Pair) -> None:
+    sender = _batch.Sender(pair[0], 8)
+    for addresses, datagrams in (([None], [b"x"]), ([where(pair[1])], ["text"]), (None, []), ([], None)):
+        with pytest.raises(TypeError):
+            sender.send(addresses, datagrams, 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lists must have one length"):
+        sender.send([], [b"x"], 0)
+    with pytest.raises(ValueError, match="start must not be negative"):
+        sender.send([where(pair[1])], [b"x"], -1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the compiled module is for Linux")
+@given(
+    sent=st.lists(st.tuples(st.integers(0, 1), st.binary(max_size=40)), max_size=20),
+    count=st.integers(1, 8),
+    size=st.integers(1, 24),
+    header_size=st.integers(0, 9),
+)
+def test_both_read_the_same(sent: list[tuple[int, bytes]], count: int, size: int, header_size: int) -> None:
+    """The same datagrams through both, in the same batches."""
+    sources = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    seen = []
+    for face in (_batch, _plain):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+            there.bind(("127.0.0.1", 0))
+            there.setblocking(False)
+            for which, data in sent:
+                sources[which].sendto(data, there.getsockname())
+            skip = _addresses.pack_address(("127.0.0.1", sources[0].getsockname()[1])) + b"\0" * header_size
+            receiver = face.Receiver(there, count, size, header_size, skip)
+            origins: list[bytes] = []
+            datagrams: list[bytes] = []
+            reads = []
+            while not reads or reads[-1]:
+                reads.append(receiver.receive(origins, datagrams))
+            seen.append((reads, origins, datagrams, receiver.skipped, receiver.oversized, receiver.undersized))
+    for source in sources:
+        source.close()
+    assert seen[0] == seen[1]
+
+
+@given(
+    host=st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)),
+    port=st.integers(0, 65_535),
+    scope=st.integers(0, 2**32 - 1),
+)
+def test_addresses_survive_packing(host: object, port: int, scope: int) -> None:
+    address = (str(host), port) if getattr(host, "version", 0) == 4 else (str(host), port, 0, scope)
+    packed = _addresses.pack_address(address)
+    assert len(packed) in (6, 22)
+    unpacked = _addresses.unpack_address(packed)
+    assert _addresses.pack_address(unpacked) == packed
+    assert unpacked[1:] == address[1:]
+
+
+def test_addresses_are_written_as_people_write_them() -> None:
+    assert _addresses.format_address(("10.0.0.1", 5001)) == "10.0.0.1:5001"
+    assert _addresses.format_address(("fe80::1", 5001, 0, 2)) == "[fe80::1%2]:5001"
+    assert _addresses.format_address(("fe80::1%eth0", 5001, 0, 2)) == "[fe80::1%eth0]:5001"
+    assert _addresses.format_address(("::1", 5001, 0, 0)) == "[::1]:5001"
+
+
+def test_address_of_another_length_is_no_address() -> None:
+    with pytest.raises(ValueError, match="not 7"):
+        _addresses.unpack_address(b"7 bytes")

@@ -1,0 +1,153 @@
+"""Which interface a person meant, and what is said when there is none."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import netifaces
+import pytest
+
+from ringproto.transports import InterfaceError, TransportError, interfaces
+from ringproto.transports.interfaces import describe_interfaces, find_interface
+
+IPV4, IPV6 = int(netifaces.AF_INET), int(netifaces.AF_INET6)
+
+# As netifaces gives them: the netmask of IPv6 with its odd tail, scopes as suffixes.
+TABLE: dict[str, dict[int, list[dict[str, str]]]] = {
+    "lo": {
+        IPV4: [{"addr": "127.0.0.1", "netmask": "255.0.0.0", "peer": "127.0.0.1"}],
+        IPV6: [{"addr": "::1", "netmask": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"}],
+    },
+    "eth0": {
+        IPV4: [
+            {"addr": "10.77.0.5", "netmask": "255.255.255.0", "broadcast": "10.77.0.255"},
+            {"addr": "10.78.0.5", "netmask": "255.255.255.0", "broadcast": "10.78.0.255"},
+        ],
+        IPV6: [
+            {"addr": "fe80::5%eth0", "netmask": "ffff:ffff:ffff:ffff::/64"},
+            {"addr": "fd77::5", "netmask": "ffff:ffff:ffff:ffff::/64"},
+        ],
+    },
+    "eth1": {
+        IPV4: [{"addr": "10.79.0.5", "netmask": "255.255.255.0", "broadcast": "10.79.0.255"}],
+        IPV6: [{"addr": "fe80::5%eth1", "netmask": "ffff:ffff:ffff:ffff::/64"}],
+    },
+    "tun0": {IPV4: [{"addr": "10.80.0.5", "peer": "10.80.0.6"}]},
+    "bare": {},
+}
+FLAGS = {"lo": 0x49, "eth0": 0x1043, "eth1": 0x1002, "tun0": 0x91, "bare": 0x1043}
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host with these interfaces."""
+    monkeypatch.setattr(netifaces, "interfaces", lambda: list(TABLE))
+    monkeypatch.setattr(netifaces, "ifaddresses", lambda name: TABLE[name])
+    monkeypatch.setattr(socket, "if_nametoindex", lambda name: list(TABLE).index(name) + 1)
+    monkeypatch.setattr(interfaces, "_flags_and_mtu", lambda device: (FLAGS[device], 1500))
+    yield
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("wanted", "version", "name", "address"),
+    [
+        ("eth0", 4, "eth0", "10.77.0.5"),
+        ("eth0", 6, "eth0", "fd77::5"),
+        ("eth1", 6, "eth1", "fe80::5"),
+        ("10.78.0.5", 4, "eth0", "10.78.0.5"),
+        ("10.77.0.0/24", 4, "eth0", "10.77.0.5"),
+        ("10.78.0.0/24", 4, "eth0", "10.78.0.5"),
+        ("10.77.0.200/24", 4, "eth0", "10.77.0.5"),
+        ("fd77::/64", 6, "eth0", "fd77::5"),
+        ("fd77::5", 6, "eth0", "fd77::5"),
+        ("fe80::5%eth1", 6, "eth1", "fe80::5"),
+        ("127.0.0.0/8", 4, "lo", "127.0.0.1"),
+        ("lo", 4, "lo", "127.0.0.1"),
+    ],
+)
+def test_interface_is_found_by_name_address_or_network(wanted: str, version: int, name: str, address: str) -> None:
+    found = find_interface(wanted, version)
+    assert (found.name, found.address) == (name, ipaddress.ip_address(address))
+    assert found.index == list(TABLE).index(name) + 1
+
+
+@pytest.mark.usefixtures("table")
+def test_link_local_address_is_taken_for_groups_of_the_link() -> None:
+    assert find_interface("eth0", 6, link_local=True).address == ipaddress.ip_address("fe80::5")
+    assert find_interface("eth0", 6).address == ipaddress.ip_address("fd77::5")
+
+
+@pytest.mark.usefixtures("table")
+def test_flags_are_told() -> None:
+    lo, eth0, eth1, tun0 = (find_interface(name, 4) for name in ("lo", "eth0", "eth1", "tun0"))
+    assert (lo.up, lo.loopback, lo.multicast) == (True, True, True), "the loopback does carry IPv4 multicast"
+    assert not find_interface("lo", 6).multicast
+    assert (eth0.up, eth0.loopback, eth0.multicast, eth0.mtu) == (True, False, True, 1500)
+    assert (eth1.up, eth1.multicast) == (False, True)
+    assert not tun0.multicast
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("wanted", "version", "message"),
+    [
+        ("eht0", 4, r"there is no interface 'eht0': there are bare \(no address\), eth0 \(10.77.0.5 10.78.0.5 fe80::5"),
+        ("10.77.0.9", 4, r"no interface has an address in 10.77.0.9: there are bare"),
+        ("10.99.0.0/24", 4, r"no interface has an address in 10.99.0.0/24: there are bare"),
+        ("tun0", 6, r"interface 'tun0' has no IPv6 address \(it has 10.80.0.5\)"),
+        ("bare", 4, r"interface 'bare' has no IPv4 address \(it has no address at all\)"),
+        ("fe80::5", 6, r"fe80::5 means several interfaces, eth0 and eth1: give the name of one"),
+        ("10.76.0.0/14", 4, r"10.76.0.0/14 means several interfaces, eth0 and eth1"),
+        ("fe80::5%eth7", 6, r"no interface has an address in fe80::5%eth7"),
+    ],
+)
+def test_interface_that_is_not_there_is_said_with_those_that_are(wanted: str, version: int, message: str) -> None:
+    with pytest.raises(InterfaceError, match=message):
+        find_interface(wanted, version)
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("wanted", "version", "message"),
+    [
+        ("10.77.0.5", 6, "interface '10.77.0.5' is IPv4, and the group is IPv6"),
+        ("fd77::/64", 4, "interface 'fd77::/64' is IPv6, and the group is IPv4"),
+        ("", 4, "interface must be a name"),
+        (None, 4, "interface must be a name"),
+        (0, 4, "interface must be a name"),
+    ],
+)
+def test_misuse_is_a_value_error(wanted: Any, version: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_interface(wanted, version)
+
+
+def test_interface_that_goes_away_meanwhile_is_an_interface_error(
+    table: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(name: str) -> int:
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(socket, "if_nametoindex", gone)
+    with pytest.raises(InterfaceError, match="interface 'eth0' has gone away"):
+        find_interface("eth0", 4)
+
+
+def test_interface_error_is_a_transport_error() -> None:
+    assert issubclass(InterfaceError, TransportError)
+
+
+def test_loopback_of_this_host_is_found() -> None:
+    found = find_interface("127.0.0.1", 4)
+    assert found.address == ipaddress.ip_address("127.0.0.1")
+    assert found.index == socket.if_nametoindex(found.name)
+    assert found.loopback and found.multicast
+    assert f"{found.name} (127.0.0.1" in describe_interfaces()
+    if sys.platform == "linux":
+        assert found.up
+        assert found.mtu is not None and found.mtu >= 1280
