@@ -6,6 +6,7 @@ writes the records that a right processor writes then. :class:`Logs` are the fin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Union
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
@@ -261,6 +262,30 @@ class Logs:
     def alive(self, *nodes: int) -> list[tuple[int, int]]:
         """The last incarnations of these, as ``complete`` wants them."""
         return [(node, Transcript(self.log(node)).incarnation) for node in nodes]
+
+
+def ring_id_of(logs: Logs, formation: int) -> RingId:
+    """The id of that formation."""
+    for log in logs.logs:
+        for record in log:
+            if isinstance(record, RegularConfiguration) and record.ring_id.sequence == formation:
+                return record.ring_id
+    raise LookupError(formation)
+
+
+CASES: dict[str, tuple[set[str], Callable[[], Logs], dict[str, Any]]] = {}
+"""Wrong logs by name: the rules that they break, what makes them, and how they are judged."""
+
+
+def breaks(*rules: str, **options: Any) -> Callable[[Callable[[], Logs]], Callable[[], Logs]]:
+    """A case: the function makes logs that break exactly these rules."""
+
+    def add(make: Callable[[], Logs]) -> Callable[[], Logs]:
+        assert make.__name__ not in CASES
+        CASES[make.__name__] = (set(rules), make, options)
+        return make
+
+    return add
 
 
 # Runs that are right
