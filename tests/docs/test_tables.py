@@ -1,0 +1,172 @@
+"""The tables of the documentation say what the code says: configuration, statistics, states, rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from ringproto import Config, Message, open_ring
+from ringproto._core.states import TABLE, Input, State
+from ringproto.config import _RANGES, MUST_BE_EQUAL
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.judge import RULES
+from ringproto.transports import LoopbackNetwork, open_unicast_udp
+
+ROOT = Path(__file__).parents[2]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def rows(text: str, columns: int) -> list[list[str]]:
+    """The rows of all tables with so many columns, heads left out."""
+    found = []
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if not line.startswith("|") or line.startswith("| ---") or following.startswith("| ---"):
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == columns:
+            found.append(cells)
+    return found
+
+
+def test_every_field_of_config_is_documented_as_it_is() -> None:
+    documented = {row[0].strip("`"): row[1:] for row in rows(page("configuration.md"), 9)}
+    assert list(documented) and set(documented) == {field.name for field in dataclasses.fields(Config)}
+    for name, (unit, lan, wan, testing, least, greatest, _, meaning) in documented.items():
+        for cell, preset in ((lan, Config.lan()), (wan, Config.wan()), (testing, Config.testing())):
+            assert cell == f"`{getattr(preset, name)!r}`", name
+        if name in _RANGES:
+            assert (least, greatest) == tuple(f"`{limit!r}`" for limit in _RANGES[name]), name
+        assert unit and meaning
+        assert (unit == "s") == name.endswith("_s"), name
+
+
+def test_what_must_be_equal_is_documented() -> None:
+    section = page("configuration.md").partition("## What must be equal")[2].partition("\n## ")[0]
+    for name in MUST_BE_EQUAL:
+        assert f"`{name}`" in section or (name == "datagram_size" and "datagram size" in section)
+
+
+def test_the_table_of_states_is_the_one_of_the_core() -> None:
+    documented = {row[0]: row[1:] for row in rows(page("protocol.md"), 6)}
+    states = [state for state in State]
+    assert set(documented) == {one.name for one in Input}
+    for one in Input:
+        doors = [TABLE[state][one] for state in states]
+        assert documented[one.name] == [door if door == "ignored" else f"`{door}`" for door in doors], one.name
+
+
+def test_every_door_of_the_core_is_explained_and_no_other() -> None:
+    doors = {door for row in TABLE.values() for door in row.values()} - {"ignored"}
+    section = page("protocol.md").partition("### The doors")[2].partition("\n## ")[0]
+    assert {row[0].strip("`") for row in rows(section, 2)} == doors
+
+
+def test_the_diagram_of_states_names_doors_that_lead_out_of_its_states() -> None:
+    diagram = page("protocol.md").partition("```mermaid")[2].partition("```")[0]
+    arrows = re.findall(r"^ *(\w+) --> (\w+): (.+)$", diagram, re.MULTILINE)
+    assert {state for arrow in arrows for state in arrow[:2]} == {state.value for state in State}
+    for source, _, label in arrows:
+        for door in re.split(r", | / ", label):
+            assert door in TABLE[State(source)].values(), f"{door} is no door of {source}"
+
+
+def test_every_rule_of_the_judge_is_documented() -> None:
+    documented = {row[0] for row in rows(page("testing.md").partition("## The judge")[2], 2)}
+    assert documented == set(RULES)
+
+
+def documented_statistics() -> set[str]:
+    """The keys of docs/statistics.md; ``<...>`` in one stands for any words."""
+    return {key for row in rows(page("statistics.md"), 3) for key in re.findall(r"`([a-z_<>]+)`", row[0])}
+
+
+def undocumented(keys: Iterator[str] | set[str]) -> set[str]:
+    known = documented_statistics()
+    patterns = [re.compile(re.sub("<[^>]*>", "[A-Za-z0-9_]+", key)) for key in known if "<" in key]
+    return {key for key in keys if key not in known and not any(pattern.fullmatch(key) for pattern in patterns)}
+
+
+def counters_in_the_source() -> set[str]:
+    """Every name that the core counts under, read from its source."""
+    names: set[str] = set()
+    for path in (ROOT / "ringproto" / "_core").glob("*.py"):
+        text = path.read_text()
+        names.update(re.findall(r'counters\.add\("(\w+)"', text))
+        names.update(re.findall(r'reason = "(\w+)"', text))
+        names.update(re.findall(r'_transmit\([^\n]*"(\w+)"\)', text))
+        names.update(re.findall(r'_send_commit\("(\w+)"\)', text))
+        names.update("dropped_" + reason for reason in re.findall(r'Malformed\("(\w+)"\)', text))
+    return names
+
+
+def test_every_counter_of_the_core_is_documented_and_no_other() -> None:
+    counted = counters_in_the_source()
+    assert len(counted) > 40, "the names are not found any more; this test needs other eyes"
+    gauges = set(fresh_statistics())
+    assert undocumented(counted | gauges) == set()
+    core = {key for key in documented_statistics() if not key.startswith(("transport_", "senders_waiting_"))}
+    assert core == counted | gauges
+
+
+def fresh_statistics() -> dict[str, int | float]:
+    """What a fresh processor has before anything is counted."""
+    cluster = Cluster(1)
+    cluster.start(1)
+    return cluster.processor(1).statistics()
+
+
+async def test_a_ring_under_faults_has_documented_statistics_only(autojump_clock: trio.testing.MockClock) -> None:
+    network = LoopbackNetwork(seed=3, latency_s=(0.0001, 0.002), loss=0.1, duplication=0.1)
+    seen: dict[str, int | float] = {}
+
+    async def processor(node: int) -> None:
+        async with open_ring(network.open(node), config=Config.testing()) as ring:
+            async for event in ring.events:
+                seen.update(ring.statistics())
+                if not isinstance(event, Message) and ring.configuration.members != (node,):
+                    ring.low.send_nowait(b"x" * 5000)
+
+    async with trio.open_nursery() as nursery:
+        for node in (1, 2, 3):
+            nursery.start_soon(processor, node)
+        await trio.sleep(2.0)
+        network.partition({1}, {2, 3})
+        await trio.sleep(2.0)
+        network.heal()
+        await trio.sleep(2.0)
+        nursery.cancel_scope.cancel()
+    assert {"token_losses", "retransmissions", "configurations", "transport_drops_cut"} <= set(seen)
+    assert undocumented(set(seen)) == set()
+
+
+async def test_udp_has_documented_statistics_only() -> None:
+    transport = await open_unicast_udp(1, {1: ("127.0.0.1", 52_111), 2: ("127.0.0.1", 52_112)})
+    async with open_ring(transport, config=Config.testing()) as ring:
+        await ring.recovery_complete.receive()
+        seen = ring.statistics()
+    assert seen["transport_datagrams_sent"] > 0
+    assert undocumented(set(seen)) == set()
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_every_departure_has_its_heading(number: int) -> None:
+    assert re.search(rf"^### {number}\. \w", page("protocol.md"), re.MULTILINE)
+
+
+def test_the_departures_that_the_code_names_are_there() -> None:
+    named = set()
+    for path in [*ROOT.glob("ringproto/**/*.py"), *ROOT.glob("docs/*.md")]:
+        named.update(re.findall(r"departure (\d+)", path.read_text()))
+    assert named
+    headings = set(re.findall(r"^### (\d+)\. ", page("protocol.md"), re.MULTILINE))
+    assert named <= headings
