@@ -1,0 +1,234 @@
+"""Programs on one loopback network: each opens a ring, reads the stream and remembers what it read.
+
+A :class:`Program` is what an application would be. Its ring runs in a task of the test's nursery; ``stop()`` cancels it
+and waits for its end, and what ``open_ring`` raised is kept in ``error``, as it came. Every ring writes an audit list,
+and at the end of a test the judge reads them all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import trio
+
+from ringproto import (
+    Config,
+    Event,
+    Message,
+    RecoveryComplete,
+    RegularConfiguration,
+    Ring,
+    RingId,
+    TransitionalConfiguration,
+    open_ring,
+)
+from ringproto.testing.judge import judge
+from ringproto.testing.transcript import Transcript
+from ringproto.transports import LoopbackNetwork, Transport
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup as BaseExceptionGroup
+else:
+    BaseExceptionGroup = BaseExceptionGroup
+
+Body = Callable[[Ring], Awaitable[None]]
+
+LATENCY_S = (0.0001, 0.001)
+"""What a datagram takes in these tests, unless one says otherwise: a local network."""
+
+
+async def until(predicate: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
+    """Let time pass until the predicate holds; it is asked each half millisecond of the test's clock."""
+    with trio.move_on_after(within_s):
+        while not predicate():
+            await trio.sleep(0.0005)
+        return
+    raise AssertionError(f"within {within_s} s it did not happen that {what}")
+
+
+class Program:
+    """One processor with its application."""
+
+    def __init__(self, cluster: Cluster, transport: Transport, body: Body | None, arguments: dict[str, Any]) -> None:
+        self.node = transport.node
+        self.transport = transport
+        self.events: list[Event] = []
+        self.audit: list[tuple[Any, ...]] = []
+        self.error: BaseException | None = None
+        self.error_expected = False
+        self.ended = trio.Event()
+        self.reading = trio.Event()
+        """While it is set, the application reads its stream."""
+        self.crashed = False
+        self._cluster = cluster
+        self._body = body
+        self._arguments = arguments
+        self._ring: Ring | None = None
+        self._scope = trio.CancelScope()
+
+    @property
+    def ring(self) -> Ring:
+        assert self._ring is not None, f"program {self.node} has no ring yet"
+        return self._ring
+
+    async def run(self) -> None:
+        with self._scope:
+            try:
+                async with open_ring(self.transport, audit=self.audit, **self._arguments) as ring:
+                    self._ring = ring
+                    await (self._body or self._read)(ring)
+            except BaseException as error:
+                if is_cancellation(error):
+                    raise
+                self.error = error
+        self.ended.set()
+
+    async def _read(self, ring: Ring) -> None:
+        while True:
+            await self.reading.wait()
+            self.events += await ring.events.receive_batch()
+
+    async def stop(self, within_s: float = 10.0) -> None:
+        """Cancel it, and wait until it has left."""
+        self._scope.cancel()
+        await self.end(within_s)
+
+    async def end(self, within_s: float = 10.0) -> None:
+        """Wait until it has ended by itself."""
+        with trio.move_on_after(within_s):
+            await self.ended.wait()
+            return
+        raise AssertionError(f"program {self.node} did not end within {within_s} s: {self._ring!r}")
+
+    def crash(self) -> None:
+        """It loses its power: nothing more gets out, and its log ends."""
+        self._cluster.network.crash(self.node)
+        self.audit = list(self.audit) + [("STOP", "crash")]
+        self.crashed = True
+        self._scope.cancel()
+
+    # What it has read
+
+    @property
+    def messages(self) -> list[Message]:
+        return [event for event in self.events if isinstance(event, Message)]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [message.payload for message in self.messages]
+
+    @property
+    def configurations(self) -> list[RegularConfiguration]:
+        return [event for event in self.events if isinstance(event, RegularConfiguration)]
+
+    @property
+    def transitionals(self) -> list[TransitionalConfiguration]:
+        return [event for event in self.events if isinstance(event, TransitionalConfiguration)]
+
+    @property
+    def completions(self) -> list[RecoveryComplete]:
+        return [event for event in self.events if isinstance(event, RecoveryComplete)]
+
+    def events_from(self, ring_id: RingId) -> list[Event]:
+        """The stream from that regular configuration on."""
+        for place, event in enumerate(self.events):
+            if isinstance(event, RegularConfiguration) and event.ring_id == ring_id:
+                return self.events[place:]
+        return []
+
+
+class Cluster:
+    """Programs on one network; made by the fixture ``cluster``."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.network = LoopbackNetwork(seed=7, latency_s=LATENCY_S)
+        self.programs: list[Program] = []
+        self.quorum = 1
+        self._nursery = nursery
+
+    def start(
+        self, node: int, *, reads: bool = True, body: Body | None = None, transport: Transport | None = None, **arguments: Any
+    ) -> Program:
+        """Start a program. ``body`` replaces the application that reads; the other arguments are ``open_ring``'s."""
+        arguments.setdefault("config", Config.testing())
+        arguments.setdefault("seed", bytes([node, len(self.programs), *range(14)]))
+        if arguments["config"] is not None:
+            self.quorum = arguments["config"].quorum
+        program = Program(self, transport or self.network.open(node), body, arguments)
+        if reads:
+            program.reading.set()
+        self.programs.append(program)
+        self._nursery.start_soon(program.run, name=f"program {node}")
+        return program
+
+    async def form(self, *nodes: int, **arguments: Any) -> list[Program]:
+        """Start programs and wait until they are one ring whose barrier is complete."""
+        programs = [self.start(node, **arguments) for node in nodes]
+        await self.settled(*programs)
+        return programs
+
+    async def settled(self, *programs: Program, within_s: float = 30.0) -> RegularConfiguration:
+        """Wait until these programs, and no others, are in one configuration and have read its completion."""
+        members = tuple(sorted(program.node for program in programs))
+        await until(
+            lambda: in_one_configuration(programs, members),
+            f"programs {members} settled; they are {[program._ring for program in programs]}",
+            within_s,
+        )
+        return programs[0].configurations[-1]
+
+    async def settled_others(self, *programs: Program, within_s: float = 30.0) -> None:
+        """As :meth:`settled`, asked of the rings, for programs that do not read their stream."""
+        members = tuple(sorted(program.node for program in programs))
+        await until(
+            lambda: all(
+                program.ring.configuration.members == members and not program.ring.waiting_for for program in programs
+            ),
+            f"programs {members} settled; they are {[program._ring for program in programs]}",
+            within_s,
+        )
+
+    async def delivered(
+        self, payloads: Collection[bytes], *programs: Program, within_s: float = 30.0
+    ) -> None:
+        """Wait until these programs have read all these payloads."""
+        wanted = set(payloads)
+        await until(
+            lambda: all(wanted.issubset(program.payloads) for program in programs),
+            f"all of {len(wanted)} payloads were delivered to {[program.node for program in programs]}",
+            within_s,
+        )
+
+    async def close(self) -> None:
+        """End all programs, and hold what they did against the rules."""
+        for program in self.programs:
+            if not program.ended.is_set():
+                await program.stop()
+        for program in self.programs:
+            if program.error is not None and not program.error_expected:
+                raise AssertionError(f"program {program.node} failed: {program.error!r}") from program.error
+        violations = judge([Transcript.from_audit(program.audit) for program in self.programs], quorum=self.quorum)
+        assert violations == []
+
+
+def in_one_configuration(programs: Collection[Program], members: tuple[int, ...]) -> bool:
+    last = []
+    for program in programs:
+        if not program.completions or program.completions[-1].ring_id != program.configurations[-1].ring_id:
+            return False
+        last.append(program.configurations[-1])
+    return len({configuration.ring_id for configuration in last}) == 1 and last[0].members == members
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it is ``trio.Cancelled``, or a group of nothing else, which is what a nursery makes of several."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_cancellation, error.exceptions))
+    return isinstance(error, trio.Cancelled)
+
+
+def numbered(prefix: str, count: int, filler: int = 0) -> list[bytes]:
+    """Payloads that are unique for ever, in the form that the judge knows messages by."""
+    return [f"{prefix}.{number}|".encode() + b"x" * filler for number in range(count)]
