@@ -35,6 +35,8 @@ _START_TIMEOUT_S = 30.0
 _STAGE_TIMEOUT_S = 20.0
 _STALL_TIMEOUT_S = 20.0
 _RECORDS_PER_NODE_MIN = 20
+_SECONDS = 18.0
+_RATE_MAX = 6000
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,8 +58,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--seconds",
         type=positive(3600.0),
-        default=18.0,
-        help="how long the load is meant to last, without the stops (default: 18)",
+        help=f"how long the load is meant to last, without the stops (default: {_SECONDS:g}, and for a long FILE as long "
+        f"as {_RATE_MAX:,} records a second take)",
     )
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), help="draws who is killed and when (default: drawn, and reported)"
@@ -88,7 +90,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
         left_out=left_out,
         nodes=nodes,
         transport=args.transport,
-        seconds=args.seconds,
+        seconds=args.seconds or max(_SECONDS, len(records) / _RATE_MAX),
         seed=seed,
         victim=drawn.choice(nodes),
         kill_at=drawn.uniform(0.25, 0.4),

@@ -7,6 +7,7 @@ which nothing is logged; the end of the input makes the processor leave in an or
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from ringproto.cli.pipes import Pipes, run_worker
 from ringproto.cli.replica import Replica
 
 _FLUSH_S = 0.05
+_BATCH_MAX = 64
+_LINE_ENTRIES_MAX = 1000
 _NAMES_MAX = 5
 
 
@@ -63,7 +66,8 @@ class _Worker:
 
     async def _read_events(self, events: Any) -> None:
         while True:
-            for event in await events.receive_batch():
+            # Small batches: between two of them the ring gets its turn, so applying records never costs it the token.
+            for event in await events.receive_batch(_BATCH_MAX):
                 self._replica.handle(event)
 
     async def _flush_until_reported(self) -> None:
@@ -73,8 +77,10 @@ class _Worker:
 
     async def _flush(self) -> None:
         replica = self._replica
-        entries, replica.log = replica.log, []
-        values, self._ring_written = encode_all(entries, self._ring_written)
+        while replica.log:
+            entries, replica.log = replica.log[:_LINE_ENTRIES_MAX], replica.log[_LINE_ENTRIES_MAX:]
+            values, self._ring_written = encode_all(entries, self._ring_written)
+            await self._pipes.send({"log": values})
         configuration = replica.configuration
         progress = {
             "members": configuration.members if configuration else (),
@@ -85,14 +91,17 @@ class _Worker:
             "waiting": self._feed.waiting,
             "finished": self._feed.finished,
         }
-        await self._pipes.send({"log": values, "progress": progress})
+        await self._pipes.send({"progress": progress})
 
     async def _obey(self) -> None:
         while (command := await self._pipes.receive()) is not None:
             if command["do"] == "report":
                 self._reported = True
                 await self._flush()
-                await self._pipes.send({"report": self._report()})
+                statistics = self._ring.statistics()
+                # In a thread, for hashing a large state takes longer than the ring would wait for its token.
+                report = await trio.to_thread.run_sync(self._report)
+                await self._pipes.send({"report": {**report, "statistics": statistics}})
 
     def _report(self) -> dict[str, Any]:
         replica = self._replica
@@ -112,7 +121,6 @@ class _Worker:
             "doubled": _names([key for key, entry in entries.items() if entry.times != 1]),
             "alien": _names(sorted(entries.keys() - wanted)),
             "histograms": {letter: encode(histogram) for letter, histogram in self._histograms.items()},
-            "statistics": self._ring.statistics(),
         }
 
 
@@ -124,7 +132,12 @@ async def _main() -> None:
     pipes = Pipes()
     setup = await pipes.receive()
     if setup is not None:
-        await _Worker(pipes, setup).run()
+        worker = _Worker(pipes, setup)
+        # Records, states and logs are hundreds of thousands of objects without a cycle among them. Looking through them
+        # again and again would stop the process for as long as the ring waits for its token.
+        gc.freeze()
+        gc.disable()
+        await worker.run()
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
 def test_a_line_that_does_not_fit_a_message_is_named(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     file.write_bytes(b"short\n" + bytes([65]) * (records.LINE_MAX + 1) + b"\n")
-    with pytest.raises(UsageError, match="line 2 of .* is longer"):
+    with pytest.raises(UsageError, match=r"line 2 of .* is longer"):
         load(str(file))
     file.write_bytes(b"short\n" + bytes([65]) * records.LINE_MAX + b"\n")
     assert len(load(str(file)).records) == 2

@@ -112,7 +112,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, message: st
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read .*No such file"):
+    with pytest.raises(UsageError, match=r"cannot read .*No such file"):
         settings("--config", str(tmp_path / "none.toml"))
 
 
