@@ -248,13 +248,15 @@ class _Queue:
         self.reachable: dict[int, _Queue] | None = None
         self.owner: weakref.ref[Any] | None = None
 
-    def hand_over(self, datagram: bytes) -> None:
-        """It is there at once."""
-        if self.room <= 0:
-            self.dropped += 1
-            return
-        self.room -= 1
-        self.arrived.append(datagram)
+    def hand_over(self, datagrams: list[bytes]) -> None:
+        """They are there at once."""
+        count = len(datagrams)
+        if count > self.room:
+            self.dropped += count - self.room
+            datagrams = datagrams[: self.room]
+            count = self.room
+        self.room -= count
+        self.arrived += datagrams
         if self.task is not None:
             self.wake()
 
@@ -365,28 +367,45 @@ class LoopbackTransport:
     def _put(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         network = self._network
         reachable = network._reachable(self.node, self._queue)
-        everybody = list(reachable.values())
-        cut = len(network._queues) - 1 - len(everybody)
         perfect = network._loss == 0.0 and network._duplication == 0.0 and network._latency_s == (0.0, 0.0)
         now = trio.current_time()
+        # A run of datagrams with one destination goes as one, which is nearly all of what a ring sends.
+        run: list[bytes] = []
+        last = None
         for destination, datagram in transmits:
-            if destination == 0:
-                queues = everybody
-                self._drops_cut += cut
-            else:
-                queue = reachable.get(destination)
-                if queue is None:
-                    self._count_unreachable(destination)
-                    continue
-                queues = [queue]
-            self._datagrams_sent += len(queues)
-            self._bytes_sent += len(queues) * len(datagram)
-            if perfect:
-                for queue in queues:
-                    queue.hand_over(datagram)
-            else:
-                for queue in queues:
-                    self._put_one(queue, datagram, now)
+            if destination != last:
+                if run:
+                    self._put_run(last, run, reachable, perfect, now)
+                run = []
+                last = destination
+            run.append(datagram)
+        if run:
+            self._put_run(last, run, reachable, perfect, now)
+
+    def _put_run(
+        self, destination: int | None, run: list[bytes], reachable: dict[int, _Queue], perfect: bool, now: float
+    ) -> None:
+        """Datagrams with one destination, one after the other."""
+        queues: Iterable[_Queue]
+        if destination == 0:
+            queues = reachable.values()
+            count = len(reachable)
+            self._drops_cut += (len(self._network._queues) - 1 - count) * len(run)
+        elif destination in reachable:
+            queues = (reachable[destination],)
+            count = 1
+        else:
+            self._count_unreachable(destination, len(run))
+            return
+        self._datagrams_sent += count * len(run)
+        self._bytes_sent += count * sum(map(len, run))
+        if perfect:
+            for queue in queues:
+                queue.hand_over(run)
+            return
+        for datagram in run:
+            for queue in queues:
+                self._put_one(queue, datagram, now)
 
     def _put_one(self, queue: _Queue, datagram: bytes, now: float) -> None:
         """One datagram to one destination: what becomes of it is drawn in a fixed order."""
@@ -404,18 +423,18 @@ class LoopbackTransport:
         for _ in range(copies):
             delay = least if least == greatest else least + (greatest - least) * draw()
             if delay == 0.0:
-                queue.hand_over(datagram)
+                queue.hand_over([datagram])
             else:
                 sender.number += 1
                 queue.put((now + delay, self.node, sender.number, datagram))
 
-    def _count_unreachable(self, destination: int) -> None:
+    def _count_unreachable(self, destination: int | None, count: int) -> None:
         if destination == self.node:
-            self._drops_to_self += 1
+            self._drops_to_self += count
         elif destination in self._network._queues:
-            self._drops_cut += 1
+            self._drops_cut += count
         else:
-            self._drops_unknown_destination += 1
+            self._drops_unknown_destination += count
 
     async def receive(self) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""

@@ -172,9 +172,7 @@ async def peer_in(namespace: str | None) -> AsyncIterator[Peer]:
         command = ["ip", "netns", "exec", namespace, *command]
     # The peer imports what this process imports, however that was installed.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    )
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     try:
         yield Peer(process)
     finally:

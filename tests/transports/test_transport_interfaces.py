@@ -127,9 +127,7 @@ def test_misuse_is_a_value_error(wanted: Any, version: int, message: str) -> Non
         find_interface(wanted, version)
 
 
-def test_interface_that_goes_away_meanwhile_is_an_interface_error(
-    table: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interface_that_goes_away_meanwhile_is_an_interface_error(table: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(name: str) -> int:
         raise OSError(19, "No such device")
 

@@ -187,7 +187,12 @@ async def test_those_in_no_group_are_a_group(autojump_clock: trio.testing.MockCl
     network.partition({1, 2})
     for node, transport in transports.items():
         await transport.send([(0, b"%d" % node)])
-    assert {node: await waiting(one) for node, one in transports.items()} == {1: [b"2"], 2: [b"1"], 3: [b"4"], 4: [b"3"]}
+    assert {node: await waiting(one) for node, one in transports.items()} == {
+        1: [b"2"],
+        2: [b"1"],
+        3: [b"4"],
+        4: [b"3"],
+    }
 
 
 async def test_member_of_two_groups_is_a_bridge(autojump_clock: trio.testing.MockClock) -> None:
@@ -434,9 +439,7 @@ def test_topology_says_what_is_wrong_with_its_arguments() -> None:
     ),  # pause before it, latency, datagrams
     naps=st.lists(st.floats(0.001, 0.3), min_size=1, max_size=10),
 )
-def test_everything_arrives_once_and_when_it_is_due(
-    sends: list[tuple[float, float, int]], naps: list[float]
-) -> None:
+def test_everything_arrives_once_and_when_it_is_due(sends: list[tuple[float, float, int]], naps: list[float]) -> None:
     """Whatever the latencies are, and however often ``receive`` is cancelled meanwhile."""
 
     async def main() -> None:

@@ -18,7 +18,7 @@ def test_package_refuses_to_be_called_transports() -> None:
     specification = importlib.util.spec_from_file_location("transports", FOLDER / "__init__.py")
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    with pytest.raises(ImportError, match="this package is ringproto.transports, not transports"):
+    with pytest.raises(ImportError, match=r"this package is ringproto.transports, not transports"):
         specification.loader.exec_module(module)
 
 

@@ -121,7 +121,7 @@ async def test_hosts_without_a_family_in_common_are_named(names: Any) -> None:
 
 async def test_name_that_nobody_knows_is_named(names: Any) -> None:
     names(alpha=["127.0.0.1"])
-    with pytest.raises(TransportError, match="host 'omega' of node 2 cannot be resolved: .*not known"):
+    with pytest.raises(TransportError, match=r"host 'omega' of node 2 cannot be resolved: .*not known"):
         await open_unicast_udp(1, {1: ("alpha", 5001), 2: ("omega", 5002)})
 
 
@@ -216,7 +216,7 @@ async def test_port_that_is_taken_is_named() -> None:
 
 async def test_address_of_another_host_cannot_be_the_own() -> None:
     # An address of TEST-NET-3, which no host has.
-    with pytest.raises(TransportError, match="203.0.113.7:5001, the own entry of node 1, is not an address of this"):
+    with pytest.raises(TransportError, match=r"203.0.113.7:5001, the own entry of node 1, is not an address of this"):
         await open_unicast_udp(1, {1: ("203.0.113.7", 5001)})
 
 
