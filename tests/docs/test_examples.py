@@ -2,8 +2,8 @@
 
 The Python blocks of one document are one program: they run in order, in one namespace, as ``__main__``. Test functions
 that a block defines are run too, as pytest-trio would. In a block that uses ``LoopbackNetwork`` ``trio.run`` gets a
-``MockClock`` that jumps, and so it does in the others of a document without real sockets; ports of the 5000s become free
-ones. A ``text`` block after a line that ends in «It prints:» is compared with what was printed. A block after a
+``MockClock`` that jumps, and so it does in the others of a document without real sockets; ports of the 5000s are
+replaced. A ``text`` block after a line that ends in «It prints:» is compared with what was printed. A block after a
 comment ``<!-- not run: the reason -->`` is compiled only.
 """
 

@@ -107,7 +107,7 @@ def counters_in_the_source() -> set[str]:
         names.update(re.findall(r'counters\.add\("(\w+)"', text))
         names.update(re.findall(r'reason = "(\w+)"', text))
         names.update(re.findall(r'_transmit\([^\n]*"(\w+)"\)', text))
-        names.update(re.findall(r'_send_commit\("(\w+)"\)', text))
+        names.update(re.findall(r'_send_commit\([^\n]*"(\w+)"\)', text))
         names.update("dropped_" + reason for reason in re.findall(r'Malformed\("(\w+)"\)', text))
     return names
 
