@@ -3,7 +3,7 @@
 ``open_ring`` makes a program a processor of the ring. ``docs/quickstart.md`` is the place to begin.
 """
 
-import ringproto._interpreted  # first: it decides which modules of the core are found
+import ringproto._interpreted  # noqa: F401  (first: it decides which modules of the core are found)
 from ringproto.channels import CompletionChannel, EventChannel, RingClosedError, Sender
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RefusedError, RingError, SlowConsumerError
@@ -22,8 +22,8 @@ __all__ = [
     "Guarantee",
     "Message",
     "Priority",
-    "RecoveryComplete",
     "Recovery",
+    "RecoveryComplete",
     "RefusedError",
     "RegularConfiguration",
     "Ring",

@@ -1,9 +1,9 @@
 """The trio service: one processor, driven by a transport and a clock, as channels.
 
 Everything runs in one nursery that the caller can see. One task drives the core: it waits for datagrams until the next
-deadline, gives the core the batch, and sends what the core wants sent. It is shielded, because leaving in an orderly way
-takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. ``recover`` runs in a task of
-its own for each regular configuration, in a cancel scope that the next configuration cancels.
+deadline, gives the core the batch, and sends what the core wants sent. It is shielded, because leaving in an orderly
+way takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. ``recover`` runs in a
+task of its own for each regular configuration, in a cancel scope that the next configuration cancels.
 """
 
 from __future__ import annotations
@@ -423,8 +423,8 @@ async def open_ring(
         RefusedError: processors that run already have other limits.
         RingError: the transport failed.
 
-    What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group. Cancelled,
-    or at the end of its body, the processor waits until what it accepted is sent (at most ``config.leave_timeout_s``)
+    What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
+    Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most ``config.leave_timeout_s``)
     and tells the others that it leaves.
     """
     config = Config.lan() if config is None else config

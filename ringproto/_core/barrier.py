@@ -4,12 +4,12 @@ This is the scheme that Steven Dake sketched on the Spread-users list on 8 Augus
 stream of configurations and unblocks, and nothing of tokens or packets, so that it could stand on another total order.
 Read it beside ``docs/barrier.md``.
 
-A *round* belongs to one regular configuration and to nothing else; its name is that configuration's ring id. In a round
-a processor originates ``RECOVERY`` messages only, then one unblock. The table of who has unblocked is written by
+A *round* belongs to one regular configuration and to nothing else; its name is that configuration's ring id. In a
+round a processor originates ``RECOVERY`` messages only, then one unblock. The table of who has unblocked is written by
 delivered unblocks alone, so the same prefix of the order gives the same table at every member. When the table holds
-every member, and the configuration has the quorum, the round is complete at the place of that last unblock, in a regular
-configuration as in the transitional one that follows it. A new regular configuration ends the round, complete or not,
-and begins its own with an empty table.
+every member, and the configuration has the quorum, the round is complete at the place of that last unblock, in a
+regular configuration as in the transitional one that follows it. A new regular configuration ends the round, complete
+or not, and begins its own with an empty table.
 """
 
 from __future__ import annotations

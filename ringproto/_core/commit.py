@@ -1,10 +1,12 @@
-"""The commit token: two rotations in which the members of the new ring tell each other of their old rings (Totem, 5.2).
+"""The commit token: two rotations in which the members of the new ring tell each other of their old rings (Totem,
+5.2).
 
 It has an entry for each member, more than one datagram holds when there are many; its parts are put together here.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from ringproto._core.wire import CommitPart, Entry
@@ -60,6 +62,6 @@ class Assembler:
         entries = tuple(self._entries[index] for index in range(self._members))
         self._key = (NO_RING, 0)
         self._entries = {}
-        if any(low.node >= high.node for low, high in zip(entries, entries[1:], strict=False)):
+        if any(low.node >= high.node for low, high in itertools.pairwise(entries)):
             return None
         return CommitToken(part.ring, part.hop, entries)

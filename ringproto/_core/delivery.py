@@ -1,12 +1,12 @@
 """From packets in order to the stream of events (Totem, section 4.3, and the steps of EVS at a change).
 
-While a ring is installed a packet is delivered when all before it were and, if a message in it is to be safe, when every
-member has it. When the ring has ended, :meth:`Delivery.end_ring` delivers the rest: first what may still be delivered in
-the regular configuration, then the transitional configuration, then what is left of its members.
+While a ring is installed a packet is delivered when all before it were and, if a message in it is to be safe, when
+every member has it. When the ring has ended, :meth:`Delivery.end_ring` delivers the rest: first what may still be
+delivered in the regular configuration, then the transitional configuration, then what is left of its members.
 
-Events wait here until the application takes them. When too many wait, delivery stops and the packets stay in the window;
-how many are held back goes into flow control. A change of configuration does not wait: its events are bounded by what
-the window can hold.
+Events wait here until the application takes them. When too many wait, delivery stops and the packets stay in the
+window; how many are held back goes into flow control. A change of configuration does not wait: its events are bounded
+by what the window can hold.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Delivery:
     def take(self, limit: int) -> list[Event]:
         """The oldest events."""
         events = self._events
-        taken = []
+        taken: list[Event] = []
         while events and len(taken) < limit:
             event = events.popleft()
             if isinstance(event, Message):

@@ -1,8 +1,8 @@
 """How many packets a processor may broadcast in this visit of the token (Totem, section 4.2).
 
-The token counts what all members broadcast in the last rotation (``fcc``) and what they have waiting (``backlog``); each
-member takes its own old share out and puts its new one in. Here a member counts moreover the packets that it holds
-back because its application does not read: a slow application narrows the window of all instead of filling their
+The token counts what all members broadcast in the last rotation (``fcc``) and what they have waiting (``backlog``);
+each member takes its own old share out and puts its new one in. Here a member counts moreover the packets that it
+holds back because its application does not read: a slow application narrows the window of all instead of filling their
 memory (departure 7 in docs/protocol.md).
 """
 
@@ -16,7 +16,7 @@ _U32_MAX = 2**32 - 1
 class FlowControl:
     """One processor's part in the window of one ring."""
 
-    __slots__ = ("_fcc", "_backlog", "_visit_max", "_window")
+    __slots__ = ("_backlog", "_fcc", "_visit_max", "_window")
 
     def __init__(self, window_size: int, visit_max: int) -> None:
         self._window = window_size

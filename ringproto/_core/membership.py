@@ -18,12 +18,13 @@ from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.counters import Counters
 from ringproto._core.delivery import Delivery
 from ringproto._core.entropy import Entropy
+from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.outgoing import RegularSource
 from ringproto._core.packing import Outbox
-from ringproto._core.peers import Backoff, Peers
-from ringproto._core.recovery import Exchange
+from ringproto._core.peers import Backoff
+from ringproto._core.speakers import Speakers
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer, Timers
 from ringproto._core.wire import (
@@ -31,18 +32,16 @@ from ringproto._core.wire import (
     Codec,
     CommitPart,
     Entry,
-    Identity,
     Join,
     Kind,
-    Limits,
     Packet,
     Phase,
     Refuse,
     Token,
     ring_from_bytes,
 )
-from ringproto.config import MUST_BE_EQUAL, Config
-from ringproto.errors import RefusedError, RingError, SlowConsumerError
+from ringproto.config import Config
+from ringproto.errors import RingError, SlowConsumerError
 from ringproto.events import RegularConfiguration
 from ringproto.types import RingId
 
@@ -75,21 +74,15 @@ class Membership:
         self.state = State.GATHER
         self.failure: RingError | None = None
         self.leaving = False
-        self.incarnation = entropy.next()
-        self.limits = Limits(
-            config.quorum, config.members_max, config.message_size_max, config.window_size, datagram_size
-        )
+        self._speakers = Speakers(node, config, datagram_size, entropy.next(), self.counters)
         self.ring_sequence = ring_sequence + 1
         self._audit = audit
         self._entropy = entropy
         self._datagram_size = datagram_size
         self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
-        self._serial = 0
-        self._peers = Peers(4 * config.members_max)
         self._backoff = Backoff(config.rejoin_backoff_s, 4 * config.members_max)
-        self._refused_at: dict[int, float] = {}
         self._assembler = Assembler()
-        self._record("START", node, self.incarnation)
+        self._record("START", node, self._speakers.incarnation)
         # EVS: the first configuration of a processor is itself alone (M6).
         first = RingId(self.ring_sequence, node, entropy.next())
         configuration = RegularConfiguration(first, (node,), (node,), (), config.quorum <= 1)
@@ -99,17 +92,13 @@ class Membership:
         self.ring = Ring(first, (node,), node, config, self._requests_max)
         self.ring.phase = int(Phase.INSTALLED)
         self._source = RegularSource(self.outbox, self.codec, datagram_size, audit)
-        self._incarnations: dict[int, int] = {node: self.incarnation}
+        self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._obligations: frozenset[int] = frozenset()
         self._ever_joined = False
         self._held_token: Token | None = None
         self._own_token: Token | None = None
         self._woke = False
-        # While a ring forms:
-        self._forming: Ring | None = None
-        self._commit: CommitToken | None = None
-        self._commit_sent: list[bytes] = []
-        self._exchange: Exchange | None = None
+        self._formation: Formation | None = None
         self._join_said_at = -math.inf
         self._alone_at_once = False
         self._agreed = False
@@ -156,7 +145,7 @@ class Membership:
                 break
             token, self._own_token = self._own_token, None
             if self.state is State.RECOVERY:
-                self._take_forming_token(token)
+                self._take_forming_token(self._forming, token)
             else:
                 self._note_token(self.ring, token)
                 self._visit(token)
@@ -205,22 +194,13 @@ class Membership:
         self.transmits.append((destination, datagram))
         self.counters.add(count)
 
-    def _identity(self) -> Identity:
-        self._serial += 1
-        return Identity(self.incarnation, self._serial, self.limits)
-
-    def _known_speaker(self, sender: int, identity: Identity) -> bool:
-        """Whether to listen to a datagram of membership: not my own id, not a late copy, not other limits."""
-        if sender == self.node:
-            reason = "dropped_own_id"
-        elif identity.limits != self.limits:
-            self._refuse(sender, identity)
-            reason = "dropped_other_limits"
-        elif not self._peers.news(sender, identity):
-            reason = "dropped_late_copy"
-        else:
+    def _listens(self, sender: int, body: Join | Announcement) -> bool:
+        """Whether to listen to a datagram of membership; a processor with other limits is told why not."""
+        if self._speakers.listens(sender, body.identity):
             return True
-        self.counters.add(reason)
+        refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
+        if refuse is not None:
+            self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
         return False
 
     def _sequence_in_reach(self, sequence: int) -> bool:
@@ -229,36 +209,11 @@ class Membership:
         self.counters.add("dropped_sequence_jump")
         return False
 
-    # Refusing and being refused
-
-    def _refuse(self, sender: int, identity: Identity) -> None:
-        """Tell a processor with other limits why it is not let in, at most once a consensus timeout each."""
-        said = self._refused_at.pop(sender, -math.inf)
-        due = self.now - said >= self.config.consensus_timeout_s
-        self._refused_at[sender] = self.now if due else said
-        if len(self._refused_at) > 4 * self.config.members_max:
-            del self._refused_at[next(iter(self._refused_at))]
-        if due:
-            refuse = Refuse(sender, identity.incarnation, len(self.ring.members), self.limits)
-            self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
-
     def _refused(self, sender: int, refuse: Refuse) -> None:
-        """The larger ring is right, of equals the smaller id; and who ever was on a ring with others stays there."""
-        if refuse.target != self.node or refuse.target_incarnation != self.incarnation:
-            self.counters.add("dropped_not_for_me")
-            return
-        self.counters.add("refusals_received")
-        differ = [
-            f"{name} is {theirs} there and {ours} here"
-            for name, theirs, ours in zip(MUST_BE_EQUAL, refuse.limits, self.limits, strict=True)
-            if theirs != ours
-        ]
-        stronger = (refuse.members, -sender) > (len(self.ring.members), -self.node)
-        if differ and stronger and not self._ever_joined:
-            self.failure = RefusedError(
-                f"processor {sender} refuses this one: {'; '.join(differ)}. "
-                "All processors of a cluster need the same values (Config, and the transport's datagram size)"
-            )
+        """Who ever was on a ring with others stays there, whatever a datagram says."""
+        failure = self._speakers.refused(sender, refuse, len(self.ring.members))
+        if failure is not None and not self._ever_joined:
+            self.failure = failure
             self._leave_ring("refused")
 
     # Gather
@@ -266,9 +221,7 @@ class Membership:
     def _enter_gather(self, procs: Iterable[int], fails: Iterable[int] = (), *, alone_at_once: bool = False) -> None:
         self.state = State.GATHER
         self.counters.add("gathers")
-        self._forming = None
-        self._exchange = None
-        self._commit = None
+        self._formation = None
         self._held_token = None
         self._own_token = None
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
@@ -290,7 +243,10 @@ class Membership:
         self.timers.set(Timer.JOIN, self.now + self.config.join_timeout_s)
         gather = self._gather
         join = Join(
-            self._identity(), self.ring_sequence, tuple(sorted(gather.proc_set)), tuple(sorted(gather.fail_set))
+            self._speakers.identity(),
+            self.ring_sequence,
+            tuple(sorted(gather.proc_set)),
+            tuple(sorted(gather.fail_set)),
         )
         self._transmit(0, self.codec.encode_join(join), "joins_sent")
 
@@ -330,7 +286,7 @@ class Membership:
             self._enter_gather(gather.alive)
 
     def _join_in_gather(self, sender: int, join: Join) -> None:
-        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
             return
         self._take_join(sender, join)
 
@@ -343,7 +299,7 @@ class Membership:
         self._check_consensus()
 
     def _beacon_in_gather(self, sender: int, beacon: Announcement) -> None:
-        if self._known_speaker(sender, beacon.identity) and self._gather.add(sender):
+        if self._listens(sender, beacon) and self._gather.add(sender):
             self._sets_changed()
 
     def _leave_in_gather(self, sender: int, leave: Announcement) -> None:
@@ -357,11 +313,11 @@ class Membership:
 
     def _is_leaving(self, sender: int, leave: Announcement) -> bool:
         """Whether the incarnation that I know says that it leaves."""
-        known = self._incarnations.get(sender, self._peers.incarnation(sender))
+        known = self._incarnations.get(sender, self._speakers.incarnation_of(sender))
         if known != leave.identity.incarnation:
             self.counters.add("dropped_stranger")
             return False
-        return self._known_speaker(sender, leave.identity)
+        return self._listens(sender, leave)
 
     def _old_data(self, sender: int, packet: Packet) -> None:
         if packet.ring != self.ring.name:
@@ -375,18 +331,19 @@ class Membership:
         """All agree and this processor has the smallest id: it is the representative."""
         self.ring_sequence += 1
         ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
-        forming = Ring(ring_id, members, self.node, self.config, self._requests_max)
-        token = CommitToken(forming.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
+        ring = Ring(ring_id, members, self.node, self.config, self._requests_max)
+        token = CommitToken(ring.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
+        formation = Formation(ring, token)
         if len(members) == 1:
-            self._enter_recovery(forming, token)
-            self._start_token()
+            self._enter_recovery(formation, token)
+            self._start_token(formation)
         else:
-            self._enter_commit(forming, token)
+            self._enter_commit(formation, token)
 
     def _entry(self) -> Entry:
         return Entry(
             self.node,
-            self.incarnation,
+            self._speakers.incarnation,
             True,
             self.ring.name,
             self.ring.window.aru,
@@ -394,28 +351,27 @@ class Membership:
             tuple(sorted(self._obligations)),
         )
 
-    def _enter_commit(self, forming: Ring, token: CommitToken) -> None:
+    def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
         self.state = State.COMMIT
-        self._forming = forming
+        self._formation = formation
         self.timers.clear(Timer.JOIN)
         self.timers.clear(Timer.CONSENSUS)
-        self._pass_commit(token)
+        self._pass_commit(formation, token)
 
-    def _pass_commit(self, token: CommitToken) -> None:
-        """Send the commit token on, with one more hop."""
-        assert self._forming is not None
-        self._commit = token._replace(hop=token.hop + 1)
-        self._commit_sent = self.codec.encode_commit(
-            self._forming.successor, token.ring, self._commit.hop, token.entries, self._datagram_size
-        )
-        self._send_commit("commit_tokens_sent")
+    def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
+        formation.pass_on(token, self.codec, self._datagram_size)
+        self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
 
-    def _send_commit(self, count: str) -> None:
-        assert self._forming is not None
-        for datagram in self._commit_sent:
-            self._transmit(self._forming.successor, datagram, count)
+    def _send_commit(self, formation: Formation, count: str) -> None:
+        for datagram in formation.datagrams:
+            self._transmit(formation.ring.successor, datagram, count)
         self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + self.config.token_retransmit_s)
+
+    @property
+    def _forming(self) -> Formation:
+        assert self._formation is not None, "there is a formation in commit and in recovery"
+        return self._formation
 
     def _commit_token(self, part: CommitPart) -> CommitToken | None:
         """The whole commit token, if it is for me and this part completes it."""
@@ -440,133 +396,121 @@ class Membership:
             self.counters.add("dropped_other_membership")
         else:
             self.ring_sequence = ring_id.sequence
-            forming = Ring(ring_id, members, self.node, self.config, self._requests_max)
-            self._enter_commit(forming, token.filled(self._entry()))
+            ring = Ring(ring_id, members, self.node, self.config, self._requests_max)
+            token = token.filled(self._entry())
+            self._enter_commit(Formation(ring, token), token)
 
     def _commit_in_commit(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)
         if token is None:
             return
-        assert self._forming is not None and self._commit is not None
-        mine = self._entry()
-        if token.ring != self._forming.name or token.hop <= self._commit.hop:
-            self.counters.add("dropped_late_copy")
-        elif token.members != self._forming.members or not token.complete or mine not in token.entries:
-            self.counters.add("dropped_implausible")
+        formation = self._forming
+        objection = formation.objection(token, self._entry())
+        if objection is not None:
+            self.counters.add(objection)
         else:
-            self._enter_recovery(self._forming, token)
-            self._pass_commit(token)
+            self._enter_recovery(formation, token)
+            self._pass_commit(formation, token)
 
     def _commit_in_recovery(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)
         if token is None:
             return
-        assert self._forming is not None and self._commit is not None
-        starts = self._forming.representative == self.node and self._forming.token_seq == 0
-        if token.ring != self._forming.name or token.hop <= self._commit.hop or not starts:
-            self.counters.add("dropped_late_copy")
+        if self._forming.starts_token(token, self.node):
+            self._start_token(self._forming)
         else:
-            self._start_token()
+            self.counters.add("dropped_late_copy")
 
     def _leave_while_forming(self, sender: int, leave: Announcement) -> None:
         if self._is_leaving(sender, leave):
-            assert self._forming is not None
-            left = tuple(node for node in self._forming.members if node != sender)
-            self._enter_gather(self._forming.members, (sender,), alone_at_once=left == (self.node,))
+            self._gather_without(sender, self._forming.ring)
+
+    def _gather_without(self, node: int, ring: Ring) -> None:
+        """A member is known to be gone: nobody need wait for it, not even the last one."""
+        rest = tuple(member for member in ring.members if member != node)
+        self._enter_gather(ring.members, (node,), alone_at_once=rest == (self.node,))
 
     def _join_while_forming(self, sender: int, join: Join) -> None:
         """A member that does not take part in this formation any more ends it; others wait until it is done."""
-        assert self._forming is not None
-        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
             return
-        if sender in self._forming.members and join.ring_sequence >= self._forming.id.sequence:
-            self._enter_gather(self._forming.members)
+        ring = self._forming.ring
+        if sender in ring.members and join.ring_sequence >= ring.id.sequence:
+            self._enter_gather(ring.members)
             self._take_join(sender, join)
         else:
             self.counters.add("ignored")
 
     # Recovery
 
-    def _enter_recovery(self, forming: Ring, token: CommitToken) -> None:
+    def _enter_recovery(self, formation: Formation, token: CommitToken) -> None:
         self.state = State.RECOVERY
-        self._forming = forming
-        self._commit = token
-        self._exchange = Exchange(token.entries, self.ring.name, self.ring.window, self.node, self.codec)
+        self._formation = formation
+        formation.recover(token, self.ring, self.node, self.codec)
         self.timers.clear(Timer.JOIN)
         self.timers.clear(Timer.CONSENSUS)
 
-    def _start_token(self) -> None:
+    def _start_token(self, formation: Formation) -> None:
         """The commit token came back to the representative for the second time: the regular token starts."""
-        assert self._forming is not None
-        self._take_forming_token(self._forming.first_token())
+        self._take_forming_token(formation, formation.ring.first_token())
         self.pump()
 
     def _data_in_recovery(self, sender: int, packet: Packet) -> None:
-        forming, exchange = self._forming, self._exchange
-        assert forming is not None and exchange is not None
-        if packet.ring != forming.name:
+        formation = self._forming
+        if packet.ring != formation.ring.name:
             self.counters.add("dropped_other_ring")
-        elif not forming.window.insert(packet):
+        elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
             self.timers.clear(Timer.TOKEN_RETRANSMIT)
             if packet.old_ring:
-                exchange.receive(packet)
+                formation.exchange.receive(packet)
 
     def _token_in_recovery(self, sender: int, token: Token) -> None:
-        assert self._forming is not None
-        if self._accepts(self._forming, token):
-            self._take_forming_token(token)
+        formation = self._forming
+        if self._accepts(formation.ring, token):
+            self._take_forming_token(formation, token)
             self.pump()
 
-    def _take_forming_token(self, token: Token) -> None:
-        """Totem, section 6: the representative decides when all are ready (departure 3 in docs/protocol.md)."""
-        forming, exchange = self._forming, self._exchange
-        assert forming is not None and exchange is not None
-        self._note_token(forming, token)
-        if forming.representative == self.node:
-            if not token.incomplete:
-                forming.phase += 1
-            token = token._replace(incomplete=False)
-        if forming.phase == Phase.INSTALLED:
-            self._enter_operational()
+    def _take_forming_token(self, formation: Formation, token: Token) -> None:
+        """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
+        ring = formation.ring
+        self._note_token(ring, token)
+        token = formation.advance(token, self.node)
+        if ring.phase == Phase.INSTALLED:
+            self._enter_operational(formation)
             self._visit(token)
             return
-        visit = forming.visit(token, exchange, 0, self.codec)
-        if forming.phase == Phase.RECEIVED and not exchange.unready(forming, visit.token.seq):
-            self._obligations = exchange.deliver_set
-        forming.window.release(forming.stable)
-        self._pass_token(forming, visit)
+        visit = formation.visit(token, self.codec)
+        if formation.promised:
+            self._obligations = formation.exchange.deliver_set
+        self._pass_token(ring, visit)
 
     # Operational
 
-    def _enter_operational(self) -> None:
+    def _enter_operational(self, formation: Formation) -> None:
         """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
-        forming, exchange, commit = self._forming, self._exchange, self._commit
-        assert forming is not None and exchange is not None and commit is not None
-        old = self.ring
+        old, ring, exchange = self.ring, formation.ring, formation.exchange
         self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
-        self.delivery.install(forming.id, forming.members, len(forming.members) >= self.config.quorum)
+        self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
         for node in self._gather.fail_set & self._gather.heard:
             self._backoff.mark(node, self.now)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
-        self.delivery.delivered = forming.window.released
+        self.delivery.delivered = ring.window.released
         self.counters.add("configurations")
         self.counters.add("recovered", exchange.recovered)
         self.counters.add("rotations", old.rotations)
         self.counters.add("packets_sent", old.sent)
         self.counters.add("retransmissions", old.retransmitted)
-        self.ring = forming
-        self._incarnations = {entry.node: entry.incarnation for entry in commit.entries}
+        self.ring = ring
+        self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
         self._obligations = frozenset()
-        self._forming = None
-        self._exchange = None
-        self._commit = None
+        self._formation = None
         self._woke = False
-        self._ever_joined = self._ever_joined or len(forming.members) > 1
+        self._ever_joined = self._ever_joined or len(ring.members) > 1
         self.state = State.OPERATIONAL
-        if forming.representative == self.node:
+        if ring.representative == self.node:
             self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
     def _accepts(self, ring: Ring, token: Token) -> bool:
@@ -610,8 +554,7 @@ class Membership:
         deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
-            left = tuple(node for node in ring.members if node != deaf)
-            self._enter_gather(ring.members, (deaf,), alone_at_once=left == (self.node,))
+            self._gather_without(deaf, ring)
         elif ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(token):
             self._held_token = token
             self.timers.clear(Timer.TOKEN_LOSS)
@@ -675,21 +618,22 @@ class Membership:
         self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + delay)
 
     def _retransmit_token(self, sender: int, body: None) -> None:
-        ring = self._forming or self.ring
-        if ring.forwarded is None:
-            self._send_commit("commit_tokens_retransmitted")
+        formation = self._formation
+        ring = self.ring if formation is None else formation.ring
+        if formation is not None and ring.forwarded is None:
+            self._send_commit(formation, "commit_tokens_retransmitted")
         else:
+            assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
             self._arm_retransmit(ring)
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
-        ring = self._forming or self.ring
-        self._enter_gather(ring.members)
+        self._enter_gather(self.ring.members if self._formation is None else self._forming.ring.members)
 
     def _join_in_operational(self, sender: int, join: Join) -> None:
         """A member has left this ring for gather, or a stranger wants to come."""
-        if not self._known_speaker(sender, join.identity) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
             return
         ring = self.ring
         member = sender in ring.members
@@ -703,7 +647,7 @@ class Membership:
             self._take_join(sender, join)
 
     def _beacon_in_operational(self, sender: int, beacon: Announcement) -> None:
-        if not self._known_speaker(sender, beacon.identity):
+        if not self._listens(sender, beacon):
             return
         if beacon.ring == self.ring.name:
             return
@@ -715,7 +659,7 @@ class Membership:
             self._enter_gather((*self.ring.members, sender))
 
     def _say_beacon(self, sender: int, body: None) -> None:
-        beacon = Announcement(self._identity(), self.ring.name)
+        beacon = Announcement(self._speakers.identity(), self.ring.name)
         self._transmit(0, self.codec.encode_announcement(Kind.BEACON, beacon), "beacons_sent")
         self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
@@ -723,8 +667,7 @@ class Membership:
         if sender not in self.ring.members:
             self.counters.add("dropped_stranger")
         elif self._is_leaving(sender, leave):
-            left = tuple(node for node in self.ring.members if node != sender)
-            self._enter_gather(self.ring.members, (sender,), alone_at_once=left == (self.node,))
+            self._gather_without(sender, self.ring)
 
     # Leaving
 
@@ -741,7 +684,7 @@ class Membership:
 
     def _leave_ring(self, how: str) -> None:
         """Tell the ring, so that it need not wait for a timeout, and stop."""
-        datagram = self.codec.encode_announcement(Kind.LEAVE, Announcement(self._identity(), self.ring.name))
+        datagram = self.codec.encode_announcement(Kind.LEAVE, Announcement(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
         self.state = State.LEFT

@@ -5,8 +5,8 @@ begins and ends the message. A packet is filled to the last byte, and the messag
 one. Pieces of one sender and one priority follow each other in the order, so a ``HIGH`` message may stand between the
 pieces of a long ``LOW`` one.
 
-Whoever fills a packet asks the barrier first: while it is down only ``RECOVERY`` chunks and then the unblock are put in
-(B2, B5). This gate stands above fragmentation, and the cursors of the queues stand below it.
+Whoever fills a packet asks the barrier first: while it is down only ``RECOVERY`` chunks and then the unblock are put
+in (B2, B5). This gate stands above fragmentation, and the cursors of the queues stand below it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The network keeps copies for seconds. A join or a beacon of a ring that is gone must not break the ring that is there,
 so every datagram of membership carries the sender's incarnation and a rising serial.
 
-Memory of a pair that cannot hear each other while others hear both keeps the memberships from flapping: who is left out
-although it was heard may come back at once the first time, and then after a time that doubles (departure 8 in
+Memory of a pair that cannot hear each other while others hear both keeps the memberships from flapping: who is left
+out although it was heard may come back at once the first time, and then after a time that doubles (departure 8 in
 docs/protocol.md).
 """
 
@@ -42,7 +42,7 @@ class Peers:
 class Backoff:
     """Who was left out although it was heard, and until when it is not let in again."""
 
-    __slots__ = ("_base_s", "_max", "_marks")
+    __slots__ = ("_base_s", "_marks", "_max")
 
     def __init__(self, base_s: float, max_: int) -> None:
         self._marks: dict[int, tuple[int, float, float]] = {}

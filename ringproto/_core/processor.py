@@ -1,8 +1,8 @@
 """The face of the core: the doors in and out of one processor.
 
 In: datagrams, the passing of time, messages to send, the unblock, the wish to leave. Out, to be polled after each of
-those: what to transmit, then what happened, then when to wake. Time and random bits come in as arguments and nothing is
-called back, so the same calls give the same answers for ever.
+those: what to transmit, then what happened, then when to wake. Time and random bits come in as arguments and nothing
+is called back, so the same calls give the same answers for ever.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ transitional configuration), from which packet on they may differ, up to which o
 messages are to be delivered behind a hole. Then each sends what it has, inside packets of the new ring, unless it saw
 somebody else send it.
 
-A processor that said that it has everything (phase RECEIVED) has promised: another member may install and deliver on the
-strength of it. If it does not see the end of that recovery, it keeps the promise in the next one, and the commit token
-tells the others of it, so that all who go on together deliver the same (departure 6 in docs/protocol.md).
+A processor that said that it has everything (phase RECEIVED) has promised: another member may install and deliver on
+the strength of it. If it does not see the end of that recovery, it keeps the promise in the next one, and the commit
+token tells the others of it, so that all who go on together deliver the same (departure 6 in docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ class Exchange:
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         """The next packet of the old ring that nobody has sent yet, as packet ``seq`` of the new ring."""
-        for old_seq in self._queue:
-            break
-        else:
+        if not self._queue:
             return None
+        old_seq = next(iter(self._queue))
         del self._queue[old_seq]
         old = self._old_window.get(old_seq)
         assert old is not None, "a packet was released in the middle of recovery"

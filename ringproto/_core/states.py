@@ -1,7 +1,7 @@
 """The states of a processor, what can come in, and which door each pair has (Totem, section 5, figure of the states).
 
-``TABLE`` lists every pair. A missing pair is a mistake of ours and fails at import; «ignored» is an answer too, and says
-that the input means nothing in this state. The diagram in docs/protocol.md is drawn from it.
+``TABLE`` lists every pair. A missing pair is a mistake of ours and fails at import; «ignored» is an answer too, and
+says that the input means nothing in this state. The diagram in docs/protocol.md is drawn from it.
 """
 
 from __future__ import annotations

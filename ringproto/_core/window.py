@@ -1,7 +1,7 @@
 """The packets of one ring at one processor: what arrived, what is missing, what may be forgotten.
 
-A ring buffer over packet sequence numbers. ``aru`` (all received up to) is Totem's ``my_aru``. A packet is kept until it
-is known that every member has it (Totem, section 4.1) and it was delivered here, so ``released`` follows both.
+A ring buffer over packet sequence numbers. ``aru`` (all received up to) is Totem's ``my_aru``. A packet is kept until
+it is known that every member has it (Totem, section 4.1) and it was delivered here, so ``released`` follows both.
 """
 
 from __future__ import annotations

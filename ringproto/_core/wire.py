@@ -20,6 +20,7 @@ formed in every count and length. It raises :class:`Malformed`, which only the f
 from __future__ import annotations
 
 import enum
+import itertools
 import struct
 from typing import NamedTuple
 from zlib import crc32
@@ -524,7 +525,7 @@ def unblock_chunk(ring: bytes) -> bytes:
 
 
 def _rising(numbers: tuple[int, ...]) -> bool:
-    return all(low < high for low, high in zip(numbers, numbers[1:], strict=False))
+    return all(low < high for low, high in itertools.pairwise(numbers))
 
 
 def _pack_nodes(nodes: tuple[int, ...]) -> bytes:

@@ -1,0 +1,77 @@
+"""A ring that is being formed: its commit token, then its recovery (Totem, sections 5.2 and 6).
+
+The old ring stays as it was until the new one is installed. A formation that fails is thrown away.
+"""
+
+from __future__ import annotations
+
+from ringproto._core.commit import CommitToken
+from ringproto._core.ordering import Ring, Visit
+from ringproto._core.recovery import Exchange
+from ringproto._core.wire import Codec, Entry, Phase, Token
+
+
+class Formation:
+    """One attempt to form one ring, from the first sight of its commit token to its installation."""
+
+    __slots__ = ("_exchange", "commit", "datagrams", "ring")
+
+    def __init__(self, ring: Ring, commit: CommitToken) -> None:
+        self.ring = ring
+        self.commit = commit
+        """The commit token as it was passed on last."""
+        self.datagrams: list[bytes] = []
+        """The same as it was sent."""
+        self._exchange: Exchange | None = None
+
+    def pass_on(self, token: CommitToken, codec: Codec, size: int) -> None:
+        """Make the commit token for the successor: one hop more."""
+        self.commit = token._replace(hop=token.hop + 1)
+        self.datagrams = codec.encode_commit(self.ring.successor, token.ring, self.commit.hop, token.entries, size)
+
+    def objection(self, token: CommitToken, mine: Entry) -> str | None:
+        """Why a commit token on its second rotation is not the right one; ``None`` if it is."""
+        if token.ring != self.ring.name or token.hop <= self.commit.hop:
+            return "dropped_late_copy"
+        if token.members != self.ring.members or not token.complete or mine not in token.entries:
+            return "dropped_implausible"
+        return None
+
+    def starts_token(self, token: CommitToken, node: int) -> bool:
+        """Whether the representative has the commit token back for the second time, and the ring does not turn yet."""
+        return (
+            token.ring == self.ring.name
+            and token.hop > self.commit.hop
+            and self.ring.representative == node
+            and self.ring.token_seq == 0
+        )
+
+    def recover(self, token: CommitToken, old: Ring, node: int, codec: Codec) -> None:
+        """Recovery begins, from what the complete commit token says of the old rings."""
+        self._exchange = Exchange(token.entries, old.name, old.window, node, codec)
+
+    @property
+    def exchange(self) -> Exchange:
+        """The recovery of the old ring's packets."""
+        assert self._exchange is not None, "the formation is not in recovery"
+        return self._exchange
+
+    def advance(self, token: Token, node: int) -> Token:
+        """The representative leads: when nobody was incomplete for a whole rotation the next phase begins."""
+        if self.ring.representative != node:
+            return token
+        if not token.incomplete:
+            self.ring.phase += 1
+        return token._replace(incomplete=False)
+
+    def visit(self, token: Token, codec: Codec) -> Visit:
+        """The token is here and the ring is not installed yet."""
+        visit = self.ring.visit(token, self.exchange, 0, codec)
+        self.ring.window.release(self.ring.stable)
+        return visit
+
+    @property
+    def promised(self) -> bool:
+        """Whether this processor has just said that it has everything, so that others may install."""
+        ring = self.ring
+        return ring.phase == Phase.RECEIVED and not self.exchange.unready(ring, ring.forwarded_seq)
