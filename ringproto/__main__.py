@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ringproto.cli import demo, latency, node, simulate
 from ringproto.cli._common import OneLineParser, RunFailedError, UsageError
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 
 def build_parser() -> OneLineParser:

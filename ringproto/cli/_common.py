@@ -63,7 +63,7 @@ def need_extra(*modules: str) -> None:
     packages = {"hdrh": "hdrhistogram", "rich": "rich", "matplotlib": "matplotlib", "tomli": "tomli"}
     missing = [packages[module] for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise UsageError(f"this needs {' and '.join(missing)}, which is not installed: pip install 'ringproto[cli]'")
+        raise UsageError(f"this needs {' and '.join(missing)}: pip install 'ringproto[cli]'")
 
 
 def whole(least: int, greatest: int) -> type[int]:

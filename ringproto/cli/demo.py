@@ -58,8 +58,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--seconds",
         type=positive(3600.0),
-        help=f"how long the load is meant to last, without the stops (default: {_SECONDS:g}, and for a long FILE as long "
-        f"as {_RATE_MAX:,} records a second take)",
+        help="how long the load is meant to last, without the stops "
+        f"(default: {_SECONDS:g}; for a long FILE, as long as {_RATE_MAX:,} records a second take)",
     )
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), help="draws who is killed and when (default: drawn, and reported)"
