@@ -178,3 +178,9 @@ def test_the_departures_that_the_code_names_are_there() -> None:
     assert named
     headings = set(re.findall(r"^### (\d+)\. ", page("protocol.md"), re.MULTILINE))
     assert named <= headings
+
+
+def test_the_rooms_of_the_core_are_those_of_the_page() -> None:
+    section = page("architecture.md").partition("## Rooms of the core")[2].partition("\n## ")[0]
+    rooms = {path.name for path in (ROOT / "ringproto" / "_core").glob("*.py")} - {"__init__.py"}
+    assert {row[0].strip("`") for row in rows(section, 2)} == rooms
