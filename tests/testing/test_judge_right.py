@@ -177,6 +177,8 @@ def test_every_rule_has_its_own_function_with_its_text() -> None:
 def test_a_million_records_are_judged() -> None:
     logs = large(1_000_000)
     transcripts: list[Transcript] = logs.transcripts()
-    began = time.perf_counter()
+    began = time.process_time()
     assert logs.judge(complete=None, window_size=1000) == []
-    print(f"\n{sum(map(len, transcripts))} records of {len(transcripts)} lives in {time.perf_counter() - began:.1f} s")
+    print(
+        f"\n{sum(map(len, transcripts))} records of {len(transcripts)} lives in {time.process_time() - began:.1f} s of processor time"
+    )
