@@ -30,7 +30,8 @@ from ringproto.transports._addresses import format_address
 from ringproto.transports._checks import YIELD_EVERY, is_node, refuse_transmit
 from ringproto.transports._interface import AddressInUseError, TransportError
 
-if TYPE_CHECKING or sys.platform != "linux" or os.environ.get("RINGPROTO_INTERPRETED"):
+_interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
+if TYPE_CHECKING or sys.platform != "linux" or _interpreted:
     from ringproto.transports._plain import Receiver, Sender
 else:
     try:
@@ -81,7 +82,7 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
     except OSError as exc:
-        raise TransportError(exc.errno, f"this host makes no {_family_name(family)} sockets: {exc.strerror}") from exc
+        raise TransportError(exc.errno, f"no {_family_name(family)} socket can be made here: {exc.strerror}") from exc
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
@@ -129,7 +130,8 @@ class DatagramSocket:
         self.receiver = Receiver(sock, batch, size, len(header), skip)
         self.sender = Sender(sock, batch, header)
         self._counts = counts
-        self._errors_in_a_row = 0
+        self.errors_in_a_row = 0
+        """Errors on receiving since something was received."""
 
     def set_buffers(self, receive_bytes: int, send_bytes: int) -> None:
         """Ask for buffers of these sizes, and log a hint if the system gives less for receiving."""
@@ -173,16 +175,15 @@ class DatagramSocket:
         read = self.receiver.receive(origins, datagrams)
         if read >= 0:
             if read:
-                self._errors_in_a_row = 0
+                self.errors_in_a_row = 0
             return read == self.batch_max
         self._counts["receive_errors_" + _errno_name(-read)] += 1
-        self._errors_in_a_row += 1
+        self.errors_in_a_row += 1
         return False
 
-    @property
     def pause_s(self) -> float:
         """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
-        excess = self._errors_in_a_row - ERRORS_IN_A_ROW
+        excess = self.errors_in_a_row - ERRORS_IN_A_ROW
         return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
 
     async def write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
@@ -266,17 +267,24 @@ class Readable:
             trio.ClosedResourceError: it was closed meanwhile.
             trio.BusyResourceError: another task waits.
         """
-        pause_s = max([one.pause_s for one in self._sockets])
-        if pause_s:
-            await trio.sleep(pause_s)
-            if self._closed:
-                raise trio.ClosedResourceError("the transport was closed")
+        for one in self._sockets:
+            if one.errors_in_a_row:
+                await self._pause()
+                break
         if self._epoll is not None:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
         elif len(self._sockets) == 1:
             await trio.lowlevel.wait_readable(self._sockets[0].socket)
         else:
             await self._wait_each()
+
+    async def _pause(self) -> None:
+        """Leave sockets that keep failing alone for a moment."""
+        pause_s = max([one.pause_s() for one in self._sockets])
+        if pause_s:
+            await trio.sleep(pause_s)
+            if self._closed:
+                raise trio.ClosedResourceError("the transport was closed")
 
     async def _wait_each(self) -> None:
         closed = False

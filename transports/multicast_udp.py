@@ -138,7 +138,11 @@ async def open_multicast_udp(
             found.mtu - headers,
         )
     membership = Membership(address, port, found, 0 if found.loopback else ttl)
-    transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer)
+    try:
+        transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer)
+    except BaseException:
+        membership.close()
+        raise
     _open_transports[key] = transport
     return transport
 
@@ -177,11 +181,14 @@ class Membership:
             self._only_own_groups()
             self.join()
         except OSError as exc:
-            self.group_socket.close()
-            self.own_socket.close()
+            self.close()
             raise TransportError(
                 exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
             ) from exc
+
+    def close(self) -> None:
+        self.group_socket.close()
+        self.own_socket.close()
 
     def _only_own_groups(self) -> None:
         """Hear what comes in by this interface, not what other programs joined elsewhere (Linux gives that too)."""

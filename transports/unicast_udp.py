@@ -75,7 +75,11 @@ async def open_unicast_udp(
     addresses = {peer: candidates[chosen] for peer, candidates in found.items()}
     _check_addresses(node, addresses)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
-    return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer)
+    try:
+        return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class UnicastUDP(SocketTransport):

@@ -191,6 +191,7 @@ async def test_restarted_processor_is_found_at_its_new_address(three: list[Multi
     assert await waiting(again) == [b"welcome"]
     assert first.statistics()["addresses_changed"] == 1
     assert first.statistics()["peers_known"] == 2
+    assert len(first._origins) == 2, "the old address is forgotten"
     await again.aclose()
 
 

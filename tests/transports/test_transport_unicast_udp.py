@@ -12,6 +12,7 @@ import trio
 from transport_openers import free_ports, ipv6_reason
 
 from ringproto.transports import AddressInUseError, TransportError, open_unicast_udp
+from ringproto.transports._sockets import DatagramSocket
 
 needs_ipv6 = pytest.mark.skipif(ipv6_reason() is not None, reason=str(ipv6_reason()))
 
@@ -286,3 +287,15 @@ async def test_largest_datagrams_go_through() -> None:
             got += await second.receive()
     assert got == [datagram, b"x"]
     await close(first, second)
+
+
+async def test_transport_that_cannot_be_made_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: DatagramSocket, receive_bytes: int, send_bytes: int) -> None:
+        raise MemoryError
+
+    (port,) = free_ports(1)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(DatagramSocket, "set_buffers", fail)
+        await open_unicast_udp(1, {1: ("127.0.0.1", port)})
+    transport = await open_unicast_udp(1, {1: ("127.0.0.1", port)})
+    await transport.aclose()
