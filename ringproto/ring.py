@@ -239,15 +239,15 @@ class Ring:
                     await self._flush()
                     if processor.left:
                         break
-                    batch = None
+                    # The scope is for the wait alone: neither a deadline nor a wake-up may cut a send short.
                     with trio.CancelScope(deadline=processor.next_timeout) as scope:
                         self._waiting = scope
                         while True:
                             batch = await transport.receive()
                             self._waiting = None
-                            processor.handle_datagrams(batch, trio.current_time())
-                            self._settle()
-                            # The scope is for the wait alone: a deadline must not cut a send short.
+                            self._handle(batch)
+                            if scope.cancel_called:
+                                break
                             scope.deadline = math.inf
                             await self._flush()
                             if processor.left:
@@ -264,6 +264,10 @@ class Ring:
             finally:
                 self._waiting = None
                 self._finished()
+
+    def _handle(self, batch: list[bytes]) -> None:
+        self._processor.handle_datagrams(batch, trio.current_time())
+        self._settle()
 
     async def _flush(self) -> None:
         while self._processor.has_transmits:
@@ -424,8 +428,8 @@ async def open_ring(
         RingError: the transport failed.
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
-    Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most ``config.leave_timeout_s``)
-    and tells the others that it leaves.
+    Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
+    ``config.leave_timeout_s``) and tells the others that it leaves.
     """
     config = Config.lan() if config is None else config
     if not isinstance(config, Config):
