@@ -20,6 +20,7 @@ def run_on_mock_clock(
     test: Callable[[], Awaitable[Any]], *, clock: trio.abc.Clock | None, instruments: Sequence[trio.abc.Instrument]
 ) -> Any:
     """Time jumps to the next deadline as soon as every task waits; a lone error leaves the nurseries unwrapped."""
+    __tracebackhide__ = True
     try:
         return trio.run(test, clock=clock or trio.testing.MockClock(autojump_threshold=0), instruments=instruments)
     except BaseExceptionGroup as group:

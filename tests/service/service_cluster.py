@@ -7,6 +7,7 @@ and at the end of a test the judge reads them all.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -55,13 +56,12 @@ class Program:
         self.node = transport.node
         self.transport = transport
         self.events: list[Event] = []
-        self.audit: list[tuple[Any, ...]] = []
+        self.audit = cluster.new_audit()
         self.error: BaseException | None = None
         self.error_expected = False
         self.ended = trio.Event()
         self.reading = trio.Event()
         """While it is set, the application reads its stream."""
-        self.crashed = False
         self._cluster = cluster
         self._body = body
         self._arguments = arguments
@@ -80,7 +80,7 @@ class Program:
                     self._ring = ring
                     await (self._body or self._read)(ring)
             except BaseException as error:
-                if is_cancellation(error):
+                if is_cancellation(error) and trio.current_effective_deadline() == -math.inf:
                     raise
                 self.error = error
         self.ended.set()
@@ -105,8 +105,7 @@ class Program:
     def crash(self) -> None:
         """It loses its power: nothing more gets out, and its log ends."""
         self._cluster.network.crash(self.node)
-        self.audit = list(self.audit) + [("STOP", "crash")]
-        self.crashed = True
+        self._cluster.end_audit(self.audit)
         self._scope.cancel()
 
     # What it has read
@@ -146,7 +145,18 @@ class Cluster:
         self.network = LoopbackNetwork(seed=7, latency_s=LATENCY_S)
         self.programs: list[Program] = []
         self.quorum = 1
+        self._audits: list[list[tuple[Any, ...]]] = []
         self._nursery = nursery
+
+    def new_audit(self) -> list[tuple[Any, ...]]:
+        """An audit list that the judge will read; programs have one each."""
+        self._audits.append([])
+        return self._audits[-1]
+
+    def end_audit(self, audit: list[tuple[Any, ...]]) -> None:
+        """The processor that writes it is dead: what comes after this moment is nothing that it did."""
+        place = next(place for place, one in enumerate(self._audits) if one is audit)
+        self._audits[place] = [*audit, ("STOP", "crash")]
 
     def start(
         self, node: int, *, reads: bool = True, body: Body | None = None, transport: Transport | None = None, **arguments: Any
@@ -169,9 +179,14 @@ class Cluster:
         await self.settled(*programs)
         return programs
 
-    async def settled(self, *programs: Program, within_s: float = 30.0) -> RegularConfiguration:
-        """Wait until these programs, and no others, are in one configuration and have read its completion."""
-        members = tuple(sorted(program.node for program in programs))
+    async def settled(
+        self, *programs: Program, others: Collection[Program] = (), within_s: float = 30.0
+    ) -> RegularConfiguration:
+        """Wait until these programs, and no others, are in one configuration and have read its completion.
+
+        ``others`` are members too, whose stream nobody asks for.
+        """
+        members = tuple(sorted(program.node for program in (*programs, *others)))
         await until(
             lambda: in_one_configuration(programs, members),
             f"programs {members} settled; they are {[program._ring for program in programs]}",
@@ -179,12 +194,26 @@ class Cluster:
         )
         return programs[0].configurations[-1]
 
+    async def met(self, *programs: Program, within_s: float = 30.0) -> None:
+        """Wait until these programs are in one configuration, with its barrier up or down."""
+        members = tuple(sorted(program.node for program in programs))
+        await until(
+            lambda: all(
+                program._ring is not None and program.ring.configuration.members == members for program in programs
+            ),
+            f"programs {members} met; they are {[program._ring for program in programs]}",
+            within_s,
+        )
+
     async def settled_others(self, *programs: Program, within_s: float = 30.0) -> None:
         """As :meth:`settled`, asked of the rings, for programs that do not read their stream."""
         members = tuple(sorted(program.node for program in programs))
         await until(
             lambda: all(
-                program.ring.configuration.members == members and not program.ring.waiting_for for program in programs
+                program._ring is not None
+                and program.ring.configuration.members == members
+                and not program.ring.waiting_for
+                for program in programs
             ),
             f"programs {members} settled; they are {[program._ring for program in programs]}",
             within_s,
@@ -209,8 +238,9 @@ class Cluster:
         for program in self.programs:
             if program.error is not None and not program.error_expected:
                 raise AssertionError(f"program {program.node} failed: {program.error!r}") from program.error
-        violations = judge([Transcript.from_audit(program.audit) for program in self.programs], quorum=self.quorum)
-        assert violations == []
+        violations = judge([Transcript.from_audit(audit) for audit in self._audits if audit], quorum=self.quorum)
+        if violations:
+            raise AssertionError("the judge says:\n" + "\n".join(map(str, violations)))
 
 
 def in_one_configuration(programs: Collection[Program], members: tuple[int, ...]) -> bool:
