@@ -28,6 +28,10 @@ def compiled_modules() -> dict[str, list[Path]]:
     return modules
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-builds", action="store_true", help="build the wheel and the sdist and look into them")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
     for name, sources in compiled_modules().items():
