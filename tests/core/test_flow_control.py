@@ -1,0 +1,140 @@
+"""How much may be sent at one visit of the token."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire_samples import TOKEN
+
+from ringproto._core.flow_control import FlowControl
+from ringproto._core.wire import Token
+
+U32_MAX = 2**32 - 1
+
+
+def token(fcc: int = 0, backlog: int = 0, seq: int = 0, aru: int = 0) -> Token:
+    return TOKEN._replace(fcc=fcc, backlog=backlog, seq=seq, aru=aru)
+
+
+def test_quiet_ring_lets_one_visit_send_its_most() -> None:
+    assert FlowControl(100, 30).allowed(token(), 0, 1000) == 30
+    assert FlowControl(20, 30).allowed(token(), 0, 1000) == 20
+
+
+def test_what_others_sent_in_the_last_rotation_is_taken_off_the_window() -> None:
+    assert FlowControl(100, 100).allowed(token(fcc=70), 0, 1000) == 30
+    assert FlowControl(100, 100).allowed(token(fcc=100), 0, 1000) == 0
+
+
+def test_what_this_processor_sent_itself_is_not_taken_off() -> None:
+    flow = FlowControl(100, 100)
+    assert flow.settle(token(fcc=10), 60, 0, 0) == (70, 0)
+    assert flow.allowed(token(fcc=70), 0, 1000) == 90
+
+
+def test_own_share_leaves_the_token_when_the_next_goes_in() -> None:
+    flow = FlowControl(100, 100)
+    assert flow.settle(token(fcc=10, backlog=5), 60, 0, 40) == (70, 45)
+    assert flow.settle(token(fcc=70, backlog=45), 0, 0, 0) == (10, 5)
+    assert flow.settle(token(fcc=10, backlog=5), 1, 0, 2) == (11, 7)
+
+
+def test_packets_held_back_for_a_slow_application_narrow_the_window_of_all() -> None:
+    slow, other = FlowControl(100, 100), FlowControl(100, 100)
+    assert slow.allowed(token(), 80, 1000) == 20
+    fcc, _ = slow.settle(token(), 0, 80, 0)
+    assert fcc == 80
+    assert other.allowed(token(fcc=fcc), 0, 1000) == 20
+
+
+def test_window_is_shared_by_what_waits() -> None:
+    assert FlowControl(100, 100).allowed(token(backlog=300), 0, 100) == 25
+    assert FlowControl(100, 100).allowed(token(backlog=100), 0, 300) == 75
+    assert FlowControl(100, 100).allowed(token(), 0, 100) == 100
+
+
+def test_own_backlog_of_the_last_visit_is_not_counted_against_oneself() -> None:
+    flow = FlowControl(100, 100)
+    flow.settle(token(backlog=100), 0, 0, 300)
+    assert flow.allowed(token(backlog=400), 0, 300) == 75
+
+
+def test_small_backlog_has_one_packet_always() -> None:
+    assert FlowControl(100, 100).allowed(token(backlog=U32_MAX), 0, 1) == 1
+
+
+def test_who_has_nothing_new_may_use_the_room_for_retransmissions() -> None:
+    assert FlowControl(100, 50).allowed(token(backlog=10**6), 0, 0) == 50
+
+
+@pytest.mark.parametrize("fcc", [101, 2**31 - 1, 2**31 + 1, U32_MAX])
+def test_window_overdrawn_by_others_allows_nothing(fcc: int) -> None:
+    assert FlowControl(100, 50).allowed(token(fcc=fcc), 0, 1000) == 0
+
+
+def test_token_that_forgot_this_processor_does_not_make_counts_negative() -> None:
+    flow = FlowControl(100, 100)
+    flow.settle(token(), 60, 0, 70)
+    assert flow.allowed(token(fcc=0, backlog=0), 0, 1000) == 100
+    assert flow.settle(token(fcc=0, backlog=0), 5, 0, 6) == (5, 6)
+
+
+def test_counts_stay_within_what_the_token_can_hold() -> None:
+    flow = FlowControl(100, 100)
+    assert flow.settle(token(fcc=U32_MAX, backlog=U32_MAX), 100, 100, 100) == (U32_MAX, U32_MAX)
+
+
+def test_new_packets_stop_while_twice_the_window_is_unconfirmed() -> None:
+    flow = FlowControl(100, 100)
+    assert flow.new_allowed(token(seq=1000, aru=1000), 64) == 64
+    assert flow.new_allowed(token(seq=1150, aru=1000), 64) == 50
+    assert flow.new_allowed(token(seq=1200, aru=1000), 64) == 0
+    assert flow.new_allowed(token(seq=2**63, aru=0), 64) == 0
+    assert flow.new_allowed(token(seq=1000, aru=1000), 0) == 0
+    assert flow.new_allowed(token(seq=1000, aru=1000), -3) == 0
+
+
+@settings(max_examples=50)
+@given(
+    members=st.integers(1, 9),
+    window=st.integers(1, 200),
+    visit_max=st.integers(1, 200),
+    seed=st.integers(0, 2**32),
+)
+def test_no_rotation_carries_more_than_the_window(members: int, window: int, visit_max: int, seed: int) -> None:
+    source = random.Random(seed)
+    flows = [FlowControl(window, visit_max) for _ in range(members)]
+    waiting = [0] * members
+    last_visits = [0] * members
+    fcc = backlog = 0
+    for _ in range(30):
+        for member, flow in enumerate(flows):
+            waiting[member] += source.choice((0, 0, 1, 10, 500))
+            now = token(fcc=fcc, backlog=backlog)
+            allowed = flow.allowed(now, 0, waiting[member])
+            assert 0 <= allowed <= visit_max
+            sent = min(waiting[member], allowed)
+            waiting[member] -= sent
+            last_visits[member] = sent
+            fcc, backlog = flow.settle(now, sent, 0, waiting[member])
+            assert sum(last_visits) <= window
+            assert fcc == sum(last_visits)
+    # The token's backlog is the sum of what each member had after its last visit.
+    assert backlog == sum(waiting)
+
+
+def test_members_with_much_to_send_share_the_window_about_evenly() -> None:
+    flows = [FlowControl(60, 60) for _ in range(3)]
+    sent = [0] * 3
+    fcc = backlog = 0
+    for _ in range(40):
+        for member, flow in enumerate(flows):
+            now = token(fcc=fcc, backlog=backlog)
+            count = flow.allowed(now, 0, 1000)
+            sent[member] += count
+            fcc, backlog = flow.settle(now, count, 0, 1000)
+    assert min(sent) > 0.5 * max(sent)
+    assert sum(sent) > 0.8 * 40 * 60

@@ -1,0 +1,203 @@
+"""Agreeing on who will be on the next ring: the sets of one attempt."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire_samples import IDENTITY
+
+from ringproto._core.gather import Gather
+from ringproto._core.wire import Join
+
+
+def join(procs: tuple[int, ...], fails: tuple[int, ...] = ()) -> Join:
+    return Join(IDENTITY, 1, tuple(sorted(procs)), tuple(sorted(fails)))
+
+
+def said(gather: Gather) -> Join:
+    return join(tuple(gather.proc_set), tuple(gather.fail_set))
+
+
+def test_processor_begins_with_itself_and_those_it_is_told_of() -> None:
+    gather = Gather(2, (1, 3), (3,), 64)
+    assert gather.proc_set == {1, 2, 3}
+    assert gather.fail_set == {3}
+    assert gather.alive == (1, 2)
+    assert not gather.agreed
+    assert gather.silent() == {1}
+
+
+def test_alone_one_agrees_with_oneself() -> None:
+    gather = Gather(2, (), (), 64)
+    assert gather.agreed
+    assert gather.alive == (2,)
+    assert gather.silent() == set()
+
+
+def test_processor_never_gives_itself_up() -> None:
+    gather = Gather(2, (1,), (2,), 64)
+    assert gather.fail_set == set()
+    gather.fail((1, 2))
+    assert gather.alive == (2,)
+
+
+def test_join_of_somebody_new_changes_the_sets() -> None:
+    gather = Gather(2, (), (), 64)
+    assert gather.receive(1, join((1, 5)))
+    assert gather.proc_set == {1, 2, 5}
+    assert not gather.agreed
+
+
+def test_join_that_says_the_same_is_consent() -> None:
+    gather = Gather(2, (1,), (), 64)
+    assert not gather.receive(1, join((1, 2)))
+    assert gather.agreed
+
+
+def test_join_that_knows_less_is_no_consent_and_changes_nothing() -> None:
+    gather = Gather(2, (1, 3), (3,), 64)
+    assert not gather.receive(1, join((1,)))
+    assert not gather.receive(1, join((1, 2, 3)))
+    assert gather.proc_set == {1, 2, 3} and gather.fail_set == {3}
+    assert not gather.agreed
+
+
+def test_join_from_which_one_learns_all_there_is_is_consent_at_once() -> None:
+    gather = Gather(2, (), (), 64)
+    assert gather.receive(1, join((1, 2)))
+    assert gather.agreed
+
+
+def test_consent_is_void_when_the_sets_change() -> None:
+    gather = Gather(2, (1,), (), 64)
+    gather.receive(1, join((1, 2)))
+    assert gather.agreed
+    assert gather.receive(3, join((3,)))
+    assert not gather.agreed
+    assert gather.silent() == {1, 3}
+
+
+def test_all_of_the_living_must_consent() -> None:
+    gather = Gather(1, (2, 3), (), 64)
+    gather.receive(2, join((1, 2, 3)))
+    assert not gather.agreed
+    gather.receive(3, join((1, 2, 3)))
+    assert gather.agreed
+
+
+def test_consent_of_the_given_up_is_not_needed() -> None:
+    gather = Gather(1, (2, 3), (), 64)
+    assert gather.fail({3})
+    gather.receive(2, join((1, 2, 3), (3,)))
+    assert gather.agreed
+    assert gather.alive == (1, 2)
+
+
+def test_fail_sets_are_merged() -> None:
+    gather = Gather(1, (2, 3, 4), (3,), 64)
+    assert gather.receive(2, join((1, 2, 3, 4), (4,)))
+    assert gather.fail_set == {3, 4}
+    assert gather.alive == (1, 2)
+
+
+def test_who_gives_me_up_is_given_up() -> None:
+    gather = Gather(1, (2, 3), (), 64)
+    assert gather.receive(2, join((1, 2, 3), (1,)))
+    assert gather.fail_set == {2}
+    assert gather.alive == (1, 3)
+
+
+def test_others_that_are_named_by_who_gives_me_up_are_not_given_up_with_it() -> None:
+    gather = Gather(1, (2, 3, 4), (), 64)
+    gather.receive(2, join((1, 2, 3, 4), (1, 3, 4)))
+    assert gather.fail_set == {2}
+
+
+def test_the_given_up_have_no_say() -> None:
+    gather = Gather(1, (2, 3), (2,), 64)
+    assert not gather.receive(2, join((1, 2, 3, 9), (3,)))
+    assert gather.proc_set == {1, 2, 3} and gather.fail_set == {2}
+    assert gather.heard == {2}
+
+
+def test_everybody_that_spoke_was_heard() -> None:
+    gather = Gather(1, (2, 3), (), 64)
+    gather.receive(3, join((3,)))
+    assert gather.heard == {3}
+
+
+def test_silent_are_those_that_did_not_consent() -> None:
+    gather = Gather(1, (2, 3, 4), (4,), 64)
+    gather.receive(2, join((1, 2, 3, 4), (4,)))
+    assert gather.silent() == {3}
+
+
+def test_newcomer_that_was_only_heard_of_is_added_once() -> None:
+    gather = Gather(1, (2,), (), 64)
+    assert gather.add(5)
+    assert not gather.add(5)
+    assert gather.proc_set == {1, 2, 5}
+    gather.fail({5})
+    assert not gather.add(5)
+
+
+def test_giving_up_somebody_unknown_or_given_up_changes_nothing() -> None:
+    gather = Gather(1, (2,), (), 64)
+    assert not gather.fail({9})
+    assert gather.fail({2})
+    assert not gather.fail({2})
+    assert gather.fail_set == {2}
+
+
+def test_ring_that_would_be_too_large_takes_nobody_more() -> None:
+    gather = Gather(1, (2,), (), 3)
+    assert not gather.receive(5, join((5, 6)))
+    assert gather.overfull
+    assert gather.proc_set == {1, 2}
+    gather = Gather(1, (2,), (), 3)
+    assert gather.receive(5, join((5,)))
+    assert not gather.overfull
+    assert not gather.add(6)
+    assert gather.overfull
+
+
+def test_full_ring_still_learns_who_is_given_up() -> None:
+    gather = Gather(1, (2, 3), (), 3)
+    assert gather.receive(3, join((1, 3, 9), (2,)))
+    assert gather.proc_set == {1, 2, 3}
+    assert gather.fail_set == {2}
+
+
+@settings(max_examples=60)
+@given(
+    sets=st.lists(
+        st.tuples(st.sets(st.integers(1, 6)), st.sets(st.integers(1, 6))),
+        min_size=6,
+        max_size=6,
+    ),
+    order=st.randoms(use_true_random=False),
+)
+def test_sets_only_grow_and_joins_come_to_an_end(sets: list[tuple[set[int], set[int]]], order: object) -> None:
+    """However six processors begin, saying and hearing joins comes to an end in few rounds."""
+    gathers = {node: Gather(node, procs, fails & procs, 64) for node, (procs, fails) in enumerate(sets, 1)}
+    for _ in range(30):
+        changed = False
+        pairs = list(itertools.permutations(gathers, 2))
+        order.shuffle(pairs)  # type: ignore[attr-defined]
+        for sender, receiver in pairs:
+            gather = gathers[receiver]
+            before = set(gather.proc_set), set(gather.fail_set)
+            changed |= gather.receive(sender, said(gathers[sender]))
+            assert before[0] <= gather.proc_set and before[1] <= gather.fail_set
+            assert receiver not in gather.fail_set and receiver in gather.proc_set
+        if not changed:
+            break
+    else:
+        raise AssertionError("joins went on for ever")
+    for gather in gathers.values():
+        for other in gather.alive:
+            # Whom I hear and want on my ring has given me up, or has said the same and has my consent.
+            if gathers[other].proc_set == gather.proc_set and gathers[other].fail_set == gather.fail_set:
+                assert other in gather.consensus

@@ -1,0 +1,82 @@
+"""The send queues: bounded, first in first out, and a cursor that belongs to its own queue."""
+
+from __future__ import annotations
+
+from ringproto._core.send_queue import SendQueue
+from ringproto.types import Guarantee
+
+AGREED, SAFE = Guarantee.AGREED, Guarantee.SAFE
+
+
+def test_messages_come_out_as_they_went_in() -> None:
+    queue = SendQueue(10, 100)
+    for payload, guarantee in ((b"a", AGREED), (b"bb", SAFE), (b"", AGREED)):
+        assert queue.put(payload, guarantee)
+    out = []
+    while len(queue):
+        out.append(queue.head())
+        queue.pop()
+    assert out == [(b"a", AGREED), (b"bb", SAFE), (b"", AGREED)]
+    assert queue.bytes == 0
+
+
+def test_queue_full_of_messages_says_so_and_changes_nothing() -> None:
+    queue = SendQueue(2, 100)
+    assert queue.put(b"1", AGREED) and queue.put(b"2", AGREED)
+    assert not queue.put(b"3", AGREED)
+    assert (len(queue), queue.bytes, queue.head()) == (2, 2, (b"1", AGREED))
+    queue.pop()
+    assert queue.put(b"3", AGREED)
+
+
+def test_queue_full_of_bytes_says_so_and_changes_nothing() -> None:
+    queue = SendQueue(100, 10)
+    assert queue.put(b"12345678", AGREED)
+    assert not queue.put(b"123", AGREED)
+    assert (len(queue), queue.bytes) == (1, 8)
+    assert queue.put(b"12", AGREED)
+    assert not queue.put(b"1", AGREED)
+    assert queue.put(b"", AGREED)
+
+
+def test_empty_queue_takes_one_message_of_any_size() -> None:
+    queue = SendQueue(100, 10)
+    assert queue.put(b"x" * 1000, AGREED)
+    assert not queue.put(b"", AGREED)
+    queue.pop()
+    assert queue.put(b"y" * 1000, AGREED)
+
+
+def test_queue_of_one_takes_one() -> None:
+    queue = SendQueue(1, 10)
+    assert queue.put(b"x", AGREED)
+    assert not queue.put(b"y", AGREED)
+
+
+def test_head_stays_until_its_last_byte_is_sent() -> None:
+    queue = SendQueue(10, 100)
+    queue.put(b"long", SAFE)
+    queue.put(b"next", AGREED)
+    queue.cursor = 3
+    assert queue.head() == (b"long", SAFE)
+    assert queue.bytes == 8
+    queue.pop()
+    assert (queue.head(), queue.cursor, queue.bytes) == ((b"next", AGREED), 0, 4)
+
+
+def test_rewind_begins_the_head_again_and_keeps_everything() -> None:
+    queue = SendQueue(10, 100)
+    queue.put(b"long", SAFE)
+    queue.cursor = 3
+    queue.rewind()
+    assert (queue.cursor, queue.head(), len(queue), queue.bytes) == (0, (b"long", SAFE), 1, 4)
+
+
+def test_clear_forgets_everything_with_the_cursor() -> None:
+    queue = SendQueue(1, 4)
+    queue.put(b"long", SAFE)
+    queue.cursor = 3
+    queue.clear()
+    assert (len(queue), queue.bytes, queue.cursor) == (0, 0, 0)
+    assert queue.put(b"new", AGREED)
+    assert queue.head() == (b"new", AGREED)
