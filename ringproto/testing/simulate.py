@@ -27,6 +27,8 @@ from ringproto.types import Guarantee, Priority
 __all__ = ["Result", "replay_command", "run_seed"]
 
 LIVENESS_UNITS = 20
+SAFETY_STEPS_MAX = 60_000
+"""The faults end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
 """One seed in so many has no faults."""
 FOREIGN = (1001, 1002)
@@ -151,13 +153,20 @@ class _Run:
             self._play_without_faults()
         else:
             self.faults.begin()
-            cluster.run(self.duration_s)
+            self._play_safety()
             core = self._heal()
         self.load_stopped = True
         if self._check_liveness(core):
             self.violations.extend(cluster.judge(core))
         else:
             self.violations.extend(cluster.judge())
+
+    def _play_safety(self) -> None:
+        """Until time is up, or the work that one run may cost is done."""
+        cluster = self.cluster
+        end = cluster.now + self.duration_s
+        while cluster.now < end and cluster.timeline.steps < SAFETY_STEPS_MAX:
+            cluster.run(min(self.unit_s / 4, end - cluster.now))
 
     def _draw_habits(self) -> Habits:
         random = self.random
@@ -256,7 +265,9 @@ class _Run:
         cluster = self.cluster
         limit_s = LIVENESS_UNITS * self.unit_s
         began = cluster.now
-        if not cluster.run_until(lambda: cluster.formed(core), limit_s, every_s=self.unit_s / 20):
+        # A token that was lost just before the heal is missed only now, by a ring that looks well.
+        cluster.run(self.unit_s)
+        if not cluster.run_until(lambda: cluster.formed(core), limit_s - self.unit_s, every_s=self.unit_s / 20):
             self.fail("B15", f"{sorted(core)} did not form within {limit_s:.2f} s after the heal: {self._state(core)}")
             return False
         rings = {cluster.configuration(node).ring_id for node in core}
@@ -319,7 +330,7 @@ def _retransmissions(cluster: Cluster, node: int) -> int:
 def _draw_config(random: random_module.Random, count: int, *, light: bool, rare: bool) -> Config:
     """Times of several scales, a quorum, and in rare runs limits of next to nothing."""
     testing = Config.testing()
-    scale = 1 if light else random.choice((1, 2, 5))
+    scale = 1 if light else random.choice((1, 5, 5))
     changes: dict[str, object] = {
         field.name: getattr(testing, field.name) * scale
         for field in dataclasses.fields(Config)
