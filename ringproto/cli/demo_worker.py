@@ -1,7 +1,8 @@
 """One process of the demonstration: a processor with its replica (``python -m ringproto.cli.demo_worker``).
 
 Started by ``ringproto demo`` and not meant to be started by hand. The setup comes as the first line; every few
-hundredths of a second the log and the progress go back; ``{"do": "report"}`` is answered with the final state, after
+hundredths of a second the log and the progress go back; ``{"do": "allow", "part": 0.5}`` says how much of the share may
+be sent so far; ``{"do": "report"}`` is answered with the final state, after
 which nothing is logged; the end of the input makes the processor leave in an orderly way.
 """
 
@@ -41,7 +42,7 @@ class _Worker:
             )
         self._records = loaded
         share = sources.share(loaded, setup["node"], setup["nodes"])
-        self._feed = Feed(setup["node"], setup["life"], share, setup["seconds"])
+        self._feed = Feed(setup["node"], setup["life"], share, setup["seconds"], setup["allowed"])
         self._replica = Replica(setup["node"], self._feed, len(setup["nodes"]))
         self._histograms = {"h": new_histogram(), "l": new_histogram()}
         self._ring_written = ""
@@ -89,13 +90,16 @@ class _Worker:
             "revision": replica.store.revision,
             "delivered_here": dict(replica.delivered_here),
             "waiting": self._feed.waiting,
+            "idle": self._feed.idle,
             "finished": self._feed.finished,
         }
         await self._pipes.send({"progress": progress})
 
     async def _obey(self) -> None:
         while (command := await self._pipes.receive()) is not None:
-            if command["do"] == "report":
+            if command["do"] == "allow":
+                self._feed.allow(command["part"])
+            elif command["do"] == "report":
                 self._reported = True
                 await self._flush()
                 statistics = self._ring.statistics()

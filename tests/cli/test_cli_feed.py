@@ -40,9 +40,9 @@ async def test_the_share_is_sent_evenly_and_each_record_once(autojump_clock: tri
     await collect(feed, sent, 20.0)
     read = [read_payload(payload) for payload in sent]
     assert sorted((key, value) for _, key, value in read) == sorted(SHARE)
-    assert [mid for mid, _, _ in read if ".h" in mid] == [f"1.0.h{i}" for i in range(4)]
-    assert [mid for mid, _, _ in read if ".l" in mid] == [f"1.0.l{i}" for i in range(36)]
-    assert feed.accepted == {"h": 4, "l": 36}
+    assert [mid for mid, _, _ in read if ".h" in mid] == [f"1.0.h{i}" for i in range(8)]
+    assert [mid for mid, _, _ in read if ".l" in mid] == [f"1.0.l{i}" for i in range(32)]
+    assert feed.accepted == {"h": 8, "l": 32}
 
 
 async def test_a_share_is_finished_when_everything_was_delivered(autojump_clock: trio.testing.MockClock) -> None:
@@ -85,7 +85,7 @@ async def test_what_a_state_that_came_lacks_is_sent_again_once(autojump_clock: t
     again: list[bytes] = []
     await collect(feed, again, 5.0)
     ((mid, key, value),) = map(read_payload, again)
-    assert (mid, key, value) == ("1.0.l36", *SHARE[7])
+    assert (mid, key, value) == ("1.0.l32", *SHARE[7])
 
 
 async def test_a_cancelled_send_counts_as_not_accepted(autojump_clock: trio.testing.MockClock) -> None:
@@ -104,3 +104,21 @@ async def test_a_cancelled_send_counts_as_not_accepted(autojump_clock: trio.test
 def test_a_payload_that_is_no_record_is_refused(payload: bytes) -> None:
     with pytest.raises(ValueError):
         read_payload(payload)
+
+
+async def test_no_more_than_is_allowed_is_sent(autojump_clock: trio.testing.MockClock) -> None:
+    sent: list[bytes] = []
+    feed = Feed(1, 0, SHARE, 1.0, allowed=0.5)
+    feed.begin(Store())
+    await collect(feed, sent, 5.0)
+    assert feed.accepted == {"h": 4, "l": 16} and feed.waiting == 20
+    for payload in sent:
+        feed.own_delivered(read_payload(payload)[0])
+    assert feed.idle and not feed.finished
+    feed.allow(0.9)
+    feed.allow(0.2)
+    await collect(feed, sent, 5.0)
+    assert feed.accepted == {"h": 7, "l": 28}
+    feed.allow(1.0)
+    await collect(feed, sent, 5.0)
+    assert sorted(read_payload(payload)[1] for payload in sent) == sorted(record.key for record in SHARE)
