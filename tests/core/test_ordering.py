@@ -1,0 +1,438 @@
+"""One ring at one processor: what a visit of the token does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from packets import packet
+from wire_samples import OLD, OLD_ID, codec
+
+from ringproto._core.ordering import Ring, Visit
+from ringproto._core.wire import Packet, Phase, Token
+from ringproto.config import Config
+
+MEMBERS = (1, 2, 3)
+
+
+class Source:
+    """Has so many packets to send."""
+
+    def __init__(self, waiting: int = 0, *, unready: bool = False) -> None:
+        self.waiting = waiting
+        self.not_ready = unready
+
+    def backlog(self) -> int:
+        return self.waiting
+
+    def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
+        if not self.waiting:
+            return None
+        self.waiting -= 1
+        return packet(seq, sender=ring.node, message_seq=message_seq), message_seq + 1
+
+    def unready(self, ring: Ring, seq: int) -> bool:
+        return self.not_ready
+
+
+class Member:
+    """The ring OLD at one of its members."""
+
+    def __init__(
+        self, node: int = 2, *, requests_max: int = 64, members: Sequence[int] = MEMBERS, **changes: int
+    ) -> None:
+        self.ring = Ring(OLD_ID, tuple(members), node, Config(**changes), requests_max)
+        self.ring.phase = int(Phase.INSTALLED)
+        self.codec = codec(node=node)
+        self.now = 10.0
+
+    def have(self, *seqs: int) -> Member:
+        for seq in seqs:
+            assert self.ring.window.insert(packet(seq))
+        return self
+
+    def visit(self, token: Token, waiting: int = 0, held: int = 0, *, unready: bool = False) -> Visit:
+        """A token comes and is passed on."""
+        assert self.ring.plausible(token)
+        self.ring.note_arrival(token, self.now)
+        self.now += 0.001
+        return self.ring.visit(token, Source(waiting, unready=unready), held, self.codec)
+
+
+def token(token_seq: int = 5, seq: int = 0, aru: int = 0, aru_id: int = 0, **more: object) -> Token:
+    base = Token(2, OLD, token_seq, seq, 0, aru, aru_id, 0, 0, int(Phase.INSTALLED), False, ())
+    return base._replace(**more)
+
+
+def sent_seqs(visit: Visit) -> list[int]:
+    return [codec().decode_data(datagram).seq for datagram in visit.datagrams]
+
+
+# The ring
+
+
+def test_token_goes_round_in_the_order_of_ids() -> None:
+    assert [Member(node).ring.successor for node in MEMBERS] == [2, 3, 1]
+    assert Member(7, members=(7,)).ring.successor == 7
+
+
+def test_first_member_is_the_representative() -> None:
+    assert {Member(node).ring.representative for node in MEMBERS} == {1}
+
+
+def test_first_token_takes_nobody_for_ready() -> None:
+    first = Member(1).ring.first_token()
+    assert first == Token(1, OLD, 1, 0, 0, 0, 0, 0, 0, Phase.EXCHANGE, True, ())
+
+
+# Passing on
+
+
+def test_token_is_passed_to_the_successor_one_hop_further() -> None:
+    member = Member()
+    passed = member.visit(token(token_seq=5, seq=0)).token
+    assert (passed.destination, passed.ring, passed.token_seq) == (3, OLD, 6)
+    assert member.ring.forwarded == member.codec.encode_token(passed)
+    assert member.ring.token_seq == 5
+
+
+def test_new_packets_are_numbered_on_from_the_token() -> None:
+    member = Member().have(1, 2, 3)
+    visit = member.visit(token(seq=3, aru=3, message_seq=30), waiting=4)
+    assert sent_seqs(visit) == [4, 5, 6, 7]
+    assert (visit.token.seq, visit.token.message_seq) == (7, 34)
+    assert member.ring.last_own == 7
+    assert member.ring.window.aru == 7  # its own packets it has
+    assert member.ring.sent == 4
+
+
+def test_visit_sends_no_more_than_flow_control_allows() -> None:
+    member = Member(window_size=10, visit_max=4)
+    assert len(member.visit(token(), waiting=100).datagrams) == 4
+    member = Member(window_size=10, visit_max=10)
+    assert len(member.visit(token(fcc=7), waiting=100).datagrams) == 3
+    assert len(Member(window_size=10, visit_max=10).visit(token(), waiting=100, held=8).datagrams) == 2
+
+
+def test_token_says_what_was_sent_and_what_waits() -> None:
+    visit = Member(window_size=10, visit_max=4).visit(token(fcc=2, backlog=5), waiting=7, held=1)
+    sent = len(visit.datagrams)
+    assert sent > 0
+    assert (visit.token.fcc, visit.token.backlog) == (2 + sent + 1, 5 + 7 - sent)
+
+
+# The aru rule (Totem, section 4.1)
+
+
+def test_aru_of_a_member_that_has_everything_stays() -> None:
+    passed = Member().have(1, 2, 3).visit(token(seq=3, aru=3)).token
+    assert (passed.aru, passed.aru_id) == (3, 0)
+
+
+def test_member_that_lacks_something_lowers_the_aru_in_its_name() -> None:
+    passed = Member().have(1, 3).visit(token(seq=3, aru=3)).token
+    assert (passed.aru, passed.aru_id) == (1, 2)
+
+
+def test_aru_that_somebody_else_lowered_is_left_to_it() -> None:
+    passed = Member().have(1, 2, 3).visit(token(seq=3, aru=1, aru_id=3)).token
+    assert (passed.aru, passed.aru_id) == (1, 3)
+
+
+def test_aru_that_somebody_else_lowered_is_lowered_further() -> None:
+    passed = Member().visit(token(seq=3, aru=1, aru_id=3)).token
+    assert (passed.aru, passed.aru_id) == (0, 2)
+
+
+def test_who_lowered_the_aru_raises_it() -> None:
+    passed = Member().have(1, 2, 4).visit(token(seq=4, aru=1, aru_id=2)).token
+    assert (passed.aru, passed.aru_id) == (2, 2)
+
+
+def test_who_lowered_the_aru_gives_it_back_when_it_has_everything() -> None:
+    passed = Member().have(1, 2, 3).visit(token(seq=3, aru=1, aru_id=2)).token
+    assert (passed.aru, passed.aru_id) == (3, 0)
+
+
+def test_own_new_packets_raise_an_aru_that_nobody_lowered() -> None:
+    passed = Member().have(1).visit(token(seq=1, aru=1), waiting=3).token
+    assert (passed.seq, passed.aru, passed.aru_id) == (4, 4, 0)
+
+
+def test_own_new_packets_do_not_raise_an_aru_that_somebody_lowered() -> None:
+    passed = Member().have(1, 2).visit(token(seq=2, aru=1, aru_id=3), waiting=3).token
+    assert (passed.seq, passed.aru, passed.aru_id) == (5, 1, 3)
+
+
+# Stable
+
+
+def test_packet_is_stable_after_two_visits_whose_aru_covers_it() -> None:
+    member = Member().have(1, 2)
+    member.visit(token(5, seq=2, aru=2))
+    assert member.ring.stable == 0
+    member.visit(token(8, seq=2, aru=2))
+    assert member.ring.stable == 2
+
+
+def test_stable_is_the_smaller_of_two_visits() -> None:
+    member = Member().have(1, 2, 3)
+    member.visit(token(5, seq=3, aru=3))
+    member.have(4, 5).visit(token(8, seq=5, aru=5))
+    assert member.ring.stable == 3
+    member.visit(token(11, seq=5, aru=1, aru_id=3))
+    assert member.ring.stable == 3  # what was stable stays so
+    member.visit(token(14, seq=5, aru=5))
+    assert member.ring.stable == 3
+    member.visit(token(17, seq=5, aru=5))
+    assert member.ring.stable == 5
+
+
+def test_what_this_processor_lacks_is_not_stable() -> None:
+    member = Member().have(1, 3)
+    for hop in range(5, 20, 3):
+        member.visit(token(hop, seq=3, aru=3))
+    assert member.ring.stable == 1
+
+
+# Requests and retransmission
+
+
+def test_requested_packet_that_is_here_is_sent_again_and_taken_off_the_list() -> None:
+    member = Member().have(1, 2, 3)
+    visit = member.visit(token(seq=3, aru=1, aru_id=3, requests=(2, 3)))
+    assert sent_seqs(visit) == [2, 3]
+    assert visit.token.requests == ()
+    assert member.ring.retransmitted == 2
+
+
+def test_retransmitted_packet_is_the_datagram_as_it_came() -> None:
+    member = Member()
+    first = packet(1, sender=3)
+    member.ring.window.insert(first)
+    assert member.visit(token(seq=1, aru=0, aru_id=1, requests=(1,))).datagrams == [first.datagram]
+
+
+def test_requested_packet_that_is_not_here_stays_on_the_list() -> None:
+    member = Member().have(1, 3)
+    visit = member.visit(token(seq=3, aru=0, aru_id=3, requests=(1, 2)))
+    assert sent_seqs(visit) == [1]
+    assert visit.token.requests == (2,)
+
+
+def test_request_for_what_all_have_leaves_the_list() -> None:
+    member = Member().have(1, 2)
+    member.ring.window.release(2)
+    assert member.visit(token(seq=2, aru=2, requests=(1, 2))).token.requests == ()
+
+
+def test_retransmissions_count_in_the_window_before_new_packets() -> None:
+    member = Member(window_size=4, visit_max=4).have(1, 2, 3)
+    visit = member.visit(token(seq=3, aru=0, aru_id=3, requests=(1, 2, 3)), waiting=5)
+    assert sent_seqs(visit) == [1, 2, 3, 4]
+
+
+def test_one_request_is_served_although_the_window_is_full() -> None:
+    member = Member(window_size=4, visit_max=4).have(1, 2, 3)
+    visit = member.visit(token(seq=3, aru=0, aru_id=3, fcc=4, requests=(1, 2, 3)))
+    assert sent_seqs(visit) == [1]
+    assert visit.token.requests == (2, 3)
+
+
+def test_gap_is_asked_for_when_it_is_a_rotation_old() -> None:
+    member = Member().have(1, 3)
+    assert member.visit(token(5, seq=3, aru=3)).token.requests == ()
+    assert member.visit(token(8, seq=3, aru=1, aru_id=2)).token.requests == (2,)
+
+
+def test_gap_that_was_filled_within_a_rotation_is_not_asked_for() -> None:
+    member = Member().have(1, 3)
+    member.visit(token(5, seq=3, aru=3))
+    member.have(2)
+    assert member.visit(token(8, seq=3, aru=1, aru_id=2)).token.requests == ()
+
+
+def test_requests_of_several_members_are_one_rising_list() -> None:
+    member = Member().have(1, 4)
+    member.visit(token(5, seq=5, aru=5))
+    passed = member.visit(token(8, seq=5, aru=1, aru_id=2, requests=(3, 5)))
+    assert passed.token.requests == (2, 3, 5)
+
+
+def test_request_list_is_bounded_and_keeps_the_oldest() -> None:
+    member = Member(requests_max=3)
+    member.visit(token(5, seq=10, aru=10))
+    assert member.visit(token(8, seq=10, aru=0, aru_id=2, requests=(4, 9))).token.requests == (1, 2, 3)
+
+
+# Flow of a whole ring
+
+
+def test_unconfirmed_packets_never_go_beyond_what_every_member_can_keep() -> None:
+    """A member that hears nothing stops the ring before any window is full."""
+    member = Member(1, window_size=4, visit_max=4, members=(1, 2))
+    now = member.visit(token(1, destination=1), waiting=1000).token
+    for _ in range(100):
+        deaf = now._replace(token_seq=now.token_seq + 1, destination=1, aru=0, aru_id=2)
+        now = member.visit(deaf, waiting=1000).token
+    assert now.seq <= 3 * 4
+    assert now.seq < member.ring.window.capacity
+
+
+def test_three_members_with_a_lossy_link_deliver_everything_to_all() -> None:
+    members = {node: Member(node, window_size=8, visit_max=4) for node in MEMBERS}
+    sources = {node: Source(40) for node in MEMBERS}
+    now = token(1, destination=1)
+    source = random.Random(3)
+    for _ in range(3000):
+        member = members[now.destination]
+        assert member.ring.plausible(now)
+        member.ring.note_arrival(now, member.now)
+        member.now += 0.001
+        visit = member.ring.visit(now, sources[member.ring.node], 0, member.codec)
+        for datagram in visit.datagrams:
+            for node, other in members.items():
+                if node != member.ring.node and source.random() > 0.3:
+                    other.ring.window.insert(codec().decode_data(datagram))
+        member.ring.window.release(member.ring.stable)
+        now = visit.token
+        if all(one.ring.window.released == 120 for one in members.values()):
+            break
+    assert [one.ring.window.aru for one in members.values()] == [120, 120, 120]
+    assert [one.ring.window.released for one in members.values()] == [120, 120, 120]
+    assert sum(one.ring.sent for one in members.values()) == 120
+    assert sum(one.ring.retransmitted for one in members.values()) > 0
+
+
+# Idle, rotation time, who holds it up
+
+
+def test_ring_is_idle_after_visits_in_which_nothing_had_happened() -> None:
+    member = Member().have(1)
+    member.visit(token(5, seq=1, aru=1))
+    member.visit(token(8, seq=1, aru=1))
+    assert member.ring.idle_visits == 0  # it became stable in this one
+    member.visit(token(11, seq=1, aru=1))
+    member.visit(token(14, seq=1, aru=1))
+    assert member.ring.idle_visits == 2
+    member.visit(token(17, seq=1, aru=1, requests=(1,)))
+    assert member.ring.idle_visits == 0
+
+
+def test_own_packets_end_idleness() -> None:
+    member = Member()
+    for hop in (5, 8, 11):
+        member.visit(token(hop))
+    assert member.ring.idle_visits == 3
+    member.visit(token(14), waiting=1)
+    assert member.ring.idle_visits == 0
+
+
+def test_rotation_time_is_measured_and_smoothed() -> None:
+    member = Member()
+    assert member.ring.rotation_s == 0.0
+    member.ring.note_arrival(token(5), 10.0)
+    assert (member.ring.rotations, member.ring.rotation_s) == (1, 0.0)
+    member.ring.note_arrival(token(8), 10.5)
+    assert member.ring.rotation_s == 0.5
+    member.ring.note_arrival(token(11), 11.8)
+    assert member.ring.rotation_s == pytest.approx(0.5 + (1.3 - 0.5) / 8)
+    assert member.ring.rotations == 3
+
+
+def test_member_that_keeps_the_aru_back_for_too_long_holds_up() -> None:
+    ring = Member().ring
+    ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
+    assert ring.holds_up(10.9, 1.0) == 0
+    ring.note_arrival(token(8, seq=12, aru=4, aru_id=3), 10.9)
+    assert ring.holds_up(11.0, 1.0) == 0
+    assert ring.holds_up(11.1, 1.0) == 3
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        pytest.param({"seq": 9, "aru": 5, "aru_id": 3}, id="the aru rose"),
+        pytest.param({"seq": 9, "aru": 4, "aru_id": 1}, id="somebody else holds it back"),
+        pytest.param({"seq": 9, "aru": 9, "aru_id": 0}, id="nobody holds it back"),
+    ],
+)
+def test_progress_is_no_holding_up(progress: dict[str, int]) -> None:
+    ring = Member().ring
+    ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
+    ring.note_arrival(token(8, **progress), 10.9)  # type: ignore[arg-type]
+    assert ring.holds_up(11.5, 1.0) == 0
+
+
+def test_processor_does_not_accuse_itself() -> None:
+    ring = Member(2).ring
+    ring.note_arrival(token(5, seq=9, aru=4, aru_id=2), 10.0)
+    assert ring.holds_up(99.0, 1.0) == 0
+
+
+def test_quiet_ring_accuses_nobody() -> None:
+    ring = Member().ring
+    ring.note_arrival(token(5, seq=9, aru=9), 10.0)
+    assert ring.holds_up(99.0, 1.0) == 0
+
+
+# Phases while it forms
+
+
+def test_member_that_is_not_ready_says_so_and_no_other_takes_it_back() -> None:
+    ring = Member()
+    ring.ring.phase = int(Phase.EXCHANGE)
+    assert ring.visit(token(5, phase=0), unready=True).token.incomplete
+    assert ring.visit(token(8, phase=0, incomplete=True)).token.incomplete
+    assert not ring.visit(token(11, phase=0)).token.incomplete
+
+
+def test_phase_of_the_token_is_the_ring_s() -> None:
+    member = Member()
+    member.ring.phase = 0
+    member.visit(token(5, phase=0))
+    member.visit(token(8, phase=1))
+    assert member.ring.phase == 1
+
+
+# What a token can be
+
+
+def busy_member() -> Member:
+    member = Member(window_size=4).have(1, 2, 3, 4)
+    member.visit(token(5, seq=4, aru=4))
+    member.visit(token(8, seq=4, aru=4))
+    member.ring.window.release(4)
+    return member
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"seq": 3, "aru": 3}, id="the highest number fell"),
+        pytest.param({"seq": 4 + 33, "aru": 4}, id="more packets than any window could keep"),
+        pytest.param({"seq": 2**64 - 1, "aru": 4}, id="the highest number there is"),
+        pytest.param({"aru": 3, "aru_id": 3}, id="somebody lacks what everybody has"),
+        pytest.param({"aru": 0, "aru_id": 3}, id="somebody lacks everything"),
+        pytest.param({"aru_id": 9}, id="a stranger lowered the aru"),
+        pytest.param({"phase": Phase.RECEIVED}, id="an installed ring is not installed"),
+    ],
+)
+def test_token_that_cannot_be_is_not_plausible(change: dict[str, object]) -> None:
+    ring = busy_member().ring
+    good = token(11, seq=4, aru=4)
+    assert ring.plausible(good)
+    assert not ring.plausible(good._replace(**change))
+
+
+def test_phase_rises_one_by_one() -> None:
+    ring = Member().ring
+    ring.phase = int(Phase.EXCHANGE)
+    assert [ring.plausible(token(phase=phase)) for phase in range(3)] == [True, True, False]
+
+
+def test_request_list_of_a_stranger_is_cut_to_the_own_bound() -> None:
+    member = Member(requests_max=8)
+    passed = member.visit(token(5, seq=40, aru=0, aru_id=3, requests=tuple(range(1, 33)))).token
+    assert len(passed.requests) <= 8

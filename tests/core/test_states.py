@@ -1,0 +1,394 @@
+"""Every pair of (state, input), for the representative and for another member of a ring of three.
+
+A ring is driven by hand until the processor under test is in the state; then it is given the input, of the kind that
+does most there, and its next state is what the table below says. What the core's own table calls ignored must change
+nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from packets import packet
+
+from ringproto._core.commit import empty_entry
+from ringproto._core.entropy import Entropy
+from ringproto._core.membership import Membership
+from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
+from ringproto._core.timers import Timer
+from ringproto._core.wire import (
+    Announcement,
+    Codec,
+    CommitPart,
+    Identity,
+    Join,
+    Kind,
+    Limits,
+    Phase,
+    Refuse,
+    Token,
+    ring_bytes,
+    ring_from_bytes,
+)
+from ringproto.config import Config
+from ringproto.types import RingId
+
+GATHER, COMMIT, RECOVERY, OPERATIONAL, LEFT = State
+CONFIG = Config.testing()
+LIMITS = Limits(CONFIG.quorum, CONFIG.members_max, CONFIG.message_size_max, CONFIG.window_size, 1400)
+NODES = (1, 2, 3)
+STRANGER = 9
+REPRESENTATIVE, MEMBER = 1, 2
+
+STAYS = None
+
+# What an input leads to where it does not leave the state as it is.
+EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
+    GATHER: {
+        Input.DATA: {1: STAYS, 2: STAYS},
+        Input.TOKEN: {1: STAYS, 2: STAYS},
+        Input.JOIN: {1: COMMIT, 2: STAYS},  # consensus: the smallest id forms the ring, the others wait for it
+        Input.COMMIT: {1: STAYS, 2: COMMIT},
+        Input.BEACON: {1: STAYS, 2: STAYS},
+        Input.WAKE: {1: STAYS, 2: STAYS},
+        Input.LEAVE: {1: STAYS, 2: STAYS},
+        Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.TOKEN_LOSS: {1: STAYS, 2: STAYS},
+        Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
+        Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
+        Input.JOIN_TIMEOUT: {1: STAYS, 2: STAYS},
+        Input.CONSENSUS: {1: OPERATIONAL, 2: OPERATIONAL},  # nobody was heard: a ring of one
+        Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
+        Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
+        Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+    },
+    COMMIT: {
+        Input.DATA: {1: STAYS, 2: STAYS},
+        Input.TOKEN: {1: STAYS, 2: STAYS},
+        Input.JOIN: {1: GATHER, 2: GATHER},  # a member of the formation has given it up
+        Input.COMMIT: {1: RECOVERY, 2: RECOVERY},
+        Input.BEACON: {1: STAYS, 2: STAYS},
+        Input.WAKE: {1: STAYS, 2: STAYS},
+        Input.LEAVE: {1: GATHER, 2: GATHER},
+        Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
+        Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
+        Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
+        Input.JOIN_TIMEOUT: {1: STAYS, 2: STAYS},
+        Input.CONSENSUS: {1: STAYS, 2: STAYS},
+        Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
+        Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
+        Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+    },
+    RECOVERY: {
+        Input.DATA: {1: STAYS, 2: STAYS},
+        Input.TOKEN: {1: STAYS, 2: STAYS},
+        Input.JOIN: {1: GATHER, 2: GATHER},
+        Input.COMMIT: {1: STAYS, 2: STAYS},  # the representative starts the regular token
+        Input.BEACON: {1: STAYS, 2: STAYS},
+        Input.WAKE: {1: STAYS, 2: STAYS},
+        Input.LEAVE: {1: GATHER, 2: GATHER},
+        Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
+        Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
+        Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
+        Input.JOIN_TIMEOUT: {1: STAYS, 2: STAYS},
+        Input.CONSENSUS: {1: STAYS, 2: STAYS},
+        Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
+        Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
+        Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+    },
+    OPERATIONAL: {
+        Input.DATA: {1: STAYS, 2: STAYS},
+        Input.TOKEN: {1: STAYS, 2: STAYS},
+        Input.JOIN: {1: GATHER, 2: GATHER},
+        Input.COMMIT: {1: STAYS, 2: STAYS},
+        Input.BEACON: {1: GATHER, 2: GATHER},  # merge: another ring was heard
+        Input.WAKE: {1: STAYS, 2: STAYS},
+        Input.LEAVE: {1: GATHER, 2: GATHER},
+        Input.REFUSE: {1: STAYS, 2: STAYS},  # who is on a ring with others stays there
+        Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
+        Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
+        Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
+        Input.JOIN_TIMEOUT: {1: STAYS, 2: STAYS},
+        Input.CONSENSUS: {1: STAYS, 2: STAYS},
+        Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
+        Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
+        Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+    },
+    LEFT: {what: {1: STAYS, 2: STAYS} for what in Input},
+}
+
+
+class Ring:
+    """Processors 1, 2 and 3, joined by one queue of datagrams, on a clock moved by hand."""
+
+    def __init__(self, under_test: int) -> None:
+        self.now = 100.0
+        self.audits: dict[int, list[tuple[Any, ...]]] = {node: [] for node in NODES}
+        self.nodes = {
+            node: Membership(node, CONFIG, 1400, Entropy(bytes([node]) * 16), self.now, 0, self.audits[node])
+            for node in NODES
+        }
+        self.me = self.nodes[under_test]
+        self.queue: deque[tuple[int, bytes]] = deque()
+        self.offered: list[bytes] = []
+        self.serials = dict.fromkeys(NODES, 0)
+        """The last serial of each that was sent."""
+
+    def identity(self, node: int) -> Identity:
+        """That of its next datagram of membership."""
+        return Identity(self.incarnation(node), self.serials[node] + 1, LIMITS)
+
+    def incarnation(self, node: int) -> int:
+        start = self.audits[node][0]
+        assert start[:2] == ("START", node)
+        return int(start[2])
+
+    def others(self) -> list[int]:
+        return [node for node in NODES if node != self.me.node]
+
+    def collect(self) -> None:
+        for node, membership in self.nodes.items():
+            transmits, membership.transmits = membership.transmits, []
+            for destination, datagram in transmits:
+                if datagram[1] in (Kind.JOIN, Kind.BEACON, Kind.LEAVE):
+                    self.serials[node] = int.from_bytes(datagram[24:32], "big")
+                for other in NODES:
+                    if other != node and destination in (0, other):
+                        self.queue.append((other, datagram))
+
+    def step(self, *, withhold: bool = False) -> None:
+        """One datagram arrives, or time passes until a timer is due."""
+        self.collect()
+        self.now += 0.000_01
+        if not self.queue:
+            self.now = max(self.now, min(node.timers.next for node in self.nodes.values()))
+            for node in self.nodes.values():
+                node.now = self.now
+                node.handle_timeouts()
+            return
+        destination, datagram = self.queue.popleft()
+        if withhold and destination == self.me.node:
+            self.offered.append(datagram)
+        else:
+            give(self.nodes[destination], datagram, self.now)
+
+    def bring_to(self, state: State) -> None:
+        """Until the processor under test has just come into a state."""
+        if state is LEFT:
+            self.bring_to(OPERATIONAL)
+            self.me.begin_leave()
+            assert self.me.state is LEFT
+        for _ in range(10_000):
+            if self.me.state is state:
+                self.collect()
+                return
+            self.step()
+        raise AssertionError(f"{state} was not reached")
+
+    def next_for_me(self, kind: Kind) -> bytes:
+        """What the others send to the processor under test next, of this kind; it is not given to it."""
+        for _ in range(10_000):
+            for datagram in self.offered:
+                if datagram[1] == kind:
+                    self.offered.clear()
+                    return datagram
+            self.step(withhold=True)
+        raise AssertionError(f"no {kind.name} came")
+
+
+def give(node: Membership, datagram: bytes, now: float) -> None:
+    """A datagram arrives."""
+    node.now = now
+    kind, sender = node.codec.open(datagram)
+    node.handle(kind, sender, decode(node.codec, datagram))
+    if kind == Kind.DATA:
+        node.deliver_arrivals()
+
+
+def decode(codec: Codec, datagram: bytes) -> object:
+    kind = Kind(datagram[1])
+    if kind is Kind.DATA:
+        return codec.decode_data(datagram)
+    if kind is Kind.TOKEN:
+        return codec.decode_token(datagram, 128)
+    if kind is Kind.JOIN:
+        return codec.decode_join(datagram, 64)
+    if kind is Kind.COMMIT:
+        return codec.decode_commit(datagram, 64)
+    if kind in (Kind.BEACON, Kind.LEAVE):
+        return codec.decode_announcement(datagram)
+    if kind is Kind.WAKE:
+        return codec.decode_wake(datagram)
+    return codec.decode_refuse(datagram)
+
+
+def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:
+    """(sender, body) of the input that does most in this state."""
+    if what >= TIMER_INPUTS:
+        return 0, None
+    me = ring.me
+    peer = ring.others()[0]
+    forming = None
+    if state in (COMMIT, RECOVERY):
+        part = decode(me.codec, ring.next_for_me(Kind.COMMIT)) if state is COMMIT or me.node == 1 else None
+        if part is None:
+            token = decode(me.codec, ring.next_for_me(Kind.TOKEN))
+            assert isinstance(token, Token)
+            forming = token.ring
+        else:
+            assert isinstance(part, CommitPart)
+            forming = part.ring
+            if what is Input.COMMIT:
+                return 3, part
+    present = me.ring.name if forming is None else forming
+    if what is Input.DATA:
+        made = packet(1, sender=3, ring=present)
+        return 3, Codec(CONFIG.cluster_hash, 3).decode_data(
+            Codec(CONFIG.cluster_hash, 3).encode_data(present, 1, 0, False, made.chunks()).datagram
+        )
+    if what is Input.TOKEN:
+        phase = Phase.INSTALLED if state is OPERATIONAL else Phase.EXCHANGE
+        seq = me.ring.window.high if state is OPERATIONAL else 0
+        return 3, Token(me.node, present, 10_000, seq, seq, seq, 0, 0, 0, phase, False, ())
+    if what is Input.JOIN:
+        if state is GATHER:
+            return peer, Join(ring.identity(peer), 1, (peer, me.node) if peer < me.node else (me.node, peer), ())
+        return peer, Join(ring.identity(peer), ring_from_bytes(present).sequence, NODES, ())
+    if what is Input.COMMIT:
+        # In gather, the first rotation for a ring of all; later, any commit token for me.
+        target = ring_bytes(RingId(me.ring_sequence + 1, 1, 77))
+        return 1, CommitPart(me.node, target, 1, 3, 0, tuple(map(empty_entry, NODES)))
+    if what is Input.BEACON:
+        other_ring = ring_bytes(RingId(1000, STRANGER, 5))
+        return STRANGER, Announcement(Identity(99, 1, LIMITS), other_ring)
+    if what is Input.WAKE:
+        return peer, present
+    if what is Input.LEAVE:
+        return peer, Announcement(ring.identity(peer), present)
+    assert what is Input.REFUSE
+    refused = LIMITS._replace(window_size=LIMITS.window_size + 1)
+    return STRANGER, Refuse(me.node, ring.incarnation(me.node), 60, refused)
+
+
+def everything(node: Membership) -> tuple[object, ...]:
+    """All that can be seen of a processor from outside, but for the count of what it ignored."""
+    counters = {name: count for name, count in node.counters.values.items() if name != "ignored"}
+    deadlines = tuple(node.timers.deadline(timer) for timer in Timer)
+    window = node.ring.window
+    return (
+        node.state,
+        node.ring_sequence,
+        node.ring.id,
+        (window.released, window.aru, window.high, node.ring.token_seq),
+        list(node.transmits),
+        node.delivery.pending,
+        node.delivery.configuration,
+        node.barrier.waiting_for,
+        [len(queue) for queue in node.outbox.queues],
+        deadlines,
+        counters,
+        node.failure,
+    )
+
+
+PAIRS = [(state, what) for state in State for what in Input]
+
+
+def test_tables_list_every_pair() -> None:
+    for table in (TABLE, EXPECTED):
+        assert {(state, what) for state, row in table.items() for what in row} == set(PAIRS)
+
+
+def test_inputs_are_the_types_of_datagrams_and_the_timers() -> None:
+    assert {what.name: int(what) for what in Input if what < TIMER_INPUTS} == {kind.name: int(kind) for kind in Kind}
+    assert {int(what) - TIMER_INPUTS for what in Input if what >= TIMER_INPUTS} == {int(timer) for timer in Timer}
+    names = {"JOIN_TIMEOUT": "JOIN", "LEAVE_TIMEOUT": "LEAVE"}
+    for what in Input:
+        if what >= TIMER_INPUTS:
+            assert Timer(what - TIMER_INPUTS).name == names.get(what.name, what.name)
+
+
+@pytest.mark.parametrize("under_test", [REPRESENTATIVE, MEMBER])
+@pytest.mark.parametrize(("state", "what"), PAIRS, ids=lambda part: part.name.lower())
+def test_every_input_in_every_state(state: State, what: Input, under_test: int) -> None:
+    ring = Ring(under_test)
+    ring.bring_to(state)
+    sender, body = make_input(ring, state, what)
+    me = ring.me
+    me.now = ring.now
+    before = everything(me)
+    ignored = me.counters.values.get("ignored", 0)
+    me.handle(what, sender, body)
+    expected = EXPECTED[state][what][under_test]
+    assert me.state is (state if expected is STAYS else expected)
+    if TABLE[state][what] == IGNORED:
+        assert everything(me) == before
+        assert me.counters.values["ignored"] == ignored + 1
+    elif what not in (Input.WAKE, Input.TOKEN_HOLD, Input.TOKEN_RETRANSMIT):
+        assert everything(me) != before
+    if me.state is LEFT:
+        assert me.timers.next == float("inf")
+
+
+@pytest.mark.parametrize("under_test", [REPRESENTATIVE, MEMBER])
+@pytest.mark.parametrize("state", [GATHER, COMMIT, RECOVERY, OPERATIONAL])
+@pytest.mark.parametrize("what", list(Input), ids=lambda what: what.name.lower())
+def test_ring_forms_after_any_input_in_any_state(state: State, what: Input, under_test: int) -> None:
+    """Whatever came, those who are still there end together on one ring."""
+    ring = Ring(under_test)
+    ring.bring_to(state)
+    sender, body = make_input(ring, state, what)
+    ring.me.now = ring.now
+    ring.me.handle(what, sender, body)
+    ring.offered.clear()
+    alive = [node for node in ring.nodes.values() if node.state is not LEFT]
+    for _ in range(20_000):
+        ring.step()
+        members = tuple(node.node for node in alive)
+        if all(node.state is OPERATIONAL and node.ring.members == members for node in alive):
+            break
+    assert len({node.ring.id for node in alive}) == 1
+    assert all(node.ring.members == members for node in alive)
+
+
+def test_gather_alone_ends_on_a_ring_of_one() -> None:
+    ring = Ring(MEMBER)
+    me = ring.me
+    me.handle(Input.CONSENSUS, 0, None)
+    assert me.state is OPERATIONAL
+    assert me.ring.members == (2,)
+
+
+def test_who_is_silent_is_given_up_first_and_the_ring_formed_without_it_then() -> None:
+    ring = Ring(REPRESENTATIVE)
+    me = ring.me
+    me.handle(Input.BEACON, STRANGER, Announcement(Identity(99, 1, LIMITS), ring_bytes(RingId(9, STRANGER, 5))))
+    assert me.state is GATHER
+    me.handle(Input.CONSENSUS, 0, None)
+    assert me.state is GATHER
+    me.handle(Input.CONSENSUS, 0, None)
+    assert me.state is OPERATIONAL
+    assert me.ring.members == (1,)
+
+
+def test_consensus_without_a_commit_token_begins_gathering_again() -> None:
+    ring = Ring(MEMBER)
+    sender, body = make_input(ring, GATHER, Input.JOIN)
+    ring.me.handle(Input.JOIN, sender, body)
+    gathers = ring.me.counters.values["gathers"]
+    ring.me.handle(Input.CONSENSUS, 0, None)
+    assert ring.me.state is GATHER
+    assert ring.me.counters.values["gathers"] == gathers + 1
+
+
+def test_last_other_member_that_leaves_leaves_a_ring_of_one_at_once() -> None:
+    ring = Ring(MEMBER)
+    ring.bring_to(OPERATIONAL)
+    for peer in (1, 3):
+        ring.me.handle(Input.LEAVE, peer, Announcement(ring.identity(peer), ring.me.ring.name))
+    assert ring.me.state is OPERATIONAL
+    assert ring.me.ring.members == (2,)
