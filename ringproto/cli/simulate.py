@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from ringproto.testing.simulate import Result, replay_command, run_seed
+from ringproto.testing.simulate import Result, check_seed, replay_command, run_seed
 
 __all__ = ["add_parser", "run"]
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _results(seeds: Sequence[int], *, light: bool, jobs: int | None) -> Iterator[Result]:
     jobs = min(jobs or os.cpu_count() or 1, len(seeds))
-    one = partial(run_seed, light=light)
+    one = partial(check_seed, light=light)
     if jobs == 1:
         yield from map(one, seeds)
         return

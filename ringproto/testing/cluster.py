@@ -94,7 +94,7 @@ class Cluster:
 
     def at(self, delay_s: float, call: Callable[[], object]) -> None:
         """Call ``call()`` when ``delay_s`` more have passed."""
-        self.timeline.at(self.timeline.now + delay_s, lambda _a, _b: call())
+        self.timeline.at(self.timeline.now + delay_s, _call, call)
 
     # Life and death of processors
 
@@ -378,6 +378,10 @@ class Cluster:
     def _say(self, text: str) -> None:
         if self.trace is not None:
             self.trace(f"{self.timeline.now:12.6f}  {text}")
+
+
+def _call(call: Callable[[], object], _: object) -> None:
+    call()
 
 
 def _canonical(entry: tuple[Any, ...], rings: dict[RingId, bytes]) -> bytes:

@@ -11,6 +11,7 @@ fit every configuration.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random as random_module
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ __all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
 
 DATA = 1
 
-LIGHT = ("loss", "crash", "partition", "leave", "pause")
+LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap")
 """The classes of a light run."""
 
 
@@ -129,7 +130,7 @@ TRAPS: dict[str, Trap] = {
     "mid-fragment": _in_the_middle_of_a_message,
     "in recovery": _in_recovery,
 }
-"""Moments at which a crash hurts most."""
+"""Moments at which a crash, a partition or a pause hurts most."""
 
 
 class Faults:
@@ -223,7 +224,7 @@ class Faults:
 
     def _some_time_s(self, greatest_s: float) -> float:
         """From a millisecond to ``greatest_s``, all orders of magnitude alike."""
-        return 0.001 * (greatest_s / 0.001) ** self.random.random()
+        return 0.001 * math.pow(greatest_s / 0.001, self.random.random())
 
     def restart(self, node: int) -> None:
         """Start it again, with what this run lets survive in its storage, unless it runs."""
@@ -253,8 +254,21 @@ class Faults:
         host = self._any()
         if host is not None:
             name = self.random.choice(tuple(TRAPS))
+            sprung = TRAPS[name]
             self._say(f"trap for node {host.node}: {name}")
-            host.trap = TRAPS[name]
+            host.trap = lambda host, transmits: sprung(host, transmits) and self._spring(host)
+
+    def _spring(self, host: Host) -> bool:
+        """The moment has come: crash (True), or be cut off or paused before what it has to say is out."""
+        way = self.random.random()
+        if way < 0.5:
+            return True
+        host.trap = None
+        if way < 0.85:
+            self._partition()
+        else:
+            self.cluster.pause(host.node, self._some_time_s(4 * self.unit_s))
+        return False
 
     def _leave(self) -> None:
         host = self._any()

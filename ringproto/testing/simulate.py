@@ -24,13 +24,14 @@ from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Violation
 from ringproto.types import Guarantee, Priority
 
-__all__ = ["Result", "replay_command", "run_seed"]
+__all__ = ["Result", "check_seed", "replay_command", "run_seed"]
 
 LIVENESS_UNITS = 20
 SAFETY_STEPS_MAX = 60_000
 """The faults end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
 """One seed in so many has no faults."""
+TWIN_EVERY = 100
 FOREIGN = (1001, 1002)
 """Node ids of a foreign cluster on the same network."""
 
@@ -70,6 +71,19 @@ def run_seed(seed: int, *, light: bool = False, trace: Trace | None = None) -> R
     except Exception:
         run.fail("exception", f"the simulation ended with an exception:\n{traceback.format_exc()}")
     return run.result()
+
+
+def check_seed(seed: int, *, light: bool = False) -> Result:
+    """As :func:`run_seed`; one seed in ``TWIN_EVERY`` is run twice, and it is a violation if its logs differ."""
+    result = run_seed(seed, light=light)
+    if seed % TWIN_EVERY == 0:
+        twin = run_seed(seed, light=light)
+        if twin.log_hash != result.log_hash:
+            text = (
+                f"the same seed gave the log hashes {result.log_hash} and {twin.log_hash}: something is not determined"
+            )
+            return dataclasses.replace(result, violations=(*result.violations, Violation("twin", text, 0, 0, 0)))
+    return result
 
 
 class _Run:
