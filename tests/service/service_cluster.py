@@ -156,7 +156,11 @@ class Cluster:
     def end_audit(self, audit: list[tuple[Any, ...]]) -> None:
         """The processor that writes it is dead: what comes after this moment is nothing that it did."""
         place = next(place for place, one in enumerate(self._audits) if one is audit)
-        self._audits[place] = [*audit, ("STOP", "crash")]
+        self._audits[place] = [*audit] if ("STOP", "clean") in audit else [*audit, ("STOP", "crash")]
+
+    def drop_audit(self, audit: list[tuple[Any, ...]]) -> None:
+        """It is of a processor with another quorum, and the judge knows but one."""
+        self._audits = [one for one in self._audits if one is not audit]
 
     def start(
         self, node: int, *, reads: bool = True, body: Body | None = None, transport: Transport | None = None, **arguments: Any
@@ -164,7 +168,7 @@ class Cluster:
         """Start a program. ``body`` replaces the application that reads; the other arguments are ``open_ring``'s."""
         arguments.setdefault("config", Config.testing())
         arguments.setdefault("seed", bytes([node, len(self.programs), *range(14)]))
-        if arguments["config"] is not None:
+        if len(self.programs) == 0 and arguments["config"] is not None:
             self.quorum = arguments["config"].quorum
         program = Program(self, transport or self.network.open(node), body, arguments)
         if reads:
