@@ -26,6 +26,8 @@ __all__ = ["Child", "Children", "TaskChild", "open_children"]
 _STDERR_KEPT = 4096
 _EXIT_TIMEOUT_S = 10.0
 _REQUESTS_MAX = 16
+_STACK_WAIT_S = 0.5
+_FRAMES_SHOWN = 4
 
 
 class Child:
@@ -62,7 +64,17 @@ class Child:
         self.dismissed = True
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
-        await _wait_for_end(self.name, self.gone)
+        try:
+            await _wait_for_end(self.name, self.gone)
+        except RunFailedError as error:
+            raise RunFailedError(f"{error}{await self._where()}") from None
+
+    async def _where(self) -> str:
+        """Where a child that does not end is: it is asked for the frames of its stack (see ``run_worker``)."""
+        self.process.send_signal(signal.SIGUSR1)
+        await trio.sleep(_STACK_WAIT_S)
+        frames = [line.strip() for line in self.stderr_tail.decode(errors="replace").splitlines() if "  File " in line]
+        return f"; it is at {' < '.join(frames[:_FRAMES_SHOWN])}" if frames else ""
 
     def last_words(self) -> str:
         """The last line that it wrote to standard error, for messages."""

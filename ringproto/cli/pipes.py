@@ -6,6 +6,7 @@ input ends, its parent is gone or done with it, and it leaves: no child survives
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -89,8 +90,10 @@ def run_worker(main: Callable[[], Awaitable[None]]) -> int:
     """Run a child's main function under trio and return its exit code.
 
     An error is written to standard error with its traceback, and once more as the last line, which is what the parent
-    shows; errors within groups are taken out of them.
+    shows; errors within groups are taken out of them. On SIGUSR1 the child writes its stack to standard error, for a
+    parent that wants to say where it hangs.
     """
+    faulthandler.register(signal.SIGUSR1)
     try:
         trio.run(main)
     except BaseException as error:  # whatever ends a child, its parent is told

@@ -20,6 +20,9 @@ CHILD = """
 import json, os, sys, time, trio
 from ringproto.cli.pipes import Pipes, run_worker
 
+def sleep_on():
+    time.sleep(3600)
+
 async def main():
     pipes = Pipes()
     setup = await pipes.receive()
@@ -32,6 +35,8 @@ async def main():
             time.sleep(3600)
         if message == {"do": "tear"}:
             os.write(pipes._out.fileno(), b"this is not JSON\\n")
+        if message == {"do": "sleep on"}:
+            sleep_on()
         if message == {"do": "half"}:
             os.write(pipes._out.fileno(), b'{"half": ')
             print("half is written", flush=True)
@@ -125,6 +130,19 @@ async def test_a_line_that_a_killed_child_left_unfinished_is_forgotten(child_mod
             await child.gone.wait()
         children.check()
         assert len(heard) == 1
+
+
+async def test_a_child_that_does_not_end_is_told_with_the_place_where_it_is(
+    child_module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringproto.cli.children._EXIT_TIMEOUT_S", 1.0)
+    heard: list[dict[str, Any]] = []
+    async with open_children() as children:
+        child = await children.start("child", child_module, {}, heard.append)
+        await child.send({"do": "sleep on"})
+        await wait_for(children, heard, 1)
+        with pytest.raises(RunFailedError, match=r"child did not end within 1 s .* it is at File .* in sleep_on < "):
+            await child.dismiss()
 
 
 async def test_a_line_that_cannot_be_read_is_a_failure(child_module: str) -> None:
