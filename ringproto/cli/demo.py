@@ -181,7 +181,10 @@ class _Conductor:
             _START_TIMEOUT_S,
         )
         loading_s = time.monotonic()
-        self._mark(f"all are together; {len(plan.records)} records to send")
+        source = (
+            f"the first {len(plan.records):,} records of" if plan.left_out else f"{len(plan.records):,} records from"
+        )
+        self._mark(f"all are together and send {source} {plan.source}")
         await self._applied(round(plan.kill_at * len(plan.records)))
         await self._kill()
         await self._allow(_UNTIL_RETURN)

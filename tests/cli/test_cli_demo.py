@@ -60,6 +60,7 @@ def test_people_are_told_what_happens(small_file: str, capsys: pytest.CaptureFix
     output = capsys.readouterr().out
     for text in (
         "starts 3 processes, unicast, quorum 2",
+        f"all are together and send 900 records from {small_file}",
         "with SIGKILL",
         "RecoveryComplete of",
         "again, empty",
