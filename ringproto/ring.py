@@ -2,27 +2,33 @@
 
 Everything runs in one nursery that the caller can see. One task drives the core: it waits for datagrams until the next
 deadline, gives the core the batch, and sends what the core wants sent. It is shielded, because leaving in an orderly
-way takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. ``recover`` runs in a
+way takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. No KeyboardInterrupt comes
+while the core is at work, which would tear it apart: it goes to the body. ``recover`` runs in a
 task of its own for each regular configuration, in a cancel scope that the next configuration cancels.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
-from ringproto._core import Processor
+from ringproto._core import Change, Processor
 from ringproto.channels import CompletionChannel, EventChannel, Gate, RingClosedError, Sender
 from ringproto.config import Config
 from ringproto.errors import RingError
 from ringproto.events import Event, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.transports import Transport
 from ringproto.types import Guarantee, Priority, RingId
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["Recovery", "Ring", "open_ring", "run_ring"]
 
@@ -87,6 +93,7 @@ class Ring:
         recovery_overdue: RecoveryOverdue | None,
         processor: Processor,
         nursery: trio.Nursery,
+        body_scope: trio.CancelScope,
     ) -> None:
         self._transport = transport
         self._config = config
@@ -94,6 +101,7 @@ class Ring:
         self._recovery_overdue = recovery_overdue
         self._processor = processor
         self._nursery = nursery
+        self._body_scope = body_scope
         self._gates = [Gate() for _ in Priority]
         self._events = EventChannel(self)
         self._completions = CompletionChannel()
@@ -114,7 +122,9 @@ class Ring:
         self._taken = 0
         self._dealt_with = 0
         self._caught_up = trio.lowlevel.ParkingLot()
-        self._round: trio.CancelScope | None = None
+        # The scopes of what runs for the present configuration.
+        self._round: list[trio.CancelScope] = []
+        self._recovering = trio.Lock()
 
     # What the application sees
 
@@ -189,24 +199,27 @@ class Ring:
     # What the channels call
 
     def _check_open(self) -> None:
-        if self._has_left or self._processor.left:
-            raise RingClosedError("the processor has left the ring; open another with open_ring(...)")
+        if self._has_left or self._processor.leaving:
+            raise RingClosedError("the processor has left the ring, or is leaving it; open another with open_ring(...)")
 
     def _check_payload(self, payload: object) -> None:
         self._processor.check_payload(payload)
 
+    @trio.lowlevel.enable_ki_protection
     def _submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         self._check_open()
         accepted = self._processor.submit(payload, priority, guarantee)
         self._settle()
         return accepted
 
+    @trio.lowlevel.enable_ki_protection
     def _submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
         self._check_open()
         accepted = self._processor.submit_recovery(ring_id, payload, guarantee)
         self._settle()
         return accepted
 
+    @trio.lowlevel.enable_ki_protection
     def _take_events(self, limit: int) -> list[Event]:
         # Who comes for more has dealt with what it has.
         self._dealt_with = self._taken
@@ -229,6 +242,7 @@ class Ring:
 
     # The driver
 
+    @trio.lowlevel.enable_ki_protection
     async def _drive(self) -> None:
         """Give the core datagrams and time, and the network what the core wants sent, until the processor has left."""
         processor, transport = self._processor, self._transport
@@ -259,8 +273,11 @@ class Ring:
                     if processor.next_timeout <= now:
                         processor.handle_timeout(now)
                         self._settle()
-            except Exception as error:
-                self._fail(_service_error(error))
+            except BaseException as error:
+                failure = _without_cancellations(error)
+                if failure is None:
+                    raise
+                self._fail(_service_error(failure) if isinstance(failure, Exception) else failure)
             finally:
                 self._waiting = None
                 self._finished()
@@ -277,8 +294,8 @@ class Ring:
         """After every call of the core: pass on what came of it."""
         processor = self._processor
         while changes := processor.take_changes():
-            for caught_up_at, event in changes:
-                self._note_change(caught_up_at, event)
+            for change in changes:
+                self._note_change(change)
         if self._events.closed:
             self._discard_events()
         elif processor.pending_events:
@@ -292,70 +309,75 @@ class Ring:
             elif processor.next_timeout < waiting.deadline:
                 waiting.deadline = processor.next_timeout
 
-    def _note_change(self, caught_up_at: int, event: Event) -> None:
+    def _note_change(self, change: Change) -> None:
+        event = change.event
         if isinstance(event, RecoveryComplete):
             self._completions.put(event)
         elif isinstance(event, TransitionalConfiguration):
             self._transitional = event
-        elif isinstance(event, RegularConfiguration):
+        else:
             self._configuration = event
-            if self._round is not None:
-                self._round.cancel()
-                self._round = None
+            self._cancel_round()
             if self._recover is None:
                 self._processor.unblock(event.ring_id)
-            if self._recover is not None or self._watches_deadline:
-                self._round = trio.CancelScope()
-                self._nursery.start_soon(self._run_round, self._round, caught_up_at, event, self._transitional)
+            else:
+                self._start_in_round(self._call_recover, change, event, self._transitional)
+            if self._recovery_overdue is not None and self._config.recovery_deadline_s is not None:
+                self._start_in_round(self._watch_round, event)
 
-    @property
-    def _watches_deadline(self) -> bool:
-        return self._recovery_overdue is not None and self._config.recovery_deadline_s is not None
+    def _start_in_round(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Start a task that the next configuration cancels."""
+        scope = trio.CancelScope()
+        self._round.append(scope)
+        self._nursery.start_soon(self._guard, scope, function, args)
 
-    async def _run_round(
-        self,
-        scope: trio.CancelScope,
-        caught_up_at: int,
-        configuration: RegularConfiguration,
-        transitional: TransitionalConfiguration,
-    ) -> None:
-        """One round of the barrier: ``recover``, and beside it the deadline."""
-        with scope:
-            async with trio.open_nursery() as nursery:
-                if self._watches_deadline:
-                    nursery.start_soon(self._watch_round, configuration)
-                if self._recover is not None:
-                    nursery.start_soon(self._call_recover, caught_up_at, configuration, transitional)
+    def _cancel_round(self) -> None:
+        for scope in self._round:
+            scope.cancel()
+        self._round.clear()
+
+    async def _guard(self, scope: trio.CancelScope, function: Callable[..., Awaitable[None]], args: Any) -> None:
+        """Run code of the application; what it raises ends the ring."""
+        try:
+            with scope:
+                await function(*args)
+        except BaseException as error:
+            failure = _without_cancellations(error)
+            if failure is None:
+                raise
+            self._fail(failure)
 
     async def _call_recover(
-        self, caught_up_at: int, configuration: RegularConfiguration, transitional: TransitionalConfiguration
+        self, change: Change, configuration: RegularConfiguration, transitional: TransitionalConfiguration
     ) -> None:
-        """Wait until the application has dealt with every message before the configuration, so that the state that
-        it sends is the state at the configuration; then call it, and unblock when it returns."""
+        """Wait for the application, so that the state that it sends is the state at the configuration; then call it,
+        and unblock when it returns."""
         assert self._recover is not None
-        while self._dealt_with < caught_up_at:
+        while not self._is_caught_up(change):
             await self._caught_up.park()
-        try:
-            await self._recover(Recovery(self, configuration, transitional))
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            self._fail(error)
-        else:
+        # One that was cancelled may take its time to clean up; there is never a second one beside it.
+        async with self._recovering:
+            awaitable = self._recover(Recovery(self, configuration, transitional))
+            if not inspect.isawaitable(awaitable):
+                raise TypeError(f"recover must be an async function, but calling it returned {awaitable!r}")
+            await awaitable
             self._processor.unblock(configuration.ring_id)
             self._settle()
+
+    def _is_caught_up(self, change: Change) -> bool:
+        """Whether the application has dealt with every message before a configuration, and has seen every completion.
+
+        A program that never read the stream, but waits for completions alone, has no state that hangs on them.
+        """
+        seen = self._taken == 0 or self._taken >= change.last_completion
+        return seen and self._dealt_with >= change.last_message
 
     async def _watch_round(self, configuration: RegularConfiguration) -> None:
         """Call the application when the round takes too long; it never counts as done by itself."""
         assert self._recovery_overdue is not None and self._config.recovery_deadline_s is not None
         await trio.sleep(self._config.recovery_deadline_s)
         if self._processor.configuration.ring_id == configuration.ring_id and not self._processor.complete:
-            try:
-                await self._recovery_overdue(self._processor.waiting_for)
-            except trio.Cancelled:
-                raise
-            except BaseException as error:
-                self._fail(error)
+            await self._recovery_overdue(self._processor.waiting_for)
 
     # Leaving
 
@@ -363,7 +385,7 @@ class Ring:
         """The ring cannot go on: the body is cancelled and the error leaves ``open_ring`` bare."""
         if self._failure is None:
             self._failure = error
-        self._nursery.cancel_scope.cancel()
+        self._body_scope.cancel()
 
     def _finished(self) -> None:
         """The driver is done; the ends say so to whoever waits at them."""
@@ -376,16 +398,32 @@ class Ring:
             gate.break_all()
         self._left.set()
 
-    async def _leave(self) -> None:
-        """Leave in an orderly way, within a bound, whatever was cancelled."""
+    async def _leave(self, *, in_order: bool) -> None:
+        """Leave within a bound, whatever was cancelled.
+
+        ``in_order``: the body came to its end, so a ``recover`` that runs may finish, and what waits for the barrier is
+        sent. If not, ``recover`` is cancelled, and only what needs no unblock of this processor is waited for.
+        """
+        processor = self._processor
         with trio.CancelScope(shield=True):
             with trio.move_on_after(self._config.leave_timeout_s + _LEAVE_GRACE_S):
-                if self._round is not None:
-                    self._round.cancel()
-                self._processor.leave(trio.current_time())
+                self._settle()
+                if not in_order:
+                    self._cancel_round()
+                processor.leave(trio.current_time(), drain=in_order or self._recover is None or processor.complete)
                 self._settle()
                 await self._left.wait()
             self._driver_scope.cancel()
+            self._cancel_round()
+
+
+def _without_cancellations(error: BaseException) -> BaseException | None:
+    """What an exception tells beside cancellation: a group without its ``trio.Cancelled``, or nothing."""
+    if isinstance(error, trio.Cancelled):
+        return None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+        return error.split(trio.Cancelled)[1]
+    return error
 
 
 def _service_error(error: Exception) -> RingError:
@@ -413,7 +451,8 @@ async def open_ring(
         transport: from ``ringproto.transports``, or anything with that interface. It is closed at the end.
         config: the settings; ``None``: ``Config.lan()``.
         recover: called for every regular configuration, once the application has come back for more after every message
-            before it. Returning unblocks. A new configuration cancels it and calls it anew. ``None``: unblock at once.
+            before it and has taken every completion before it. Returning unblocks. A new configuration cancels it and
+            calls it anew. ``None``: unblock at once.
         recovery_overdue: called with ``waiting_for`` when a barrier is not complete after
             ``config.recovery_deadline_s``; the barrier goes on waiting.
         ring_sequence: ``ring.ring_sequence`` as an earlier incarnation stored it; 0 if it did not.
@@ -453,28 +492,43 @@ async def open_ring(
         audit=audit,
     )
     body_error: BaseException | None = None
-    ring: Ring | None = None
     _transports_in_use.add(id(transport))
     try:
         async with trio.open_nursery() as nursery:
-            ring = Ring(transport, config, recover, recovery_overdue, processor, nursery)
+            body_scope = trio.CancelScope()
+            ring = Ring(transport, config, recover, recovery_overdue, processor, nursery, body_scope)
             nursery.start_soon(ring._drive)
             try:
-                yield ring
-            except trio.Cancelled:
-                raise
+                with body_scope:
+                    yield ring
             except BaseException as error:
+                # It leaves below, outside of the nursery, which would wrap it in a group.
                 body_error = error
-            finally:
-                await ring._leave()
+            await ring._leave(in_order=body_error is None and not body_scope.cancel_called)
+            nursery.cancel_scope.cancel()
+    except trio.Cancelled:
+        if body_error is None:
+            raise
     finally:
         _transports_in_use.discard(id(transport))
-        with trio.CancelScope(shield=True):
-            await transport.aclose()
+        close_error = await _close(transport)
+    failure = ring._failure or close_error
+    if failure is not None and (body_error is None or isinstance(body_error, RingClosedError)):
+        # The body may have run into the closed ring before it was cancelled: the reason says more.
+        raise failure
     if body_error is not None:
+        if body_error.__context__ is None:
+            body_error.__context__ = failure
         raise body_error
-    if ring is not None and ring._failure is not None:
-        raise ring._failure
+
+
+async def _close(transport: Transport) -> RingError | None:
+    with trio.CancelScope(shield=True):
+        try:
+            await transport.aclose()
+        except Exception as error:
+            return _service_error(error)
+    return None
 
 
 async def run_ring(

@@ -1,5 +1,6 @@
 """The protocol: a deterministic state machine without I/O. Its face is :class:`Processor`."""
 
+from ringproto._core.delivery import Change
 from ringproto._core.processor import Processor
 
-__all__ = ["Processor"]
+__all__ = ["Change", "Processor"]

@@ -14,6 +14,7 @@ cdef class Delivery:
     cdef object _events  # a deque
     cdef Py_ssize_t _events_bytes_max
     cdef Py_ssize_t _events_max
+    cdef unsigned long long _last_completion
     cdef unsigned long long _last_message
     cdef readonly Py_ssize_t bytes
     cdef readonly object configuration

@@ -12,7 +12,7 @@ by what the window can hold.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 from ringproto._core.barrier import Barrier
 from ringproto._core.packing import Reassembler, unblocked_ring
@@ -24,6 +24,20 @@ from ringproto.types import Guarantee, Priority, RingId
 
 _PRIORITIES = tuple(Priority)
 _GUARANTEES = tuple(Guarantee)
+_WIDER = 8
+
+
+class Change(NamedTuple):
+    """A configuration or completion of the stream once more, for who drives this processor.
+
+    Events are counted from the beginning of the stream, so that the driver can tell how far the application is.
+    """
+
+    event: TransitionalConfiguration | RegularConfiguration | RecoveryComplete
+    last_message: int
+    """The number of the last message before it, 0 if there is none."""
+    last_completion: int
+    """The number of the last completion before it, 0 if there is none."""
 
 
 class Delivery:
@@ -37,6 +51,7 @@ class Delivery:
         "_events",
         "_events_bytes_max",
         "_events_max",
+        "_last_completion",
         "_last_message",
         "bytes",
         "configuration",
@@ -52,11 +67,10 @@ class Delivery:
         self._audit = audit
         self._barrier = barrier
         self._events: deque[Event] = deque()
-        # Configurations and completions once more, for who drives this processor, each with the number of events
-        # that end with the last message before it.
-        self._changes: list[tuple[int, Event]] = []
+        self._changes: list[Change] = []
         self._emitted = 0
         self._last_message = 0
+        self._last_completion = 0
         self._events_max = config.events_max
         self._events_bytes_max = config.events_bytes_max
         self.reassembler = Reassembler(config.message_size_max)
@@ -78,6 +92,11 @@ class Delivery:
         """Whether delivery stops until the application reads."""
         return len(self._events) >= self._events_max or self.bytes >= self._events_bytes_max
 
+    def widen(self) -> None:
+        """The processor leaves and its application may read no more: that must not hold up what is still to be sent."""
+        self._events_max *= _WIDER
+        self._events_bytes_max *= _WIDER
+
     def take(self, limit: int) -> list[Event]:
         """The oldest events."""
         events = self._events
@@ -89,7 +108,7 @@ class Delivery:
             taken.append(event)
         return taken
 
-    def take_changes(self) -> list[tuple[int, Event]]:
+    def take_changes(self) -> list[Change]:
         changes = self._changes
         if changes:
             self._changes = []
@@ -198,6 +217,8 @@ class Delivery:
     def _put(self, record: str, event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete) -> None:
         self._events.append(event)
         self._emitted += 1
-        self._changes.append((self._last_message, event))
+        self._changes.append(Change(event, self._last_message, self._last_completion))
+        if record == "DONE":
+            self._last_completion = self._emitted
         if self._audit is not None:
             self._audit.append((record, event))

@@ -74,6 +74,7 @@ class Membership:
         self.state = State.GATHER
         self.failure: RingError | None = None
         self.leaving = False
+        self._drain = False
         self._speakers = Speakers(node, config, datagram_size, entropy.next(), self.counters)
         self.ring_sequence = ring_sequence + 1
         self._audit = audit
@@ -127,9 +128,11 @@ class Membership:
                 self.counters.add("pauses")
 
     def want_token(self) -> None:
-        """Something waits to be sent: a resting token is called."""
-        if self.state is not State.OPERATIONAL or not self.outbox.ready():
-            return
+        """Something waits to be sent: a resting token is called, unless it could take nothing."""
+        if self.state is State.OPERATIONAL and self.outbox.ready() and not self.ring.blocked:
+            self._call_token()
+
+    def _call_token(self) -> None:
         ring = self.ring
         if ring.node == ring.representative:
             ring.idle_visits = 0
@@ -154,34 +157,40 @@ class Membership:
 
     def resume(self) -> None:
         """The application has taken events: deliver what was held back."""
-        if self.state is State.OPERATIONAL and self.delivery.held:
-            self._deliver()
-            self.want_token()
+        self._resume_delivery()
         self.timers.clear(Timer.SLOW_CONSUMER)
         self.watch_consumer()
 
+    def _resume_delivery(self) -> None:
+        if self.state is State.OPERATIONAL and self.delivery.held and not self.delivery.full:
+            self._deliver()
+            self._call_token()  # the others may be waiting for the room that this made
+
     def watch_consumer(self) -> None:
         """Past its bound, a full stream makes the processor leave."""
-        if not self.delivery.full or self.state is State.LEFT:
+        if not self.delivery.full or self.leaving or self.state is State.LEFT:
             self.timers.clear(Timer.SLOW_CONSUMER)
         elif not self.timers.is_set(Timer.SLOW_CONSUMER):
             self.timers.set(Timer.SLOW_CONSUMER, self.now + self.config.slow_consumer_timeout_s)
 
-    def begin_leave(self) -> None:
-        """Leave as soon as what was accepted is sent, or after ``leave_timeout_s``."""
+    def begin_leave(self, drain: bool) -> None:
+        """Leave, at the latest after ``leave_timeout_s``; with ``drain`` not before what was accepted is sent."""
         if self.leaving or self.state is State.LEFT:
             return
         self.leaving = True
+        self._drain = drain
+        self.delivery.widen()
+        self.timers.clear(Timer.SLOW_CONSUMER)
+        self._resume_delivery()
         self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)
         self.leave_when_drained()
 
     def leave_when_drained(self) -> None:
+        """What was sent must be at every member before this processor goes, or its own place in the order is lost."""
         if not self.leaving or self.state is State.LEFT:
             return
         waits = any(len(queue) for queue in self.outbox.queues) or self.barrier.unblock_due
-        if waits and not self.barrier.asked:
-            self._depart(0, None)  # its own round will never complete
-        elif not waits and self.ring.stable >= self.ring.last_own:
+        if not (waits and self._drain) and self.ring.stable >= self.ring.last_own:
             self._depart(0, None)
 
     # Small help
@@ -387,7 +396,9 @@ class Membership:
         ring_id = ring_from_bytes(token.ring)
         members = token.members
         gather = self._gather
-        if ring_id.sequence <= self.ring_sequence or not self._sequence_in_reach(ring_id.sequence):
+        if not self._sequence_in_reach(ring_id.sequence):
+            return
+        if ring_id.sequence <= self.ring_sequence:
             self.counters.add("dropped_late_copy")
         elif self.node not in members or ring_id.representative != members[0] or members[0] == self.node:
             self.counters.add("dropped_not_for_me")
@@ -555,15 +566,15 @@ class Membership:
         if deaf:
             self.counters.add("failures_to_receive")
             self._gather_without(deaf, ring)
-        elif ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(token):
+        elif ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
             self._held_token = token
             self.timers.clear(Timer.TOKEN_LOSS)
             self.timers.set(Timer.TOKEN_HOLD, self.now + self.config.token_hold_s)
         else:
             self._visit(token)
 
-    def _may_send(self, token: Token) -> bool:
-        return self.outbox.ready() and token.fcc < self.config.window_size
+    def _may_send(self, ring: Ring, token: Token) -> bool:
+        return self.outbox.ready() and ring.takes_new(token, self.delivery.held)
 
     def _token_rested(self, sender: int, body: None) -> None:
         token, self._held_token = self._held_token, None
@@ -640,7 +651,9 @@ class Membership:
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif not member and (self.node in join.fail_set or self._backoff.waits(sender, self.now)):
+        elif not member and self._backoff.waits(sender, self.now):
+            self.counters.add("rejoins_put_off")
+        elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
             self._enter_gather(ring.members)
@@ -653,8 +666,10 @@ class Membership:
             return
         sequence = ring_from_bytes(beacon.ring).sequence
         same = self._incarnations.get(sender) == beacon.identity.incarnation
-        if (same and sequence <= self.ring.id.sequence) or self._backoff.waits(sender, self.now):
-            self.counters.add("ignored")
+        if same and sequence <= self.ring.id.sequence:
+            self.counters.add("dropped_late_copy")
+        elif self._backoff.waits(sender, self.now):
+            self.counters.add("rejoins_put_off")
         else:
             self._enter_gather((*self.ring.members, sender))
 

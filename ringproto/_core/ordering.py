@@ -40,6 +40,7 @@ class Ring:
         "_visited_at",
         "aru_changed_at",
         "aru_seen",
+        "blocked",
         "forwarded",
         "forwarded_seq",
         "id",
@@ -79,6 +80,8 @@ class Ring:
         self.rotations = 0
         self.rotation_s = 0.0
         """A smoothed rotation time."""
+        self.blocked = False
+        """Whether flow control let nothing new out at the last visit."""
         self.last_own = 0
         """The last packet that this processor originated."""
         self.sent = 0
@@ -131,6 +134,10 @@ class Ring:
             return 0
         return self.aru_seen[1]
 
+    def takes_new(self, token: Token, held: int) -> bool:
+        """Whether flow control would let a new packet out in a visit now."""
+        return self._flow.new_allowed(token, self._flow.allowed(token, held, 1)) > 0
+
     def visit(self, token: Token, source: Source, held: int, codec: Codec) -> Visit:
         """Do what the holder of the token does, and make the token for the successor.
 
@@ -149,6 +156,7 @@ class Ring:
             elif seq > window.released:
                 requests.append(seq)
         allowed = self._flow.new_allowed(token, allowed - len(out))
+        self.blocked = allowed == 0
         seq = token.seq
         message_seq = token.message_seq
         taken = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.states import State
@@ -146,7 +147,7 @@ class Processor:
     def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         membership = self._membership
         self.check_payload(payload)
-        if membership.leaving or membership.state is State.LEFT:
+        if self.leaving:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         if not membership.outbox.queues[priority].put(payload, guarantee):
             return False
@@ -169,10 +170,13 @@ class Processor:
         if self._membership.barrier.ask(ring_id):
             self._membership.want_token()
 
-    def leave(self, now: float) -> None:
-        """Begin to leave: send what was accepted, for at most ``leave_timeout_s``, then tell the ring."""
+    def leave(self, now: float, *, drain: bool = True) -> None:
+        """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.
+
+        With ``drain`` what was accepted is sent first, within the same bound; without, it is dropped.
+        """
         self._membership.now = now
-        self._membership.begin_leave()
+        self._membership.begin_leave(drain)
 
     # Out
 
@@ -189,12 +193,8 @@ class Processor:
             self._membership.resume()
         return events
 
-    def take_changes(self) -> list[tuple[int, Event]]:
-        """The configurations and completions that came into the stream since the last call, beside the stream.
-
-        Each with the number of events that the application has to take, counted from the beginning, until it has every
-        message before it.
-        """
+    def take_changes(self) -> list[Change]:
+        """The configurations and completions that came into the stream since the last call, beside the stream."""
         return self._membership.delivery.take_changes()
 
     @property
@@ -223,6 +223,11 @@ class Processor:
     def left(self) -> bool:
         """Whether it is out of the ring, for ever."""
         return self._membership.state is State.LEFT
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no more messages: it leaves, or is out."""
+        return self._membership.leaving or self.left
 
     @property
     def failure(self) -> RingError | None:

@@ -1,8 +1,8 @@
 """Who speaks in datagrams of membership, and to whom this processor listens.
 
-Every join, beacon and leave begins with an identity: incarnation, rising serial, and the limits that all processors
-of a ring must agree on. A processor with other limits is not listened to at all, so it can never be half joined; it is told
-why, and it stops if it never was on a ring with others (departure 15 in docs/protocol.md).
+Every join, beacon and leave begins with an identity: incarnation, rising serial, and the limits that all processors of
+a ring must agree on. A processor with other limits is not listened to at all, so it can never be half joined; it is
+told why, and it stops if it never was on a ring with others (departure 15 in docs/protocol.md).
 """
 
 from __future__ import annotations
