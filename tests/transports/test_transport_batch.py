@@ -7,6 +7,7 @@ import socket
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -224,3 +225,23 @@ def test_addresses_are_written_as_people_write_them() -> None:
 def test_address_of_another_length_is_no_address() -> None:
     with pytest.raises(ValueError, match="not 7"):
         _addresses.unpack_address(b"7 bytes")
+
+
+def test_error_behind_datagrams_is_returned_by_the_next_call() -> None:
+    """As ``recvmmsg`` does it: what was read before the error is not lost, and the error neither."""
+
+    class Failing:
+        answers: list[Any] = [(b"a", ("127.0.0.1", 1)), OSError(errno.ENETDOWN, "down"), (b"b", ("127.0.0.1", 1))]
+
+        def recvfrom(self, size: int) -> Any:
+            if not self.answers:
+                raise BlockingIOError
+            answer = self.answers.pop(0)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+    receiver = _plain.Receiver(cast(socket.socket, Failing()), 8, 100)
+    got: list[bytes] = []
+    assert [receiver.receive([], got) for _ in range(4)] == [1, -errno.ENETDOWN, 1, 0]
+    assert got == [b"a", b"b"]
