@@ -231,7 +231,9 @@ def test_error_behind_datagrams_is_returned_by_the_next_call() -> None:
     """As ``recvmmsg`` does it: what was read before the error is not lost, and the error neither."""
 
     class Failing:
-        answers: list[Any] = [(b"a", ("127.0.0.1", 1)), OSError(errno.ENETDOWN, "down"), (b"b", ("127.0.0.1", 1))]
+        def __init__(self) -> None:
+            source = ("127.0.0.1", 1)
+            self.answers: list[Any] = [(b"a", source), OSError(errno.ENETDOWN, "down"), (b"b", source)]
 
         def recvfrom(self, size: int) -> Any:
             if not self.answers:

@@ -55,15 +55,6 @@ async def talk(peers: list[Peer]) -> None:
 
 
 @GROUPS
-async def test_multicast_between_hosts(group: dict[str, str]) -> None:
-    with hosts_on_a_bridge(3) as hosts:
-        async with peers_on(hosts[1], hosts[2], hosts[3]) as peers:
-            await open_multicast(peers, group)
-            await meet(peers)
-            await talk(peers)
-
-
-@GROUPS
 async def test_multicast_between_processes_of_one_host_and_another_host(group: dict[str, str]) -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with peers_on(hosts[1], hosts[1], hosts[2]) as peers:
