@@ -2,9 +2,9 @@
 
 Everything runs in one nursery that the caller can see. One task drives the core: it waits for datagrams until the next
 deadline, gives the core the batch, and sends what the core wants sent. It is shielded, because leaving in an orderly
-way takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. No KeyboardInterrupt comes
-while the core is at work, which would tear it apart: it goes to the body. ``recover`` runs in a
-task of its own for each regular configuration, in a cancel scope that the next configuration cancels.
+way takes a few datagrams more after the caller was cancelled; leaving has a bound of its own. No KeyboardInterrupt
+comes while the core is at work, which would tear it apart: it goes to the body. ``recover`` runs in a task of its own
+for each regular configuration, in a cancel scope that the next configuration cancels.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def compiled_modules() -> dict[str, list[Path]]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "ROOMS"
     )
     core = ROOT / "ringproto" / "_core"
-    modules = {f"ringproto._core.{room}": [core / f"{room}.py", *core.glob("*.pxd")] for room in rooms}
+    modules = {f"ringproto._core.{room}": [core / f"{room}.py", core / f"{room}.pxd"] for room in rooms}
     if sys.platform == "linux":
         modules["ringproto.transports._batch"] = [ROOT / "transports" / "_batch.pyx"]
     return modules
