@@ -1,0 +1,360 @@
+"""The face of the core: misuse is told and changes nothing; the same calls give the same answers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
+
+from ringproto._core import Processor
+from ringproto.config import Config
+from ringproto.errors import ConfigError, RingError, SlowConsumerError
+from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.testing.cluster import Cluster
+from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
+
+SEED = bytes(range(16))
+AGREED, SAFE = Guarantee
+RECOVERY, HIGH, LOW = Priority
+
+
+def processor(node: int = 1, config: Config = CONFIG, **changes: Any) -> Processor:
+    arguments: dict[str, Any] = {"datagram_size": DATAGRAM_SIZE, "seed": SEED, "now": 100.0}
+    return Processor(node, config, **{**arguments, **changes})
+
+
+def operational(config: Config = CONFIG, audit: list[tuple[Any, ...]] | None = None) -> Processor:
+    """A processor alone on its ring, its barrier complete."""
+    one = processor(config=config, audit=audit)
+    while one.state != "operational":
+        one.handle_timeout(one.next_timeout)
+    one.unblock(one.configuration.ring_id)
+    events = one.take_events(100)
+    assert isinstance(events[-1], RecoveryComplete)
+    one.take_transmits()
+    return one
+
+
+def visible(one: Processor) -> tuple[object, ...]:
+    return (
+        one.state,
+        one.configuration,
+        one.pending_events,
+        one.has_transmits,
+        one.next_timeout,
+        one.waiting_for,
+        one.statistics(),
+    )
+
+
+# Making one
+
+
+@pytest.mark.parametrize("node", [0, -1, NODE_MAX + 1, True, 1.0, "1", None])
+def test_bad_node_id_is_told(node: Any) -> None:
+    with pytest.raises(ValueError, match="node id is a whole number from 1"):
+        processor(node)
+
+
+@pytest.mark.parametrize("node", [1, 2**31, NODE_MAX])
+def test_every_node_id_can_be_used(node: int) -> None:
+    one = processor(node)
+    assert one.node == node
+    assert one.configuration.members == (node,)
+
+
+@pytest.mark.parametrize("seed", [b"", bytes(15), bytes(17)])
+def test_bad_seed_is_told(seed: bytes) -> None:
+    with pytest.raises(ValueError, match="16 random bytes"):
+        processor(seed=seed)
+
+
+def test_datagrams_that_are_too_small_are_told() -> None:
+    with pytest.raises(ConfigError, match="at least 512"):
+        processor(datagram_size=511)
+
+
+def test_datagram_size_above_that_of_the_transport_is_told() -> None:
+    with pytest.raises(ConfigError, match="datagram_size is 1401, but the transport takes at most 1400"):
+        processor(config=CONFIG.replace(datagram_size=1401))
+
+
+def test_datagrams_of_a_large_transport_are_used_up_to_the_greatest() -> None:
+    one = processor(datagram_size=65_507)
+    join = one.take_transmits()[0][1]
+    assert int.from_bytes(join[42:44], "big") == 65_000
+
+
+def test_new_processor_is_alone_in_gather_and_says_a_join() -> None:
+    one = processor()
+    assert one.state == "gather"
+    assert not one.left and one.failure is None and not one.complete
+    (event,) = one.take_events(10)
+    assert event == one.configuration == RegularConfiguration(event.ring_id, (1,), (1,), (), True)  # type: ignore[union-attr]
+    ((destination, datagram),) = one.take_transmits()
+    assert (destination, datagram[1]) == (0, 3)
+    assert one.next_timeout > 100.0
+    assert one.waiting_for == {1}
+
+
+def test_ring_sequence_that_was_stored_is_never_used_again() -> None:
+    one = processor(ring_sequence=41)
+    assert one.configuration.ring_id.sequence == 42
+    assert one.ring_sequence == 42
+
+
+def test_seed_alone_makes_ids_differ() -> None:
+    names = {processor(seed=bytes([byte]) * 16).configuration.ring_id for byte in range(20)}
+    assert len(names) == 20
+
+
+# Sending
+
+
+@pytest.mark.parametrize("payload", ["text", bytearray(b"x"), memoryview(b"x"), None, 5])
+def test_payload_that_is_not_bytes_is_told_and_changes_nothing(payload: Any) -> None:
+    one = operational()
+    before = visible(one)
+    with pytest.raises(TypeError, match="must be bytes, not"):
+        one.submit(payload, HIGH, AGREED)
+    assert visible(one) == before
+
+
+def test_payload_above_the_maximum_is_told_and_changes_nothing() -> None:
+    one = operational(CONFIG.replace(message_size_max=10))
+    before = visible(one)
+    with pytest.raises(ValueError, match=r"11 bytes is above Config.message_size_max \(10\)"):
+        one.submit(b"x" * 11, LOW, SAFE)
+    assert visible(one) == before
+    assert one.submit(b"x" * 10, LOW, SAFE)
+
+
+def test_recovery_is_not_sent_by_submit() -> None:
+    one = operational()
+    before = visible(one)
+    with pytest.raises(ValueError, match="RECOVERY"):
+        one.submit(b"x", RECOVERY, AGREED)
+    assert visible(one) == before
+
+
+def test_recovery_message_of_another_round_is_told_and_changes_nothing() -> None:
+    one = processor()
+    before = visible(one)
+    with pytest.raises(RingError, match="round"):
+        one.submit_recovery(RingId(9, 9, 9), b"x", AGREED)
+    assert visible(one) == before
+
+
+def test_recovery_message_after_the_unblock_is_told() -> None:
+    one = processor()
+    one.unblock(one.configuration.ring_id)
+    with pytest.raises(RingError, match="unblocked"):
+        one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
+
+
+def test_unblock_of_another_round_is_ignored() -> None:
+    one = processor()
+    before = visible(one)
+    one.unblock(RingId(9, 9, 9))
+    assert visible(one) == before
+    assert one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
+
+
+def test_full_queue_says_so_and_changes_nothing() -> None:
+    one = processor(config=CONFIG.replace(send_queue_max=2))
+    assert one.submit(b"1", HIGH, AGREED) and one.submit(b"2", HIGH, AGREED)
+    before = visible(one)
+    assert not one.submit(b"3", HIGH, AGREED)
+    assert visible(one) == before
+    # The other queues have room of their own, the one of recovery above all (B17).
+    assert one.submit(b"3", LOW, AGREED)
+    assert one.submit_recovery(one.configuration.ring_id, b"4", AGREED)
+
+
+def test_audit_says_what_was_accepted() -> None:
+    audit: list[tuple[Any, ...]] = []
+    one = processor(audit=audit, config=CONFIG.replace(send_queue_max=1))
+    assert audit[0][:2] == ("START", 1)
+    assert audit[1] == ("CONF", one.configuration)
+    one.submit(b"a", LOW, SAFE)
+    one.submit(b"b", LOW, SAFE)
+    one.submit_recovery(one.configuration.ring_id, b"c", AGREED)
+    assert audit[2:] == [("SUBMIT", LOW, SAFE, b"a"), ("SUBMIT", RECOVERY, AGREED, b"c")]
+
+
+def test_processor_alone_delivers_at_once_what_it_sends() -> None:
+    one = operational()
+    assert one.submit(b"high", HIGH, AGREED)
+    assert one.submit(b"safe", LOW, SAFE)
+    got = [
+        (event.payload, event.priority, event.guarantee) for event in one.take_events(9) if isinstance(event, Message)
+    ]
+    assert got == [(b"high", HIGH, AGREED), (b"safe", LOW, SAFE)]
+
+
+# Time
+
+
+def test_early_timeout_does_no_harm() -> None:
+    one = processor()
+    one.take_transmits()
+    before = visible(one)
+    one.handle_timeout(100.0)
+    one.handle_timeout(math.nextafter(one.next_timeout, 0.0))
+    assert visible(one) == before
+
+
+def test_timeouts_of_a_processor_alone_go_on_for_ever_without_changing_its_ring() -> None:
+    one = operational()
+    ring_id = one.configuration.ring_id
+    last = one.next_timeout
+    for _ in range(1000):
+        one.handle_timeout(one.next_timeout)
+        assert one.next_timeout > last
+        last = one.next_timeout
+        one.take_transmits()
+    assert one.configuration.ring_id == ring_id
+
+
+# Leaving
+
+
+def test_leaver_takes_no_more_messages() -> None:
+    one = operational(CONFIG.replace(send_queue_max=1))
+    one.leave(one.next_timeout)
+    assert one.left and one.state == "left" and one.failure is None
+    for call in (
+        lambda: one.submit(b"x", HIGH, AGREED),
+        lambda: one.submit_recovery(one.configuration.ring_id, b"x", AGREED),
+    ):
+        with pytest.raises(RingError):
+            call()
+    assert one.next_timeout == math.inf
+    assert len([datagram for _, datagram in one.take_transmits() if datagram[1] == 7]) == 3
+
+
+def test_leaving_again_says_nothing_more() -> None:
+    one = operational()
+    one.leave(200.0)
+    one.take_transmits()
+    before = visible(one)
+    one.leave(201.0)
+    one.handle_timeout(500.0)
+    one.unblock(one.configuration.ring_id)
+    assert visible(one) == before
+
+
+def test_events_can_still_be_taken_when_it_has_left() -> None:
+    one = operational()
+    one.submit(b"last", HIGH, AGREED)
+    one.leave(200.0)
+    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [b"last"]
+
+
+# An application that does not read
+
+
+def test_slow_consumer_leaves_past_its_bound_and_not_before() -> None:
+    config = CONFIG.replace(events_max=4)
+    one = operational(config)
+    now = one.next_timeout
+    one.handle_timeout(now)
+    for number in range(8):
+        one.submit(b"%d" % number, HIGH, AGREED)
+    one.handle_timeout(now)
+    assert one.statistics()["queue_high"] + one.pending_events + one.statistics()["packets_held"] >= 8
+    assert one.pending_events >= 4
+    while one.next_timeout < now + config.slow_consumer_timeout_s:
+        one.handle_timeout(one.next_timeout)
+        assert not one.left
+    one.handle_timeout(one.next_timeout)
+    assert one.left
+    assert isinstance(one.failure, SlowConsumerError)
+    assert "took no event for 2.0 s" in str(one.failure)
+
+
+def test_consumer_that_reads_a_little_stays() -> None:
+    config = CONFIG.replace(events_max=4)
+    one = operational(config)
+    now = one.next_timeout
+    for number in range(100):
+        one.submit(b"%d" % number, HIGH, AGREED)
+    for _ in range(20):
+        now += 0.9 * config.slow_consumer_timeout_s
+        while one.next_timeout < now:
+            one.handle_timeout(one.next_timeout)
+        assert one.take_events(1)
+    assert not one.left
+
+
+# What it tells
+
+
+def test_statistics_have_a_gauge_for_each_queue() -> None:
+    one = processor()
+    one.submit(b"abc", HIGH, AGREED)
+    one.submit(b"d", LOW, AGREED)
+    one.submit_recovery(one.configuration.ring_id, b"ef", AGREED)
+    statistics = one.statistics()
+    assert [statistics[f"queue_{name}"] for name in ("recovery", "high", "low")] == [1, 1, 1]
+    assert [statistics[f"queue_{name}_bytes"] for name in ("recovery", "high", "low")] == [2, 3, 1]
+
+
+def test_counters_only_rise_over_changes_of_configuration() -> None:
+    cluster, _ = make_ring()
+    names = (
+        "rotations",
+        "packets_sent",
+        "retransmissions",
+        "messages_delivered",
+        "gathers",
+        "configurations",
+        "joins_sent",
+    )
+    last = dict.fromkeys(names, 0.0)
+    for step in range(40):
+        if step == 10:
+            cluster.partition({1, 2}, {3})
+        if step == 20:
+            cluster.heal()
+        cluster.submit(1, b"1.1.%d|" % step)
+        cluster.run(0.05)
+        now = {name: counted(cluster, 1, name) for name in names}
+        assert all(now[name] >= last[name] for name in names)
+        last = now
+    assert all(last[name] > 0 for name in names if name != "retransmissions")
+
+
+def test_changes_tell_the_configurations_beside_the_stream() -> None:
+    one = operational()
+    changes = [change.event for change in one.take_changes()]
+    assert [type(event) for event in changes] == [
+        RegularConfiguration,
+        TransitionalConfiguration,
+        RegularConfiguration,
+        RecoveryComplete,
+    ]
+    assert one.take_changes() == []
+
+
+def test_same_calls_give_the_same_answers() -> None:
+    def run() -> tuple[str, list[Any]]:
+        cluster = Cluster(5, CONFIG, datagram_size=DATAGRAM_SIZE)
+        sent: list[Any] = []
+
+        def remember(time: float, source: int, destination: int, datagram: bytes) -> bool:
+            sent.append((time, source, destination, datagram))
+            return True
+
+        cluster.filter = remember
+        cluster.start(1, 2, 3)
+        for number in range(50):
+            cluster.submit(1 + number % 3, b"%d.1.%d|%s" % (1 + number % 3, number, b"x" * 50 * number))
+        cluster.run(0.3)
+        cluster.crash(2)
+        cluster.run(1.0)
+        return cluster.log_hash(), sent
+
+    assert run() == run()
