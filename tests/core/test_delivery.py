@@ -211,6 +211,17 @@ def test_configuration_does_not_wait_for_a_full_stream() -> None:
     assert stream.delivery.held == 0
 
 
+def test_stream_of_a_leaver_is_wide_enough_for_what_was_held_back() -> None:
+    stream = Stream(events_max=3)
+    stream.arrive(*(packet(seq) for seq in range(1, 9)))
+    stream.deliver()
+    assert stream.delivery.held == 5
+    stream.delivery.widen()
+    assert not stream.delivery.full
+    stream.deliver()
+    assert (stream.delivery.pending, stream.delivery.held) == (8, 0)
+
+
 def test_take_gives_the_oldest_up_to_the_limit() -> None:
     stream = Stream()
     stream.arrive(*(packet(seq) for seq in range(1, 5)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from rings import CONFIG, DATAGRAM_SIZE, Wire, cluster_codec, read, throw
@@ -141,7 +142,7 @@ STANDING: dict[str, Callable[[Cluster, int], bool]] = {
 @pytest.mark.parametrize("state", STANDING)
 def test_spoiled_datagrams_change_nothing_in_any_state(state: str, node: int) -> None:
     cluster, wire = made_ring()
-    nodes = NODES
+    nodes: tuple[int, ...] = NODES
     if state != "idle":
         cluster.start(4)
         nodes = (*NODES, 4)
@@ -345,8 +346,8 @@ class Target:
         throw(self.cluster, 2, datagram)
         self.cluster.hosts[2].flush()
 
-    def throw_token(self, **changes: object) -> None:
-        self.throw(cluster_codec(1).encode_token(self.token._replace(**changes)))  # type: ignore[arg-type]
+    def throw_token(self, **changes: Any) -> None:
+        self.throw(cluster_codec(1).encode_token(self.token._replace(**changes)))
 
 
 @pytest.fixture
@@ -366,7 +367,7 @@ def target() -> Target:
         assert cluster.submit(3, b"3.1.%d|" % number)
         assert cluster.submit(1, b"1.1.%d|" % number)
         assert cluster.submit(2, b"2.1.%d|" % number)
-    assert cluster.run_until(lambda: Kind.TOKEN in seen and read(seen[Kind.TOKEN]).destination == 2)  # type: ignore[attr-defined]
+    assert cluster.run_until(lambda: Kind.TOKEN in seen and read(seen[Kind.TOKEN]).destination == 2)
     token = read(seen[Kind.TOKEN])
     assert isinstance(token, Token)
     packet = read(seen[Kind.DATA])

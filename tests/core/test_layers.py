@@ -1,4 +1,4 @@
-"""The floors of the house: imports point down only. The table of architecture.md, held against every module's source."""
+"""The floors of the house: imports point down only, as the table of architecture.md says. Every module is read."""
 
 from __future__ import annotations
 

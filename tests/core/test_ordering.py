@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from packets import packet
@@ -40,7 +41,7 @@ class Member:
     """The ring OLD at one of its members."""
 
     def __init__(
-        self, node: int = 2, *, requests_max: int = 64, members: Sequence[int] = MEMBERS, **changes: int
+        self, node: int = 2, *, requests_max: int = 64, members: Sequence[int] = MEMBERS, **changes: Any
     ) -> None:
         self.ring = Ring(OLD_ID, tuple(members), node, Config(**changes), requests_max)
         self.ring.phase = int(Phase.INSTALLED)
@@ -60,7 +61,7 @@ class Member:
         return self.ring.visit(token, Source(waiting, unready=unready), held, self.codec)
 
 
-def token(token_seq: int = 5, seq: int = 0, aru: int = 0, aru_id: int = 0, **more: object) -> Token:
+def token(token_seq: int = 5, seq: int = 0, aru: int = 0, aru_id: int = 0, **more: Any) -> Token:
     base = Token(2, OLD, token_seq, seq, 0, aru, aru_id, 0, 0, int(Phase.INSTALLED), False, ())
     return base._replace(**more)
 
@@ -120,6 +121,18 @@ def test_token_says_what_was_sent_and_what_waits() -> None:
     sent = len(visit.datagrams)
     assert sent > 0
     assert (visit.token.fcc, visit.token.backlog) == (2 + sent + 1, 5 + 7 - sent)
+
+
+def test_ring_knows_whether_flow_control_lets_something_new_out() -> None:
+    member = Member(window_size=4, visit_max=4)
+    assert member.ring.takes_new(token(fcc=3), 0)
+    assert not member.ring.takes_new(token(fcc=4), 0)
+    assert not member.ring.takes_new(token(fcc=3), 1)
+    assert not member.ring.takes_new(token(seq=8, aru=0, aru_id=3), 0)
+    member.visit(token(5, fcc=4), waiting=2)
+    assert member.ring.blocked
+    member.visit(token(8, fcc=3), waiting=2)
+    assert not member.ring.blocked
 
 
 # The aru rule (Totem, section 4.1)
@@ -358,10 +371,10 @@ def test_member_that_keeps_the_aru_back_for_too_long_holds_up() -> None:
         pytest.param({"seq": 9, "aru": 9, "aru_id": 0}, id="nobody holds it back"),
     ],
 )
-def test_progress_is_no_holding_up(progress: dict[str, int]) -> None:
+def test_progress_is_no_holding_up(progress: dict[str, Any]) -> None:
     ring = Member().ring
     ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
-    ring.note_arrival(token(8, **progress), 10.9)  # type: ignore[arg-type]
+    ring.note_arrival(token(8, **progress), 10.9)
     assert ring.holds_up(11.5, 1.0) == 0
 
 
@@ -419,7 +432,7 @@ def busy_member() -> Member:
         pytest.param({"phase": Phase.RECEIVED}, id="an installed ring is not installed"),
     ],
 )
-def test_token_that_cannot_be_is_not_plausible(change: dict[str, object]) -> None:
+def test_token_that_cannot_be_is_not_plausible(change: dict[str, Any]) -> None:
     ring = busy_member().ring
     good = token(11, seq=4, aru=4)
     assert ring.plausible(good)

@@ -470,13 +470,13 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
                 packet = codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
                 ended = reassembler.take_apart(packet)
                 assert len(ended) == filling.messages()
-                for flags, payload in ended:
-                    assert payload is not None
+                for flags, whole in ended:
+                    assert whole is not None
                     if flags & CHUNK_CONTROL:
-                        assert unblocked_ring(payload) == sender.barrier.ring_id
+                        assert unblocked_ring(whole) == sender.barrier.ring_id
                         sender.complete()
                     else:
-                        delivered.setdefault((node, flags & CHUNK_PRIORITY), []).append(payload)
+                        delivered.setdefault((node, flags & CHUNK_PRIORITY), []).append(whole)
             elif not sender.barrier.asked:
                 sender.barrier.ask(sender.barrier.ring_id)
         else:
@@ -489,14 +489,14 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
         while sender.outbox.ready():
             filling = sender.outbox.fill(room)
             recovery_ended[node] += [payload for priority, _, payload in filling.ended if priority is RECOVERY]
-            for flags, payload in reassembler.take_apart(
+            for flags, whole in reassembler.take_apart(
                 codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
             ):
-                assert payload is not None
+                assert whole is not None
                 if flags & CHUNK_CONTROL:
                     sender.complete()
                 else:
-                    delivered.setdefault((node, flags & CHUNK_PRIORITY), []).append(payload)
+                    delivered.setdefault((node, flags & CHUNK_PRIORITY), []).append(whole)
     for node in senders:
         assert delivered.get((node, RECOVERY), []) == recovery_ended[node]
         for priority in (HIGH, LOW):

@@ -510,7 +510,7 @@ def test_member_that_is_only_slow_to_receive_is_not_left_out(ring: Three) -> Non
 
     def lose_early(seen: Seen) -> bool:
         if seen.kind is Kind.DATA and seen.destination == 3:
-            seq = read(seen.datagram).seq
+            seq = int(read(seen.datagram).seq)
             first.append(seq)
             return seen.time < began + 0.6 * CONFIG.fail_to_receive_s * (seq - first[0])
         return False

@@ -30,9 +30,10 @@ def operational(config: Config = CONFIG, audit: list[tuple[Any, ...]] | None = N
     one = processor(config=config, audit=audit)
     while one.state != "operational":
         one.handle_timeout(one.next_timeout)
+    one.take_events(100)
     one.unblock(one.configuration.ring_id)
-    events = one.take_events(100)
-    assert isinstance(events[-1], RecoveryComplete)
+    (complete,) = one.take_events(100)
+    assert isinstance(complete, RecoveryComplete)
     one.take_transmits()
     return one
 
@@ -92,7 +93,7 @@ def test_new_processor_is_alone_in_gather_and_says_a_join() -> None:
     assert one.state == "gather"
     assert not one.left and one.failure is None and not one.complete
     (event,) = one.take_events(10)
-    assert event == one.configuration == RegularConfiguration(event.ring_id, (1,), (1,), (), True)  # type: ignore[union-attr]
+    assert event == one.configuration == RegularConfiguration(one.configuration.ring_id, (1,), (1,), (), True)
     ((destination, datagram),) = one.take_transmits()
     assert (destination, datagram[1]) == (0, 3)
     assert one.next_timeout > 100.0
@@ -225,12 +226,10 @@ def test_leaver_takes_no_more_messages() -> None:
     one = operational(CONFIG.replace(send_queue_max=1))
     one.leave(one.next_timeout)
     assert one.left and one.state == "left" and one.failure is None
-    for call in (
-        lambda: one.submit(b"x", HIGH, AGREED),
-        lambda: one.submit_recovery(one.configuration.ring_id, b"x", AGREED),
-    ):
-        with pytest.raises(RingError):
-            call()
+    with pytest.raises(RingError, match="left the ring"):
+        one.submit(b"x", HIGH, AGREED)
+    with pytest.raises(RingError):
+        one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
     assert one.next_timeout == math.inf
     assert len([datagram for _, datagram in one.take_transmits() if datagram[1] == 7]) == 3
 
@@ -244,6 +243,54 @@ def test_leaving_again_says_nothing_more() -> None:
     one.handle_timeout(500.0)
     one.unblock(one.configuration.ring_id)
     assert visible(one) == before
+
+
+def test_leaver_alone_whose_application_did_not_read_is_out_at_once() -> None:
+    one = operational(CONFIG.replace(events_max=2))
+    for number in range(6):
+        one.submit(b"%d" % number, HIGH, AGREED)
+    assert one.statistics()["packets_held"] > 0 or one.statistics()["queue_high"] > 0
+    one.leave(200.0)
+    assert one.left
+    assert one.next_timeout == math.inf
+    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [
+        b"%d" % number for number in range(6)
+    ]
+
+
+def waiting() -> Processor:
+    """A processor alone that has not unblocked, with a message that waits for it."""
+    one = processor()
+    while one.state != "operational":
+        one.handle_timeout(one.next_timeout)
+    one.submit(b"waits", HIGH, AGREED)
+    return one
+
+
+def test_leaver_waits_for_what_it_accepted_but_not_for_ever() -> None:
+    one = waiting()
+    began = one.next_timeout
+    one.leave(began)
+    assert one.leaving and not one.left
+    while not one.left:
+        now = one.next_timeout
+        one.handle_timeout(now)
+    assert now == began + CONFIG.leave_timeout_s
+    assert one.failure is None
+
+
+def test_leaver_that_does_not_drain_is_gone_at_once() -> None:
+    one = waiting()
+    one.leave(one.next_timeout, drain=False)
+    assert one.left
+
+
+def test_leaver_goes_when_its_last_message_is_sent() -> None:
+    one = waiting()
+    one.leave(one.next_timeout)
+    one.unblock(one.configuration.ring_id)
+    assert one.left
+    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [b"waits"]
 
 
 def test_events_can_still_be_taken_when_it_has_left() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from wire_samples import LIMITS
 
@@ -96,7 +98,7 @@ def test_memory_of_the_refused_is_bounded() -> None:
     assert me.refusal(10, stranger, 1, 10.0) is not None
 
 
-def refuse(**changes: object) -> Refuse:
+def refuse(**changes: Any) -> Refuse:
     return Refuse(5, 555, 1, differing("window_size"))._replace(**changes)
 
 

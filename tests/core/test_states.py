@@ -180,7 +180,7 @@ class Ring:
         """Until the processor under test has just come into a state."""
         if state is LEFT:
             self.bring_to(OPERATIONAL)
-            self.me.begin_leave()
+            self.me.handle(Input.LEAVE_TIMEOUT, 0, None)
             assert self.me.state is LEFT
         for _ in range(10_000):
             if self.me.state is state:

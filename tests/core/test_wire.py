@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -447,7 +448,7 @@ def test_small_numbers_above_their_range_are_dropped() -> None:
         {"seq": 0, "aru": 0},
     ],
 )
-def test_token_with_impossible_numbers_is_dropped(change: dict[str, object]) -> None:
+def test_token_with_impossible_numbers_is_dropped(change: dict[str, Any]) -> None:
     assert reason(codec().encode_token(TOKEN._replace(**change))) == "sequence"
 
 
