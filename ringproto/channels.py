@@ -186,8 +186,8 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         Raises:
             ValueError: ``limit`` is less than 1.
         """
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit must be a whole number of at least 1, not {limit!r}")
         return await self._take(limit)
 
     def receive_nowait(self) -> Event:

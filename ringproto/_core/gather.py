@@ -22,7 +22,8 @@ class Gather:
         self.proc_set = {node, *procs}
         self.fail_set = set(fails) - {node}
         self.heard: set[int] = set()
-        """Who sent a join in this attempt."""
+        """Who said a join or a beacon in this attempt: it is there, whether or not it agrees."""
+        """Who said a join or a beacon in this attempt: it is there, whether or not it agrees."""
         self.consensus = {node}
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""

@@ -308,7 +308,10 @@ class Membership:
         self._check_consensus()
 
     def _beacon_in_gather(self, sender: int, beacon: Announcement) -> None:
-        if self._listens(sender, beacon) and self._gather.add(sender):
+        if not self._listens(sender, beacon):
+            return
+        self._gather.heard.add(sender)
+        if self._gather.add(sender):
             self._sets_changed()
 
     def _leave_in_gather(self, sender: int, leave: Announcement) -> None:
@@ -672,6 +675,7 @@ class Membership:
             self.counters.add("rejoins_put_off")
         else:
             self._enter_gather((*self.ring.members, sender))
+            self._gather.heard.add(sender)
 
     def _say_beacon(self, sender: int, body: None) -> None:
         beacon = Announcement(self._speakers.identity(), self.ring.name)

@@ -52,8 +52,12 @@ class Processor:
     ) -> None:
         if not isinstance(node, int) or isinstance(node, bool) or not 1 <= node <= NODE_MAX:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
-        if len(seed) != 16:
-            raise ValueError(f"the seed is 16 random bytes, not {len(seed)}")
+        if not isinstance(seed, bytes) or len(seed) != 16:
+            raise ValueError(f"the seed must be 16 random bytes, not {seed!r:.60}")
+        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < 2**63:
+            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**63 - 1, not {ring_sequence!r}")
+        if audit is not None and not isinstance(audit, list):
+            raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")
         size = datagram_size if config.datagram_size is None else config.datagram_size
         if size > datagram_size:
             raise ConfigError(f"Config.datagram_size is {size}, but the transport takes at most {datagram_size} bytes")

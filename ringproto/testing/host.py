@@ -167,7 +167,8 @@ class Host:
         """The process is gone, with all that it did not store."""
         if self.processor is None:
             return
-        self.audit.append(("STOP", "crash"))
+        if not self.processor.left:  # otherwise it has stopped already, and only its events were still to be read
+            self.audit.append(("STOP", "crash"))
         self._bury()
 
     def _bury(self) -> None:
