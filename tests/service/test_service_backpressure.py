@@ -110,6 +110,30 @@ async def test_send_nowait_does_not_overtake_those_who_wait(cluster: Cluster) ->
     assert refused
 
 
+async def test_send_does_not_overtake_those_who_wait(cluster: Cluster) -> None:
+    """Newcomers call at every turn of the scheduler, so at those too at which there is room and nobody has run yet."""
+    program, go = await blocked_program(cluster)
+    queued = numbered("queued", QUEUE_MAX)
+    for payload in queued:
+        program.ring.high.send_nowait(payload)
+    called: list[bytes] = []
+
+    async def send(payload: bytes) -> None:
+        called.append(payload)
+        await program.ring.high.send(payload)
+
+    async with trio.open_nursery() as nursery:
+        for payload in numbered("waiting", 30):
+            nursery.start_soon(send, payload)
+            await trio.sleep(0.001)
+        go.set()
+        for payload in numbered("newcomer", 100):
+            nursery.start_soon(send, payload)
+            await trio.lowlevel.checkpoint()
+    await cluster.delivered(called, program)
+    assert program.payloads == queued + called
+
+
 async def test_send_nowait_and_send_of_a_full_queue_check_the_payload_first(cluster: Cluster) -> None:
     program, _ = await blocked_program(cluster)
     for payload in numbered("queued", QUEUE_MAX):

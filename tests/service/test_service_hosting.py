@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -208,6 +209,61 @@ async def test_transport_is_never_in_two_sends_or_two_receives_at_once(cluster: 
             nursery.start_soon(send, payloads[start::4])
     await cluster.delivered(payloads, *programs)
     assert lines[0].sends
+
+
+async def test_what_is_to_be_sent_is_never_sent_in_a_cancelled_scope(cluster: Cluster) -> None:
+    """A program sends between the arrival of datagrams and the moment at which the driver gets to run.
+
+    The driver's wait is over then, and what cuts a wait short must not reach what comes after it.
+    """
+
+    class Between(Line):
+        ring: Ring | None = None
+        calls = sent = cut_short = 0
+
+        async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+            self.cut_short += trio.current_effective_deadline() == -math.inf
+            await super().send(transmits)
+
+        async def receive(self) -> list[bytes]:
+            batch = await super().receive()
+            self.calls += 1
+            if self.ring is not None and self.calls % 5 == 0:
+                self.ring.high.send_nowait(f"between.{self.calls}|".encode())
+                self.sent += 1
+            return batch
+
+    board = Switchboard()
+    lines = [Between(board, node) for node in (1, 2, 3)]
+    programs = [cluster.start(line.node, transport=line) for line in lines]
+    await cluster.settled(*programs)
+    lines[1].ring = programs[1].ring
+    await trio.sleep(3.0)
+    lines[1].ring = None
+    await until(lambda: all(len(program.messages) == lines[1].sent for program in programs), "all came")
+    assert lines[1].sent > 20
+    assert [line.cut_short for line in lines] == [0, 0, 0]
+
+
+async def test_deadline_of_the_ring_does_not_cut_a_slow_send_short(cluster: Cluster) -> None:
+    class Slow(Line):
+        begun = ended = 0
+
+        async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+            self.begun += 1
+            await trio.sleep(0.03)
+            await super().send(transmits)
+            self.ended += 1
+
+    board = Switchboard()
+    lines = [Slow(board, node) for node in (1, 2)]
+    programs = [cluster.start(line.node, transport=line, config=Config.lan()) for line in lines]
+    await cluster.settled(*programs)
+    await programs[0].ring.high.send(b"slowly|")
+    await cluster.delivered([b"slowly|"], *programs)
+    await trio.sleep(3.0)
+    for line in lines:
+        assert line.begun - line.ended in (0, 1), "each send is finished before the next begins"
 
 
 # The watch over the barrier
