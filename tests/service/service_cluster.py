@@ -40,13 +40,14 @@ LATENCY_S = (0.0001, 0.001)
 """What a datagram takes in these tests, unless one says otherwise: a local network."""
 
 
-async def until(predicate: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
+async def until(predicate: Callable[[], bool], what: str | Callable[[], str], within_s: float = 30.0) -> None:
     """Let time pass until the predicate holds; it is asked each half millisecond of the test's clock."""
     with trio.move_on_after(within_s):
         while not predicate():
             await trio.sleep(0.0005)
         return
-    raise AssertionError(f"within {within_s} s it did not happen that {what}")
+    told = what if isinstance(what, str) else what()
+    raise AssertionError(f"within {within_s} s it did not happen that {told}")
 
 
 class Program:
@@ -83,6 +84,7 @@ class Program:
                 if is_cancellation(error) and trio.current_effective_deadline() == -math.inf:
                     raise
                 self.error = error
+                self._cluster.errors.append(self)
         self.ended.set()
 
     async def _read(self, ring: Ring) -> None:
@@ -145,6 +147,8 @@ class Cluster:
         self.network = LoopbackNetwork(seed=7, latency_s=LATENCY_S)
         self.programs: list[Program] = []
         self.quorum = 1
+        self.errors: list[Program] = []
+        """Programs that ended with an error."""
         self._audits: list[list[tuple[Any, ...]]] = []
         self._nursery = nursery
 
@@ -192,8 +196,8 @@ class Cluster:
         """
         members = tuple(sorted(program.node for program in (*programs, *others)))
         await until(
-            lambda: in_one_configuration(programs, members),
-            f"programs {members} settled; they are {[program._ring for program in programs]}",
+            lambda: self.check() or in_one_configuration(programs, members),
+            lambda: f"programs {members} settled; they are {[program._ring for program in programs]}",
             within_s,
         )
         return programs[0].configurations[-1]
@@ -205,7 +209,7 @@ class Cluster:
             lambda: all(
                 program._ring is not None and program.ring.configuration.members == members for program in programs
             ),
-            f"programs {members} met; they are {[program._ring for program in programs]}",
+            lambda: f"programs {members} met; they are {[program._ring for program in programs]}",
             within_s,
         )
 
@@ -219,9 +223,16 @@ class Cluster:
                 and not program.ring.waiting_for
                 for program in programs
             ),
-            f"programs {members} settled; they are {[program._ring for program in programs]}",
+            lambda: f"programs {members} settled; they are {[program._ring for program in programs]}",
             within_s,
         )
+
+    def check(self) -> bool:
+        """False; raises if a program failed that was not expected to."""
+        for program in self.errors:
+            if not program.error_expected:
+                raise AssertionError(f"program {program.node} failed: {program.error!r}") from program.error
+        return False
 
     async def delivered(
         self, payloads: Collection[bytes], *programs: Program, within_s: float = 30.0
@@ -239,9 +250,7 @@ class Cluster:
         for program in self.programs:
             if not program.ended.is_set():
                 await program.stop()
-        for program in self.programs:
-            if program.error is not None and not program.error_expected:
-                raise AssertionError(f"program {program.node} failed: {program.error!r}") from program.error
+        self.check()
         violations = judge([Transcript.from_audit(audit) for audit in self._audits if audit], quorum=self.quorum)
         if violations:
             raise AssertionError("the judge says:\n" + "\n".join(map(str, violations)))

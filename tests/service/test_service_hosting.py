@@ -245,18 +245,27 @@ async def test_what_is_to_be_sent_is_never_sent_in_a_cancelled_scope(cluster: Cl
     assert [line.cut_short for line in lines] == [0, 0, 0]
 
 
-async def test_deadline_of_the_ring_does_not_cut_a_slow_send_short(cluster: Cluster) -> None:
-    class Slow(Line):
-        begun = ended = 0
+class Slow(Line):
+    """Each batch takes its time; ``begun`` and ``ended`` tell whether it was given it."""
 
-        async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
-            self.begun += 1
-            await trio.sleep(0.03)
-            await super().send(transmits)
-            self.ended += 1
+    takes_s = 0.015
+    begun = ended = 0
 
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        self.begun += 1
+        await trio.sleep(self.takes_s)
+        await super().send(transmits)
+        self.ended += 1
+
+
+@pytest.mark.parametrize("takes_s", [0.015, 0.04], ids=["short", "longer than the join timeout"])
+async def test_deadline_of_the_ring_neither_cuts_a_slow_send_short_nor_keeps_it_from_receiving(
+    cluster: Cluster, takes_s: float
+) -> None:
     board = Switchboard()
     lines = [Slow(board, node) for node in (1, 2)]
+    for line in lines:
+        line.takes_s = takes_s
     programs = [cluster.start(line.node, transport=line, config=Config.lan()) for line in lines]
     await cluster.settled(*programs)
     await programs[0].ring.high.send(b"slowly|")
