@@ -179,10 +179,10 @@ class Membership:
             return
         self.leaving = True
         self._drain = drain
-        self.delivery.widen()
-        self.timers.clear(Timer.SLOW_CONSUMER)
-        self._resume_delivery()
         self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)
+        self.timers.clear(Timer.SLOW_CONSUMER)
+        self.delivery.widen()
+        self._resume_delivery()
         self.leave_when_drained()
 
     def leave_when_drained(self) -> None:
@@ -473,6 +473,8 @@ class Membership:
         formation = self._forming
         if packet.ring != formation.ring.name:
             self.counters.add("dropped_other_ring")
+        elif formation.ring.token_seq == 0 and formation.ring.representative == self.node:
+            self.counters.add("dropped_implausible")  # the ring has no token yet, so nobody can have sent on it
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
@@ -554,6 +556,8 @@ class Membership:
             self.counters.add("dropped_other_ring")
         elif packet.sender not in self._incarnations and not packet.old_ring:
             self.counters.add("dropped_stranger")
+        elif self._held_token is not None and packet.seq > self._held_token.seq:
+            self.counters.add("dropped_implausible")  # nobody else can have originated it
         elif not ring.window.insert(packet):
             self.counters.add("duplicates")
         elif packet.seq > ring.forwarded_seq:

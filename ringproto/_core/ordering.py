@@ -106,6 +106,7 @@ class Ring:
         """Whether a well formed token can be the next one of this ring. Remote input never reaches an assert."""
         return (
             token.seq >= self._last_seq
+            and token.seq >= self.window.high
             and token.seq <= self.window.released + self.window.capacity
             and token.aru >= self.window.released
             and self.phase <= token.phase <= self.phase + 1
@@ -156,7 +157,8 @@ class Ring:
             elif seq > window.released:
                 requests.append(seq)
         allowed = self._flow.new_allowed(token, allowed - len(out))
-        self.blocked = allowed == 0
+        allowed = min(allowed, window.released + window.capacity - token.seq)
+        self.blocked = allowed <= 0
         seq = token.seq
         message_seq = token.message_seq
         taken = 0
@@ -207,9 +209,9 @@ class Ring:
 
     def _requests(self, others: list[int]) -> list[int]:
         mine = self.window.missing(self._last_seq, self._requests_max)
-        if not mine:
-            return others
-        return sorted(set(others).union(mine))[: self._requests_max]
+        if mine:
+            others = sorted(set(others).union(mine))
+        return others[: self._requests_max]
 
 
 class Visit:

@@ -50,7 +50,9 @@ CHUNK_CONTROL = 32
 CONTROL_UNBLOCK = 1
 CONTROL_SIZE = 21
 
-_U16_MAX = 65535
+_COUNT_MAX = 2**63 - 1
+"""No honest ring comes near it; what is added to a number from the network stays within 64 bits."""
+_HOP_MAX = 2**31 - 1
 
 _header = struct.Struct(">BBBBQI")
 _trailer = struct.Struct(">I")
@@ -308,7 +310,7 @@ class Codec:
             body = RECOVERED_SIZE
             if old_seq == 0:
                 raise Malformed("sequence")
-        if seq == 0:
+        if not 0 < seq <= _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("sequence")
         check_chunks(datagram, body, size - TRAILER_SIZE)
         return Packet(datagram, sender, ring, seq, message_seq, bool(flags & FLAG_SAFE), old_ring, old_seq, body)
@@ -344,6 +346,8 @@ class Codec:
         if len(datagram) != body + 8 * count + TRAILER_SIZE:
             raise Malformed("length")
         if count > requests_max or phase > Phase.INSTALLED or incomplete > 1:
+            raise Malformed("range")
+        if token_seq > _COUNT_MAX or seq > _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("range")
         requests = struct.unpack_from(f">{count}Q", datagram, body)
         if aru > seq or not _rising(requests) or (requests and not 0 < requests[0] <= requests[-1] <= seq):
@@ -450,7 +454,7 @@ class Codec:
         if end < at:
             raise Malformed("too_short")
         destination, ring, hop, members, first, count = _commit.unpack_from(datagram, HEADER_SIZE)
-        if not 1 <= members <= members_max or count < 1 or first + count > members:
+        if not 1 <= members <= members_max or count < 1 or first + count > members or hop > _HOP_MAX:
             raise Malformed("range")
         entries = []
         previous = 0
