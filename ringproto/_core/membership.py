@@ -530,18 +530,10 @@ class Membership:
             self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
     def _accepts(self, ring: Ring, token: Token) -> bool:
-        if token.destination != self.node:
-            reason = "dropped_not_for_me"
-        elif token.ring != ring.name:
-            reason = "dropped_other_ring"
-        elif token.token_seq <= ring.token_seq:
-            reason = "duplicate_tokens"
-        elif not ring.plausible(token):
-            reason = "dropped_implausible"
-        else:
-            return True
-        self.counters.add(reason)
-        return False
+        objection = ring.objection(token)
+        if objection is not None:
+            self.counters.add(objection)
+        return objection is None
 
     def _note_token(self, ring: Ring, token: Token) -> None:
         ring.note_arrival(token, self.now)
@@ -625,15 +617,7 @@ class Membership:
         assert ring.forwarded is not None
         self._transmit(ring.successor, ring.forwarded, "tokens_sent")
         self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
-        self._arm_retransmit(ring)
-
-    def _arm_retransmit(self, ring: Ring) -> None:
-        """While messages flow the token is missed after some rotations; a resting one may take longer."""
-        config = self.config
-        delay = config.token_retransmit_s
-        if ring.rotations > 1 and not ring.idle_visits:
-            delay = min(delay, max(config.token_retransmit_min_s, 4 * ring.rotation_s))
-        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + delay)
+        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
 
     def _retransmit_token(self, sender: int, body: None) -> None:
         formation = self._formation
@@ -643,7 +627,7 @@ class Membership:
         else:
             assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
-            self._arm_retransmit(ring)
+            self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")

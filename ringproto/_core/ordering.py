@@ -102,6 +102,16 @@ class Ring:
         """The token with which the representative starts the ring; nobody is taken to be ready yet."""
         return Token(self.node, self.name, 1, 0, 0, 0, 0, 0, 0, int(Phase.EXCHANGE), True, ())
 
+    def objection(self, token: Token) -> str | None:
+        """Why a token is not the next one of this ring for this processor; ``None`` if it is."""
+        if token.destination != self.node:
+            return "dropped_not_for_me"
+        if token.ring != self.name:
+            return "dropped_other_ring"
+        if token.token_seq <= self.token_seq:
+            return "duplicate_tokens"
+        return None if self.plausible(token) else "dropped_implausible"
+
     def plausible(self, token: Token) -> bool:
         """Whether a well formed token can be the next one of this ring. Remote input never reaches an assert."""
         return (
@@ -134,6 +144,15 @@ class Ring:
         if now - self.aru_changed_at <= limit_s or self.aru_seen[1] == self.node:
             return 0
         return self.aru_seen[1]
+
+    def retransmit_after(self, config: Config) -> float:
+        """How long to wait for a sign of the token that was passed on, in seconds.
+
+        While messages flow it is missed after some rotations; the token of an idle ring may rest.
+        """
+        if self.rotations <= 1 or self.idle_visits:
+            return config.token_retransmit_s
+        return min(config.token_retransmit_s, max(config.token_retransmit_min_s, 4 * self.rotation_s))
 
     def takes_new(self, token: Token, held: int) -> bool:
         """Whether flow control would let a new packet out in a visit now."""

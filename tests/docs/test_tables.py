@@ -106,6 +106,7 @@ def counters_in_the_source() -> set[str]:
         text = path.read_text()
         names.update(re.findall(r'counters\.add\("(\w+)"', text))
         names.update(re.findall(r'reason = "(\w+)"', text))
+        names.update(re.findall(r'(?:return|else) "(d(?:ropped|uplicate)_\w+)"', text))
         names.update(re.findall(r'_transmit\([^\n]*"(\w+)"\)', text))
         names.update(re.findall(r'_send_commit\([^\n]*"(\w+)"\)', text))
         names.update("dropped_" + reason for reason in re.findall(r'Malformed\("(\w+)"\)', text))
