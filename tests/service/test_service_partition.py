@@ -176,6 +176,52 @@ async def test_one_way_cut_does_not_make_memberships_flap(cluster: Cluster) -> N
     await cluster.settled(*programs, within_s=60)
 
 
+LIVELY_S = 20 * (Config.testing().token_timeout_s + Config.testing().consensus_timeout_s)
+"""Rule B15 of faults.md: so long after the last fault everybody who is connected is together."""
+
+
+@pytest.mark.parametrize("how", ["leaves", "crashes"])
+async def test_processor_that_comes_and_goes_is_let_in_every_time(cluster: Cluster, how: str) -> None:
+    """A rolling restart is no bad link: nobody has to wait outside because of it."""
+    steady = cluster.start(9)
+    await cluster.settled(steady)
+    for _ in range(8):
+        guest = cluster.start(1)
+        await cluster.settled(steady, guest, within_s=LIVELY_S)
+        if how == "leaves":
+            await guest.stop()
+        else:
+            guest.crash()
+    await until(lambda: steady.ring.configuration.members == (9,), "it is alone again")
+    last = cluster.start(1)
+    await cluster.settled(steady, last, within_s=LIVELY_S)
+
+
+@pytest.mark.parametrize("cut_s", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize(
+    "cuts", [((1, 2),), ((2, 1),), ((1, 2), (2, 1)), ((1, 2), (2, 3), (3, 1)), ((1, 2), (1, 3))], ids=str
+)
+async def test_ring_is_whole_again_in_time_when_bad_links_are_mended(
+    cluster: Cluster, cuts: tuple[tuple[int, int], ...], cut_s: float
+) -> None:
+    programs = await cluster.form(1, 2, 3)
+    for source, destination in cuts:
+        cluster.network.cut(source, destination)
+    await trio.sleep(cut_s)
+    cluster.network.heal()
+    await cluster.settled(*programs, within_s=LIVELY_S)
+
+
+async def test_two_that_parted_again_and_again_meet_in_time(cluster: Cluster) -> None:
+    first, second = await cluster.form(1, 2)
+    for turn in range(10):
+        cluster.network.partition({1}, {2})
+        await trio.sleep(0.05 + 0.07 * turn)
+        cluster.network.heal()
+        await trio.sleep(0.02 + 0.05 * turn)
+    await cluster.settled(first, second, within_s=LIVELY_S)
+
+
 @pytest.mark.parametrize("latency_s", [(0.0001, 0.001), (0.001, 0.004)])
 async def test_whole_story_can_be_repeated(latency_s: tuple[float, float]) -> None:
     """The same seeds on the same network give the same stream, whatever order trio runs its tasks in."""
