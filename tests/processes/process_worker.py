@@ -1,0 +1,161 @@
+"""One processor in a process of its own: lines of JSON on its standard input tell it what to do.
+
+Its only argument is its setup. It keeps a log of everything that the rules of order and barrier speak of, written out
+often enough that little is lost when it is killed. It dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ringproto import Config, Guarantee, Message, Priority, Recovery, RegularConfiguration, Ring, open_ring
+from ringproto.testing.transcript import record_from_audit, record_to_line
+from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
+
+FLUSH_EVERY_S = 0.02
+STATE_MESSAGES = 5
+"""How many recovery messages stand for the state, at every change."""
+
+
+class Worker:
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.node: int = setup["node"]
+        self.life: int = setup["life"]
+        self.setup = setup
+        self.audit: list[tuple[Any, ...]] = []
+        self.log = Path(setup["log"]).open("w")  # noqa: SIM115
+        self.frozen = False
+        self.loading = False
+        self.accepted = 0
+        self.delivered = 0
+        self.stated = 0
+        self.order = hashlib.sha256()
+        """Of everything that was delivered in the present configuration."""
+        self.complete = False
+
+    async def open_transport(self) -> Transport:
+        wire = self.setup["wire"]
+        if wire["kind"] == "unicast":
+            peers = {int(node): (host, port) for node, (host, port) in wire["peers"].items()}
+            return await open_unicast_udp(self.node, peers)
+        return await open_multicast_udp(self.node, wire["group"], wire["port"], interface=wire["interface"])
+
+    def flush(self) -> None:
+        if self.frozen:
+            self.audit.clear()
+            return
+        self.log.writelines(record_to_line(record_from_audit(entry)) + "\n" for entry in self.audit)
+        self.audit.clear()
+        self.log.flush()
+
+    async def keep_log(self) -> None:
+        while True:
+            self.flush()
+            await trio.sleep(FLUSH_EVERY_S)
+
+    async def recover(self, recovery: Recovery) -> None:
+        """The first of those who came together sends the state."""
+        if recovery.transitional.members[0] == self.node:
+            for _ in range(STATE_MESSAGES):
+                self.stated += 1
+                await recovery.send(self.payload(f"s{self.stated}", 500))
+
+    def payload(self, name: str, size: int) -> bytes:
+        return f"{self.node}.{self.life}.{name}|".encode() + bytes(size)
+
+    async def load(self, ring: Ring) -> None:
+        number = 0
+        while True:
+            if not self.loading:
+                await trio.sleep(0.01)
+                continue
+            number += 1
+            sender = ring.sender(Priority(1 + number % 2), Guarantee.SAFE if number % 5 == 0 else Guarantee.AGREED)
+            size = 20_000 if number % 40 == 0 else 100 * (number % 7)
+            await sender.send(self.payload(str(number), size))
+            self.accepted += 1
+            await trio.sleep(self.setup["gap_s"])
+
+    async def read(self, ring: Ring) -> None:
+        while True:
+            for event in await ring.events.receive_batch():
+                if isinstance(event, Message):
+                    self.delivered += 1
+                    self.order.update(b"%d %d %d " % (event.seq, event.sender, len(event.payload)) + event.payload)
+                elif isinstance(event, RegularConfiguration):
+                    self.order = hashlib.sha256(str(event.ring_id).encode())
+
+    def status(self, ring: Ring) -> dict[str, Any]:
+        numbers = ring.statistics()
+        return {
+            "members": ring.configuration.members,
+            "ring": str(ring.configuration.ring_id),
+            "waiting_for": sorted(ring.waiting_for),
+            "accepted": self.accepted,
+            "delivered": self.delivered,
+            "order": self.order.hexdigest(),
+            "queued": sum(int(numbers[f"queue_{priority.name.lower()}"]) for priority in Priority),
+            "ring_sequence": ring.ring_sequence,
+            "statistics": numbers,
+        }
+
+    async def obey(self, ring: Ring) -> None:
+        """Read commands until the one to leave, or until the input ends."""
+        lines = b""
+        stream = trio.lowlevel.FdStream(sys.stdin.fileno())
+        async for chunk in stream:
+            lines += chunk
+            while b"\n" in lines:
+                line, _, lines = lines.partition(b"\n")
+                command, value = json.loads(line)
+                if command == "leave":
+                    answer(True)
+                    return
+                if command == "load":
+                    self.loading = value
+                elif command == "freeze":
+                    self.flush()
+                    self.frozen = True
+                answer(self.status(ring))
+
+    async def run(self) -> None:
+        config = Config.lan(**self.setup["config"])
+        transport = await self.open_transport()
+        arguments = {"config": config, "ring_sequence": self.setup["ring_sequence"], "audit": self.audit}
+        try:
+            async with open_ring(transport, recover=self.recover, **arguments) as ring:
+                answer("open")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.keep_log)
+                    nursery.start_soon(self.load, ring)
+                    nursery.start_soon(self.read, ring)
+                    await self.obey(ring)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.flush()
+
+
+def answer(value: Any) -> None:
+    print(json.dumps(value), flush=True)
+
+
+def die_with_the_parent() -> None:
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    die_with_the_parent()
+    try:
+        trio.run(Worker(json.loads(sys.argv[1])).run)
+    except KeyboardInterrupt:
+        sys.exit(130)
