@@ -20,6 +20,9 @@ from ringproto import Config, Guarantee, Message, Priority, Recovery, RegularCon
 from ringproto.testing.transcript import record_from_audit, record_to_line
 from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 FLUSH_EVERY_S = 0.02
 STATE_MESSAGES = 5
 """How many recovery messages stand for the state, at every change."""
@@ -147,6 +150,13 @@ def answer(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Control-C and nothing else; a nursery, such as that of the body here, makes a group of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
 def die_with_the_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
@@ -157,5 +167,7 @@ if __name__ == "__main__":
     die_with_the_parent()
     try:
         trio.run(Worker(json.loads(sys.argv[1])).run)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not is_interrupt(error):
+            raise
         sys.exit(130)

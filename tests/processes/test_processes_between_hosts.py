@@ -27,7 +27,6 @@ def hosts() -> Iterator[Hosts]:
     "wire",
     [
         pytest.param(multicast_between_hosts(6), id="multicast IPv6"),
-        pytest.param(multicast_between_hosts(4), id="multicast IPv4"),
         pytest.param(unicast_between_hosts(3, 6), id="unicast IPv6"),
     ],
 )

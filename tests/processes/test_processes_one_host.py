@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -118,7 +117,7 @@ async def test_two_of_five_are_killed_at_once(tmp_path: Path) -> None:
 
 
 async def test_process_that_is_interrupted_leaves_in_an_orderly_way(tmp_path: Path) -> None:
-    """Control-C: what it accepted is sent, the others are told, and Python sees a plain KeyboardInterrupt."""
+    """Control-C: what it accepted is sent, the others are told, and nothing but a KeyboardInterrupt comes out."""
     async with open_processes(tmp_path, unicast_on_this_host("127.0.0.1", 3)) as processes:
         first, second, third = await processes.start(1, 2, 3)
         await processes.together(first, second, third)
@@ -158,4 +157,3 @@ async def test_parent_that_goes_away_ends_the_process(tmp_path: Path) -> None:
         assert alone.process.stdin is not None
         await alone.process.stdin.aclose()
         await alone.ended(0)
-        assert not os.path.exists(f"/proc/{alone.process.pid}/status") or alone.process.returncode == 0
