@@ -67,9 +67,10 @@ def test_who_was_never_left_out_does_not_wait() -> None:
 
 
 def test_first_time_left_out_costs_nothing() -> None:
-    backoff = Backoff(1.0, 8)
-    backoff.mark(1, 100.0)
-    assert not backoff.waits(1, 100.0)
+    for now in (0.0, 3.0, 100.0):  # a clock may begin anywhere
+        backoff = Backoff(1.0, 8)
+        backoff.mark(1, now)
+        assert not backoff.waits(1, now)
 
 
 def waits_after(times: int) -> float:
@@ -104,6 +105,14 @@ def test_waits_belong_to_one_processor() -> None:
         backoff.mark(1, now)
     assert backoff.waits(1, 101.5)
     assert not backoff.waits(2, 101.5)
+
+
+def test_as_many_as_may_be_are_remembered_as_left_out() -> None:
+    backoff = Backoff(1.0, 2)
+    for now in (100.0, 101.0):
+        for node in (1, 2):
+            backoff.mark(node, now)
+    assert backoff.waits(1, 101.5) and backoff.waits(2, 101.5)
 
 
 def test_memory_of_who_was_left_out_is_bounded() -> None:

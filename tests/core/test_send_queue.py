@@ -10,6 +10,7 @@ AGREED, SAFE = Guarantee.AGREED, Guarantee.SAFE
 
 def test_messages_come_out_as_they_went_in() -> None:
     queue = SendQueue(10, 100)
+    assert (len(queue), queue.bytes, queue.cursor) == (0, 0, 0)
     for payload, guarantee in ((b"a", AGREED), (b"bb", SAFE), (b"", AGREED)):
         assert queue.put(payload, guarantee)
     out = []

@@ -380,6 +380,24 @@ def test_sender_nobody_is_dropped() -> None:
         assert reason(overwrite(GOLDEN[name], 12, bytes(4))) == "sender"
 
 
+TOO_FAR = (2**63, 2**63 + 1, 2**64 - 1)
+
+
+def test_numbers_that_could_not_be_counted_on_from_are_dropped() -> None:
+    """Half of what their bits hold is more than any ring lives to see, and leaves room to add."""
+    limit = 2**63 - 1
+    token = TOKEN._replace(token_seq=limit, seq=limit, message_seq=limit, aru=limit, requests=())
+    assert decode(codec().encode_token(token)) == token
+    for number in TOO_FAR:
+        for field in ("token_seq", "seq", "message_seq"):
+            assert reason(codec().encode_token(token._replace(**{field: number}))) == "range"
+        assert reason(codec().encode_data(OLD, number, 1, False, UNBLOCK_CHUNKS).datagram) == "sequence"
+        assert reason(codec().encode_data(OLD, 1, number, False, UNBLOCK_CHUNKS).datagram) == "sequence"
+    for hop in (2**31, 2**32 - 1):
+        assert reason(overwrite(GOLDEN["commit"], 40, hop.to_bytes(4, "big"))) == "range"
+    assert decode(overwrite(GOLDEN["commit"], 40, (2**31 - 1).to_bytes(4, "big")))
+
+
 def test_packet_number_nothing_is_dropped() -> None:
     assert reason(overwrite(GOLDEN["data"], 36, bytes(8))) == "sequence"
     assert reason(overwrite(GOLDEN["recovered"], 36, bytes(8))) == "sequence"
