@@ -119,6 +119,45 @@ async def test_leaving_is_bounded_when_the_barrier_never_completes(cluster: Clus
     assert no_timeouts(second)
 
 
+@pytest.mark.parametrize("body_s", [0.0, 0.0005, 0.002, 0.005, 0.01, 0.05, 0.1])
+async def test_recover_that_sends_while_its_program_ends_is_no_error(cluster: Cluster, body_s: float) -> None:
+    """The body may end before, in and after any call of ``recover``; that is nobody's fault."""
+    (peer,) = await cluster.form(2)
+
+    async def recover(recovery: Recovery) -> None:
+        for number in range(8):
+            await recovery.send(f"1.{recovery.configuration.ring_id}.{number}|".encode())
+            await trio.sleep(0.002)
+
+    async def body(ring: Ring) -> None:
+        if body_s:
+            await trio.sleep(body_s)
+
+    program = cluster.start(1, recover=recover, body=body)
+    await program.end()
+    assert program.error is None, repr(program.error)
+    await until(lambda: peer.ring.configuration.members == (2,), "it left")
+
+
+async def test_program_that_ends_while_it_recovers_still_sends_what_it_accepted(cluster: Cluster) -> None:
+    (peer,) = await cluster.form(2)
+    payloads = numbered("accepted", 20)
+
+    async def recover(recovery: Recovery) -> None:
+        for number in range(5):
+            await recovery.send(f"1.{recovery.configuration.ring_id}.{number}|".encode())
+            await trio.sleep(0.01)
+
+    async def body(ring: Ring) -> None:
+        await until(lambda: ring.configuration.members == (1, 2), "they met")
+        await ring.high.send_batch(payloads)
+
+    program = cluster.start(1, recover=recover, body=body)
+    await program.end()
+    assert program.error is None, repr(program.error)
+    await cluster.delivered(payloads, peer)
+
+
 async def test_leaving_is_bounded_without_a_quorum(cluster: Cluster) -> None:
     config = Config.testing(quorum=2)
     alone = cluster.start(1, config=config)
