@@ -48,7 +48,12 @@ def run_on_mock_clock(
 
     async def guarded() -> Any:
         with scope:
-            return await test()
+            try:
+                return await test()
+            except BaseException:
+                # What a cancelled test says then is not what matters.
+                if not scope.cancel_called:
+                    raise
         pytest.fail(f"tasks made {STEPS_MAX} steps and the clock stood still")
 
     try:

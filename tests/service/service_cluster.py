@@ -94,8 +94,11 @@ class Program:
 
     async def stop(self, within_s: float = 10.0) -> None:
         """Cancel it, and wait until it has left."""
-        self._scope.cancel()
+        self.cancel()
         await self.end(within_s)
+
+    def cancel(self) -> None:
+        self._scope.cancel()
 
     async def end(self, within_s: float = 10.0) -> None:
         """Wait until it has ended by itself."""

@@ -134,6 +134,22 @@ async def test_send_does_not_overtake_those_who_wait(cluster: Cluster) -> None:
     assert program.payloads == queued + called
 
 
+async def test_tasks_that_wait_for_different_queues_let_time_pass(cluster: Cluster) -> None:
+    """Each that tries again may wake the other; if it does so without room, both burn a core until there is some."""
+    program, go = await blocked_program(cluster)
+    high, low = numbered("high", QUEUE_MAX + 1), numbered("low", QUEUE_MAX + 1)
+    async with trio.open_nursery() as nursery:
+        for payload in high:
+            nursery.start_soon(program.ring.high.send, payload)
+        for payload in low:
+            nursery.start_soon(program.ring.low.send, payload)
+        await trio.sleep(10.0)
+        numbers = program.ring.statistics()
+        assert (numbers["senders_waiting_high"], numbers["senders_waiting_low"]) == (1, 1)
+        go.set()
+    await cluster.delivered([*high, *low], program)
+
+
 async def test_send_nowait_and_send_of_a_full_queue_check_the_payload_first(cluster: Cluster) -> None:
     program, _ = await blocked_program(cluster)
     for payload in numbered("queued", QUEUE_MAX):
