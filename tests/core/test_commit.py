@@ -42,6 +42,7 @@ def test_entry_of_nobody_on_the_ring_goes_nowhere() -> None:
 
 def test_empty_entry_says_nothing() -> None:
     assert empty_entry(4) == Entry(4, 0, False, NO_RING, 0, 0, ())
+    assert bytes(20) == NO_RING
 
 
 def test_commit_token_of_one_datagram_is_whole_at_once() -> None:

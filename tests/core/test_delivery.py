@@ -66,6 +66,21 @@ def test_stream_begins_with_the_first_configuration() -> None:
     assert delivery.configuration == START
 
 
+def test_without_a_log_the_stream_is_the_same() -> None:
+    quiet = Delivery(Config(), START, Barrier(START), None)
+    logged = Stream()
+    packets = [packet(seq, unblock_chunk(OLD), chunk(b"x"), sender=seq, message_seq=2 * seq - 2) for seq in (1, 2)]
+    logged.arrive(*packets)
+    logged.deliver()
+    logged.end()
+    logged.delivery.install(NEW_ID, (1, 2), True)
+    have = window(packets)
+    quiet.deliver(have, OLD_ID, 0)
+    quiet.end_ring(have, OLD_ID, 0, (1, 2), frozenset((1, 2)))
+    quiet.install(NEW_ID, (1, 2), True)
+    assert quiet.take(ALL)[1:] == logged.events()
+
+
 def test_packets_are_delivered_in_order_up_to_the_first_gap() -> None:
     stream = Stream()
     stream.arrive(packet(1), packet(2), packet(4))
@@ -212,14 +227,15 @@ def test_configuration_does_not_wait_for_a_full_stream() -> None:
 
 
 def test_stream_of_a_leaver_is_wide_enough_for_what_was_held_back() -> None:
-    stream = Stream(events_max=3)
-    stream.arrive(*(packet(seq) for seq in range(1, 9)))
-    stream.deliver()
-    assert stream.delivery.held == 5
-    stream.delivery.widen()
-    assert not stream.delivery.full
-    stream.deliver()
-    assert (stream.delivery.pending, stream.delivery.held) == (8, 0)
+    for limits in ({"events_max": 3}, {"events_bytes_max": 3}):
+        stream = Stream(**limits)
+        stream.arrive(*(packet(seq) for seq in range(1, 9)))
+        stream.deliver()
+        assert stream.delivery.held == 5
+        stream.delivery.widen()
+        assert not stream.delivery.full
+        stream.deliver()
+        assert (stream.delivery.pending, stream.delivery.held) == (8, 0)
 
 
 def test_take_gives_the_oldest_up_to_the_limit() -> None:
@@ -379,6 +395,7 @@ def test_change_before_completion_is_an_abort(complete: bool) -> None:
 def test_nothing_of_the_old_ring_is_left_for_the_new_one() -> None:
     stream = Stream()
     stream.arrive(packet(1), packet(3, sender=3))
+    stream.deliver()
     stream.end(members=(1, 2))
     stream.delivery.install(NEW_ID, (1, 2), True)
     stream.events()

@@ -102,6 +102,7 @@ def test_visit_sends_old_packets_and_says_whether_more_wait() -> None:
     forming.ring.note_arrival(token(0, False), 1.0)
     visit = forming.visit(token(0, False), codec(node=2))
     assert len(visit.datagrams) == CONFIG.visit_max
+    assert visit.token.fcc == CONFIG.visit_max  # applications hold nothing back here
     assert visit.token.incomplete
     for hop in range(7, 40, 3):
         now = visit.token._replace(destination=2, token_seq=hop, incomplete=False, aru=visit.token.seq, aru_id=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from packets import packet
-from wire_samples import OLD, OLD_ID, codec
+from wire_samples import NEW, OLD, OLD_ID, codec
 
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.wire import Packet, Phase, Token
@@ -82,6 +82,13 @@ def test_first_member_is_the_representative() -> None:
     assert {Member(node).ring.representative for node in MEMBERS} == {1}
 
 
+def test_new_ring_has_sent_and_seen_nothing() -> None:
+    ring = Ring(OLD_ID, MEMBERS, 2, Config(), 64)
+    assert (ring.phase, ring.token_seq, ring.stable, ring.last_own, ring.forwarded_seq) == (Phase.EXCHANGE, 0, 0, 0, 0)
+    assert (ring.forwarded, ring.rotations, ring.sent, ring.retransmitted) == (None, 0, 0, 0)
+    assert ring.holds_up(99.0, 1.0) == 0
+
+
 def test_first_token_takes_nobody_for_ready() -> None:
     first = Member(1).ring.first_token()
     assert first == Token(1, OLD, 1, 0, 0, 0, 0, 0, 0, Phase.EXCHANGE, True, ())
@@ -95,7 +102,8 @@ def test_token_is_passed_to_the_successor_one_hop_further() -> None:
     passed = member.visit(token(token_seq=5, seq=0)).token
     assert (passed.destination, passed.ring, passed.token_seq) == (3, OLD, 6)
     assert member.ring.forwarded == member.codec.encode_token(passed)
-    assert member.ring.token_seq == 5
+    assert member.ring.forwarded_seq == member.visit(token(token_seq=8), waiting=3).token.seq == 3
+    assert member.ring.token_seq == 8
 
 
 def test_new_packets_are_numbered_on_from_the_token() -> None:
@@ -246,6 +254,13 @@ def test_retransmissions_count_in_the_window_before_new_packets() -> None:
     assert sent_seqs(visit) == [1, 2, 3, 4]
 
 
+def test_no_more_is_sent_again_than_the_window_lets_out() -> None:
+    member = Member(window_size=4, visit_max=4).have(1, 2, 3)
+    visit = member.visit(token(seq=3, aru=0, aru_id=3, fcc=2, requests=(1, 2, 3)), waiting=5)
+    assert sent_seqs(visit) == [1, 2]
+    assert visit.token.requests == (3,)
+
+
 def test_one_request_is_served_although_the_window_is_full() -> None:
     member = Member(window_size=4, visit_max=4).have(1, 2, 3)
     visit = member.visit(token(seq=3, aru=0, aru_id=3, fcc=4, requests=(1, 2, 3)))
@@ -354,6 +369,29 @@ def test_rotation_time_is_measured_and_smoothed() -> None:
     assert member.ring.rotations == 3
 
 
+def test_missed_token_is_sent_again_after_a_few_rotations_while_messages_flow() -> None:
+    config = Config(token_retransmit_s=0.1, token_retransmit_min_s=0.004)
+    ring = Member().ring
+    assert ring.retransmit_after(config) == 0.1
+    ring.note_arrival(token(5, seq=1), 10.0)
+    assert ring.retransmit_after(config) == 0.1  # nothing was measured yet
+    ring.note_arrival(token(8, seq=2), 10.002)
+    assert ring.retransmit_after(config) == pytest.approx(0.008)
+    ring.rotation_s = 0.0001
+    assert ring.retransmit_after(config) == 0.004
+    ring.rotation_s = 3.0
+    assert ring.retransmit_after(config) == 0.1
+
+
+def test_token_of_an_idle_ring_is_not_missed_so_soon() -> None:
+    config = Config(token_retransmit_s=0.1, token_retransmit_min_s=0.004)
+    member = Member()
+    for hop in (5, 8, 11):
+        member.visit(token(hop))
+    assert member.ring.idle_visits > 0
+    assert member.ring.retransmit_after(config) == 0.1
+
+
 def test_member_that_keeps_the_aru_back_for_too_long_holds_up() -> None:
     ring = Member().ring
     ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
@@ -410,6 +448,32 @@ def test_phase_of_the_token_is_the_ring_s() -> None:
 
 
 # What a token can be
+
+
+def test_token_for_somebody_else_of_another_ring_or_a_copy_is_not_taken() -> None:
+    ring = busy_member().ring
+    good = token(11, seq=4, aru=4)
+    assert ring.objection(good) is None
+    assert ring.objection(good._replace(destination=3)) == "dropped_not_for_me"
+    assert ring.objection(good._replace(ring=NEW)) == "dropped_other_ring"
+    assert ring.objection(good._replace(token_seq=8)) == "duplicate_tokens"
+    assert ring.objection(good._replace(token_seq=7)) == "duplicate_tokens"
+    assert ring.objection(good._replace(seq=3, aru=3)) == "dropped_implausible"
+
+
+def test_token_that_counts_fewer_packets_than_came_is_not_plausible() -> None:
+    """Somebody forged packets: the own ones would have their numbers."""
+    ring = busy_member().have(6).ring
+    assert not ring.plausible(token(11, seq=5, aru=4, aru_id=3))
+    assert ring.plausible(token(11, seq=6, aru=4, aru_id=3))
+
+
+def test_visit_sends_nothing_that_its_own_window_could_not_keep() -> None:
+    member = busy_member()
+    last = 4 + member.ring.window.capacity
+    visit = member.visit(token(11, seq=last - 2, aru=last - 2), waiting=10)
+    assert len(visit.datagrams) == 2
+    assert visit.token.seq == last
 
 
 def busy_member() -> Member:

@@ -188,6 +188,7 @@ def test_recovery_messages_pass_the_closed_gate_alone() -> None:
     sender = Sender(2, 7, complete=False)
     sender.put(HIGH, b"high")
     sender.put(RECOVERY, b"state", guarantee=SAFE)
+    assert sender.outbox.ready()
     filling = sender.outbox.fill(ROOM)
     assert filling.ended == [(RECOVERY, SAFE, b"state")]
     assert filling.safe
@@ -303,12 +304,35 @@ def test_low_begins_one_packet_in_so_many_while_high_floods(low_every: int) -> N
     assert low_first == ([False] * (low_every - 1) + [True]) * 4
 
 
+def test_room_that_low_leaves_when_it_is_its_turn_is_for_high() -> None:
+    sender = Sender(low_every=2)
+    sender.put(HIGH, b"h" * ROOM, b"h" * ROOM)
+    sender.put(LOW, b"l" * 100, b"l" * 100)
+    sender.outbox.fill(ROOM)
+    second = sender.outbox.fill(ROOM)
+    assert [priority for priority, _, _ in pieces(second)] == [LOW, LOW, HIGH, HIGH]
+    assert len(packed(second)) == ROOM
+
+
 def test_low_that_had_its_share_does_not_go_first() -> None:
     sender = Sender(low_every=2)
     for _ in range(10):
         sender.put(HIGH, b"h" * 100)
         sender.put(LOW, b"l" * 100)
         assert [priority for priority, _, _ in pieces(sender.outbox.fill(ROOM))] == [HIGH, LOW]
+
+
+def test_share_that_low_had_begins_the_count_again() -> None:
+    sender = Sender(low_every=3)
+    sender.put(LOW, b"l" * 3 * ROOM)
+    first_is_low = []
+    for size in (ROOM, ROOM // 2, ROOM, ROOM):
+        sender.put(HIGH, b"h" * (size - CHUNK_SIZE))
+        first_is_low.append(pieces(sender.outbox.fill(ROOM))[0][0] == LOW)
+    # The second packet had room for LOW, so the third and fourth are the first two of a new count.
+    assert first_is_low == [False, False, False, False]
+    sender.put(HIGH, b"h" * ROOM)
+    assert pieces(sender.outbox.fill(ROOM))[0][0] == LOW
 
 
 def test_flood_of_high_without_low_saves_up_no_turn() -> None:
@@ -403,6 +427,14 @@ def test_message_above_the_maximum_keeps_its_place_and_is_dropped() -> None:
         assert reassembler.take_apart(packet_of(piece(HIGH, 0, b"x" * 6))) == []
     assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"x"))) == [(CHUNK_LAST | 1, None)]
     assert reassembler.dropped == 2
+
+
+def test_message_of_many_pieces_may_be_as_large_as_the_maximum() -> None:
+    reassembler = Reassembler(10)
+    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
+    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"y" * 4))) == [(CHUNK_LAST | 1, b"xxxxxxyyyy")]
+    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
+    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"y" * 5))) == [(CHUNK_LAST | 1, None)]
 
 
 def test_unblock_passes_though_messages_may_be_smaller_than_it() -> None:

@@ -83,7 +83,8 @@ def test_refusal_is_said_to_each_once_in_a_while() -> None:
     assert me.refusal(1, stranger, 3, 10.0 + 0.9 * spacing) is None
     assert me.refusal(2, stranger, 3, 10.0 + 0.9 * spacing) is not None
     # Those that were not answered do not put the next answer off.
-    assert me.refusal(1, stranger, 3, 10.0 + 1.1 * spacing) is not None
+    assert spacing == 0.25
+    assert me.refusal(1, stranger, 3, 10.25) is not None
 
 
 def test_memory_of_the_refused_is_bounded() -> None:
@@ -95,6 +96,7 @@ def test_memory_of_the_refused_is_bounded() -> None:
     # Eight are remembered; the first was forgotten and is answered again.
     assert me.refusal(29, stranger, 1, 10.0) is None
     assert me.refusal(22, stranger, 1, 10.0) is None
+    assert me.refusal(21, stranger, 1, 10.0) is not None
     assert me.refusal(10, stranger, 1, 10.0) is not None
 
 
