@@ -102,7 +102,8 @@ def test_token_is_passed_to_the_successor_one_hop_further() -> None:
     passed = member.visit(token(token_seq=5, seq=0)).token
     assert (passed.destination, passed.ring, passed.token_seq) == (3, OLD, 6)
     assert member.ring.forwarded == member.codec.encode_token(passed)
-    assert member.ring.forwarded_seq == member.visit(token(token_seq=8), waiting=3).token.seq == 3
+    passed = member.visit(token(token_seq=8), waiting=3).token
+    assert member.ring.forwarded_seq == passed.seq == 3
     assert member.ring.token_seq == 8
 
 
