@@ -15,14 +15,16 @@ from ringproto._core.wire import Join
 class Gather:
     """The sets of one attempt to agree."""
 
-    __slots__ = ("_members_max", "consensus", "fail_set", "heard", "node", "overfull", "proc_set")
+    __slots__ = ("_members_max", "consensus", "fail_set", "heard", "node", "overfull", "proc_set", "seen")
 
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
         self.node = node
         self.proc_set = {node, *procs}
         self.fail_set = set(fails) - {node}
         self.heard: set[int] = set()
-        """Who said a join or a beacon in this attempt: it is there, whether or not it agrees."""
+        """Who said a join in this attempt: it is there, whether or not it agrees."""
+        self.seen: set[int] = set()
+        """Of whom a beacon came in this attempt: it is there, whether or not it hears this processor."""
         """Who said a join or a beacon in this attempt: it is there, whether or not it agrees."""
         self.consensus = {node}
         self.overfull = False

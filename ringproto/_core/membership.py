@@ -310,7 +310,7 @@ class Membership:
     def _beacon_in_gather(self, sender: int, beacon: Announcement) -> None:
         if not self._listens(sender, beacon):
             return
-        self._gather.heard.add(sender)
+        self._gather.seen.add(sender)
         if self._gather.add(sender):
             self._sets_changed()
 
@@ -510,8 +510,9 @@ class Membership:
         self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
-        for node in self._gather.fail_set & self._gather.heard:
-            self._backoff.mark(node, self.now)
+        gather = self._gather
+        for node in sorted(gather.fail_set & (gather.heard | gather.seen)):
+            self._backoff.mark(node, self.now, answered=node in gather.heard)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released
         self.counters.add("configurations")
@@ -642,7 +643,7 @@ class Membership:
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif not member and self._backoff.waits(sender, self.now):
+        elif not member and self._backoff.puts_off_join(sender, self.now):
             self.counters.add("rejoins_put_off")
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
@@ -659,11 +660,11 @@ class Membership:
         same = self._incarnations.get(sender) == beacon.identity.incarnation
         if same and sequence <= self.ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif self._backoff.waits(sender, self.now):
+        elif self._backoff.puts_off_beacon(sender, self.now):
             self.counters.add("rejoins_put_off")
         else:
             self._enter_gather((*self.ring.members, sender))
-            self._gather.heard.add(sender)
+            self._gather.seen.add(sender)
 
     def _say_beacon(self, sender: int, body: None) -> None:
         beacon = Announcement(self._speakers.identity(), self.ring.name)

@@ -39,26 +39,54 @@ class Peers:
         return None if known is None else known[0]
 
 
+class _Mark:
+    """What is remembered of a processor that was left out."""
+
+    __slots__ = ("beacon_after", "join_after", "last", "level")
+
+    def __init__(self) -> None:
+        self.level = 0
+        self.last = 0.0
+        self.join_after = 0.0
+        self.beacon_after = 0.0
+
+
 class Backoff:
-    """Who was left out although it was heard, and until when it is not let in again."""
+    """Who was left out although it was there, and until when it is not let in again.
+
+    Who said joins and was left out all the same has a bad link to somebody; its joins and its beacons are put off. Who
+    was only seen by its beacon and did not answer may be putting off this processor: only its beacons are, so that its
+    join is welcome as soon as it comes, and two that wait for each other meet.
+    """
 
     __slots__ = ("_base_s", "_marks", "_max")
 
     def __init__(self, base_s: float, max_: int) -> None:
-        self._marks: dict[int, tuple[int, float, float]] = {}
+        self._marks: dict[int, _Mark] = {}
         self._base_s = base_s
         self._max = max_
 
-    def mark(self, node: int, now: float) -> None:
-        """It was left out. The first time in a while costs nothing."""
-        level, _, last = self._marks.pop(node, (0, 0.0, 0.0))
-        level = level + 1 if level and now - last < 64 * self._base_s else 1
-        wait = 0.0 if level == 1 else self._base_s * 2 ** min(level - 2, 4)
-        self._marks[node] = (level, now + wait, now)
+    def mark(self, node: int, now: float, *, answered: bool) -> None:
+        """It was left out, and had or had not ``answered`` with a join. The first time in a while costs nothing."""
+        mark = self._marks.pop(node, None)
+        if mark is None or now - mark.last >= 64 * self._base_s:
+            mark = _Mark()
+        mark.level += 1
+        mark.last = now
+        wait = 0.0 if mark.level == 1 else self._base_s * 2 ** min(mark.level - 2, 4)
+        mark.beacon_after = now + wait
+        if answered:
+            mark.join_after = now + wait
+        self._marks[node] = mark
         if len(self._marks) > self._max:
             del self._marks[next(iter(self._marks))]
 
-    def waits(self, node: int, now: float) -> bool:
-        """Whether it has to wait still."""
+    def puts_off_join(self, node: int, now: float) -> bool:
+        """Whether a join of this processor is not to be answered yet."""
         mark = self._marks.get(node)
-        return mark is not None and now < mark[1]
+        return mark is not None and now < mark.join_after
+
+    def puts_off_beacon(self, node: int, now: float) -> bool:
+        """Whether a beacon of this processor is no reason yet to gather."""
+        mark = self._marks.get(node)
+        return mark is not None and now < mark.beacon_after

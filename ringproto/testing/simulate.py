@@ -31,6 +31,8 @@ SAFETY_STEPS_MAX = 60_000
 """The faults end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
 """One seed in so many has no faults."""
+BACKLOG_MAX = 60
+"""An application that waits for so many of its messages sends no more until some come: a run should end."""
 TWIN_EVERY = 100
 FOREIGN = (1001, 1002)
 """Node ids of a foreign cluster on the same network."""
@@ -209,6 +211,8 @@ class _Run:
         random = self.random
         application = host.application
         assert application is not None
+        if application.accepted - application.returned > BACKLOG_MAX:
+            return
         for _ in range(random.randint(1, 6)):
             luck = random.random()
             if luck < 0.7:
