@@ -592,6 +592,34 @@ def test_leave_of_an_earlier_life_is_not_believed(ring: Three) -> None:
     assert ring.cluster.settled({1, 2, 3})
 
 
+@pytest.mark.parametrize(
+    "kind", [Kind.JOIN, Kind.BEACON, Kind.COMMIT, Kind.TOKEN, Kind.DATA], ids=lambda kind: kind.name
+)
+def test_late_copies_from_an_earlier_life_of_a_member_do_not_break_the_ring(judged: list[Cluster], kind: Kind) -> None:
+    """A processor has one life after another: who heard a later one knows that what comes of an earlier is a copy."""
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    wire = Wire(cluster)
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled({1, 2, 3})
+    cluster.run(0.3)
+    for node in (1, 2, 3):
+        say(cluster, node, 1)
+    assert cluster.run_until_settled({1, 2, 3})
+    copies = [seen.datagram for seen in wire.log if seen.kind is kind and seen.destination == 2]
+    for node in (1, 3):
+        cluster.restart(node)
+        assert cluster.run_until_settled({1, 2, 3})
+    before = cluster.configuration(2).ring_id
+    assert copies
+    for copy in copies:
+        throw(cluster, 2, copy)
+        cluster.hosts[2].flush()
+    cluster.run(0.5)
+    assert cluster.configuration(2).ring_id == before
+    assert cluster.settled({1, 2, 3})
+
+
 # Extended virtual synchrony
 
 

@@ -9,6 +9,7 @@ import pytest
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
 from ringproto._core import Processor
+from ringproto._core.wire import Codec, Identity, Join, Limits
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
@@ -86,6 +87,29 @@ def test_datagrams_of_a_large_transport_are_used_up_to_the_greatest() -> None:
     one = processor(datagram_size=65_507)
     join = one.take_transmits()[0][1]
     assert int.from_bytes(join[42:44], "big") == 65_000
+
+
+@pytest.mark.parametrize("size", [512, 1400, 9000])
+@pytest.mark.parametrize("members_max", [2, 64, 256])
+def test_nothing_that_is_sent_is_larger_than_a_datagram_however_many_members_there_may_be(
+    members_max: int, size: int
+) -> None:
+    """A join names everybody that is known and everybody that was given up."""
+    config = CONFIG.replace(members_max=members_max)
+    try:
+        one = processor(config=config, datagram_size=size)
+    except ConfigError as error:
+        assert "members_max" in str(error)
+        return
+    limits = Limits(config.quorum, members_max, config.message_size_max, config.window_size, size)
+    everybody = tuple(range(1, members_max + 1))
+    join = Codec(config.cluster_hash, 2).encode_join(Join(Identity(5, 1, limits), 1, everybody, ()))
+    one.handle_datagrams([join], 100.0)
+    sent = one.take_transmits()
+    while one.state != "operational":
+        one.handle_timeout(one.next_timeout)
+        sent += one.take_transmits()
+    assert max(len(datagram) for _, datagram in sent) <= size
 
 
 def test_new_processor_is_alone_in_gather_and_says_a_join() -> None:

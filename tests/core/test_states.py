@@ -335,7 +335,7 @@ def test_every_input_in_every_state(state: State, what: Input, under_test: int) 
 
 
 @pytest.mark.parametrize("under_test", [REPRESENTATIVE, MEMBER])
-@pytest.mark.parametrize("state", [GATHER, COMMIT, RECOVERY, OPERATIONAL])
+@pytest.mark.parametrize("state", [GATHER, COMMIT, RECOVERY, OPERATIONAL], ids=lambda state: state.name.lower())
 @pytest.mark.parametrize("what", list(Input), ids=lambda what: what.name.lower())
 def test_ring_forms_after_any_input_in_any_state(state: State, what: Input, under_test: int) -> None:
     """Whatever came, those who are still there end together on one ring."""

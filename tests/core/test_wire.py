@@ -280,6 +280,9 @@ def test_commit_token_uses_no_more_datagrams_than_it_needs() -> None:
     entries = tuple(Entry(node, 0, False, bytes(20), 0, 0, ()) for node in range(1, 65))
     # 1400 bytes less header, head of the commit token and trailer hold 26 entries of 51 bytes.
     assert len(codec().encode_commit(2, NEW, 0, entries, 1400)) == 3
+    exactly = HEADER_SIZE + 34 + 26 * 51 + TRAILER_SIZE
+    assert len(codec().encode_commit(2, NEW, 0, entries[:26], exactly)) == 1
+    assert len(codec().encode_commit(2, NEW, 0, entries[:26], exactly - 1)) == 2
 
 
 # Bytes that are wrong
