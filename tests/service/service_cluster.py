@@ -170,7 +170,13 @@ class Cluster:
         self._audits = [one for one in self._audits if one is not audit]
 
     def start(
-        self, node: int, *, reads: bool = True, body: Body | None = None, transport: Transport | None = None, **arguments: Any
+        self,
+        node: int,
+        *,
+        reads: bool = True,
+        body: Body | None = None,
+        transport: Transport | None = None,
+        **arguments: Any,
     ) -> Program:
         """Start a program. ``body`` replaces the application that reads; the other arguments are ``open_ring``'s."""
         arguments.setdefault("config", Config.testing())
@@ -237,9 +243,7 @@ class Cluster:
                 raise AssertionError(f"program {program.node} failed: {program.error!r}") from program.error
         return False
 
-    async def delivered(
-        self, payloads: Collection[bytes], *programs: Program, within_s: float = 30.0
-    ) -> None:
+    async def delivered(self, payloads: Collection[bytes], *programs: Program, within_s: float = 30.0) -> None:
         """Wait until these programs have read all these payloads."""
         wanted = set(payloads)
         await until(

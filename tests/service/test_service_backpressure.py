@@ -273,4 +273,3 @@ async def test_every_call_that_may_wait_is_a_checkpoint(cluster: Cluster) -> Non
         await ring.events.aclose()
     with assert_checkpoints():
         await ring.recovery_complete.aclose()
-

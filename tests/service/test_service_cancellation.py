@@ -46,7 +46,7 @@ async def cancelled_after(steps: int) -> AsyncIterator[trio.CancelScope]:
 
 
 async def every_step(attempt: Callable[[int], Awaitable[bool]], most: int = 400) -> int:
-    """Call ``attempt(steps)`` with 0, 1, 2, ... until it says three times that it was over before; how often it was not."""
+    """Call ``attempt(steps)`` with 0, 1, 2, ... until it was over before three times; returns how many were cut."""
     over = 0
     for steps in range(most):
         over = over + 1 if await attempt(steps) else 0
@@ -262,7 +262,7 @@ async def test_receive_of_completions_that_is_cancelled_loses_none(cluster: Clus
                 seen.append(await ring.recovery_complete.receive())
 
     watcher = cluster.start(1, body=body)
-    (steady,) = [cluster.start(2)]
+    steady = cluster.start(2)
     await cluster.settled_others(watcher, steady)
     for node in (3, 4, 5):
         guest = cluster.start(node)
@@ -306,7 +306,7 @@ async def test_recovery_send_that_is_cancelled_at_any_step_is_sent_once_or_not_a
 
 
 async def test_program_that_is_cancelled_at_any_step_of_its_life_leaves_nothing_behind(cluster: Cluster) -> None:
-    """Entering, waiting, sending, reading, leaving: the transport is closed, no task is left, and what counted counts."""
+    """Entering, sending, reading, leaving: the transport is closed, no task is left, what was accepted is sent."""
     (peer,) = await cluster.form(9)
     accepted: list[bytes] = []
 

@@ -151,9 +151,7 @@ async def test_ring_that_waits_for_a_slow_reader_lets_time_pass(cluster: Cluster
 @pytest.mark.parametrize(
     ("field", "value"), [("quorum", 2), ("members_max", 32), ("message_size_max", 4096), ("window_size", 33)]
 )
-async def test_processor_with_other_limits_is_refused_with_the_reason(
-    cluster: Cluster, field: str, value: int
-) -> None:
+async def test_processor_with_other_limits_is_refused_with_the_reason(cluster: Cluster, field: str, value: int) -> None:
     first, second = await cluster.form(1, 2)
     stranger = cluster.start(3, config=Config.testing(**{field: value}))
     stranger.error_expected = True
@@ -373,10 +371,9 @@ async def test_what_a_nursery_of_the_body_raises_leaves_as_its_group(cluster: Cl
         raise ValueError("in a task")
 
     async def opening() -> None:
-        async with open_ring(cluster.network.open(1), config=Config.testing()):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(fails)
-                nursery.start_soon(trio.sleep_forever)
+        async with open_ring(cluster.network.open(1), config=Config.testing()), trio.open_nursery() as nursery:
+            nursery.start_soon(fails)
+            nursery.start_soon(trio.sleep_forever)
 
     caught = await caught_from(opening)
     assert isinstance(caught, ExceptionGroup)

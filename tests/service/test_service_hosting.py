@@ -1,4 +1,4 @@
-"""Other ways to run a ring: in the caller's nursery, on somebody's own transport; and what a ring tells about itself."""
+"""A ring in the caller's nursery, on a transport of somebody's own, under the watch; and what it tells about itself."""
 
 from __future__ import annotations
 
@@ -424,7 +424,7 @@ async def test_statistics_have_what_the_issue_names(cluster: Cluster) -> None:
 
 
 async def test_statistics_count_drops_by_reason(cluster: Cluster) -> None:
-    first, second = await cluster.form(1, 2)
+    first, _ = await cluster.form(1, 2)
     stranger = cluster.network.open(77)
     await stranger.send([(0, b"rubbish"), (0, bytes(100))])
     other = cluster.start(3, config=Config.testing(cluster="another"))

@@ -341,7 +341,9 @@ async def test_everything_says_that_the_ring_was_left(cluster: Cluster) -> None:
     async def recover(recovery: Recovery) -> None:
         rounds.append(recovery)
 
-    async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit(), recover=recover) as ring:
+    async with open_ring(
+        cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit(), recover=recover
+    ) as ring:
         await trio.sleep(0.5)
     safe = ring.sender(1, 1)  # type: ignore[arg-type]
     for sender in (ring.high, ring.low, safe):

@@ -71,7 +71,7 @@ async def test_id_that_is_no_node_id_is_refused(node: Any) -> None:
 
 @pytest.mark.parametrize("node", [0, -1, 2**32, "1"])
 async def test_network_refuses_an_id_that_is_no_node_id(node: Any) -> None:
-    with pytest.raises(ValueError, match="4294967295|32"):
+    with pytest.raises(ValueError, match=r"4294967295|32"):
         LoopbackNetwork().open(node)
 
 
@@ -112,9 +112,14 @@ async def test_one_transport_for_two_rings_is_refused(cluster: Cluster) -> None:
 
 async def test_transport_that_was_refused_can_be_used_with_what_is_right(cluster: Cluster) -> None:
     transport = cluster.network.open(1)
-    for wrong in ({"config": "lan"}, {"recover": 3}, {"seed": b"short"}, {"config": Config.testing(datagram_size=9000)}):
+    for wrong in (
+        {"config": "lan"},
+        {"recover": 3},
+        {"seed": b"short"},
+        {"config": Config.testing(datagram_size=9000)},
+    ):
         await refused(transport, **wrong)
-    (program,) = [cluster.start(1, transport=transport)]
+    program = cluster.start(1, transport=transport)
     await cluster.settled(program)
 
 
@@ -249,7 +254,7 @@ async def test_recovery_is_no_priority_of_a_sender(cluster: Cluster) -> None:
 @pytest.mark.parametrize(("priority", "guarantee"), [(3, 0), ("HIGH", 0), (1, 2), (1, "SAFE"), (None, 0)])
 async def test_sender_of_no_priority_or_guarantee_is_refused(cluster: Cluster, priority: Any, guarantee: Any) -> None:
     (program,) = await cluster.form(1)
-    with pytest.raises(ValueError, match="Priority|Guarantee"):
+    with pytest.raises(ValueError, match=r"Priority|Guarantee"):
         program.ring.sender(priority, guarantee)
 
 
@@ -260,7 +265,7 @@ async def test_closed_sender_refuses_and_the_others_go_on(cluster: Cluster) -> N
     await sender.aclose()
     await sender.aclose()
     for call in (sender.send(b"no"), sender.send_batch([b"no"])):
-        with pytest.raises(RingClosedError, match="ring.sender"):
+        with pytest.raises(RingClosedError, match=r"ring\.sender"):
             await call
     with pytest.raises(trio.ClosedResourceError):
         sender.send_nowait(b"no")

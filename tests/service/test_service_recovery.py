@@ -60,7 +60,6 @@ class Calls:
     def configurations(self) -> list[RegularConfiguration]:
         return [recovery.configuration for recovery in self.rounds]
 
-    @property
     def members(self) -> tuple[int, ...]:
         """The members of the round of the last call."""
         return self.rounds[-1].configuration.members if self.rounds else ()
@@ -118,7 +117,7 @@ async def test_recover_waits_until_the_application_has_dealt_with_what_came_befo
     third = cluster.start(3)
     await until(lambda: worker.ring.configuration.members == (1, 2, 3), "the third joined")
     await trio.sleep(1.0)
-    assert calls.members == (1, 2), "recover must not see a state that lacks a message"
+    assert calls.members() == (1, 2), "recover must not see a state that lacks a message"
     assert 1 in peer.ring.waiting_for
     done.set()
     await cluster.settled(peer, third, others=[worker])
@@ -139,10 +138,34 @@ async def test_recover_waits_for_an_application_that_does_not_read(cluster: Clus
     await until(lambda: first.ring.configuration.members == (1, 2, 3), "the third joined")
     await trio.sleep(1.0)
     assert len(calls.rounds) < len(first.configurations) + 1
-    assert calls.members == (1, 2)
+    assert calls.members() == (1, 2)
     first.reading.set()
     await cluster.settled(first, second, third)
-    assert calls.members == (1, 2, 3)
+    assert calls.members() == (1, 2, 3)
+
+
+async def test_recover_does_not_wait_for_a_stream_that_was_closed(cluster: Cluster) -> None:
+    calls = Calls()
+    rings: list[Ring] = []
+
+    async def body(ring: Ring) -> None:
+        rings.append(ring)
+        await ring.events.receive()
+        await trio.sleep_forever()
+
+    silent = cluster.start(1, body=body, recover=calls)
+    peer = cluster.start(2)
+    await cluster.met(silent, peer)
+    await until(lambda: bool(peer.completions) and peer.completions[-1].members == (1, 2), "complete")
+    await peer.ring.high.send(b"unread|")
+    await cluster.delivered([b"unread|"], peer)
+    third = cluster.start(3)
+    await cluster.met(silent, peer, third)
+    await trio.sleep(0.5)
+    assert calls.members() == (1, 2)
+    rings[0].events.close()
+    await cluster.settled(peer, third, others=[silent])
+    assert calls.members() == (1, 2, 3)
 
 
 async def test_recover_does_not_wait_when_no_message_came_before(cluster: Cluster) -> None:
@@ -150,7 +173,7 @@ async def test_recover_does_not_wait_when_no_message_came_before(cluster: Cluste
     silent = cluster.start(1, body=lambda ring: trio.sleep_forever(), recover=calls)
     peer = cluster.start(2)
     await cluster.settled_others(silent, peer)
-    assert calls.members == (1, 2)
+    assert calls.members() == (1, 2)
 
 
 async def test_new_configuration_cancels_recover_and_starts_it_anew(cluster: Cluster) -> None:
@@ -158,9 +181,9 @@ async def test_new_configuration_cancels_recover_and_starts_it_anew(cluster: Clu
     first = cluster.start(1, recover=calls)
     second = cluster.start(2)
     await cluster.met(first, second)
-    await until(lambda: calls.members == (1, 2), "recover was called for the two")
+    await until(lambda: calls.members() == (1, 2), "recover was called for the two")
     third = cluster.start(3)
-    await until(lambda: calls.members == (1, 2, 3), "recover was called for the three")
+    await until(lambda: calls.members() == (1, 2, 3), "recover was called for the three")
     assert calls.cancelled == [configuration.ring_id for configuration in calls.configurations[:-1]]
     assert calls.returned == []
     assert first.completions == [], "none of the rounds counts as done"
@@ -175,9 +198,9 @@ async def test_one_recover_has_ended_before_the_next_begins(cluster: Cluster) ->
     first = cluster.start(1, recover=calls)
     for _ in range(12):
         other = cluster.start(2)
-        await until(lambda: calls.members == (1, 2), "recover was called for two")
+        await until(lambda: calls.members() == (1, 2), "recover was called for two")
         await other.stop()
-        await until(lambda: calls.members == (1,), "recover was called for one")
+        await until(lambda: calls.members() == (1,), "recover was called for one")
     assert len(calls.rounds) >= 24
     assert calls.most_active == 1
     await first.stop()
@@ -227,7 +250,7 @@ async def test_nothing_is_complete_before_every_recover_returned(cluster: Cluste
     calls = {node: Calls(held=True) for node in (1, 2, 3)}
     programs = [cluster.start(node, recover=calls[node]) for node in (1, 2, 3)]
     await until(
-        lambda: all(call.members == (1, 2, 3) for call in calls.values()),
+        lambda: all(call.members() == (1, 2, 3) for call in calls.values()),
         "all recover",
     )
     waiting = {1, 2, 3}
@@ -264,11 +287,11 @@ async def test_high_and_low_wait_for_the_barrier_of_every_configuration(cluster:
     calls = Calls(held=True)
     first = cluster.start(1, recover=calls)
     second = cluster.start(2)
-    await until(lambda: calls.members == (1, 2), "they met")
+    await until(lambda: calls.members() == (1, 2), "they met")
     payloads = numbered("early", 20)
     await second.ring.low.send_batch(payloads)
     third = cluster.start(3)
-    await until(lambda: calls.members == (1, 2, 3), "the third came")
+    await until(lambda: calls.members() == (1, 2, 3), "the third came")
     await trio.sleep(0.3)
     assert first.messages == second.messages == third.messages == []
     calls.go.set()
