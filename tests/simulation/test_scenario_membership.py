@@ -325,3 +325,16 @@ def test_a_processor_with_another_limit_is_refused(ring):
     assert ring.audits()[-1][-1] == ("STOP", "refused")
     ring.run(0.5)
     assert ring.configuration(1).members == before
+
+
+def test_two_that_heard_only_beacons_of_each_other_merge_when_faults_stop(make_ring):
+    """Each left the other out again and again; they must not put each other off in turns for ever."""
+    cluster = make_ring(1, 2)
+    cluster.partition({1}, {2})
+    assert cluster.run_until(lambda: cluster.settled({1}) and cluster.settled({2}), 3.0)
+    cluster.heal()
+    cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "join"
+    cluster.run(3.0)
+    cluster.filter = None
+    unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+    assert cluster.run_until_settled({1, 2}, 20 * unit_s)
