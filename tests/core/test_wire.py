@@ -119,6 +119,17 @@ def test_golden_membership_and_token_are_read_as_they_were_meant() -> None:
     assert decode(GOLDEN["refuse"]) == REFUSE
 
 
+@pytest.mark.parametrize("node", [1, 2**8, 2**16 + 1, 2**24 + 1, NODE_MAX])
+def test_every_node_id_can_send(node: int) -> None:
+    mine = codec(node=node)
+    packet = mine.encode_data(OLD, 1, 0, False, UNBLOCK_CHUNKS)
+    assert mine.open(packet.datagram) == (Kind.DATA, node)
+    received = decode(packet.datagram)
+    assert isinstance(received, Packet)
+    assert received.sender == packet.sender == node
+    assert mine.open(mine.encode_wake(OLD)) == (Kind.WAKE, node)
+
+
 def test_every_type_has_golden_bytes() -> None:
     assert {datagram[1] for datagram in GOLDEN.values()} == {int(kind) for kind in Kind}
 
@@ -391,6 +402,7 @@ def test_numbers_that_could_not_be_counted_on_from_are_dropped() -> None:
     limit = 2**63 - 1
     token = TOKEN._replace(token_seq=limit, seq=limit, message_seq=limit, aru=limit, requests=())
     assert decode(codec().encode_token(token)) == token
+    assert decode(codec().encode_data(OLD, limit, limit, False, UNBLOCK_CHUNKS).datagram)
     for number in TOO_FAR:
         for field in ("token_seq", "seq", "message_seq"):
             assert reason(codec().encode_token(token._replace(**{field: number}))) == "range"
