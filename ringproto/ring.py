@@ -35,6 +35,9 @@ __all__ = ["Recovery", "Ring", "open_ring", "run_ring"]
 _LEAVE_GRACE_S = 1.0
 """What a transport gets, beyond ``leave_timeout_s``, to send the last datagrams."""
 
+_LOOK_S = 0.0005
+"""How long to look for datagrams when a timer is overdue."""
+
 _transports_in_use: set[int] = set()
 
 
@@ -208,16 +211,19 @@ class Ring:
     @trio.lowlevel.enable_ki_protection
     def _submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         self._check_open()
-        accepted = self._processor.submit(payload, priority, guarantee)
+        if not self._processor.submit(payload, priority, guarantee):
+            return False  # nothing changed, so nobody need be told
         self._settle()
-        return accepted
+        return True
 
     @trio.lowlevel.enable_ki_protection
     def _submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
-        self._check_open()
-        accepted = self._processor.submit_recovery(ring_id, payload, guarantee)
+        if self._processor.left:
+            self._check_open()
+        if not self._processor.submit_recovery(ring_id, payload, guarantee):
+            return False
         self._settle()
-        return accepted
+        return True
 
     @trio.lowlevel.enable_ki_protection
     def _take_events(self, limit: int) -> list[Event]:
@@ -254,7 +260,7 @@ class Ring:
                     if processor.left:
                         break
                     # The scope is for the wait alone: neither a deadline nor a wake-up may cut a send short.
-                    with trio.CancelScope(deadline=processor.next_timeout) as scope:
+                    with trio.CancelScope(deadline=self._next_wake()) as scope:
                         self._waiting = scope
                         while True:
                             batch = await transport.receive()
@@ -266,13 +272,10 @@ class Ring:
                             await self._flush()
                             if processor.left:
                                 break
-                            scope.deadline = processor.next_timeout
+                            scope.deadline = self._next_wake()
                             self._waiting = scope
                     self._waiting = None
-                    now = trio.current_time()
-                    if processor.next_timeout <= now:
-                        processor.handle_timeout(now)
-                        self._settle()
+                    self._handle([])
             except BaseException as error:
                 failure = _without_cancellations(error)
                 if failure is None:
@@ -282,8 +285,19 @@ class Ring:
                 self._waiting = None
                 self._finished()
 
+    def _next_wake(self) -> float:
+        """When to stop waiting for datagrams. What has arrived already is read first, however late it is: a processor
+        that was away must not judge others by datagrams that wait in its own socket."""
+        return max(self._processor.next_timeout, trio.current_time() + _LOOK_S)
+
     def _handle(self, batch: list[bytes]) -> None:
-        self._processor.handle_datagrams(batch, trio.current_time())
+        """Datagrams, then what is due."""
+        processor = self._processor
+        now = trio.current_time()
+        if batch:
+            processor.handle_datagrams(batch, now)
+        if processor.next_timeout <= now:
+            processor.handle_timeout(now)
         self._settle()
 
     async def _flush(self) -> None:
@@ -345,7 +359,8 @@ class Ring:
             failure = _without_cancellations(error)
             if failure is None:
                 raise
-            self._fail(failure)
+            if not (isinstance(failure, RingClosedError) and self._processor.left):
+                self._fail(failure)
 
     async def _call_recover(
         self, change: Change, configuration: RegularConfiguration, transitional: TransitionalConfiguration

@@ -512,7 +512,8 @@ class Membership:
         self.outbox.abort_round()
         gather = self._gather
         for node in sorted(gather.fail_set & (gather.heard | gather.seen)):
-            self._backoff.mark(node, self.now, answered=node in gather.heard)
+            incarnation = self._speakers.incarnation_of(node)
+            self._backoff.mark(node, self.now, answered=node in gather.heard, incarnation=incarnation)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released
         self.counters.add("configurations")
@@ -643,7 +644,7 @@ class Membership:
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif not member and self._backoff.puts_off_join(sender, self.now):
+        elif not member and self._backoff.puts_off_join(sender, self.now, join.identity.incarnation):
             self.counters.add("rejoins_put_off")
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
@@ -660,7 +661,7 @@ class Membership:
         same = self._incarnations.get(sender) == beacon.identity.incarnation
         if same and sequence <= self.ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif self._backoff.puts_off_beacon(sender, self.now):
+        elif self._backoff.puts_off_beacon(sender, self.now, beacon.identity.incarnation):
             self.counters.add("rejoins_put_off")
         else:
             self._enter_gather((*self.ring.members, sender))

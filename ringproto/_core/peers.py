@@ -14,19 +14,27 @@ from ringproto._core.wire import Identity
 
 
 class Peers:
-    """The latest word of each processor, for a bounded number of them."""
+    """The latest word of each processor, for a bounded number of them, and of some lives before this one."""
 
-    __slots__ = ("_known", "_max")
+    __slots__ = ("_earlier", "_known", "_max")
 
     def __init__(self, max_: int) -> None:
         self._known: dict[int, tuple[int, int]] = {}
+        # Incarnations that were followed by another one of the same node: whatever comes of them comes late.
+        self._earlier: dict[tuple[int, int], None] = {}
         self._max = max_
 
     def news(self, node: int, identity: Identity) -> bool:
-        """Whether this comes later than all that was heard of this incarnation; if so it is remembered."""
+        """Whether this comes later than all that was heard of this processor; if so it is remembered."""
         known = self._known.get(node)
         if known is not None and known[0] == identity.incarnation and identity.serial <= known[1]:
             return False
+        if (node, identity.incarnation) in self._earlier:
+            return False
+        if known is not None and known[0] != identity.incarnation:
+            self._earlier[node, known[0]] = None
+            if len(self._earlier) > self._max:
+                del self._earlier[next(iter(self._earlier))]
         self._known.pop(node, None)
         self._known[node] = (identity.incarnation, identity.serial)
         if len(self._known) > self._max:
@@ -42,9 +50,10 @@ class Peers:
 class _Mark:
     """What is remembered of a processor that was left out."""
 
-    __slots__ = ("beacon_after", "join_after", "last", "level")
+    __slots__ = ("beacon_after", "incarnation", "join_after", "last", "level")
 
-    def __init__(self) -> None:
+    def __init__(self, incarnation: int | None) -> None:
+        self.incarnation = incarnation
         self.level = 0
         self.last = 0.0
         self.join_after = 0.0
@@ -66,11 +75,12 @@ class Backoff:
         self._base_s = base_s
         self._max = max_
 
-    def mark(self, node: int, now: float, *, answered: bool) -> None:
-        """It was left out, and had or had not ``answered`` with a join. The first time in a while costs nothing."""
+    def mark(self, node: int, now: float, *, answered: bool, incarnation: int | None = None) -> None:
+        """It was left out, and had or had not ``answered`` with a join. The first time in a while costs nothing, and
+        so does the first time of a new incarnation: who was started anew is not who had the bad link."""
         mark = self._marks.pop(node, None)
-        if mark is None or now - mark.last >= 64 * self._base_s:
-            mark = _Mark()
+        if mark is None or mark.incarnation != incarnation or now - mark.last >= 64 * self._base_s:
+            mark = _Mark(incarnation)
         mark.level += 1
         mark.last = now
         wait = 0.0 if mark.level == 1 else self._base_s * 2 ** min(mark.level - 2, 4)
@@ -81,12 +91,12 @@ class Backoff:
         if len(self._marks) > self._max:
             del self._marks[next(iter(self._marks))]
 
-    def puts_off_join(self, node: int, now: float) -> bool:
+    def puts_off_join(self, node: int, now: float, incarnation: int | None = None) -> bool:
         """Whether a join of this processor is not to be answered yet."""
         mark = self._marks.get(node)
-        return mark is not None and now < mark.join_after
+        return mark is not None and mark.incarnation == incarnation and now < mark.join_after
 
-    def puts_off_beacon(self, node: int, now: float) -> bool:
+    def puts_off_beacon(self, node: int, now: float, incarnation: int | None = None) -> bool:
         """Whether a beacon of this processor is no reason yet to gather."""
         mark = self._marks.get(node)
-        return mark is not None and now < mark.beacon_after
+        return mark is not None and mark.incarnation == incarnation and now < mark.beacon_after

@@ -14,7 +14,7 @@ from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.states import State
-from ringproto._core.wire import DATA_OVERHEAD, Kind, Malformed
+from ringproto._core.wire import Kind, Malformed, join_size, members_that_fit
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
@@ -66,7 +66,12 @@ class Processor:
                 size = min(size, 65_000)
             if size < 512:
                 raise ConfigError(f"datagrams must have at least 512 bytes; the transport takes {datagram_size}")
-        assert size > DATA_OVERHEAD
+        needed = join_size(config.members_max)
+        if size < needed:
+            raise ConfigError(
+                f"Config.members_max is {config.members_max}, and a join of so many needs datagrams of {needed} bytes; "
+                f"they have {size}. Lower members_max to {members_that_fit(size)}, or send larger datagrams"
+            )
         self.node = node
         self.config = config
         self._audit = audit
@@ -133,6 +138,8 @@ class Processor:
         """
         if priority == Priority.RECOVERY:
             raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
+        if self.leaving:
+            raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         return self._accept(payload, priority, guarantee)
 
     def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
@@ -142,6 +149,8 @@ class Processor:
             RingError: that round is over: the configuration changed, or this processor has unblocked.
             TypeError, ValueError: as :meth:`submit`.
         """
+        if self.left:
+            raise RingError("the processor has left the ring; nothing more can be sent")
         if not self._membership.barrier.may_recover(ring_id):
             raise RingError(
                 f"the recovery round of ring {ring_id} is over: the configuration changed or this processor unblocked"
@@ -151,8 +160,6 @@ class Processor:
     def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         membership = self._membership
         self.check_payload(payload)
-        if self.leaving:
-            raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         if not membership.outbox.queues[priority].put(payload, guarantee):
             return False
         if self._audit is not None:

@@ -225,6 +225,16 @@ class Refuse(NamedTuple):
     limits: Limits
 
 
+def join_size(members: int) -> int:
+    """The size in bytes of the largest join of so many processors: all of them in both sets."""
+    return HEADER_SIZE + _identity.size + _join.size + 8 * members + TRAILER_SIZE
+
+
+def members_that_fit(size: int) -> int:
+    """The most processors whose join fits into a datagram."""
+    return (size - join_size(0)) // 8
+
+
 def ring_bytes(ring_id: RingId) -> bytes:
     """The 20 bytes of a ring id on the wire."""
     return _ring.pack(ring_id.sequence, ring_id.representative, ring_id.nonce)
