@@ -102,7 +102,7 @@ class _Run:
         self.fault_free = seed % FAULT_FREE_EVERY == 0
         self.rare = not self.fault_free and random.random() < (0.25 if light else 0.5)
         config = _draw_config(random, count, light=light, rare=self.rare)
-        self.cluster = Cluster(random, config, datagram_size=random.choice((512, 1400, 1400, 8972)), trace=trace)
+        self.cluster = Cluster(random, config, datagram_size=random.choice((600, 1400, 1400, 8972)), trace=trace)
         self.unit_s = config.token_timeout_s + config.consensus_timeout_s
         self.duration_s = self.unit_s * (random.uniform(10, 25) if light else random.uniform(40, 120))
         self.faults = (
