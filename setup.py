@@ -1,8 +1,8 @@
 """The packages and the extension modules; everything else is in pyproject.toml.
 
 ``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
-it pays: ROOMS is the list. The sources stay plain Python, some with a .pxd of C types beside them, and run without being
-compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython proper (.pyx).
+it pays: ROOMS is the list. The sources stay plain Python, some with a .pxd of C types beside them, and run without
+being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython proper (.pyx).
 """
 
 import sys
