@@ -89,7 +89,7 @@ class Config:
     counts rotations; see departure 5 in docs/protocol.md)."""
     rejoin_backoff_s: float = 0.5
     """A processor that was left out although it was heard, and that more than once, is let in again only after this
-    time, doubled each time up to 16-fold, so that a bad link cannot make memberships flap."""
+    time, doubled each time up to 4-fold, so that a bad link cannot make memberships flap."""
     leave_timeout_s: float = 2.0
     """A processor that leaves waits at most so long for what it accepted to be sent."""
     slow_consumer_timeout_s: float = 10.0

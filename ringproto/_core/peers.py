@@ -65,7 +65,8 @@ class Backoff:
 
     Who said joins and was left out all the same has a bad link to somebody; its joins and its beacons are put off. Who
     was only seen by its beacon and did not answer may be putting off this processor: only its beacons are, so that its
-    join is welcome as soon as it comes, and two that wait for each other meet.
+    join is welcome as soon as it comes. A join is put off for a quarter of the time that a beacon is, so that two that put
+    each other off meet: the attempt that a beacon begins finds the other one listening again.
     """
 
     __slots__ = ("_base_s", "_marks", "_max")
@@ -83,10 +84,10 @@ class Backoff:
             mark = _Mark(incarnation)
         mark.level += 1
         mark.last = now
-        wait = 0.0 if mark.level == 1 else self._base_s * 2 ** min(mark.level - 2, 4)
+        wait = 0.0 if mark.level == 1 else self._base_s * 2 ** min(mark.level - 2, 2)
         mark.beacon_after = now + wait
         if answered:
-            mark.join_after = now + wait
+            mark.join_after = now + wait / 4
         self._marks[node] = mark
         if len(self._marks) > self._max:
             del self._marks[next(iter(self._marks))]

@@ -63,14 +63,14 @@ def test_memory_is_bounded_and_forgets_who_was_silent_longest() -> None:
 
 
 def test_who_was_never_left_out_does_not_wait() -> None:
-    assert not Backoff(1.0, 8).puts_off_join(1, 0.0)
+    assert not Backoff(1.0, 8).puts_off_beacon(1, 0.0)
 
 
 def test_first_time_left_out_costs_nothing() -> None:
     for now in (0.0, 3.0, 100.0):  # a clock may begin anywhere
         backoff = Backoff(1.0, 8)
         backoff.mark(1, now, answered=True)
-        assert not backoff.puts_off_join(1, now)
+        assert not backoff.puts_off_beacon(1, now)
 
 
 def waits_after(times: int) -> float:
@@ -81,30 +81,30 @@ def waits_after(times: int) -> float:
         now += 20.0
         backoff.mark(1, now, answered=True)
     hundredths = 0
-    while backoff.puts_off_join(1, now + hundredths / 100):
+    while backoff.puts_off_beacon(1, now + hundredths / 100):
         hundredths += 1
     return hundredths / 100
 
 
-def test_wait_doubles_each_time_up_to_sixteenfold() -> None:
-    assert [waits_after(times) for times in range(1, 9)] == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]
+def test_wait_doubles_each_time_up_to_fourfold() -> None:
+    assert [waits_after(times) for times in range(1, 9)] == [0.0, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_long_peace_is_forgiven() -> None:
     backoff = Backoff(1.0, 8)
     for now in (100.0, 101.0, 102.0):
         backoff.mark(1, now, answered=True)
-    assert backoff.puts_off_join(1, 103.0)
+    assert backoff.puts_off_beacon(1, 103.0)
     backoff.mark(1, 102.0 + 64.0, answered=True)
-    assert not backoff.puts_off_join(1, 102.0 + 64.0)
+    assert not backoff.puts_off_beacon(1, 102.0 + 64.0)
 
 
 def test_waits_belong_to_one_processor() -> None:
     backoff = Backoff(1.0, 8)
     for now in (100.0, 101.0):
         backoff.mark(1, now, answered=True)
-    assert backoff.puts_off_join(1, 101.5)
-    assert not backoff.puts_off_join(2, 101.5)
+    assert backoff.puts_off_beacon(1, 101.5)
+    assert not backoff.puts_off_beacon(2, 101.5)
 
 
 def test_as_many_as_may_be_are_remembered_as_left_out() -> None:
@@ -112,7 +112,7 @@ def test_as_many_as_may_be_are_remembered_as_left_out() -> None:
     for now in (100.0, 101.0):
         for node in (1, 2):
             backoff.mark(node, now, answered=True)
-    assert backoff.puts_off_join(1, 101.5) and backoff.puts_off_join(2, 101.5)
+    assert backoff.puts_off_beacon(1, 101.5) and backoff.puts_off_beacon(2, 101.5)
 
 
 def test_memory_of_who_was_left_out_is_bounded() -> None:
@@ -120,10 +120,10 @@ def test_memory_of_who_was_left_out_is_bounded() -> None:
     for now in (100.0, 101.0):
         for node in (1, 2, 3):
             backoff.mark(node, now, answered=True)
-    assert sum(backoff.puts_off_join(node, 101.5) for node in (1, 2, 3)) <= 2
+    assert sum(backoff.puts_off_beacon(node, 101.5) for node in (1, 2, 3)) <= 2
     for node in (8, 9):
         backoff.mark(node, 101.0, answered=True)
-    assert not any(backoff.puts_off_join(node, 101.5) for node in (1, 2, 3))
+    assert not any(backoff.puts_off_beacon(node, 101.5) for node in (1, 2, 3))
 
 
 def test_who_was_only_seen_is_put_off_by_its_beacons_and_welcome_by_its_join() -> None:
@@ -139,6 +139,6 @@ def test_silence_does_not_prolong_how_long_a_join_is_put_off() -> None:
     backoff.mark(1, 100.0, answered=True)
     backoff.mark(1, 101.0, answered=True)
     backoff.mark(1, 101.5, answered=False)
-    assert backoff.puts_off_join(1, 101.9)
-    assert not backoff.puts_off_join(1, 102.0)
+    assert backoff.puts_off_join(1, 101.2)
+    assert not backoff.puts_off_join(1, 101.25)
     assert backoff.puts_off_beacon(1, 102.0)
