@@ -65,8 +65,8 @@ class Backoff:
 
     Who said joins and was left out all the same has a bad link to somebody; its joins and its beacons are put off. Who
     was only seen by its beacon and did not answer may be putting off this processor: only its beacons are, so that its
-    join is welcome as soon as it comes. A join is put off for a quarter of the time that a beacon is, so that two that put
-    each other off meet: the attempt that a beacon begins finds the other one listening again.
+    join is welcome as soon as it comes. A join is put off for a quarter of the time that a beacon is, so that two that
+    put each other off meet: the attempt that a beacon begins finds the other one listening again.
     """
 
     __slots__ = ("_base_s", "_marks", "_max")
