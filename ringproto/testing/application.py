@@ -59,6 +59,8 @@ class Application:
         "life",
         "pending",
         "random",
+        "recovery_accepted",
+        "recovery_returned",
         "refused",
         "returned",
     )
@@ -71,6 +73,10 @@ class Application:
         self.accepted = 0
         """HIGH and LOW messages that the processor took."""
         self.returned = 0
+        """Of these, how many came back in the order."""
+        self.recovery_accepted = 0
+        """RECOVERY messages that the processor took in this round."""
+        self.recovery_returned = 0
         """Of these, how many came back in the order."""
         self.refused = 0
         """Submissions for which the queue was full."""
@@ -119,8 +125,11 @@ class Application:
             if isinstance(event, Message):
                 self.delivered += 1
                 self.last_seq = event.seq
-                if event.sender == self.host.node and event.priority is not Priority.RECOVERY:
-                    self.returned += 1
+                if event.sender == self.host.node:
+                    if event.priority is Priority.RECOVERY:
+                        self.recovery_returned += 1
+                    else:
+                        self.returned += 1
             elif isinstance(event, RegularConfiguration):
                 self.configuration = event
                 self.last_seq = 0
@@ -132,6 +141,7 @@ class Application:
         habits = self.host.habits
         random = self.random
         self.pending.clear()
+        self.recovery_accepted = self.recovery_returned = 0
         self.held = configuration.ring_id
         if habits.recovery_messages_max:
             for _ in range(random.randint(0, habits.recovery_messages_max)):
@@ -163,6 +173,7 @@ class Application:
                     self.host.impatient = True
                     return
                 pending.popleft()
+                self.recovery_accepted += 1
         except RingError:
             pending.clear()  # the round is over, although its end was not read yet
         else:

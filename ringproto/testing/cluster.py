@@ -311,6 +311,11 @@ class Cluster:
                 return False
             if application.configuration.primary and application.returned != application.accepted:
                 return False
+            # Without a quorum no completion tells that the recovery messages are through.
+            if application.pending or application.recovery_returned < application.recovery_accepted:
+                return False
+            if application.held is not None and not host.habits.hold:
+                return False
             places.add(application.last_seq)
         return len(places) <= 1
 
