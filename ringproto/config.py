@@ -32,7 +32,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "consensus_timeout_s": (0.001, 3600.0),
     "merge_detect_s": (0.001, 3600.0),
     "fail_to_receive_s": (0.001, 3600.0),
-    "rejoin_backoff_s": (0.001, 3600.0),
     "leave_timeout_s": (0.0, 3600.0),
     "slow_consumer_timeout_s": (0.001, 86_400.0),
     "recovery_deadline_s": (0.001, 86_400.0),
@@ -87,9 +86,6 @@ class Config:
     fail_to_receive_s: float = 1.0
     """A member whose received messages hold everybody up for so long is left out (Totem: fail_to_rcv_const, which
     counts rotations; see departure 5 in docs/protocol.md)."""
-    rejoin_backoff_s: float = 0.5
-    """A processor that was left out although it was heard, and that more than once, is let in again only after this
-    time, doubled each time up to 4-fold, so that a bad link cannot make memberships flap."""
     leave_timeout_s: float = 2.0
     """A processor that leaves waits at most so long for what it accepted to be sent."""
     slow_consumer_timeout_s: float = 10.0
@@ -176,7 +172,6 @@ class Config:
             consensus_timeout_s=3.0,
             merge_detect_s=2.0,
             fail_to_receive_s=20.0,
-            rejoin_backoff_s=5.0,
             leave_timeout_s=10.0,
             slow_consumer_timeout_s=60.0,
         ).replace(**changes)
@@ -193,7 +188,6 @@ class Config:
             consensus_timeout_s=0.06,
             merge_detect_s=0.04,
             fail_to_receive_s=0.3,
-            rejoin_backoff_s=0.1,
             leave_timeout_s=0.5,
             slow_consumer_timeout_s=2.0,
             window_size=32,

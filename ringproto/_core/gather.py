@@ -25,7 +25,6 @@ class Gather:
         """Who said a join in this attempt: it is there, whether or not it agrees."""
         self.seen: set[int] = set()
         """Of whom a beacon came in this attempt: it is there, whether or not it hears this processor."""
-        """Who said a join or a beacon in this attempt: it is there, whether or not it agrees."""
         self.consensus = {node}
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""

@@ -20,20 +20,20 @@ from ringproto._core.delivery import Delivery
 from ringproto._core.entropy import Entropy
 from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
+from ringproto._core.hearing import Hearing
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.outgoing import RegularSource
 from ringproto._core.packing import Outbox
-from ringproto._core.peers import Backoff
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer, Timers
 from ringproto._core.wire import (
-    Announcement,
+    Beacon,
     Codec,
     CommitPart,
     Entry,
     Join,
-    Kind,
+    Leave,
     Packet,
     Phase,
     Refuse,
@@ -81,7 +81,7 @@ class Membership:
         self._entropy = entropy
         self._datagram_size = datagram_size
         self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
-        self._backoff = Backoff(config.rejoin_backoff_s, 4 * config.members_max)
+        self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
         self._assembler = Assembler()
         self._record("START", node, self._speakers.incarnation)
         # EVS: the first configuration of a processor is itself alone (M6).
@@ -101,6 +101,7 @@ class Membership:
         self._woke = False
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
+        self._put_off_at = -math.inf
         self._alone_at_once = False
         self._agreed = False
         self._enter_gather((node,))
@@ -203,7 +204,7 @@ class Membership:
         self.transmits.append((destination, datagram))
         self.counters.add(count)
 
-    def _listens(self, sender: int, body: Join | Announcement) -> bool:
+    def _listens(self, sender: int, body: Join | Beacon | Leave) -> bool:
         """Whether to listen to a datagram of membership; a processor with other limits is told why not."""
         if self._speakers.listens(sender, body.identity):
             return True
@@ -211,6 +212,18 @@ class Membership:
         if refuse is not None:
             self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
         return False
+
+    def _hears_join(self, sender: int, join: Join) -> bool:
+        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+            return False
+        self._hearing.hear(sender, join.identity.incarnation, self.now)
+        return True
+
+    def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
+        if not self._listens(sender, beacon):
+            return False
+        self._hearing.hear_beacon(sender, beacon, self.now)
+        return True
 
     def _sequence_in_reach(self, sequence: int) -> bool:
         if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
@@ -295,7 +308,7 @@ class Membership:
             self._enter_gather(gather.alive)
 
     def _join_in_gather(self, sender: int, join: Join) -> None:
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._hears_join(sender, join):
             return
         self._take_join(sender, join)
 
@@ -307,14 +320,18 @@ class Membership:
             self.counters.add("dropped_ring_full")
         self._check_consensus()
 
-    def _beacon_in_gather(self, sender: int, beacon: Announcement) -> None:
-        if not self._listens(sender, beacon):
+    def _beacon_in_gather(self, sender: int, beacon: Beacon) -> None:
+        if not self._hears_beacon(sender, beacon):
             return
         self._gather.seen.add(sender)
-        if self._gather.add(sender):
+        if sender in self._gather.proc_set:
+            return
+        if self._hearing.puts_off_beacon(self._gather.alive, sender, self.now):
+            self.counters.add("rejoins_put_off")
+        elif self._gather.add(sender):
             self._sets_changed()
 
-    def _leave_in_gather(self, sender: int, leave: Announcement) -> None:
+    def _leave_in_gather(self, sender: int, leave: Leave) -> None:
         if not self._is_leaving(sender, leave):
             return
         gather = self._gather
@@ -323,7 +340,7 @@ class Membership:
             self._sets_changed()
             self._check_consensus()
 
-    def _is_leaving(self, sender: int, leave: Announcement) -> bool:
+    def _is_leaving(self, sender: int, leave: Leave) -> bool:
         """Whether the incarnation that I know says that it leaves."""
         known = self._incarnations.get(sender, self._speakers.incarnation_of(sender))
         if known != leave.identity.incarnation:
@@ -435,7 +452,7 @@ class Membership:
         else:
             self.counters.add("dropped_late_copy")
 
-    def _leave_while_forming(self, sender: int, leave: Announcement) -> None:
+    def _leave_while_forming(self, sender: int, leave: Leave) -> None:
         if self._is_leaving(sender, leave):
             self._gather_without(sender, self._forming.ring)
 
@@ -446,7 +463,7 @@ class Membership:
 
     def _join_while_forming(self, sender: int, join: Join) -> None:
         """A member that does not take part in this formation any more ends it; others wait until it is done."""
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._hears_join(sender, join):
             return
         ring = self._forming.ring
         if sender in ring.members and join.ring_sequence >= ring.id.sequence:
@@ -511,9 +528,8 @@ class Membership:
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
         gather = self._gather
-        for node in sorted(gather.fail_set & (gather.heard | gather.seen)):
-            incarnation = self._speakers.incarnation_of(node)
-            self._backoff.mark(node, self.now, answered=node in gather.heard, incarnation=incarnation)
+        self._hearing.mark(sorted(gather.fail_set & (gather.heard | gather.seen)), self.now)
+        self._hearing.lift(ring.members)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released
         self.counters.add("configurations")
@@ -562,6 +578,9 @@ class Membership:
         ring = self.ring
         if not self._accepts(ring, token):
             return
+        # A token that rests here is an older one: nobody honest sent this, and two must not go on.
+        self._held_token = None
+        self.timers.clear(Timer.TOKEN_HOLD)
         self._note_token(ring, token)
         deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
         if deaf:
@@ -637,42 +656,53 @@ class Membership:
 
     def _join_in_operational(self, sender: int, join: Join) -> None:
         """A member has left this ring for gather, or a stranger wants to come."""
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._hears_join(sender, join):
             return
         ring = self.ring
         member = sender in ring.members
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif not member and self._backoff.puts_off_join(sender, self.now, join.identity.incarnation):
-            self.counters.add("rejoins_put_off")
+        elif not member and self._hearing.puts_off_join(ring.members, sender, self.now):
+            self._put_off()
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
             self._enter_gather(ring.members)
             self._take_join(sender, join)
 
-    def _beacon_in_operational(self, sender: int, beacon: Announcement) -> None:
-        if not self._listens(sender, beacon):
-            return
-        if beacon.ring == self.ring.name:
+    def _beacon_in_operational(self, sender: int, beacon: Beacon) -> None:
+        if not self._hears_beacon(sender, beacon) or beacon.ring == self.ring.name:
             return
         sequence = ring_from_bytes(beacon.ring).sequence
         same = self._incarnations.get(sender) == beacon.identity.incarnation
         if same and sequence <= self.ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif self._backoff.puts_off_beacon(sender, self.now, beacon.identity.incarnation):
-            self.counters.add("rejoins_put_off")
+        elif self._hearing.puts_off_beacon(self.ring.members, sender, self.now):
+            self._put_off()
         else:
+            self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
             self._enter_gather((*self.ring.members, sender))
             self._gather.seen.add(sender)
 
-    def _say_beacon(self, sender: int, body: None) -> None:
-        beacon = Announcement(self._speakers.identity(), self.ring.name)
-        self._transmit(0, self.codec.encode_announcement(Kind.BEACON, beacon), "beacons_sent")
+    def _put_off(self) -> None:
+        """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
+        self.counters.add("rejoins_put_off")
+        self._put_off_at = self.now
+        if not self.timers.is_set(Timer.MERGE_DETECT):
+            self._say_beacon()
+
+    def _beacon_due(self, sender: int, body: None) -> None:
+        """The representative tells other rings that this one is there; the others, while somebody is put off."""
+        if self.ring.representative == self.node or self.now - self._put_off_at < self._hearing.fresh_s:
+            self._say_beacon()
+
+    def _say_beacon(self) -> None:
+        beacon = Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
+        self._transmit(0, self.codec.encode_beacon(beacon), "beacons_sent")
         self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
-    def _leave_in_operational(self, sender: int, leave: Announcement) -> None:
+    def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:
             self.counters.add("dropped_stranger")
         elif self._is_leaving(sender, leave):
@@ -693,7 +723,7 @@ class Membership:
 
     def _leave_ring(self, how: str) -> None:
         """Tell the ring, so that it need not wait for a timeout, and stop."""
-        datagram = self.codec.encode_announcement(Kind.LEAVE, Announcement(self._speakers.identity(), self.ring.name))
+        datagram = self.codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
         self.state = State.LEFT

@@ -14,7 +14,7 @@ from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.states import State
-from ringproto._core.wire import Kind, Malformed, join_size, members_that_fit
+from ringproto._core.wire import Kind, Malformed, members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
@@ -66,7 +66,7 @@ class Processor:
                 size = min(size, 65_000)
             if size < 512:
                 raise ConfigError(f"datagrams must have at least 512 bytes; the transport takes {datagram_size}")
-        needed = join_size(config.members_max)
+        needed = membership_size(config.members_max)
         if size < needed:
             raise ConfigError(
                 f"Config.members_max is {config.members_max}, and a join of so many needs datagrams of {needed} bytes; "
@@ -102,8 +102,10 @@ class Processor:
                     body = codec.decode_join(datagram, self.config.members_max)
                 elif kind == Kind.COMMIT:
                     body = codec.decode_commit(datagram, self.config.members_max)
-                elif kind in (Kind.BEACON, Kind.LEAVE):
-                    body = codec.decode_announcement(datagram)
+                elif kind == Kind.BEACON:
+                    body = codec.decode_beacon(datagram, self.config.members_max)
+                elif kind == Kind.LEAVE:
+                    body = codec.decode_leave(datagram)
                 elif kind == Kind.WAKE:
                     body = codec.decode_wake(datagram)
                 else:

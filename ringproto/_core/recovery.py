@@ -43,7 +43,8 @@ class Exchange:
         self.deliver_set = frozenset(self.transitional).union(*(entry.obligations for entry in together))
         self.recovered = 0
         """Packets of the old ring that others had and this processor had not."""
-        low_aru = min(entry.aru for entry in together)
+        # What all had was released; who says less than that is wrong, and costs no time.
+        low_aru = max(min(entry.aru for entry in together), old_window.released)
         # The packets to send, oldest first: a dict for its order.
         self._queue: dict[int, None] = {}
         if self.transitional != (node,):

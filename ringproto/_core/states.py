@@ -118,7 +118,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.TOKEN_HOLD: "token_rested",
         Input.JOIN_TIMEOUT: IGNORED,
         Input.CONSENSUS: IGNORED,
-        Input.MERGE_DETECT: "say_beacon",
+        Input.MERGE_DETECT: "beacon_due",
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
     },

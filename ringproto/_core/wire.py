@@ -22,7 +22,7 @@ from __future__ import annotations
 import enum
 import itertools
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from ringproto.types import NODE_MAX, RingId
@@ -64,6 +64,7 @@ _control = struct.Struct(">B20s")
 _token = struct.Struct(">I20sQQQQIIIBBH")
 _identity = struct.Struct(">QQHHIHH")
 _join = struct.Struct(">QHH")
+_beacon = struct.Struct(">20sHH")
 _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
@@ -186,8 +187,18 @@ class Join(NamedTuple):
     fail_set: tuple[int, ...]
 
 
-class Announcement(NamedTuple):
-    """The body of a BEACON (here is my ring) and of a LEAVE (I am leaving it)."""
+class Beacon(NamedTuple):
+    """Here is my ring, and this is whom I hear."""
+
+    identity: Identity
+    ring: bytes
+    members: tuple[int, ...]
+    heard: tuple[int, ...]
+    """Of whom a join or a beacon came to the sender in the last few ``merge_detect_s``."""
+
+
+class Leave(NamedTuple):
+    """I am leaving this ring."""
 
     identity: Identity
     ring: bytes
@@ -225,14 +236,14 @@ class Refuse(NamedTuple):
     limits: Limits
 
 
-def join_size(members: int) -> int:
-    """The size in bytes of the largest join of so many processors: all of them in both sets."""
-    return HEADER_SIZE + _identity.size + _join.size + 8 * members + TRAILER_SIZE
+def membership_size(members: int) -> int:
+    """The size in bytes of the largest beacon of so many processors, which is larger than their largest join."""
+    return HEADER_SIZE + _identity.size + _beacon.size + 8 * members + TRAILER_SIZE
 
 
 def members_that_fit(size: int) -> int:
-    """The most processors whose join fits into a datagram."""
-    return (size - join_size(0)) // 8
+    """The most processors whose joins and beacons fit into a datagram."""
+    return (size - membership_size(0)) // 8
 
 
 def ring_bytes(ring_id: RingId) -> bytes:
@@ -389,28 +400,31 @@ class Codec:
 
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
-        at = HEADER_SIZE + _identity.size
-        body = at + _join.size
-        if len(datagram) < body + TRAILER_SIZE:
-            raise Malformed("too_short")
-        ring_sequence, procs, fails = _join.unpack_from(datagram, at)
-        if len(datagram) != body + 4 * (procs + fails) + TRAILER_SIZE:
-            raise Malformed("length")
-        if procs > members_max or fails > members_max:
-            raise Malformed("range")
-        proc_set = _unpack_nodes(datagram, body, procs)
-        fail_set = _unpack_nodes(datagram, body + 4 * procs, fails)
+        (ring_sequence,), proc_set, fail_set = _unpack_sets(_join, datagram, members_max)
         return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set)
 
-    def encode_announcement(self, kind: Kind, announcement: Announcement) -> bytes:
-        return _seal(self._head(kind), _pack_identity(announcement.identity) + announcement.ring)
+    def encode_beacon(self, beacon: Beacon) -> bytes:
+        body = (
+            _pack_identity(beacon.identity)
+            + _beacon.pack(beacon.ring, len(beacon.members), len(beacon.heard))
+            + _pack_nodes(beacon.members + beacon.heard)
+        )
+        return _seal(self._head(Kind.BEACON), body)
 
-    def decode_announcement(self, datagram: bytes) -> Announcement:
+    def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
+        """Raises Malformed."""
+        (ring,), members, heard = _unpack_sets(_beacon, datagram, members_max)
+        return Beacon(_unpack_identity(datagram), ring, members, heard)
+
+    def encode_leave(self, leave: Leave) -> bytes:
+        return _seal(self._head(Kind.LEAVE), _pack_identity(leave.identity) + leave.ring)
+
+    def decode_leave(self, datagram: bytes) -> Leave:
         """Raises Malformed."""
         at = HEADER_SIZE + _identity.size
         if len(datagram) != at + 20 + TRAILER_SIZE:
             raise Malformed("length")
-        return Announcement(_unpack_identity(datagram), datagram[at : at + 20])
+        return Leave(_unpack_identity(datagram), datagram[at : at + 20])
 
     def encode_wake(self, ring: bytes) -> bytes:
         return _seal(self._head(Kind.WAKE), ring)
@@ -551,6 +565,22 @@ def _unpack_nodes(datagram: bytes, at: int, count: int) -> tuple[int, ...]:
     if nodes and (nodes[0] == 0 or nodes[-1] > NODE_MAX or not _rising(nodes)):
         raise Malformed("nodes")
     return nodes
+
+
+def _unpack_sets(
+    head: struct.Struct, datagram: bytes, members_max: int
+) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
+    """What follows the identity in a join or a beacon: a head that ends with two counts, and two sets of so many."""
+    at = HEADER_SIZE + _identity.size
+    body = at + head.size
+    if len(datagram) < body + TRAILER_SIZE:
+        raise Malformed("too_short")
+    *fields, first, second = head.unpack_from(datagram, at)
+    if len(datagram) != body + 4 * (first + second) + TRAILER_SIZE:
+        raise Malformed("length")
+    if first > members_max or second > members_max:
+        raise Malformed("range")
+    return tuple(fields), _unpack_nodes(datagram, body, first), _unpack_nodes(datagram, body + 4 * first, second)
 
 
 def _pack_identity(identity: Identity) -> bytes:

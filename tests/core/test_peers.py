@@ -1,10 +1,10 @@
-"""What is remembered of others: late copies, and who must wait to come back."""
+"""What is remembered of others: which incarnation lives, and which datagrams are late copies."""
 
 from __future__ import annotations
 
 from wire_samples import LIMITS
 
-from ringproto._core.peers import Backoff, Peers
+from ringproto._core.peers import Peers
 from ringproto._core.wire import Identity
 
 
@@ -62,83 +62,42 @@ def test_memory_is_bounded_and_forgets_who_was_silent_longest() -> None:
     assert sum(peers.incarnation(node) is not None for node in range(500)) == 3
 
 
-def test_who_was_never_left_out_does_not_wait() -> None:
-    assert not Backoff(1.0, 8).puts_off_beacon(1, 0.0)
+def test_life_before_is_no_news_until_it_proves_that_it_lives() -> None:
+    """A new incarnation was started: what comes of the former one comes late, unless there is more and more of it."""
+    peers = Peers(8)
+    assert peers.news(1, identity(100, 5))
+    assert peers.news(1, identity(200, 1))
+    assert not peers.news(1, identity(100, 6))
+    assert not peers.news(1, identity(100, 7))
+    assert not peers.news(1, identity(100, 7)), "a copy proves nothing"
+    assert peers.incarnation(1) == 200
+    assert peers.news(1, identity(100, 8))
+    assert peers.incarnation(1) == 100
+    assert peers.news(1, identity(100, 9))
 
 
-def test_first_time_left_out_costs_nothing() -> None:
-    for now in (0.0, 3.0, 100.0):  # a clock may begin anywhere
-        backoff = Backoff(1.0, 8)
-        backoff.mark(1, now, answered=True)
-        assert not backoff.puts_off_beacon(1, now)
+def test_proof_begins_anew_when_the_living_one_speaks() -> None:
+    peers = Peers(8)
+    assert peers.news(1, identity(100, 5))
+    assert peers.news(1, identity(200, 1))
+    for serial in range(6, 30, 2):
+        assert not peers.news(1, identity(100, serial))
+        assert not peers.news(1, identity(100, serial + 1))
+        assert peers.news(1, identity(200, serial))
 
 
-def waits_after(times: int) -> float:
-    """How long somebody waits who was left out so many times in a row, to a hundredth."""
-    backoff = Backoff(1.0, 8)
-    now = 100.0
-    for _ in range(times):
-        now += 20.0
-        backoff.mark(1, now, answered=True)
-    hundredths = 0
-    while backoff.puts_off_beacon(1, now + hundredths / 100):
-        hundredths += 1
-    return hundredths / 100
+def test_proofs_of_two_former_lives_are_not_added_up() -> None:
+    peers = Peers(8)
+    for incarnation in (100, 200, 300):
+        assert peers.news(1, identity(incarnation, 1))
+    for serial in range(2, 20):
+        assert not peers.news(1, identity(100 + 100 * (serial % 2), serial))
 
 
-def test_wait_doubles_each_time_up_to_fourfold() -> None:
-    assert [waits_after(times) for times in range(1, 9)] == [0.0, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0]
-
-
-def test_long_peace_is_forgiven() -> None:
-    backoff = Backoff(1.0, 8)
-    for now in (100.0, 101.0, 102.0):
-        backoff.mark(1, now, answered=True)
-    assert backoff.puts_off_beacon(1, 103.0)
-    backoff.mark(1, 102.0 + 64.0, answered=True)
-    assert not backoff.puts_off_beacon(1, 102.0 + 64.0)
-
-
-def test_waits_belong_to_one_processor() -> None:
-    backoff = Backoff(1.0, 8)
-    for now in (100.0, 101.0):
-        backoff.mark(1, now, answered=True)
-    assert backoff.puts_off_beacon(1, 101.5)
-    assert not backoff.puts_off_beacon(2, 101.5)
-
-
-def test_as_many_as_may_be_are_remembered_as_left_out() -> None:
-    backoff = Backoff(1.0, 2)
-    for now in (100.0, 101.0):
-        for node in (1, 2):
-            backoff.mark(node, now, answered=True)
-    assert backoff.puts_off_beacon(1, 101.5) and backoff.puts_off_beacon(2, 101.5)
-
-
-def test_memory_of_who_was_left_out_is_bounded() -> None:
-    backoff = Backoff(1.0, 2)
-    for now in (100.0, 101.0):
-        for node in (1, 2, 3):
-            backoff.mark(node, now, answered=True)
-    assert sum(backoff.puts_off_beacon(node, 101.5) for node in (1, 2, 3)) <= 2
-    for node in (8, 9):
-        backoff.mark(node, 101.0, answered=True)
-    assert not any(backoff.puts_off_beacon(node, 101.5) for node in (1, 2, 3))
-
-
-def test_who_was_only_seen_is_put_off_by_its_beacons_and_welcome_by_its_join() -> None:
-    backoff = Backoff(1.0, 8)
-    for now in (100.0, 101.0, 102.0):
-        backoff.mark(1, now, answered=False)
-    assert backoff.puts_off_beacon(1, 103.0)
-    assert not backoff.puts_off_join(1, 102.0)
-
-
-def test_silence_does_not_prolong_how_long_a_join_is_put_off() -> None:
-    backoff = Backoff(1.0, 8)
-    backoff.mark(1, 100.0, answered=True)
-    backoff.mark(1, 101.0, answered=True)
-    backoff.mark(1, 101.5, answered=False)
-    assert backoff.puts_off_join(1, 101.2)
-    assert not backoff.puts_off_join(1, 101.25)
-    assert backoff.puts_off_beacon(1, 102.0)
+def test_copies_of_an_unknown_former_life_do_not_silence_the_living_one_for_good() -> None:
+    """Full seed 9: late copies of a life that was never heard of before made everybody deaf to the present one."""
+    peers = Peers(8)
+    assert peers.news(5, identity(200, 40))
+    assert peers.news(5, identity(100, 3)), "for all that is known, it was started anew"
+    heard = [peers.news(5, identity(200, serial)) for serial in range(41, 50)]
+    assert heard == [False, False] + [True] * 7

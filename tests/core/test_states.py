@@ -19,12 +19,13 @@ from ringproto._core.membership import Membership
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import (
-    Announcement,
+    Beacon,
     Codec,
     CommitPart,
     Identity,
     Join,
     Kind,
+    Leave,
     Limits,
     Phase,
     Refuse,
@@ -219,8 +220,10 @@ def decode(codec: Codec, datagram: bytes) -> object:
         return codec.decode_join(datagram, 64)
     if kind is Kind.COMMIT:
         return codec.decode_commit(datagram, 64)
-    if kind in (Kind.BEACON, Kind.LEAVE):
-        return codec.decode_announcement(datagram)
+    if kind is Kind.BEACON:
+        return codec.decode_beacon(datagram, 64)
+    if kind is Kind.LEAVE:
+        return codec.decode_leave(datagram)
     if kind is Kind.WAKE:
         return codec.decode_wake(datagram)
     return codec.decode_refuse(datagram)
@@ -264,11 +267,11 @@ def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:
         return 1, CommitPart(me.node, target, 1, 3, 0, tuple(map(empty_entry, NODES)))
     if what is Input.BEACON:
         other_ring = ring_bytes(RingId(1000, STRANGER, 5))
-        return STRANGER, Announcement(Identity(99, 1, LIMITS), other_ring)
+        return STRANGER, Beacon(Identity(99, 1, LIMITS), other_ring, (STRANGER,), ())
     if what is Input.WAKE:
         return peer, present
     if what is Input.LEAVE:
-        return peer, Announcement(ring.identity(peer), present)
+        return peer, Leave(ring.identity(peer), present)
     assert what is Input.REFUSE
     refused = LIMITS._replace(window_size=LIMITS.window_size + 1)
     return STRANGER, Refuse(me.node, ring.incarnation(me.node), 60, refused)
@@ -328,6 +331,8 @@ def test_every_input_in_every_state(state: State, what: Input, under_test: int) 
     if TABLE[state][what] == IGNORED:
         assert everything(me) == before
         assert me.counters.values["ignored"] == ignored + 1
+    elif what is Input.MERGE_DETECT and under_test == MEMBER:
+        assert everything(me) == before, "nobody is put off, so only the representative speaks"
     elif what not in (Input.WAKE, Input.TOKEN_HOLD, Input.TOKEN_RETRANSMIT):
         assert everything(me) != before
     if me.state is LEFT:
@@ -366,7 +371,8 @@ def test_gather_alone_ends_on_a_ring_of_one() -> None:
 def test_who_is_silent_is_given_up_first_and_the_ring_formed_without_it_then() -> None:
     ring = Ring(REPRESENTATIVE)
     me = ring.me
-    me.handle(Input.BEACON, STRANGER, Announcement(Identity(99, 1, LIMITS), ring_bytes(RingId(9, STRANGER, 5))))
+    beacon = Beacon(Identity(99, 1, LIMITS), ring_bytes(RingId(9, STRANGER, 5)), (STRANGER,), ())
+    me.handle(Input.BEACON, STRANGER, beacon)
     assert me.state is GATHER
     me.handle(Input.CONSENSUS, 0, None)
     assert me.state is GATHER
@@ -389,6 +395,6 @@ def test_last_other_member_that_leaves_leaves_a_ring_of_one_at_once() -> None:
     ring = Ring(MEMBER)
     ring.bring_to(OPERATIONAL)
     for peer in (1, 3):
-        ring.me.handle(Input.LEAVE, peer, Announcement(ring.identity(peer), ring.me.ring.name))
+        ring.me.handle(Input.LEAVE, peer, Leave(ring.identity(peer), ring.me.ring.name))
     assert ring.me.state is OPERATIONAL
     assert ring.me.ring.members == (2,)

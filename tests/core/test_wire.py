@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import (
-    ANNOUNCEMENT,
+    BEACON,
     CLUSTER,
     ENTRIES,
     GOLDEN,
     HOP,
     IDENTITY,
     JOIN,
+    LEAVE,
     LIMITS,
     NEW,
     NODE,
@@ -46,12 +47,13 @@ from ringproto._core.wire import (
     HEADER_SIZE,
     RECOVERED_SIZE,
     TRAILER_SIZE,
-    Announcement,
+    Beacon,
     CommitPart,
     Entry,
     Identity,
     Join,
     Kind,
+    Leave,
     Limits,
     Malformed,
     Packet,
@@ -114,7 +116,8 @@ def test_golden_membership_and_token_are_read_as_they_were_meant() -> None:
     assert decode(GOLDEN["commit"]) == CommitPart(8, NEW, HOP, 2, 0, ENTRIES)
     assert decode(GOLDEN["commit part 1"]) == CommitPart(8, NEW, HOP, 2, 0, ENTRIES[:1])
     assert decode(GOLDEN["commit part 2"]) == CommitPart(8, NEW, HOP, 2, 1, ENTRIES[1:])
-    assert decode(GOLDEN["beacon"]) == decode(GOLDEN["leave"]) == ANNOUNCEMENT
+    assert decode(GOLDEN["beacon"]) == BEACON
+    assert decode(GOLDEN["leave"]) == LEAVE
     assert decode(GOLDEN["wake"]) == OLD
     assert decode(GOLDEN["refuse"]) == REFUSE
 
@@ -242,11 +245,16 @@ def test_join_round_trip(join: Join) -> None:
     assert decode(codec().encode_join(join)) == join
 
 
-@given(announcement=st.builds(Announcement, IDENTITIES, RING), kind=st.sampled_from((Kind.BEACON, Kind.LEAVE)))
-def test_beacon_and_leave_round_trip(announcement: Announcement, kind: Kind) -> None:
-    datagram = codec().encode_announcement(kind, announcement)
-    assert codec().open(datagram) == (kind, NODE)
-    assert decode(datagram) == announcement
+@given(beacon=st.builds(Beacon, IDENTITIES, RING, NODES, NODES))
+def test_beacon_round_trip(beacon: Beacon) -> None:
+    assert decode(codec().encode_beacon(beacon)) == beacon
+
+
+@given(leave=st.builds(Leave, IDENTITIES, RING))
+def test_leave_round_trip(leave: Leave) -> None:
+    datagram = codec().encode_leave(leave)
+    assert codec().open(datagram) == (Kind.LEAVE, NODE)
+    assert decode(datagram) == leave
 
 
 @given(ring=RING)
@@ -425,6 +433,8 @@ COUNTS = [
     ("token", 86, ()),
     ("join", 52, ()),
     ("join", 54, ()),
+    ("beacon", 64, ()),
+    ("beacon", 66, ()),
     ("commit", 44, range(2, 65)),  # of a commit token with more members
     ("commit", 46, ()),
     ("commit", 48, ()),
@@ -453,6 +463,7 @@ def test_count_that_lies_is_dropped(name: str, at: int, well_formed: Sequence[in
 def test_counts_above_what_this_processor_permits_are_dropped() -> None:
     assert reason(GOLDEN["token"], requests_max=1) == "range"
     assert reason(GOLDEN["join"], members_max=2) == "range"
+    assert reason(GOLDEN["beacon"], members_max=2) == "range"
     assert reason(GOLDEN["commit"], members_max=1) == "range"
     many = codec().encode_join(JOIN._replace(proc_set=(1,), fail_set=(1, 2, 3)))
     assert reason(many, members_max=2) == "range"
@@ -489,6 +500,8 @@ def test_token_with_impossible_numbers_is_dropped(change: dict[str, Any]) -> Non
 def test_node_ids_that_do_not_rise_or_are_nobody_are_dropped(nodes: tuple[int, ...]) -> None:
     assert reason(codec().encode_join(JOIN._replace(proc_set=nodes))) == "nodes"
     assert reason(codec().encode_join(JOIN._replace(fail_set=nodes))) == "nodes"
+    assert reason(codec().encode_beacon(BEACON._replace(members=nodes))) == "nodes"
+    assert reason(codec().encode_beacon(BEACON._replace(heard=nodes))) == "nodes"
     owing = (ENTRIES[0]._replace(obligations=nodes), ENTRIES[1])
     assert reason(codec().encode_commit(8, NEW, 1, owing, 1400)[0]) == "nodes"
 

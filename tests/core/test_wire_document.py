@@ -7,7 +7,21 @@ import zlib
 from pathlib import Path
 
 import pytest
-from wire_samples import CLUSTER, ENTRIES, GOLDEN, HOP, IDENTITY, JOIN, LIMITS, NEW_ID, NODE, OLD_ID, REFUSE, TOKEN
+from wire_samples import (
+    BEACON,
+    CLUSTER,
+    ENTRIES,
+    GOLDEN,
+    HOP,
+    IDENTITY,
+    JOIN,
+    LIMITS,
+    NEW_ID,
+    NODE,
+    OLD_ID,
+    REFUSE,
+    TOKEN,
+)
 
 from ringproto._core.wire import (
     CONTROL_SIZE,
@@ -91,7 +105,18 @@ def test_fields_of_a_table_follow_each_other_without_gap(heading: str) -> None:
         if kind in SIZES:
             at += SIZES[kind]
         else:
-            assert field in ("body", "chunks", "payload", "requests", "proc_set", "fail_set", "entries", "obligations")
+            assert field in (
+                "body",
+                "chunks",
+                "payload",
+                "requests",
+                "proc_set",
+                "fail_set",
+                "member_set",
+                "heard_set",
+                "entries",
+                "obligations",
+            )
 
 
 def fixed_size(heading: str) -> int:
@@ -106,7 +131,7 @@ def test_sizes_of_the_tables_are_those_of_the_code() -> None:
     assert fixed_size("DATA that carries a packet of an old ring") == RECOVERED_SIZE
     assert fixed_size("Control message") == CONTROL_SIZE
     assert fixed_size("WAKE") + TRAILER_SIZE == len(GOLDEN["wake"])
-    assert fixed_size("BEACON") + TRAILER_SIZE == len(GOLDEN["beacon"])
+    assert fixed_size("BEACON") + 4 * 5 + TRAILER_SIZE == len(GOLDEN["beacon"])
     assert fixed_size("LEAVE") + TRAILER_SIZE == len(GOLDEN["leave"])
     assert fixed_size("REFUSE") + TRAILER_SIZE == len(GOLDEN["refuse"])
     assert fixed_size("TOKEN") + 8 * 2 + TRAILER_SIZE == len(GOLDEN["token"])
@@ -182,7 +207,10 @@ def test_membership_reads_as_the_document_says() -> None:
     assert (join["ring_sequence"], join["procs"], join["fails"]) == (JOIN.ring_sequence, 3, 1)
     numbers = tuple(int.from_bytes(GOLDEN["join"][at : at + 4], "big") for at in range(56, 72, 4))
     assert numbers == JOIN.proc_set + JOIN.fail_set
-    assert read("BEACON", GOLDEN["beacon"])["ring"] == OLD_ID
+    beacon = read("BEACON", GOLDEN["beacon"])
+    assert (beacon["ring"], beacon["members"], beacon["heard"]) == (OLD_ID, 3, 2)
+    numbers = tuple(int.from_bytes(GOLDEN["beacon"][at : at + 4], "big") for at in range(68, 88, 4))
+    assert numbers == BEACON.members + BEACON.heard
     assert read("LEAVE", GOLDEN["leave"])["ring"] == OLD_ID
     assert read("WAKE", GOLDEN["wake"]) == {"ring": OLD_ID}
 

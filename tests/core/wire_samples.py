@@ -9,12 +9,13 @@ from ringproto._core.wire import (
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_SAFE,
-    Announcement,
+    Beacon,
     Codec,
     Entry,
     Identity,
     Join,
     Kind,
+    Leave,
     Limits,
     Packet,
     Phase,
@@ -51,7 +52,8 @@ TOKEN = Token(
     requests=(0x302, 0x304),
 )
 JOIN = Join(IDENTITY, ring_sequence=0x21, proc_set=(1, 2, 7), fail_set=(2,))
-ANNOUNCEMENT = Announcement(IDENTITY, OLD)
+BEACON = Beacon(IDENTITY, OLD, (2, 7, 9), (2, 3))
+LEAVE = Leave(IDENTITY, OLD)
 REFUSE = Refuse(target=3, target_incarnation=0xD1D2D3D4D5D6D7D8, members=4, limits=LIMITS)
 ENTRIES = (
     Entry(1, 0xE1E2E3E4E5E6E7E8, True, OLD, 0x31, 0x30, (1, 2)),
@@ -107,7 +109,8 @@ GOLDEN: dict[str, bytes] = {
         ),
         "beacon": (
             "01050000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 "
-            "01000578 00000000 00000005 00000002 03a1b2c3 d4e5f607 8167bea1"
+            "01000578 00000000 00000005 00000002 03a1b2c3 d4e5f607 00030002 00000002 00000007 00000009 "
+            "00000002 00000003 8a9ea6d8"
         ),
         "wake": "01060000 01234567 89abcdef 00000007 00000000 00000005 00000002 03a1b2c3 d4e5f607 88dddcf2",
         "leave": (
@@ -140,9 +143,9 @@ def encoded() -> dict[str, bytes]:
         "commit": mine.encode_commit(8, NEW, HOP, ENTRIES, 1400)[0],
         "commit part 1": mine.encode_commit(8, NEW, HOP, ENTRIES, 120)[0],
         "commit part 2": mine.encode_commit(8, NEW, HOP, ENTRIES, 120)[1],
-        "beacon": mine.encode_announcement(Kind.BEACON, ANNOUNCEMENT),
+        "beacon": mine.encode_beacon(BEACON),
         "wake": mine.encode_wake(OLD),
-        "leave": mine.encode_announcement(Kind.LEAVE, ANNOUNCEMENT),
+        "leave": mine.encode_leave(LEAVE),
         "refuse": mine.encode_refuse(REFUSE),
     }
 
@@ -174,8 +177,10 @@ def decode(datagram: bytes, *, members_max: int = 64, requests_max: int = 128, m
         return mine.decode_join(datagram, members_max)
     if kind == Kind.COMMIT:
         return mine.decode_commit(datagram, members_max)
-    if kind in (Kind.BEACON, Kind.LEAVE):
-        return mine.decode_announcement(datagram)
+    if kind == Kind.BEACON:
+        return mine.decode_beacon(datagram, members_max)
+    if kind == Kind.LEAVE:
+        return mine.decode_leave(datagram)
     if kind == Kind.WAKE:
         return mine.decode_wake(datagram)
     return mine.decode_refuse(datagram)
