@@ -194,3 +194,11 @@ def test_member_that_lacks_a_packet_of_the_new_ring_is_not_ready_once_all_were_s
 def test_the_old_ring_is_named_by_more_than_its_sequence() -> None:
     twin = ring_bytes(OLD_ID._replace(nonce=OLD_ID.nonce + 1))
     assert exchange(1, have(), entry(1), entry(2, ring=twin)).transitional == (1,)
+
+
+def test_member_that_claims_to_lack_what_all_had_costs_no_time() -> None:
+    """What was released is not looked through: 2^40 packets would take days."""
+    old = Window(64)
+    old.released = old.aru = old.high = 2**40
+    plan = exchange(1, old, entry(1, 2**40, 2**40), entry(3, 0, 0))
+    assert plan.backlog() == 0

@@ -398,3 +398,58 @@ def test_last_other_member_that_leaves_leaves_a_ring_of_one_at_once() -> None:
         ring.me.handle(Input.LEAVE, peer, Leave(ring.identity(peer), ring.me.ring.name))
     assert ring.me.state is OPERATIONAL
     assert ring.me.ring.members == (2,)
+
+
+def resting(ring: Ring) -> Membership:
+    """The representative of an idle ring, with the token at rest."""
+    me = ring.me
+    for _ in range(20_000):
+        if me.state is OPERATIONAL and me.timers.is_set(Timer.TOKEN_HOLD):
+            ring.collect()
+            ring.queue.clear()
+            return me
+        ring.step()
+    raise AssertionError("the token never rested")
+
+
+def test_no_token_is_missed_while_it_rests_here() -> None:
+    me = resting(Ring(REPRESENTATIVE))
+    assert not me.timers.is_set(Timer.TOKEN_LOSS)
+
+
+def test_token_that_comes_while_one_rests_takes_its_place() -> None:
+    """Nobody honest sends it; but it must not make two tokens of one."""
+    ring = Ring(REPRESENTATIVE)
+    me = resting(ring)
+    high = me.ring.window.high
+    forged = Token(me.node, me.ring.name, me.ring.token_seq + 10, high, high, high, 0, 0, 1, Phase.INSTALLED, False, ())
+    # A retransmission request makes the ring not idle, so that this one goes on at once.
+    me.handle(Input.TOKEN, 3, forged._replace(requests=(high,)))
+    sent = [datagram for _, datagram in me.transmits if datagram[1] == Kind.TOKEN]
+    assert len(sent) == 1 and not me.timers.is_set(Timer.TOKEN_HOLD)
+    me.handle(Input.TOKEN_HOLD, 0, None)
+    me.handle(Input.WAKE, 2, me.ring.name)
+    assert [datagram for _, datagram in me.transmits if datagram[1] == Kind.TOKEN] == sent
+
+
+def test_stranger_that_leaves_is_counted_and_changes_nothing() -> None:
+    ring = Ring(REPRESENTATIVE)
+    ring.bring_to(OPERATIONAL)
+    me = ring.me
+    before = me.counters.values.get("dropped_stranger", 0)
+    me.handle(Input.LEAVE, STRANGER, Leave(Identity(99, 1, LIMITS), me.ring.name))
+    other_life = ring.identity(2)._replace(incarnation=99)
+    me.handle(Input.LEAVE, 2, Leave(other_life, me.ring.name))
+    assert me.state is OPERATIONAL and me.ring.members == NODES
+    assert me.counters.values["dropped_stranger"] == before + 2
+
+
+def test_data_of_a_stranger_is_counted_and_changes_nothing() -> None:
+    ring = Ring(REPRESENTATIVE)
+    ring.bring_to(OPERATIONAL)
+    me = ring.me
+    seq = me.ring.window.high + 1
+    foreign = Codec(CONFIG.cluster_hash, STRANGER)
+    made = foreign.encode_data(me.ring.name, seq, seq, False, packet(1, sender=3, ring=me.ring.name).chunks())
+    me.handle(Input.DATA, STRANGER, foreign.decode_data(made.datagram))
+    assert me.counters.values["dropped_stranger"] == 1 and me.ring.window.high == seq - 1
