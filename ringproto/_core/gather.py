@@ -15,16 +15,12 @@ from ringproto._core.wire import Join
 class Gather:
     """The sets of one attempt to agree."""
 
-    __slots__ = ("_members_max", "consensus", "fail_set", "heard", "node", "overfull", "proc_set", "seen")
+    __slots__ = ("_members_max", "consensus", "fail_set", "node", "overfull", "proc_set")
 
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
         self.node = node
         self.proc_set = {node, *procs}
         self.fail_set = set(fails) - {node}
-        self.heard: set[int] = set()
-        """Who said a join in this attempt: it is there, whether or not it agrees."""
-        self.seen: set[int] = set()
-        """Of whom a beacon came in this attempt: it is there, whether or not it hears this processor."""
         self.consensus = {node}
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
@@ -32,10 +28,9 @@ class Gather:
 
     def receive(self, sender: int, join: Join) -> bool:
         """Take a join in; ``True`` if the sets changed, so that a new join must be said."""
-        self.heard.add(sender)
         if sender in self.fail_set:
             return False
-        if self._same(join):
+        if self.same(join):
             self.consensus.add(sender)
             return False
         procs = {sender, *join.proc_set}
@@ -46,7 +41,7 @@ class Gather:
             changed = self._merge(procs, {sender})
         else:
             changed = self._merge(procs, fails)
-        if self._same(join):
+        if self.same(join):
             self.consensus.add(sender)
         return changed
 
@@ -71,7 +66,8 @@ class Gather:
         self.consensus = {self.node}
         return True
 
-    def _same(self, join: Join) -> bool:
+    def same(self, join: Join) -> bool:
+        """Whether a join says the two sets that are said here."""
         return set(join.proc_set) == self.proc_set and set(join.fail_set) == self.fail_set
 
     @property

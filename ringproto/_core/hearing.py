@@ -2,8 +2,8 @@
 
 Two processors that do not hear each other while others hear both would make memberships flap for ever: each beacon of
 the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out although
-it was there is marked, and a ring with a mark breaks an installed ring only when the beacons of all members of both
-rings show that everybody hears everybody (departure 8 in docs/protocol.md).
+it was there is marked, and from the second mark on a ring with it breaks an installed ring only when the beacons of all
+members of both rings show that everybody hears everybody (departure 8 in docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ringproto._core.wire import Beacon
 
 _FRESH = 4
 """So many ``merge_detect_s`` a word counts as heard: one or two lost beacons do not make a link a bad one."""
+_FREE = 1
+"""So often somebody may be left out and come back at once: a join that was lost says nothing about a link."""
 _FORGIVEN = 256
 """A mark that nothing was added to in so many ``merge_detect_s`` is forgotten."""
 _HOLD_MAX = 4
@@ -104,15 +106,15 @@ class Hearing:
                 self._marks[node].lifted = True
 
     def puts_off_join(self, mine: Iterable[int], sender: int, now: float) -> bool:
-        """Whether a join of this stranger is no reason to leave my ring: it is marked, and not all hear all."""
-        return self._level(sender) > 0 and not self._all_hear_all({*mine, *self._ring_of(sender)}, now)
+        """Whether a join of this stranger is no reason to leave my ring: it was left out, and not all hear all."""
+        return self._level(sender) > _FREE and not self._all_hear_all({*mine, *self._ring_of(sender)}, now)
 
     def puts_off_beacon(self, mine: Iterable[int], sender: int, now: float) -> bool:
-        """Whether a beacon of this stranger is no reason to leave my ring: somebody on its ring is marked, and not all
-        hear all, or not for long enough."""
+        """Whether a beacon of this stranger is no reason to leave my ring: somebody on its ring was left out, and not
+        all hear all, or not for long enough."""
         theirs = self._ring_of(sender)
         level = max(map(self._level, theirs))
-        if level == 0:
+        if level <= _FREE:
             return False
         if not self._all_hear_all({*mine, *theirs}, now):
             self._whole.pop(sender, None)
@@ -122,7 +124,7 @@ class Hearing:
             since = now
         self._whole[sender] = (since, now)
         _bound(self._whole, self._max)
-        intervals = (1 << min(level - 1, _HOLD_MAX)) - 1
+        intervals = (1 << min(level - _FREE - 1, _HOLD_MAX)) - 1
         return now - since < intervals * self._interval_s
 
     def _ring_of(self, node: int) -> tuple[int, ...]:

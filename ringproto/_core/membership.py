@@ -321,10 +321,7 @@ class Membership:
         self._check_consensus()
 
     def _beacon_in_gather(self, sender: int, beacon: Beacon) -> None:
-        if not self._hears_beacon(sender, beacon):
-            return
-        self._gather.seen.add(sender)
-        if sender in self._gather.proc_set:
+        if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
         if self._hearing.puts_off_beacon(self._gather.alive, sender, self.now):
             self.counters.add("rejoins_put_off")
@@ -466,7 +463,9 @@ class Membership:
         if not self._hears_join(sender, join):
             return
         ring = self._forming.ring
-        if sender in ring.members and join.ring_sequence >= ring.id.sequence:
+        # Who has not had the commit token and says other sets than those agreed on will not take it either.
+        gone = join.ring_sequence >= ring.id.sequence or (self.state is State.COMMIT and not self._gather.same(join))
+        if sender in ring.members and gone:
             self._enter_gather(ring.members)
             self._take_join(sender, join)
         else:
@@ -528,7 +527,7 @@ class Membership:
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
         gather = self._gather
-        self._hearing.mark(sorted(gather.fail_set & (gather.heard | gather.seen)), self.now)
+        self._hearing.mark(sorted(gather.fail_set.intersection(self._hearing.heard(self.now))), self.now)
         self._hearing.lift(ring.members)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released
@@ -683,7 +682,6 @@ class Membership:
         else:
             self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
             self._enter_gather((*self.ring.members, sender))
-            self._gather.seen.add(sender)
 
     def _put_off(self) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""

@@ -119,13 +119,6 @@ def test_the_given_up_have_no_say() -> None:
     gather = Gather(1, (2, 3), (2,), 64)
     assert not gather.receive(2, join((1, 2, 3, 9), (3,)))
     assert gather.proc_set == {1, 2, 3} and gather.fail_set == {2}
-    assert gather.heard == {2}
-
-
-def test_everybody_that_spoke_was_heard() -> None:
-    gather = Gather(1, (2, 3), (), 64)
-    gather.receive(3, join((3,)))
-    assert gather.heard == {3}
 
 
 def test_silent_are_those_that_did_not_consent() -> None:

@@ -453,3 +453,16 @@ def test_data_of_a_stranger_is_counted_and_changes_nothing() -> None:
     made = foreign.encode_data(me.ring.name, seq, seq, False, packet(1, sender=3, ring=me.ring.name).chunks())
     me.handle(Input.DATA, STRANGER, foreign.decode_data(made.datagram))
     assert me.counters.values["dropped_stranger"] == 1 and me.ring.window.high == seq - 1
+
+
+def test_member_that_gathers_anew_ends_a_formation_that_it_has_not_joined() -> None:
+    """A join was lost: 3 does not know what the others agreed on, and will not take their commit token."""
+    ring = Ring(REPRESENTATIVE)
+    ring.bring_to(COMMIT)
+    me = ring.me
+    agreed = Join(ring.identity(3), 1, NODES, ())
+    me.handle(Input.JOIN, 3, agreed)
+    assert me.state is COMMIT, "it only repeats what was agreed on"
+    ring.serials[3] += 1
+    me.handle(Input.JOIN, 3, Join(ring.identity(3), 1, (1, 3), ()))
+    assert me.state is GATHER
