@@ -46,7 +46,7 @@ from ringproto.events import RegularConfiguration
 from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
-"""A datagram may raise a known ring sequence by at most this (evs.md)."""
+"""A datagram may raise a known ring sequence by at most this."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 

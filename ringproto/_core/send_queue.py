@@ -3,7 +3,7 @@
 A queue is bounded in messages and in bytes; it takes everything or says that it is full. The head of a queue may be
 partly sent: ``cursor`` is how far. The cursor belongs to its own queue, so that a half-sent ``HIGH`` message never
 keeps ``RECOVERY`` from being sent, and it goes back to the beginning when the configuration changes, so that a half-
-sent message is begun again whole (barrier.md, the second fault of 2004).
+sent message is begun again whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The judge: holds the logs of a run against the rules of ``evs.md`` and ``barrier.md``.
+"""The judge: holds the logs of a run against the rules that docs/testing.md lists.
 
 It is written from the rules and knows nothing of the implementation. Every rule is a function under its own name that
 walks the indexed run and yields what breaks it; :data:`RULES` is the whole law. Two things matter: no correct run is

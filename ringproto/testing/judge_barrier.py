@@ -1,4 +1,4 @@
-"""The rules of the recovery barrier (B of ``barrier.md``), c being always a regular configuration.
+"""The rules of the recovery barrier (B in docs/testing.md), c being always a regular configuration.
 
 A stay holds com(c) at one processor, so «in c» means the regular configuration and the transitional one that follows it
 there: completion may come in either, at the same place of the order. What is judged at the end of a run only (B15 and

@@ -1,4 +1,4 @@
-"""The rules of the history of configurations (M of ``evs.md``).
+"""The rules of the history of configurations (M in docs/testing.md).
 
 A transitional configuration is the pair of the ring that it ends and the regular configuration that follows it. A
 processor that was counted in one, and then never installed what followed because the last token was lost, may later go

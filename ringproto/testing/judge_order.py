@@ -1,4 +1,4 @@
-"""The rules of order and delivery (E and T of ``evs.md``), each a function of its own.
+"""The rules of order and delivery (E and T in docs/testing.md), each a function of its own.
 
 What is delivered in com(c) is compared by its places on the ring (seq); that a place and a message are one to one is
 E1.4. So each rule is a statement about numbers, and each looks at every delivery at most once. The rules about cycles

@@ -1,4 +1,4 @@
-"""The rules of the token (K of ``evs.md``), as far as the accepted tokens show them.
+"""The rules of the token (K in docs/testing.md), as far as the accepted tokens show them.
 
 A regular token goes from processor to processor, and its token_seq rises by one at each. So the tokens accepted by all
 lives of a ring, sorted by token_seq, are the history of that one token: what one processor received and the next one

@@ -1,4 +1,4 @@
-"""The barrier alone: rounds, the table, completion and abort (rules B3 to B10, B16, B18 to B20 of barrier.md)."""
+"""The barrier alone: rounds, the table, completion and abort (rules B3 to B10, B16, B18 to B20 in docs/testing.md)."""
 
 from __future__ import annotations
 

@@ -347,7 +347,7 @@ def test_message_cut_by_the_change_is_forgotten_and_its_end_on_the_new_ring_is_n
 
 
 def test_recovery_completes_in_the_transitional_configuration_too() -> None:
-    """If it did not, a message that its sender sent after completion would be delivered before it (barrier.md)."""
+    """If it did not, a message that its sender sent after completion would be delivered before it."""
     stream = Stream()
     stream.arrive(
         packet(1, unblock_chunk(OLD), sender=1),

@@ -177,7 +177,7 @@ async def test_one_way_cut_does_not_make_memberships_flap(cluster: Cluster) -> N
 
 
 LIVELY_S = 20 * (Config.testing().token_timeout_s + Config.testing().consensus_timeout_s)
-"""Rule B15 of faults.md: so long after the last fault everybody who is connected is together."""
+"""Rule B15: so long after the last fault everybody who is connected is together."""
 
 
 @pytest.mark.parametrize("how", ["leaves", "crashes"])
