@@ -1,17 +1,17 @@
 # cython: boundscheck=False, wraparound=False
-"""Reading and writing datagrams in batches: ``recvmmsg`` and ``sendmmsg``, Linux only.
+"""Reading and writing datagrams in batches: ``recvmmsg``, ``sendmmsg`` and segmentation offload, Linux only.
 
-One system call moves up to ``count`` datagrams. Buffers, message headers and socket addresses are allocated once, when
-the object is made. What each method promises is written in ``_plain.py``, which has the same face and which a test
-holds against this module.
+One system call moves many messages. Where the kernel can do it (``UDP_SEGMENT``, Linux 4.18, and ``UDP_GRO``, 5.0), a
+message is a run of datagrams: those that go to one address and have one size, but for the last, which may be shorter,
+go through the kernel as one, and come out at the receiver as one. Whether that works is found out by trying; where it
+does not, every datagram is a message of its own.
 
-The unit of both calls is a run of datagrams in two parallel lists, so that segmentation offload (``UDP_SEGMENT``,
-``UDP_GRO``) can come in below them: a run of one destination and one size becomes one message, and one message that was
-received becomes several places of the lists.
+Buffers, message headers and socket addresses are allocated once, when the object is made. What each method promises is
+written in ``_plain.py``, which has the same face and which a test holds against this module.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
 from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -50,7 +50,19 @@ cdef extern from "<sys/socket.h>" nogil:
         socklen_t msg_namelen
         iovec *msg_iov
         size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
         int msg_flags
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *control)
+    unsigned char *CMSG_DATA(cmsghdr *control)
+    size_t CMSG_LEN(size_t length)
+    size_t CMSG_SPACE(size_t length)
+    int setsockopt(int fd, int level, int option, const void *value, socklen_t size)
     struct mmsghdr:
         msghdr msg_hdr
         unsigned int msg_len
@@ -63,6 +75,15 @@ cdef enum:
     HEADER_MAX = 64
     COUNT_MAX = 1024
     SIZE_MAX = 65536
+    # From <linux/udp.h>, which older headers lack; the limits are those of the kernel.
+    SOL_UDP = 17
+    UDP_SEGMENT = 103
+    UDP_GRO = 104
+    SEGMENTS_MAX = 64
+    RUN_BYTES_MAX = 65000
+    COALESCED_MAX = 65536
+    COALESCED_COUNT = 16
+    CONTROL_SIZE = 64
 
 
 cdef int pack(const sockaddr_storage *address, unsigned char *packed) noexcept nogil:
@@ -117,8 +138,11 @@ cdef class Receiver:
     cdef iovec *_vectors
     cdef sockaddr_storage *_addresses
     cdef unsigned char *_buffer
-    cdef int _count
+    cdef unsigned char *_controls
+    cdef readonly int count
+    cdef readonly bint coalesces
     cdef int _used
+    cdef size_t _size
     cdef size_t _header_size
     cdef bytes _skip
     cdef bytes _origin
@@ -126,19 +150,33 @@ cdef class Receiver:
     cdef readonly long long oversized
     cdef readonly long long undersized
 
-    def __cinit__(self, sock, int count, size_t size, size_t header_size=0, bytes skip=None):
+    def __cinit__(self, sock, int count, size_t size, size_t header_size=0, bytes skip=None, bint coalesce=False):
         cdef size_t stride = header_size + size
         cdef int place
+        cdef int on = 1
+        cdef int fd = sock.fileno()
         if not 1 <= count <= COUNT_MAX or not 1 <= size <= SIZE_MAX or header_size > HEADER_MAX:
             raise ValueError(
                 f"count must be 1 to {COUNT_MAX}, size 1 to {SIZE_MAX} and header_size 0 to {HEADER_MAX}, "
                 f"not {count}, {size} and {header_size}"
             )
+        self.coalesces = coalesce and setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) == 0
+        if self.coalesces:
+            # A message may be as long as one can be at all, so there are fewer of them.
+            count = min(count, COALESCED_COUNT)
+            stride = COALESCED_MAX
         self._messages = <mmsghdr *> calloc(count, sizeof(mmsghdr))
         self._vectors = <iovec *> calloc(count, sizeof(iovec))
         self._addresses = <sockaddr_storage *> calloc(count, sizeof(sockaddr_storage))
         self._buffer = <unsigned char *> calloc(count, stride)
-        if self._messages == NULL or self._vectors == NULL or self._addresses == NULL or self._buffer == NULL:
+        self._controls = <unsigned char *> calloc(count, CONTROL_SIZE)
+        if (
+            self._messages == NULL
+            or self._vectors == NULL
+            or self._addresses == NULL
+            or self._buffer == NULL
+            or self._controls == NULL
+        ):
             raise MemoryError
         for place in range(count):
             self._vectors[place].iov_base = self._buffer + place * stride
@@ -146,9 +184,11 @@ cdef class Receiver:
             self._messages[place].msg_hdr.msg_iov = &self._vectors[place]
             self._messages[place].msg_hdr.msg_iovlen = 1
             self._messages[place].msg_hdr.msg_name = &self._addresses[place]
+            self._messages[place].msg_hdr.msg_control = self._controls + place * CONTROL_SIZE
         self._socket = sock
-        self._count = count
+        self.count = count
         self._used = count
+        self._size = size
         self._header_size = header_size
         self._skip = skip
         self._origin = b""
@@ -158,20 +198,19 @@ cdef class Receiver:
         free(self._vectors)
         free(self._addresses)
         free(self._buffer)
+        free(self._controls)
 
     def receive(self, list origins not None, list datagrams not None):
         """Append what waits, and its origins; see ``_plain.Receiver.receive``."""
         cdef int fd = self._socket.fileno()
-        cdef int read, place, error, address_size
-        cdef size_t length, origin_size
-        cdef const unsigned char *data
+        cdef int read, place, error
         cdef mmsghdr *message
-        cdef unsigned char origin[IPV6_SIZE + HEADER_MAX]
-        # The system writes the size of each address over the room there is for it.
+        # The system writes the size of each address, and of what it says beside, over the room there is for it.
         for place in range(self._used):
             self._messages[place].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
+            self._messages[place].msg_hdr.msg_controllen = CONTROL_SIZE
         with nogil:
-            read = recvmmsg(fd, self._messages, self._count, MSG_DONTWAIT, NULL)
+            read = recvmmsg(fd, self._messages, self.count, MSG_DONTWAIT, NULL)
             error = errno
         if read < 0:
             self._used = 0
@@ -179,28 +218,55 @@ cdef class Receiver:
         self._used = read
         for place in range(read):
             message = &self._messages[place]
-            length = message.msg_len
             if message.msg_hdr.msg_flags & MSG_TRUNC:
                 self.oversized += 1
-                continue
-            if length <= self._header_size:
-                self.undersized += 1
-                continue
-            data = <const unsigned char *> self._vectors[place].iov_base
-            address_size = pack(&self._addresses[place], origin)
-            memcpy(origin + address_size, data, self._header_size)
-            origin_size = address_size + self._header_size
-            if self._skip is not None and _same(self._skip, origin, origin_size):
-                self.skipped += 1
-                continue
-            # Datagrams come in runs of one sender: most share the origin of the one before.
-            if not _same(self._origin, origin, origin_size):
-                self._origin = PyBytes_FromStringAndSize(<char *> origin, origin_size)
-            origins.append(self._origin)
-            datagrams.append(
-                PyBytes_FromStringAndSize(<char *> data + self._header_size, length - self._header_size)
-            )
+            else:
+                self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), origins, datagrams)
         return read
+
+    cdef int _take_apart(self, int place, size_t length, size_t segment, list origins, list datagrams) except -1:
+        """Append the datagrams of one message: ``length`` bytes, each of ``segment`` bytes but the last."""
+        cdef const unsigned char *data = <const unsigned char *> self._vectors[place].iov_base
+        cdef size_t at = 0
+        cdef size_t size, origin_size
+        cdef unsigned char origin[IPV6_SIZE + HEADER_MAX]
+        cdef int address_size = pack(&self._addresses[place], origin)
+        if segment == 0:
+            segment = length if length else 1
+        while True:
+            size = min(segment, length - at)
+            if size > self._header_size + self._size:
+                self.oversized += 1
+            elif size <= self._header_size:
+                self.undersized += 1
+            else:
+                memcpy(origin + address_size, data + at, self._header_size)
+                origin_size = address_size + self._header_size
+                if self._skip is not None and _same(self._skip, origin, origin_size):
+                    self.skipped += 1
+                else:
+                    # Datagrams come in runs of one sender: most share the origin of the one before.
+                    if not _same(self._origin, origin, origin_size):
+                        self._origin = PyBytes_FromStringAndSize(<char *> origin, origin_size)
+                    origins.append(self._origin)
+                    datagrams.append(
+                        PyBytes_FromStringAndSize(<char *> data + at + self._header_size, size - self._header_size)
+                    )
+            at += segment
+            if at >= length:
+                return 0
+
+
+cdef size_t _segment_size(msghdr *message) noexcept:
+    """The size of the datagrams that a message was put together from, 0 if it is one datagram."""
+    cdef cmsghdr *control = CMSG_FIRSTHDR(message)
+    cdef int size
+    while control != NULL:
+        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
+            memcpy(&size, CMSG_DATA(control), sizeof(size))
+            return size if size > 0 else 0
+        control = CMSG_NXTHDR(message, control)
+    return 0
 
 
 cdef inline bint _same(bytes known, const unsigned char *data, size_t size) noexcept:
@@ -215,14 +281,18 @@ cdef class Sender:
     cdef mmsghdr *_messages
     cdef iovec *_vectors
     cdef sockaddr_storage *_addresses
+    cdef unsigned char *_controls
+    cdef int *_runs
     cdef int _count
     cdef bytes _header
     cdef int _parts
+    cdef readonly bint segments
     cdef readonly long long datagrams_sent
     cdef readonly long long bytes_sent
 
-    def __cinit__(self, sock, int count, bytes header not None=b""):
+    def __cinit__(self, sock, int count, bytes header not None=b"", bint segment=False):
         cdef int place
+        cdef cmsghdr *control
         if not 1 <= count <= COUNT_MAX or len(header) > HEADER_MAX:
             raise ValueError(
                 f"count must be 1 to {COUNT_MAX} and the header 0 to {HEADER_MAX} bytes, not {count} and {len(header)}"
@@ -231,57 +301,119 @@ cdef class Sender:
         self._count = count
         self._header = header
         self._parts = 2 if header else 1
+        self.segments = segment
         self._messages = <mmsghdr *> calloc(count, sizeof(mmsghdr))
         self._vectors = <iovec *> calloc(count * self._parts, sizeof(iovec))
         self._addresses = <sockaddr_storage *> calloc(count, sizeof(sockaddr_storage))
-        if self._messages == NULL or self._vectors == NULL or self._addresses == NULL:
+        self._controls = <unsigned char *> calloc(count, CONTROL_SIZE)
+        self._runs = <int *> calloc(count, sizeof(int))
+        if (
+            self._messages == NULL
+            or self._vectors == NULL
+            or self._addresses == NULL
+            or self._controls == NULL
+            or self._runs == NULL
+        ):
             raise MemoryError
         for place in range(count):
             # With a header each datagram is two pieces, so that it need not be copied.
             if header:
                 self._vectors[2 * place].iov_base = PyBytes_AS_STRING(header)
                 self._vectors[2 * place].iov_len = len(header)
-            self._messages[place].msg_hdr.msg_iov = &self._vectors[self._parts * place]
-            self._messages[place].msg_hdr.msg_iovlen = self._parts
+            control = <cmsghdr *> (self._controls + place * CONTROL_SIZE)
+            control.cmsg_level = SOL_UDP
+            control.cmsg_type = UDP_SEGMENT
+            control.cmsg_len = CMSG_LEN(sizeof(uint16_t))
             self._messages[place].msg_hdr.msg_name = &self._addresses[place]
 
     def __dealloc__(self):
         free(self._messages)
         free(self._vectors)
         free(self._addresses)
+        free(self._controls)
+        free(self._runs)
 
     def send(self, list addresses not None, list datagrams not None, Py_ssize_t start):
         """Send from place ``start`` on; see ``_plain.Sender.send``."""
         cdef int fd = self._socket.fileno()
-        cdef int sent, error, place, count
+        cdef int sent, error, place, count, messages
+        cdef int taken = 0
         cdef Py_ssize_t left = len(datagrams) - start
-        cdef iovec *vector
-        cdef socklen_t size
         if start < 0 or len(addresses) != len(datagrams):
             raise ValueError("start must not be negative, and the lists must have one length")
         if left <= 0:
             return 0
         count = <int> left if left < self._count else self._count
-        for place in range(count):
+        messages = self._lay_out(addresses, datagrams, start, count)
+        with nogil:
+            sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
+            error = errno
+        if sent < 0 and self._runs[0] > 1 and (error == EINVAL or error == EIO):
+            # This kernel or this interface cannot cut runs, or not of this size: every datagram for itself from now on.
+            self.segments = False
+            return self.send(addresses, datagrams, start)
+        if sent < 0:
+            return -error
+        for place in range(sent):
+            taken += self._runs[place]
+        self.datagrams_sent += taken
+        for place in range(taken):
+            self.bytes_sent += self._vectors[self._parts * place + self._parts - 1].iov_len
+        return taken
+
+    cdef int _lay_out(self, list addresses, list datagrams, Py_ssize_t start, int count) except -1:
+        """Make messages of ``count`` datagrams, and return how many."""
+        cdef int place = 0
+        cdef int messages = 0
+        cdef int run
+        cdef size_t room, size, longest
+        cdef iovec *vector
+        cdef msghdr *message
+        cdef socklen_t address_size
+        cdef size_t header = len(self._header)
+        cdef uint16_t *segment
+        while place < count:
             address = <bytes?> addresses[start + place]
-            datagram = <bytes?> datagrams[start + place]
-            size = unpack(
-                <const unsigned char *> PyBytes_AS_STRING(address), PyBytes_GET_SIZE(address), &self._addresses[place]
+            message = &self._messages[messages].msg_hdr
+            address_size = unpack(
+                <const unsigned char *> PyBytes_AS_STRING(address), PyBytes_GET_SIZE(address), &self._addresses[messages]
             )
-            if size == 0:
+            if address_size == 0:
                 raise ValueError(
                     f"a packed address has {IPV4_SIZE} or {IPV6_SIZE} bytes, not {PyBytes_GET_SIZE(address)}"
                 )
-            self._messages[place].msg_hdr.msg_namelen = size
-            vector = &self._vectors[self._parts * place + self._parts - 1]
-            vector.iov_base = PyBytes_AS_STRING(datagram)
-            vector.iov_len = PyBytes_GET_SIZE(datagram)
-        with nogil:
-            sent = sendmmsg(fd, self._messages, count, MSG_DONTWAIT | MSG_NOSIGNAL)
-            error = errno
-        if sent < 0:
-            return -error
-        self.datagrams_sent += sent
-        for place in range(sent):
-            self.bytes_sent += self._vectors[self._parts * place + self._parts - 1].iov_len
-        return sent
+            message.msg_namelen = address_size
+            message.msg_iov = &self._vectors[self._parts * place]
+            run = 0
+            longest = 0
+            room = RUN_BYTES_MAX
+            while place + run < count:
+                datagram = <bytes?> datagrams[start + place + run]
+                size = PyBytes_GET_SIZE(datagram)
+                if run:
+                    if not self.segments or run == SEGMENTS_MAX or size > longest or size + header > room:
+                        break
+                    following = <bytes?> addresses[start + place + run]
+                    if following is not address and following != address:
+                        break
+                else:
+                    longest = size
+                vector = &self._vectors[self._parts * (place + run) + self._parts - 1]
+                vector.iov_base = PyBytes_AS_STRING(datagram)
+                vector.iov_len = size
+                run += 1
+                if size < longest or size + header > room:
+                    break
+                room -= size + header
+            message.msg_iovlen = run * self._parts
+            message.msg_control = NULL
+            message.msg_controllen = 0
+            if run > 1:
+                message.msg_control = self._controls + messages * CONTROL_SIZE
+                message.msg_controllen = CMSG_SPACE(sizeof(uint16_t))
+                segment = <uint16_t *> CMSG_DATA(<cmsghdr *> message.msg_control)
+                segment[0] = <uint16_t> (longest + header)
+            self._runs[messages] = run
+            messages += 1
+            place += run
+        return messages

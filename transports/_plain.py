@@ -27,13 +27,24 @@ class Receiver:
         size: the largest datagram, in bytes without header; longer ones are dropped and counted.
         header_size: bytes that every datagram begins with; they become part of its origin.
         skip: the origin of the own datagrams, which are dropped and counted.
+        coalesce: whether the kernel may hand over runs of datagrams as one message, if it can.
     """
 
+    coalesces = False
+    """Whether a message may be a run of datagrams."""
+
     def __init__(
-        self, sock: socket.socket, count: int, size: int, header_size: int = 0, skip: bytes | None = None
+        self,
+        sock: socket.socket,
+        count: int,
+        size: int,
+        header_size: int = 0,
+        skip: bytes | None = None,
+        coalesce: bool = False,
     ) -> None:
         self._socket = sock
-        self._count = count
+        self.count = count
+        """Most messages of one call of :meth:`receive`."""
         self._size = size
         self._header_size = header_size
         self._skip = skip
@@ -48,7 +59,7 @@ class Receiver:
     def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
         """Append what waits, each datagram without its header, and its origin at the same place of the other list.
 
-        Returns how many were read (dropped ones too; as many as ``count`` means that more may wait), 0 if there were
+        Returns how many messages the system gave (as many as ``count`` means that more may wait), 0 if there were
         none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
         """
         if self._error:
@@ -56,7 +67,7 @@ class Receiver:
             return -error
         head = self._header_size
         limit = head + self._size
-        for read in range(self._count):
+        for read in range(self.count):
             try:
                 data, address = self._socket.recvfrom(limit + 1)
             except BlockingIOError:
@@ -81,7 +92,7 @@ class Receiver:
                 continue
             origins.append(origin)
             datagrams.append(data[head:])
-        return self._count
+        return self.count
 
 
 class Sender:
@@ -91,9 +102,13 @@ class Sender:
         sock: the socket.
         count: most datagrams of one call of :meth:`send`.
         header: what is put before each datagram.
+        segment: whether runs of datagrams may go to the kernel as one message, if it can.
     """
 
-    def __init__(self, sock: socket.socket, count: int, header: bytes = b"") -> None:
+    segments = False
+    """Whether runs of datagrams go to the kernel as one message."""
+
+    def __init__(self, sock: socket.socket, count: int, header: bytes = b"", segment: bool = False) -> None:
         self._socket = sock
         self._count = count
         self._header = header

@@ -49,7 +49,9 @@ DATAGRAM_SIZE_MAX = 65_507
 """What fits into one UDP datagram over IPv4, in bytes."""
 
 BATCH_MAX = 128
-"""Most datagrams of one system call."""
+"""Most messages that one system call reads."""
+SEND_BATCH_MAX = 512
+"""Most datagrams that one system call sends."""
 BUFFER_BYTES_MAX = 2**20
 """Datagrams of more than 8 KiB are read in smaller batches, so that the buffers of a socket stay below this."""
 SEND_WAIT_S = 0.02
@@ -119,19 +121,31 @@ class DatagramSocket:
         header: what every datagram that goes out begins with. Those that come in begin with one of the same size.
         skip: the origin of the own datagrams, if they can come back.
         counts: where trouble is counted by name; several sockets may share it.
+        offload: whether the kernel may take and give runs of datagrams, if it can.
     """
 
     def __init__(
-        self, sock: socket.socket, *, size: int, header: bytes = b"", skip: bytes | None = None, counts: Counter[str]
+        self,
+        sock: socket.socket,
+        *,
+        size: int,
+        header: bytes = b"",
+        skip: bytes | None = None,
+        counts: Counter[str],
+        offload: bool,
     ) -> None:
         batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (size + len(header))))
         self.socket = sock
-        self.batch_max = batch
-        self.receiver = Receiver(sock, batch, size, len(header), skip)
-        self.sender = Sender(sock, batch, header)
+        self.receiver = Receiver(sock, batch, size, len(header), skip, offload)
+        self.sender = Sender(sock, SEND_BATCH_MAX, header, offload)
         self._counts = counts
         self.errors_in_a_row = 0
         """Errors on receiving since something was received."""
+
+    @property
+    def batch_max(self) -> int:
+        """Most messages that one call of :meth:`read` takes in."""
+        return self.receiver.count
 
     def set_buffers(self, receive_bytes: int, send_bytes: int) -> None:
         """Ask for buffers of these sizes, and log a hint if the system gives less for receiving."""
@@ -364,16 +378,18 @@ class SocketTransport:
         addresses: list[bytes] = []
         datagrams: list[bytes] = []
         strangers: list[int] = []
+        broadcasts: list[bytes] = []
         size_max = self.datagram_size_max
-        everybody = self._everybody
         known = self._addresses
         for destination, datagram in transmits:
             if type(datagram) is not bytes or not 0 < len(datagram) <= size_max:
                 refuse_transmit(destination, datagram, size_max)
             if destination == 0:
-                addresses += everybody
-                datagrams += [datagram] * len(everybody)
+                broadcasts.append(datagram)
                 continue
+            if broadcasts:
+                self._route_broadcasts(broadcasts, addresses, datagrams)
+                broadcasts = []
             address = known.get(destination)
             if address is None:
                 if not is_node(destination):
@@ -384,6 +400,7 @@ class SocketTransport:
                     continue
             addresses.append(address)
             datagrams.append(datagram)
+        self._route_broadcasts(broadcasts, addresses, datagrams)
         for destination in strangers:
             if destination == self.node:
                 self._counts["drops_to_self"] += 1
@@ -392,6 +409,12 @@ class SocketTransport:
             else:
                 self._counts["unicasts_to_group"] += 1
         return addresses, datagrams
+
+    def _route_broadcasts(self, broadcasts: list[bytes], addresses: list[bytes], datagrams: list[bytes]) -> None:
+        """All of them to one address after the other, so that runs of one address are long."""
+        for address in self._everybody:
+            addresses += [address] * len(broadcasts)
+            datagrams += broadcasts
 
     async def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
         await self._writer.write(addresses, datagrams)
@@ -447,6 +470,8 @@ class SocketTransport:
     def _gauges(self) -> dict[str, int]:
         """What the sockets say of themselves, which has to be asked while they are open."""
         gauges = {
+            "offload_receiving": int(any(one.receiver.coalesces for one in self._sockets)),
+            "offload_sending": int(self._writer.sender.segments),
             "receive_buffer_bytes": min(one.buffer_bytes(socket.SO_RCVBUF) for one in self._sockets),
             "send_buffer_bytes": self._writer.buffer_bytes(socket.SO_SNDBUF),
         }

@@ -87,6 +87,7 @@ async def open_multicast_udp(
     datagram_size: int = 1352,
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
+    offload: bool = True,
 ) -> MulticastUDP:
     """Open the transport of one processor. Several processors may be on one host.
 
@@ -103,6 +104,9 @@ async def open_multicast_udp(
         receive_buffer: bytes of receive buffer to ask the system for, for each of the two sockets.
             ``statistics()["receive_buffer_bytes"]`` says what it gave.
         send_buffer: the same for sending.
+        offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
+            most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
+            in use.
 
     Raises:
         ValueError: an argument is wrong, as the message says, or this process has this processor open already.
@@ -139,7 +143,7 @@ async def open_multicast_udp(
         )
     membership = Membership(address, port, found, 0 if found.loopback else ttl)
     try:
-        transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer)
+        transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer, offload)
     except BaseException:
         membership.close()
         raise
@@ -242,7 +246,13 @@ class MulticastUDP(SocketTransport):
     """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``."""
 
     def __init__(
-        self, node: int, membership: Membership, datagram_size: int, receive_buffer: int, send_buffer: int
+        self,
+        node: int,
+        membership: Membership,
+        datagram_size: int,
+        receive_buffer: int,
+        send_buffer: int,
+        offload: bool,
     ) -> None:
         counts: Counter[str] = Counter()
         self._membership = membership
@@ -251,7 +261,7 @@ class MulticastUDP(SocketTransport):
         own_address = membership.own_socket.getsockname()
         own_origin = pack_address(own_address) + header
         self._group, self._own = (
-            DatagramSocket(sock, size=size, header=header, skip=own_origin, counts=counts)
+            DatagramSocket(sock, size=size, header=header, skip=own_origin, counts=counts, offload=offload)
             for sock in (membership.group_socket, membership.own_socket)
         )
         for one in (self._group, self._own):

@@ -41,6 +41,7 @@ async def open_unicast_udp(
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     family: int | None = None,
+    offload: bool = True,
 ) -> UnicastUDP:
     """Open the transport of one processor.
 
@@ -54,6 +55,9 @@ async def open_unicast_udp(
         send_buffer: the same for sending.
         family: ``socket.AF_INET`` or ``socket.AF_INET6`` to use only addresses of that family. By default IPv4 if
             every host has such an address, and IPv6 otherwise, so that all processors come to the same choice.
+        offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
+            most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
+            in use.
 
     Raises:
         ValueError: an argument is wrong, as the message says.
@@ -76,7 +80,7 @@ async def open_unicast_udp(
     _check_addresses(node, addresses)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
     try:
-        return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer)
+        return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer, offload)
     except BaseException:
         sock.close()
         raise
@@ -93,9 +97,10 @@ class UnicastUDP(SocketTransport):
         datagram_size: int,
         receive_buffer: int,
         send_buffer: int,
+        offload: bool,
     ) -> None:
         counts: Counter[str] = Counter()
-        self._socket = DatagramSocket(sock, size=datagram_size, counts=counts)
+        self._socket = DatagramSocket(sock, size=datagram_size, counts=counts, offload=offload)
         self._socket.set_buffers(receive_buffer, send_buffer)
         super().__init__(node, datagram_size, [self._socket], counts)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}

@@ -47,6 +47,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
         sock.close()
 
 
+_SO_NO_CHECK = 11
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -247,3 +248,114 @@ def test_error_behind_datagrams_is_returned_by_the_next_call() -> None:
     got: list[bytes] = []
     assert [receiver.receive([], got) for _ in range(4)] == [1, -errno.ENETDOWN, 1, 0]
     assert got == [b"a", b"b"]
+
+
+# Segmentation offload
+
+
+def offloading(pair: Pair, *, count: int = 256, size: int = 1400, header: bytes = b"") -> tuple[Any, Any]:
+    """A sender and a receiver that may use it; the test is skipped where the kernel has it not."""
+    here, there = pair
+    sender = _batch.Sender(here, count, header, True)
+    receiver = _batch.Receiver(there, 128, size, len(header), None, True)
+    if not receiver.coalesces:
+        pytest.skip("this kernel has no UDP_GRO")
+    return sender, receiver
+
+
+def receive_all(receiver: Any) -> tuple[list[bytes], list[bytes], int]:
+    origins: list[bytes] = []
+    datagrams: list[bytes] = []
+    messages = 0
+    while (read := receiver.receive(origins, datagrams)) > 0:
+        messages += read
+    assert read == 0
+    return origins, datagrams, messages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+@pytest.mark.parametrize("header", [b"", b"HEADHEAD"])
+def test_run_of_one_size_goes_as_few_messages_and_comes_out_as_it_went_in(pair: Pair, header: bytes) -> None:
+    sender, receiver = offloading(pair, header=header)
+    sent = [bytes([number]) * 1000 for number in range(100)] + [b"a shorter one ends the run"]
+    assert sender.send([where(pair[1])] * 101, sent, 0) == 101
+    assert (sender.segments, sender.datagrams_sent, sender.bytes_sent) == (True, 101, 100_026)
+    origins, datagrams, messages = receive_all(receiver)
+    assert datagrams == sent
+    assert origins == [where(pair[0]) + header] * 101
+    assert messages <= 4, "64 datagrams are one message at most"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+@given(
+    sizes=st.lists(st.sampled_from((1, 2, 99, 100, 101, 1399, 1400)), min_size=1, max_size=300),
+    ways=st.lists(st.booleans(), min_size=300, max_size=300),
+)
+def test_runs_of_any_sizes_to_two_addresses_come_out_as_they_went_in(sizes: list[int], ways: list[bool]) -> None:
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**21)
+        here, *there = sockets
+        receivers = [_batch.Receiver(sock, 128, 1400, 0, None, True) for sock in there]
+        sender = _batch.Sender(here, 512, b"", True)
+        sent = [number.to_bytes(2, "big")[:size] + bytes(max(0, size - 2)) for number, size in enumerate(sizes)]
+        addresses = [where(there[way]) for way in ways[: len(sent)]]
+        place = 0
+        while place < len(sent):
+            taken = sender.send(addresses, sent, place)
+            assert taken > 0
+            place += taken
+        for way, receiver in enumerate(receivers):
+            expected = [one for one, other in zip(sent, ways, strict=False) if other == bool(way)]
+            assert receive_all(receiver)[1] == expected
+            assert receiver.oversized == receiver.undersized == 0
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_each_datagram_of_a_run_is_held_against_the_limits(pair: Pair) -> None:
+    sender, receiver = offloading(pair, size=99, header=b"HEAD")
+    narrow = [b"x" * 100] * 3 + [b"y" * 99]
+    assert sender.send([where(pair[1])] * 4, narrow, 0) == 4
+    assert receive_all(receiver)[1] == [b"y" * 99]
+    assert receiver.oversized == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_own_datagrams_in_a_run_are_left_out(pair: Pair) -> None:
+    here, there = pair
+    receiver = _batch.Receiver(there, 128, 100, 2, where(here) + b"me", True)
+    assert _batch.Sender(here, 16, b"me", True).send([where(there)] * 5, [b"mine!"] * 5, 0) == 5
+    assert receive_all(receiver)[1] == []
+    assert receiver.skipped == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_receiver_without_offload_gets_the_same_datagrams(pair: Pair) -> None:
+    """The kernel cuts the run for it."""
+    sender = _batch.Sender(pair[0], 256, b"", True)
+    receiver = _batch.Receiver(pair[1], 16, 1400)
+    sent = [bytes([number]) * 500 for number in range(60)]
+    assert sender.send([where(pair[1])] * 60, sent, 0) == 60
+    assert receive_all(receiver)[1] == sent
+    assert not receiver.coalesces
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_run_that_cannot_be_cut_is_sent_one_by_one_and_offload_is_given_up(pair: Pair) -> None:
+    """As on an interface that cannot do it. Here the socket sends no checksums, without which no run is cut."""
+    here, there = pair
+    if here.family != socket.AF_INET:
+        pytest.skip("over IPv6 there is always a checksum")
+    here.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+    sender = _batch.Sender(here, 64, b"", True)
+    receiver = _batch.Receiver(there, 64, 1400)
+    sent = [bytes([number]) * 500 for number in range(10)]
+    assert sender.send([where(there)] * 10, sent, 0) == 10
+    assert not sender.segments
+    assert receive_all(receiver)[1] == sent
