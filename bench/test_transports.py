@@ -54,6 +54,11 @@ async def open_unicast(nodes: Sequence[int]) -> Sequence[Transport]:
     return [await open_unicast_udp(node, peers) for node in nodes]
 
 
+async def open_unicast_plain(nodes: Sequence[int]) -> Sequence[Transport]:
+    peers = {node: ("127.0.0.1", free_port()) for node in nodes}
+    return [await open_unicast_udp(node, peers, offload=False) for node in nodes]
+
+
 async def open_multicast(nodes: Sequence[int]) -> Sequence[Transport]:
     interface, port = find_interface("127.0.0.1", 4).name, free_port()
     transports = [await open_multicast_udp(node, "239.192.7.1", port, interface=interface) for node in nodes]
@@ -70,6 +75,7 @@ OPENERS = {
     "loopback": open_loopback,
     "loopback-faulty": open_faulty_loopback,
     "unicast": open_unicast,
+    "unicast-plain": open_unicast_plain,
     "multicast": open_multicast,
 }
 

@@ -31,8 +31,9 @@ from ringproto._core.wire import (
 from ringproto.config import Config
 from ringproto.types import Guarantee, Priority, RingId
 
-_SMALLEST_PIECE = 16
-"""A message is not begun in less room than this: the chunk heads would cost more than they save."""
+_SMALLEST_PIECE = 1
+"""A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
+worth more than the chunk heads cost."""
 
 
 class Filling:

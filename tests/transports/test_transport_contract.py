@@ -51,8 +51,18 @@ async def test_unicast_ipv6_keeps_the_contract(check: Check) -> None:
 
 
 @by_name
+async def test_unicast_without_offload_keeps_the_contract(check: Check) -> None:
+    await check(unicast_opener("127.0.0.1", offload=False))
+
+
+@by_name
 async def test_multicast_ipv4_keeps_the_contract(check: Check) -> None:
     await check(multicast_opener(GROUP, "127.0.0.1"))
+
+
+@by_name
+async def test_multicast_without_offload_keeps_the_contract(check: Check) -> None:
+    await check(multicast_opener(GROUP, "127.0.0.1", offload=False))
 
 
 @pytest.mark.skipif(namespaces.missing() is not None, reason=str(namespaces.missing()))
