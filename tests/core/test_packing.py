@@ -140,13 +140,13 @@ def test_message_of_no_bytes_goes_into_the_last_three_bytes_and_not_into_two() -
         assert sender.outbox.ready() is not fits
 
 
-def test_message_is_not_begun_where_its_piece_would_be_tiny() -> None:
+def test_message_is_begun_wherever_a_piece_of_it_fits() -> None:
     for left in range(40):
         sender = Sender()
         sender.put(HIGH, b"x" * (ROOM - CHUNK_SIZE - left), b"y" * 100)
         filling = sender.outbox.fill(ROOM)
         begun = len(pieces(filling)) == 2
-        assert begun == (left >= CHUNK_SIZE + 16)
+        assert begun == (left > CHUNK_SIZE)
         assert sender.outbox.queues[HIGH].cursor == (left - CHUNK_SIZE if begun else 0)
 
 

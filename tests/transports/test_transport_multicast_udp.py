@@ -57,7 +57,7 @@ async def meet(*transports: MulticastUDP) -> None:
 async def three(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[MulticastUDP]]:
     """Three processors that have met, and read in small batches, so that the smallest receive buffer takes several."""
     monkeypatch.setattr("ringproto.transports._sockets.BATCH_MAX", 16)
-    transports = await open_nodes(1, 2, 3)
+    transports = await open_nodes(1, 2, 3, offload=False)
     await meet(*transports)
     yield transports
     await close(*transports)
@@ -149,7 +149,7 @@ async def test_two_processors_with_one_id_hear_of_each_other_and_do_not_raise() 
     _, port = group_of(first)
     # A second one with this id in the same process is refused, so it goes round that check here.
     membership = Membership(first._membership.group, port, first._membership.interface, 0)
-    twin = MulticastUDP(1, membership, 1352, 2**16, 2**16)
+    twin = MulticastUDP(1, membership, 1352, 2**16, 2**16, offload=True)
     await twin.send([(0, b"x")])
     assert await waiting(first) == []
     assert first.statistics()["drops_own_node_id"] == 1
