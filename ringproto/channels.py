@@ -1,8 +1,8 @@
 """The ends that the application holds: what it sends goes in here, the ordered stream comes out here.
 
-Nothing is thrown away and nothing waits without a bound. A full send queue makes ``send()`` wait, and a stream that is
-not read slows the ring down. A cancelled call has done nothing, or all of it: the one step that counts is not a
-checkpoint.
+Nothing of the stream is thrown away and nothing waits without a bound (of the completions beside it the last 64 are
+kept). A full send queue makes ``send()`` wait, and a stream that is not read slows the ring down. A cancelled call has
+done nothing, or all of it: the one step that counts is not a checkpoint.
 """
 
 from __future__ import annotations
@@ -127,8 +127,11 @@ class Sender(trio.abc.SendChannel[bytes]):
         others were not.
 
         Raises:
-            TypeError, ValueError, RingClosedError: as :meth:`send`.
+            TypeError: ``payloads`` cannot be iterated over, or has something in it that is not bytes.
+            ValueError, RingClosedError: as :meth:`send`.
         """
+        if isinstance(payloads, (bytes, bytearray, str)) or not isinstance(payloads, Iterable):
+            raise TypeError(f"send_batch() takes an iterable of bytes, not {type(payloads).__name__}")
         left = deque(payloads)
         for payload in left:
             self._ring._check_payload(payload)
@@ -274,8 +277,9 @@ class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):
             if self._closed:
                 raise RingClosedError("ring.recovery_complete was closed")
             if self._completions:
+                completion = self._completions.popleft()
                 await trio.lowlevel.cancel_shielded_checkpoint()
-                return self._completions.popleft()
+                return completion
             if self._ended:
                 raise trio.EndOfChannel
             await self._arrivals.park()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from typing import Any
 
 from ringproto.errors import ConfigError
@@ -113,8 +112,10 @@ class Config:
     """Most bytes of payload that wait for the application before the ring is slowed down."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode()) <= 255:
+        if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255:
             raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {self.cluster!r}")
+        if not _encodes(self.cluster):
+            raise ConfigError(f"Config.cluster has characters that UTF-8 cannot say: {self.cluster!r}")
         for field in dataclasses.fields(self):
             if field.name in _RANGES:
                 _check(field.name, getattr(self, field.name), str(field.type))
@@ -204,7 +205,16 @@ def _check(name: str, value: Any, annotation: str) -> None:
     least, greatest = _RANGES[name]
     whole = annotation.startswith("int")
     right = f"a whole number from {least} to {greatest}" if whole else f"a number from {least} to {greatest}"
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ConfigError(f"Config.{name} must be {right}, not {value!r}")
-    if not least <= value <= greatest:
-        raise ConfigError(f"Config.{name} must be {right}, not {value}")
+    if not least <= value <= greatest:  # so is no number (nan)
+        shown = value if isinstance(value, float) or abs(value) < 10**20 else f"a number of {value.bit_length()} bits"
+        raise ConfigError(f"Config.{name} must be {right}, not {shown}")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -483,7 +483,8 @@ async def open_ring(
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
     Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
-    ``config.leave_timeout_s``) and tells the others that it leaves.
+    ``config.leave_timeout_s``) and tells the others that it leaves. Cancelled while ``recover`` runs, it cancels that
+    too, and does not wait for what only its unblock would let go.
     """
     config = Config.lan() if config is None else config
     if not isinstance(config, Config):

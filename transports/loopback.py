@@ -157,9 +157,15 @@ class LoopbackNetwork:
 
         Raises:
             ValueError: no groups, or a member that is not a node id.
+            TypeError: a group is not a set or another iterable of node ids.
         """
         if not groups:
             raise ValueError("partition() takes one group or more, such as partition({1, 2}, {3})")
+        for group in groups:
+            if not isinstance(group, Iterable):
+                raise TypeError(
+                    f"partition() takes groups of node ids, as in partition({{1, 2}}, {{3}}), not {group!r}"
+                )
         self._groups = [frozenset([check_node(node, "a member of a group") for node in group]) for group in groups]
         self._topology_changed()
 

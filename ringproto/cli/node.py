@@ -36,6 +36,8 @@ from ringproto.cli.settings import NodeSettings, add_options, settings_of
 __all__ = ["add_parser", "event_object", "event_text", "run", "split_input"]
 
 _READ_SIZE = 65536
+_LAST_WRITE_S = 1.0
+"""How long the last line waits for a reader of what was printed before."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -53,8 +55,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     settings = settings_of(args)
+    node = _Node(settings)
     try:
-        trio.run(_Node(settings).run)
+        trio.run(node.run)
     except Exception as error:  # looked into: only what a user can meet becomes a line
         leaf = _leaf(error)
         if isinstance(leaf, BrokenPipeError):
@@ -62,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(leaf, RingError):
             raise RunFailedError(f"{type(leaf).__name__}: {one_line(leaf)}") from None
         raise
+    if node.undelivered:
+        raise RunFailedError(f"{node.undelivered} lines were sent and not delivered here before this processor left")
     return 0
 
 
@@ -159,6 +164,11 @@ class _Node:
         self._own = trio.Event()
         self._writing = False
 
+    @property
+    def undelivered(self) -> int:
+        """How many of the own lines did not come back."""
+        return self._sent - self._delivered
+
     async def run(self) -> None:
         settings = self._settings
         try:
@@ -173,7 +183,9 @@ class _Node:
             with trio.move_on_after(settings.config.leave_timeout_s):
                 await self._all_own_delivered()
             tasks.cancel_scope.cancel()
-        if not self._writing:
+        with trio.move_on_after(_LAST_WRITE_S):
+            while self._writing:
+                await trio.sleep(0.005)
             await self._print(self._left())
 
     async def _leave_on_signal(self, scope: trio.CancelScope) -> None:
@@ -198,16 +210,22 @@ class _Node:
         show = _event_json if self._settings.json else event_text
         while True:
             batch = await events.receive_batch()
-            await self._print("".join(f"{show(event)}\n" for event in batch))
             self._delivered += sum(isinstance(e, Message) and e.sender == self._settings.node for e in batch)
+            await self._print("".join(f"{show(event)}\n" for event in batch))
             own, self._own = self._own, trio.Event()
             own.set()
 
     async def _print(self, text: str) -> None:
         self._writing = True
         # Abandoned when the processor is to leave and nobody reads what it prints.
-        await trio.to_thread.run_sync(_write_all, text.encode(errors="backslashreplace"), abandon_on_cancel=True)
-        self._writing = False
+        await trio.to_thread.run_sync(self._write, text.encode(errors="backslashreplace"), abandon_on_cancel=True)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(1, data) :]
+        finally:
+            self._writing = False
 
     def _left(self) -> str:
         if self._settings.json:
@@ -228,11 +246,6 @@ async def _input_lines(size_max: int) -> AsyncIterator[bytes | None]:
 
 def _event_json(event: Event) -> str:
     return json.dumps(event_object(event))
-
-
-def _write_all(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
 
 
 def _members(members: tuple[int, ...]) -> str:

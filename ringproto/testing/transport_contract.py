@@ -56,7 +56,12 @@ async def check_transport(open_transports: OpenTransports) -> None:
     Cancellation: closes what is open.
     """
     for check in CONTRACT:
-        await check(open_transports)
+        try:
+            await check(open_transports)
+        except (ContractError, trio.Cancelled):
+            raise
+        except Exception as error:
+            raise ContractError(f"{check.__name__}: it raised {error!r}") from error
 
 
 async def members_are_there(open_transports: OpenTransports) -> None:

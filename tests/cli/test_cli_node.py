@@ -217,6 +217,22 @@ def test_a_line_that_is_too_long_is_told_and_left_out(tmp_path: Path, peers: lis
     assert done.stderr == b"ringproto node: a line of more than 10 bytes was not sent\n"
 
 
+def test_last_line_is_there_each_time(peers: list[str]) -> None:
+    command = [sys.executable, "-m", "ringproto", "node", "--node=1", peers[0], "--json"]
+    for _ in range(5):
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=TIMEOUT_S)
+        assert done.returncode == 0
+        assert json.loads(done.stdout.splitlines()[-1]) == {"event": "left", "sent": 0, "delivered": 0}
+
+
+def test_lines_that_were_not_delivered_are_told_by_the_exit_code(peers: list[str]) -> None:
+    command = [sys.executable, "-m", "ringproto", "node", "--node=1", peers[0], "--quorum=2", "--json"]
+    done = subprocess.run(command, input=b"one\ntwo\n", capture_output=True, timeout=TIMEOUT_S)
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "left", "sent": 2, "delivered": 0}
+    assert done.stderr == (b"ringproto node: 2 lines were sent and not delivered here before this processor left\n")
+
+
 def test_nobody_reading_the_output_makes_it_leave(peers: list[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "ringproto", "node", "--node=1", peers[0]],

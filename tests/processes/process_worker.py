@@ -6,10 +6,8 @@ often enough that little is lost when it is killed. It dies with the process tha
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -157,14 +155,7 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt)
 
 
-def die_with_the_parent() -> None:
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    die_with_the_parent()
     try:
         trio.run(Worker(json.loads(sys.argv[1])).run)
     except BaseException as error:

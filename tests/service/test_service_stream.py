@@ -302,6 +302,27 @@ async def test_recovery_complete_is_beside_the_stream_and_not_instead(cluster: C
     await until(lambda: seen == program.completions, "both channels gave the same completions")
 
 
+async def test_each_completion_goes_to_one_of_several_readers(cluster: Cluster) -> None:
+    (program,) = await cluster.form(1)
+    ring = program.ring
+    await ring.recovery_complete.receive()
+    taken: list[tuple[int, ...]] = []
+
+    async def read() -> None:
+        async for completion in ring.recovery_complete:
+            taken.append(completion.members)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        peer = cluster.start(2)
+        await cluster.settled(program, peer)
+        await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+    assert taken.count((1, 2)) == 1
+
+
 async def test_recovery_complete_ends_and_can_be_closed(cluster: Cluster) -> None:
     (program,) = await cluster.form(1)
     channel = program.ring.recovery_complete

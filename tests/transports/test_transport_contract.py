@@ -261,6 +261,22 @@ async def test_silent_transport_is_given_up(autojump_clock: trio.testing.MockClo
         await check_transport(open_silent)
 
 
+async def test_transport_that_raises_what_it_should_count_breaks_the_contract(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Raises(Broken):
+        async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+            if any(destination == 77 for destination, _ in transmits):
+                raise OSError("no route to 77")
+            await super().send(transmits)
+
+    async def open_raising(nodes: tuple[int, ...]) -> Sequence[Transport]:
+        return [Raises(transport) for transport in await open_loopback(nodes)]
+
+    with pytest.raises(ContractError, match=r"nobody_is_no_error: it raised OSError\('no route to 77'\)"):
+        await check_transport(open_raising)
+
+
 async def test_whole_contract_runs_as_one_call(autojump_clock: trio.testing.MockClock) -> None:
     opened: list[Any] = []
 

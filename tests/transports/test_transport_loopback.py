@@ -420,6 +420,8 @@ def test_topology_says_what_is_wrong_with_its_arguments() -> None:
     network.open(1)
     with pytest.raises(ValueError, match="one group or more"):
         network.partition()
+    with pytest.raises(TypeError, match="groups of node ids"):
+        network.partition(1, 2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a member of a group must be a node id"):
         network.partition({1, 0})
     with pytest.raises(ValueError, match="source must be a node id"):

@@ -1,0 +1,65 @@
+"""Settings: every wrong value is refused by a message that names the field and what would be right."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from ringproto._core import Processor
+from ringproto.config import _RANGES, Config
+from ringproto.errors import ConfigError
+
+BOUNDED = sorted(_RANGES)
+WHOLE = [field.name for field in dataclasses.fields(Config) if str(field.type).startswith("int")]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("wrong", [-1, -math.inf, math.inf, math.nan, 10**400, -(10**400), "3", b"3", True, [], 1j])
+def test_value_out_of_range_is_refused_by_name(name: str, wrong: object) -> None:
+    with pytest.raises(ConfigError, match=rf"Config\.{name} must be a (whole )?number from "):
+        Config(**{name: wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [name for name in BOUNDED if name in WHOLE])
+def test_fraction_is_refused_where_things_are_counted(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Config\.{name} must be a whole number from "):
+        Config(**{name: 600.5})
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 256, "é" * 128, "\ud800", b"bytes", None, 7])
+def test_cluster_is_a_name_that_can_be_said(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r"Config\.cluster "):
+        Config(cluster=wrong)  # type: ignore[arg-type]
+
+
+def test_error_about_a_huge_number_is_short() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(quorum=10**4000)
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("preset", [Config.lan, Config.wan, Config.testing])
+def test_unknown_field_is_refused_with_those_there_are(preset: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no field 'tokn_timeout_s'; its fields are cluster, quorum.*token_timeout_s"
+    ):
+        preset(tokn_timeout_s=1.0)
+
+
+def test_members_max_that_no_datagram_of_this_size_can_name_is_refused_with_what_would_be_right() -> None:
+    """The numbers that docs/configuration.md gives: 72 bytes and 8 for each member."""
+
+    def start(datagram_size: int, **changes: Any) -> None:
+        Processor(
+            1, Config.lan(**changes), datagram_size=datagram_size, seed=bytes(16), now=0.0, ring_sequence=0, audit=None
+        )
+
+    start(584)
+    with pytest.raises(ConfigError, match="members_max"):
+        start(583)
+    start(1352, members_max=160)
+    with pytest.raises(ConfigError, match="Lower members_max to 160"):
+        start(1352, members_max=161)
