@@ -36,6 +36,7 @@ EXPECTED_PAGES = {
     "barrier.md",
     "command-line.md",
     "configuration.md",
+    "model.md",
     "protocol.md",
     "quickstart.md",
     "statistics.md",
