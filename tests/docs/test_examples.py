@@ -40,6 +40,7 @@ EXPECTED_PAGES = {
     "protocol.md",
     "quickstart.md",
     "statistics.md",
+    "testing-a-service.md",
     "testing.md",
     "transports.md",
     "wire.md",
