@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pyx)
 
-.PHONY: demo test setup check clean
+.PHONY: demo test model setup check clean
 
 demo: setup
 	@echo "== running the main job: a replicated key-value store on three processes (about half a minute)"
@@ -14,6 +14,10 @@ demo: setup
 test: setup
 	@echo "== running the tests (at most ten minutes on two cores)"
 	$(BIN)/python -m pytest
+
+model:
+	@echo "== searching the model of the recovery barrier (needs spin and gcc; docs/model.md)"
+	$(PYTHON) tests/model/model_runs.py $(MODEL_ARGUMENTS)
 
 setup: $(VENV)/.installed
 
