@@ -30,7 +30,7 @@ __all__ = ["Round", "play"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 15.0
-_MOMENT_UNITS = 3.0
+_MOMENT_UNITS = 2.5
 _LIVENESS_UNITS = 20.0
 _LIVENESS_LEAST_S = 60.0
 """The simulator asks for liveness within 20 times (token timeout + consensus timeout), on virtual time. Here that is 13
@@ -50,6 +50,8 @@ class _Processor:
         self.record = record
         self.child = child
         self.guard: trio.Process | None = None
+        self.ready = False
+        """Whether its process has started and its sockets are open."""
         self.state: dict[str, Any] = {}
         self.mark: dict[str, Any] = {}
         self.mark_number = 0
@@ -137,19 +139,20 @@ class _Conductor:
     async def conduct(self) -> None:
         script = self._script
         for node in script.nodes:
-            await self._start(node)
+            await self._start(node, opens=not script.together_first)
         everybody = list(self._at.values())
         await self._until(
-            lambda: all(one.state for one in everybody), _START_TIMEOUT_S, "the processes had not started"
+            lambda: all(one.ready for one in everybody), _START_TIMEOUT_S, "the processes had not all started"
         )
         if script.together_first:
+            for one in everybody:
+                await one.child.send({"do": "open"})
             await self._until(
                 self._together, self._liveness_s, "the processors had not formed one ring at the beginning"
             )
             self._note("all are together")
         for number, step in enumerate(script.steps, 1):
             await self._do(number, step)
-        await self._mend()
         await self._until(
             self._together, self._liveness_s, "when all was mended, the living had not completed a barrier together"
         )
@@ -199,12 +202,18 @@ class _Conductor:
         self._children.check()
         self._note(f"{number}. {step}{'' if came else ' (the moment did not come)'}")
         running = [one.state for one in self._at.values() if one.state and not one.stopped]
+        if step.action == "mend":
+            await self._mend()
+            return
         self._played.in_barrier += any(state["phase"] != "complete" for state in running)
         self._played.faults[step.action] += 1
         if step.action == "links":
             await self._set_links(step)
         elif step.action == "start":
             await self._start(step.node)
+            # The next moment is one of a ring to which this processor belongs or comes.
+            started = self._at[step.node]
+            await self._until(lambda: started.ready, _START_TIMEOUT_S, f"the process of {step.node} had not started")
         elif step.action == "kill":
             await self._kill(self._at.pop(step.node))
         elif step.action == "stop":
@@ -227,9 +236,9 @@ class _Conductor:
                 return False
             if step.moment == "complete":
                 return bool(state["completions"] > before.get("completions", 0))
-            alone = len(state["members"]) == 1
-            new = not step.fresh or state["ring"] != before.get("ring")
-            return bool(state["phase"] == step.moment and not alone and new)
+            # Alone it is in a barrier of nobody else's, so that must at least be news.
+            as_before = state["ring"] == before.get("ring") and (step.fresh or len(state["members"]) == 1)
+            return bool(state["phase"] == step.moment and not as_before)
 
         with trio.move_on_after(_MOMENT_UNITS * self._script.unit_s):
             await self._until(come, _LIVENESS_LEAST_S, f"the moment did not come: {step}")
@@ -237,7 +246,7 @@ class _Conductor:
         self._played.missed += 1
         return False
 
-    async def _start(self, node: int) -> None:
+    async def _start(self, node: int, *, opens: bool = True) -> None:
         for one in self._leaving:
             if one.node == node:
                 await _within(_END_TIMEOUT_S, one.child.gone.wait, f"processor {node} had not left")
@@ -255,6 +264,7 @@ class _Conductor:
             "habits": dataclasses.asdict(script.habits[node]),
             "losses": self._losses[node],
             "loading": self._loading,
+            "opens": opens,
         }
         self._played.record.lives.append(record)
         heard: list[_Processor] = []
@@ -268,6 +278,8 @@ class _Conductor:
         self._at[node] = heard[0]
 
     def _hear(self, processor: _Processor, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            processor.ready = True
         if "state" in message:
             processor.state = message["state"]
         if "mark" in message:
@@ -309,7 +321,6 @@ class _Conductor:
 
     async def _mend(self) -> None:
         """All links good, all who were stopped go on, and some of those who are gone come back."""
-        self._note("all is mended")
         for one in self._at.values():
             if one.stopped:
                 self._go_on(one)

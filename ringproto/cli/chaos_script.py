@@ -20,12 +20,12 @@ __all__ = ["NODES_GREATEST", "NODES_LEAST", "TRANSPORTS", "Action", "Habits", "M
 NODES_LEAST, NODES_GREATEST = 3, 5
 TRANSPORTS = ("unicast", "multicast")
 STEPS_LEAST, STEPS_GREATEST = 3, 6
-SCALES = (4, 5, 6, 8)
-"""The times of ``Config.testing()`` are multiplied by one of these: token timeouts of 0.4 to 0.8 seconds. A process
+SCALES = (4, 5, 6)
+"""The times of ``Config.testing()`` are multiplied by one of these: token timeouts of 0.4 to 0.6 seconds. A process
 that shares two cores with others is not run for some tenths of a second at worst, and is not to be taken for dead."""
 
 Moment = Literal["later", "recovering", "unblocked", "complete"]
-Action = Literal["kill", "start", "stop", "go on", "leave", "links"]
+Action = Literal["kill", "start", "stop", "go on", "leave", "links", "mend"]
 
 _MOMENTS: tuple[tuple[Moment, float], ...] = (("recovering", 4), ("unblocked", 3), ("complete", 1), ("later", 2))
 _DISTURBING: tuple[tuple[str, float], ...] = (("kill", 4), ("stop", 3), ("cut", 4), ("leave", 1), ("lose", 1))
@@ -46,7 +46,7 @@ class Step:
     """How long after the moment."""
     action: Action
     node: int
-    """Whom it happens to; 0 for links, which are everybody's."""
+    """Whom it happens to; 0 for links, which are everybody's, and for the end of all faults."""
     losses: tuple[tuple[int, int, float], ...] = ()
     """All links that lose from now on: who hears less, of whom, with which probability."""
     text: str = ""
@@ -92,10 +92,12 @@ class Script:
     """Whether the ring sequence survives a restart."""
     habits: dict[int, Habits]
     together_first: bool
-    """Whether the first step waits until all are together; else it comes while they form."""
+    """Whether the processors are opened at once and the first step waits until they are together; else each is opened
+    when its process has started, and the first step comes while they form."""
     steps: tuple[Step, ...]
+    """The last one mends everything."""
     comeback: tuple[int, ...]
-    """Who is started again when the faults are over."""
+    """Who is started again then."""
     leaving: tuple[int, ...]
     """In which order the processors leave at the end."""
 
@@ -111,7 +113,6 @@ class Script:
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
             f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size}, ring sequence {storage}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
-            f"then all is mended; started again: {', '.join(map(str, self.comeback)) or 'nobody'}",
         ]
 
 
@@ -125,13 +126,10 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
     habits = _draw_habits(random, everybody, config)
     storage = random.random() < 0.75
     together_first = random.random() < 0.8
-    draft = _Draft(random, everybody, config)
-    steps = draft.steps(random.randint(STEPS_LEAST, STEPS_GREATEST))
-    back = {node for node in draft.gone if random.random() < 0.7}
-    # Without a quorum no barrier completes, and the end is to be complete. A ring of one would prove little.
-    for node in sorted(draft.gone - back, key=lambda _: random.random()):
-        if count - len(draft.gone) + len(back) < max(config.quorum, 2):
-            back.add(node)
+    draft = _Draft(random, everybody, config, habits)
+    steps = [draft.step() for _ in range(random.randint(STEPS_LEAST, STEPS_GREATEST))]
+    comeback = draft.comeback()
+    steps.append(draft.mend(comeback))
     leaving = random.sample(everybody, count)
     return Script(
         seed,
@@ -141,8 +139,8 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
         storage,
         habits,
         together_first,
-        steps,
-        tuple(sorted(back)),
+        tuple(steps),
+        comeback,
         tuple(leaving),
     )
 
@@ -169,12 +167,14 @@ def _draw_config(random: Random, count: int) -> Config:
 def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[int, Habits]:
     unit_s = config.token_timeout_s + config.consensus_timeout_s
     gap_s = random.choice((0.005, 0.01, 0.02))
+    # Some are slow, so that there is a time in which others have unblocked and they have not.
+    slow = random.sample(nodes, random.choice((1, 1, 2)))
     return {
         node: Habits(
             recovery_messages=random.choice((0, 1, 5, 20)),
             recovery_size=random.choice((100, 3000, 20_000)),
             # Long enough that the conductor, which is told of it through a pipe, comes in its middle.
-            recovery_s=unit_s * random.choice((0.05, 0.2, 0.5)),
+            recovery_s=unit_s * (0.5 if node in slow else random.choice((0.05, 0.15))),
             gap_s=gap_s,
             message_size=random.choice((50, 500)),
             safe=random.choice((0.1, 0.5)),
@@ -189,9 +189,11 @@ _Losses = tuple[tuple[int, int, float], ...]
 class _Draft:
     """The steps as they are drawn, with what they lead to as far as it can be known beforehand."""
 
-    def __init__(self, random: Random, nodes: tuple[int, ...], config: Config) -> None:
+    def __init__(self, random: Random, nodes: tuple[int, ...], config: Config, habits: dict[int, Habits]) -> None:
         self._random = random
         self._nodes = nodes
+        self._quorum = config.quorum
+        self._habits = habits
         self._unit_s = config.token_timeout_s + config.consensus_timeout_s
         self._up = set(nodes)
         self._stopped: set[int] = set()
@@ -200,20 +202,44 @@ class _Draft:
         self._changing = False
         """Whether the step before leads to another configuration."""
 
-    def steps(self, count: int) -> tuple[Step, ...]:
-        return tuple(self._step() for _ in range(count))
+    def step(self) -> Step:
+        """Another step."""
+        moment, subject, fresh, delay_s = self._draw_moment()
+        return Step(moment, subject, fresh, delay_s, *self._draw_action(subject))
 
-    def _step(self) -> Step:
+    def comeback(self) -> tuple[int, ...]:
+        """Who of those that are gone is started again at the end."""
         random = self._random
-        subject = random.choice(sorted(self._up))
+        back = {node for node in sorted(self.gone) if random.random() < 0.7}
+        # Without a quorum no barrier completes, and the end is to be complete. A ring of one would prove little.
+        for node in random.sample(sorted(self.gone - back), len(self.gone - back)):
+            if len(self._nodes) - len(self.gone) + len(back) < max(self._quorum, 2):
+                back.add(node)
+        return tuple(sorted(back))
+
+    def mend(self, comeback: tuple[int, ...]) -> Step:
+        """The last step."""
+        again = f", and {_names(set(comeback))} started again" if comeback else ""
+        return Step(*self._draw_moment(), "mend", 0, (), f"all is mended{again}")
+
+    def _draw_moment(self) -> tuple[Moment, int, bool, float]:
+        random = self._random
         moment: Moment = _choose(random, _MOMENTS) if self._changing else "later"
+        candidates = self._up
+        if moment == "unblocked":
+            # Who takes longest never waits for others.
+            longest_s = max(self._habits[node].recovery_s for node in self._up)
+            candidates = {node for node in self._up if self._habits[node].recovery_s < longest_s}
+        elif moment == "complete" and (self._lossy or len(self._up) < self._quorum):
+            moment = "recovering"
+        if not candidates:
+            moment, candidates = "recovering", self._up
+        subject = random.choice(sorted(candidates))
         if moment in ("recovering", "unblocked"):
             delay_s = 0.0 if random.random() < 0.7 else random.uniform(0.0, 0.15 * self._unit_s)
         else:
             delay_s = random.uniform(0.1, 0.6) * self._unit_s
-        fresh = random.random() < 0.6
-        action, node, losses, text = self._draw_action(subject)
-        return Step(moment, subject, fresh, delay_s, action, node, losses, text)
+        return moment, subject, random.random() < 0.6, delay_s
 
     def _draw_action(self, subject: int) -> tuple[Action, int, _Losses, str]:
         possible = [

@@ -1,9 +1,10 @@
 """One processor of a round of chaos, in a process of its own (``python -m ringproto.cli.chaos_worker``).
 
-Started by ``ringproto chaos`` and not meant to be started by hand. The setup comes as the first line.
-``{"do": "lose"}`` says which links lose, ``{"do": "load"}`` begins or ends the load, ``{"do": "mark"}`` is answered
-with how far the processor is; the end of the input makes it leave in an orderly way. Where it is goes back whenever
-that changes, so that a fault can meet it in the middle of its barrier.
+Started by ``ringproto chaos`` and not meant to be started by hand. The setup comes as the first line; if it says so,
+the ring is opened when ``{"do": "open"}`` comes, so that several are opened at once. ``{"do": "lose"}`` says which
+links lose, ``{"do": "load"}`` begins or ends the load, ``{"do": "mark"}`` is answered with how far the processor is;
+the end of the input makes it leave in an orderly way. Where it is goes back whenever that changes, so that a fault can
+meet it in the middle of its barrier.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ class _Worker:
         inner = await open_transport(self._node, setup["transport"])
         links = LossyLinks(inner, self._random, self._write)
         links.lose({int(node): loss for node, loss in setup["losses"].items()})
+        await self._pipes.send({"ready": True})
+        if not setup["opens"] and not await self._obey(None, links):
+            await links.aclose()
+            return
         try:
             async with open_ring(
                 links,
@@ -190,14 +195,18 @@ class _Worker:
             "order": self._order.hexdigest(),
         }
 
-    async def _obey(self, ring: Ring, links: LossyLinks) -> None:
+    async def _obey(self, ring: Ring | None, links: LossyLinks) -> bool:
+        """Do as told until the input ends; without a ring, until it is to be opened, and whether it is."""
         while (command := await self._pipes.receive()) is not None:
+            if command["do"] == "open":
+                return True
             if command["do"] == "lose":
                 links.lose({int(node): loss for node, loss in command["losses"].items()})
             elif command["do"] == "load":
                 self._loading = command["on"]
-            elif command["do"] == "mark":
+            elif command["do"] == "mark" and ring is not None:
                 await self._pipes.send({"mark": self._mark(ring), "number": command["number"]})
+        return False
 
 
 async def _main() -> None:
