@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from ringproto.cli._common import UsageError, whole
+from ringproto.cli._common import RunFailedError, UsageError, whole
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script
 from ringproto.cli.chaos_verdict import Verdict, judge_round
@@ -75,15 +75,15 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UsageError: a folder cannot be used.
-        RunFailedError: it was interrupted.
+        RunFailedError: it was interrupted, or the system refused something.
     """
     if args.judge is not None:
         return _judge_again(args.judge)
     first = secrets.randbelow(_SEED_MAX) if args.seed is None else args.seed
     total = _Total(args.rounds)
-    print(f"{args.rounds} rounds from seed {first}", flush=True)
-    try:
-        with contextlib.closing(_Folders(args.keep)) as folders:
+    with contextlib.closing(_Folders(args.keep)) as folders:
+        print(f"{args.rounds} rounds from seed {first}", flush=True)
+        try:
             for seed in range(first, first + args.rounds):
                 script = draw_script(seed, nodes=args.nodes, transport=args.transport)
                 folder = folders.make(seed)
@@ -92,13 +92,13 @@ def run(args: argparse.Namespace) -> int:
                 total.add(played, verdict)
                 if verdict.wrong:
                     _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport))
-                    folders.keep(folder)
+                    folders.keep()
                 else:
                     folders.forget(folder)
-    except OSError as error:
-        raise UsageError(f"cannot write the logs: {error}") from error
-    finally:
-        total.summarize()
+        except OSError as error:
+            raise RunFailedError(f"cannot go on: {error}") from error
+        finally:
+            total.summarize()
     return 1 if total.failed else 0
 
 
@@ -131,8 +131,11 @@ class _Folders:
     def __init__(self, keep: Path | None) -> None:
         self._keep = keep is not None
         self._failed = False
-        self._base = Path(tempfile.mkdtemp(prefix="ringproto-chaos-")) if keep is None else keep
-        self._base.mkdir(parents=True, exist_ok=True)
+        try:
+            self._base = Path(tempfile.mkdtemp(prefix="ringproto-chaos-")) if keep is None else keep
+            self._base.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot keep logs in {keep or tempfile.gettempdir()}: {error.strerror}") from error
 
     def make(self, seed: int) -> Path:
         """A new folder for a round."""
@@ -142,12 +145,12 @@ class _Folders:
         folder.mkdir()
         return folder
 
-    def keep(self, folder: Path) -> None:
-        """The round failed."""
+    def keep(self) -> None:
+        """A round failed: its logs stay."""
         self._failed = True
 
     def forget(self, folder: Path) -> None:
-        """The round held."""
+        """The round in this folder held."""
         if not self._keep:
             shutil.rmtree(folder)
 

@@ -26,7 +26,7 @@ from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.cli.chaos_script import Script, Step
 from ringproto.cli.children import Child, Children, open_children
 
-__all__ = ["Round", "play"]
+__all__ = ["Round", "play", "stop_process"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 15.0
@@ -39,16 +39,16 @@ _STALL_S = 30.0
 """The rest of the load must be delivered, and as long as some is the time starts anew."""
 _MARK_EVERY_S = 0.05
 _GUARD = 'read gone; kill -CONT "$0"'
-"""A shell that lets a stopped process go on when the conductor is gone: a process that is stopped cannot notice it."""
 _LOOPBACK = "127.0.0.1"
 
 
 class _Processor:
     """One life of one processor."""
 
-    def __init__(self, record: LifeRecord, child: Child) -> None:
+    child: Child
+
+    def __init__(self, record: LifeRecord) -> None:
         self.record = record
-        self.child = child
         self.guard: trio.Process | None = None
         self.ready = False
         """Whether its process has started and its sockets are open."""
@@ -59,6 +59,15 @@ class _Processor:
     @property
     def node(self) -> int:
         return self.record.node
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """What its process says."""
+        if "ready" in message:
+            self.ready = True
+        if "state" in message:
+            self.state = message["state"]
+        if "mark" in message:
+            self.mark, self.mark_number = message["mark"], message["number"]
 
     @property
     def stopped(self) -> bool:
@@ -172,18 +181,11 @@ class _Conductor:
         slowest_s = max(habits.recovery_s for habits in self._script.habits.values())
         return max(_LIVENESS_LEAST_S, _LIVENESS_UNITS * (self._script.unit_s + slowest_s))
 
-    async def _until(
-        self,
-        done: Callable[[], bool],
-        timeout_s: float,
-        text: str,
-        progress: Callable[[], object] | None = None,
-    ) -> None:
+    async def _until(self, done: Callable[[], bool], timeout_s: float, text: str) -> None:
         await self._children.until(
             done,
             timeout_s=timeout_s,
             failure=lambda: f"{text}: {'; '.join(self._at[node].text() for node in sorted(self._at))}",
-            progress=progress,
         )
 
     def _together(self) -> bool:
@@ -267,23 +269,11 @@ class _Conductor:
             "opens": opens,
         }
         self._played.record.lives.append(record)
-        heard: list[_Processor] = []
-        child = await self._children.start(
-            f"processor {node} in life {life}",
-            "ringproto.cli.chaos_worker",
-            setup,
-            lambda message: self._hear(heard[0], message),
+        processor = _Processor(record)
+        processor.child = await self._children.start(
+            f"processor {node} in life {life}", "ringproto.cli.chaos_worker", setup, processor.hear
         )
-        heard.append(_Processor(record, child))
-        self._at[node] = heard[0]
-
-    def _hear(self, processor: _Processor, message: dict[str, Any]) -> None:
-        if "ready" in message:
-            processor.ready = True
-        if "state" in message:
-            processor.state = message["state"]
-        if "mark" in message:
-            processor.mark, processor.mark_number = message["mark"], message["number"]
+        self._at[node] = processor
 
     async def _kill(self, processor: _Processor) -> None:
         processor.record.end = "killed"
@@ -292,9 +282,7 @@ class _Conductor:
         await _within(_END_TIMEOUT_S, processor.child.gone.wait, f"{processor.child.name} was killed and did not end")
 
     async def _stop(self, processor: _Processor) -> None:
-        pid = processor.child.process.pid
-        processor.guard = await self._children.start_process(["sh", "-c", _GUARD, str(pid)])
-        processor.child.process.send_signal(signal.SIGSTOP)
+        processor.guard = await stop_process(self._children, processor.child)
 
     def _go_on(self, processor: _Processor) -> None:
         processor.child.process.send_signal(signal.SIGCONT)
@@ -373,6 +361,16 @@ class _Conductor:
         for processor in self._leaving:
             await _within(_END_TIMEOUT_S, processor.child.gone.wait, f"{processor.child.name} had not left")
         self._children.check()
+
+
+async def stop_process(children: Children, child: Child) -> trio.Process:
+    """SIGSTOP; gives the guard, another process, which is to be killed when the child goes on or is killed.
+
+    A stopped process does not notice that its parent is gone. The guard does, and lets it go on, so that it ends.
+    """
+    guard = await children.start_process(["sh", "-c", _GUARD, str(child.process.pid)])
+    child.process.send_signal(signal.SIGSTOP)
+    return guard
 
 
 async def _within(timeout_s: float, wait: Callable[[], Any], text: str) -> None:
