@@ -19,7 +19,7 @@ __all__ = ["NODES_GREATEST", "NODES_LEAST", "TRANSPORTS", "Action", "Habits", "M
 
 NODES_LEAST, NODES_GREATEST = 3, 5
 TRANSPORTS = ("unicast", "multicast")
-STEPS_LEAST, STEPS_GREATEST = 3, 6
+STEPS_LEAST, STEPS_GREATEST = 3, 5
 SCALES = (4, 5, 6)
 """The times of ``Config.testing()`` are multiplied by one of these: token timeouts of 0.4 to 0.6 seconds. A process
 that shares two cores with others is not run for some tenths of a second at worst, and is not to be taken for dead."""
