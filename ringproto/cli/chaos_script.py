@@ -169,17 +169,19 @@ def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[i
     gap_s = random.choice((0.005, 0.01, 0.02))
     # Some are slow, so that there is a time in which others have unblocked and they have not.
     slow = random.sample(nodes, random.choice((1, 1, 2)))
+    # From nothing to more than the queue for them holds.
+    recoveries = {node: random.choice(((0, 0), (1, 20_000), (5, 3000), (20, 8000), (60, 200))) for node in nodes}
     return {
         node: Habits(
-            recovery_messages=random.choice((0, 1, 5, 20)),
-            recovery_size=random.choice((100, 3000, 20_000)),
+            recovery_messages=messages,
+            recovery_size=size,
             # Long enough that the conductor, which is told of it through a pipe, comes in its middle.
             recovery_s=unit_s * (0.5 if node in slow else random.choice((0.05, 0.15))),
             gap_s=gap_s,
             message_size=random.choice((50, 500)),
             safe=random.choice((0.1, 0.5)),
         )
-        for node in nodes
+        for node, (messages, size) in recoveries.items()
     }
 
 

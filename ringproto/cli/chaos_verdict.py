@@ -91,7 +91,7 @@ def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
         if last != Stop("clean"):
             return transcript, [f"log: {file.name} ends with {last}, and not with a clean stop"]
         return transcript, []
-    if transcript.records:
+    if transcript.records and not isinstance(transcript.records[-1], Stop):
         transcript.records.append(Stop("crash"))
     return transcript, []
 

@@ -113,9 +113,11 @@ class _Worker:
     async def _recover(self, recovery: Recovery) -> None:
         habits, random = self._habits, self._random
         messages = habits.recovery_messages
-        pause_s = random.uniform(1.0, 1.5) * habits.recovery_s / (messages + 1)
-        for _ in range(messages):
-            await trio.sleep(pause_s)
+        all_at_once = random.random() < 0.5
+        pause_s = random.uniform(1.0, 1.5) * habits.recovery_s / (2 if all_at_once else messages + 1)
+        for number in range(messages):
+            if number == 0 or not all_at_once:
+                await trio.sleep(pause_s)
             await recovery.send(self._payload("r", random.randint(0, habits.recovery_size)))
         await trio.sleep(pause_s)
 

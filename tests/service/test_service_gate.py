@@ -36,7 +36,7 @@ async def test_who_is_woken_for_room_and_then_cancelled_is_not_told_that_the_rou
     async with trio.open_nursery() as nursery:
         nursery.start_soon(enter)
         await trio.testing.wait_all_tasks_blocked()
-        # All of this happens before the one who waits runs again, as when room comes and then the configuration changes.
+        # All of this happens before the one who waits runs again: room comes, and then the configuration changes.
         queue.room = 1
         gate.retry()
         queue.over = True
