@@ -275,3 +275,42 @@ async def test_a_stopped_process_ends_although_its_conductor_is_killed(tmp_path:
         while state_of(pid):
             await trio.sleep(0.01)
     await stopper.stdout.aclose()
+
+
+def workers_of(parent: int) -> list[int]:
+    """The processors that this process started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            of_parent = f"PPid:\t{parent}\n" in (folder / "status").read_text()
+            if of_parent and b"chaos_worker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_no_process_is_left_behind_when_the_command_is_ended(number: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "ringproto", "chaos", "--rounds", "1", "--seed", str(SEED), "--nodes", "3"]
+    process = await trio.lowlevel.open_process(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    )
+    assert process.stderr is not None
+    with trio.fail_after(60):
+        while len(list(tmp_path.glob("*/*/*.log"))) < 3:
+            await trio.sleep(0.01)
+        workers = workers_of(process.pid)
+        assert len(workers) == 3
+        process.send_signal(number)
+        errors = b"".join([chunk async for chunk in process.stderr])
+        code = await process.wait()
+        while any(map(state_of, workers)):
+            await trio.sleep(0.01)
+    await process.stderr.aclose()
+    if number is signal.SIGKILL:
+        return
+    assert (code, errors.decode()) == (1, f"ringproto chaos: interrupted by {number.name}\n")
+    assert list(tmp_path.iterdir()) == []
