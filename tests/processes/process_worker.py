@@ -1,15 +1,13 @@
 """One processor in a process of its own: lines of JSON on its standard input tell it what to do.
 
 Its only argument is its setup. It keeps a log of everything that the rules of order and barrier speak of, written out
-often enough that little is lost when it is killed. It dies with the process that started it.
+often enough that little is lost when it is killed. It leaves when its input ends, and so when who started it is gone.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -157,14 +155,7 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt)
 
 
-def die_with_the_parent() -> None:
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    die_with_the_parent()
     try:
         trio.run(Worker(json.loads(sys.argv[1])).run)
     except BaseException as error:
