@@ -200,6 +200,7 @@ class _Conductor:
 
     async def _do(self, number: int, step: Step) -> None:
         came = await self._await_moment(step)
+        self._played.missed += not came
         await trio.sleep(step.delay_s)
         self._children.check()
         self._note(f"{number}. {step}{'' if came else ' (the moment did not come)'}")
@@ -245,7 +246,6 @@ class _Conductor:
         with trio.move_on_after(_MOMENT_UNITS * self._script.unit_s):
             await self._until(come, _LIVENESS_LEAST_S, f"the moment did not come: {step}")
             return True
-        self._played.missed += 1
         return False
 
     async def _start(self, node: int, *, opens: bool = True) -> None:
