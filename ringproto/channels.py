@@ -56,8 +56,12 @@ class Gate:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         async with self._lock:
+            # Who was let through and cancelled before it ran must notice that before it tries: the round that it
+            # belonged to may be over, and then the attempt would be an error of a caller who made none.
+            await trio.lowlevel.checkpoint_if_cancelled()
             while not attempt():
                 await self._room.park()
+                await trio.lowlevel.checkpoint_if_cancelled()
 
     def retry(self) -> None:
         """There may be room again."""

@@ -11,7 +11,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -153,21 +153,24 @@ class Children:
         self, name: str, module: str, setup: Mapping[str, Any], on_message: Callable[[dict[str, Any]], None]
     ) -> Child:
         """Start a module as a process, send it its setup, and have ``on_message`` called for each object it sends."""
-        process: trio.Process = await self._nursery.start(
-            partial(
-                trio.run_process,
-                [sys.executable, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                check=False,
-                deliver_cancel=_kill,
-            )
+        process = await self.start_process(
+            [sys.executable, "-m", module], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         child = Child(name, process)
         self._nursery.start_soon(self._watch, child, on_message)
         await child.send(setup)
         return child
+
+    async def start_process(self, command: Sequence[str], **options: Any) -> trio.Process:
+        """Start any command, with a pipe to it; it is killed with the others, and how it ends is nobody's concern."""
+        process: trio.Process = await self._nursery.start(
+            partial(trio.run_process, command, stdin=subprocess.PIPE, check=False, deliver_cancel=_kill, **options)
+        )
+        return process
+
+    def start_soon(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run an async function beside them, until they end; :class:`RunFailedError` from it is a failure."""
+        self._nursery.start_soon(self._run_beside, function, args)
 
     def start_task(
         self, name: str, member: Callable[[Line], Awaitable[None]], on_message: Callable[[dict[str, Any]], None]
@@ -227,6 +230,12 @@ class Children:
             self.fail(f"{child.name} ended: {describe_error(error)}")
         child.gone.set()
         self.wake()
+
+    async def _run_beside(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        try:
+            await function(*args)
+        except RunFailedError as error:
+            self.fail(str(error))
 
     async def _listen_to_signals(self, signals: tuple[signal.Signals, ...]) -> None:
         with trio.open_signal_receiver(*signals) as arrived:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,27 @@ async def test_a_killed_child_is_no_failure_and_a_failed_one_is_told(child_modul
         await child.send({"do": "fail"})
         with pytest.raises(RunFailedError, match="second ended with exit code 1: ValueError: told to fail"):
             await wait_for(children, heard, 99)
+
+
+async def test_a_command_of_any_kind_is_killed_with_the_others_and_its_end_is_no_failure() -> None:
+    async with open_children() as children:
+        process = await children.start_process(["sh", "-c", "read line; exit 7"])
+        assert process.stdin is not None
+        await process.stdin.send_all(b"go\n")
+        assert await process.wait() == 7
+        children.check()
+        process = await children.start_process(["sh", "-c", "read line"])
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_what_runs_beside_the_children_is_their_failure_if_it_fails() -> None:
+    async def fail(text: str) -> None:
+        raise RunFailedError(text)
+
+    with pytest.raises(RunFailedError, match=r"^it failed$"):
+        async with open_children() as children:
+            children.start_soon(fail, "it failed")
+            await children.until(lambda: False, timeout_s=60, failure=lambda: "nothing came")
 
 
 async def test_a_line_that_a_killed_child_left_unfinished_is_forgotten(child_module: str) -> None:

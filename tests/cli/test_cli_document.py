@@ -28,14 +28,14 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-@pytest.mark.parametrize("command", ["demo", "latency", "node", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "latency", "chaos", "node", "simulate"])
 def test_every_flag_is_in_the_table_of_its_command(command: str) -> None:
     taken = {s for a in parser_of(command)._actions for s in a.option_strings if s.startswith("--")} - {"--help"}
     first_cells = re.findall(r"^\| (`-[^|]*) \|", section(command), re.MULTILINE)
     assert {flag for cell in first_cells for flag in re.findall(r"`(--[a-z-]+)`", cell)} == taken
 
 
-@pytest.mark.parametrize("command", ["demo", "latency"])
+@pytest.mark.parametrize("command", ["demo", "latency", "chaos"])
 def test_the_defaults_are_those_of_the_parser(command: str) -> None:
     documented = dict(re.findall(r"^\| `--([a-z-]+)` \| ([^|]*?) ?\|", section(command), re.MULTILINE))
     for action in parser_of(command)._actions:

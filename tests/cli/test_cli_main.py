@@ -27,6 +27,11 @@ WRONG = {
     "ringproto latency: argument --rate: must be a number above 0": "latency --rate nan",
     "ringproto latency: --plot cannot write /nowhere/x.png: there is no folder": "latency --plot /nowhere/x.png",
     "ringproto latency: --plot draws a PNG file": "latency --plot x.pdf",
+    "ringproto chaos: argument --rounds: must be a whole number from 1": "chaos --rounds 0",
+    "ringproto chaos: argument --nodes: must be a whole number from 3 to 5": "chaos --nodes 6",
+    "ringproto chaos: argument --transport: invalid choice": "chaos --transport loopback",
+    "ringproto chaos: cannot keep logs in /proc/nowhere: ": "chaos --keep /proc/nowhere",
+    "ringproto chaos: cannot read /nowhere/round.json: No such file": "chaos --judge /nowhere",
     "ringproto node: the processor needs an id": "node",
     "ringproto node: node must be a node id": "node --node 0 --peer 1=127.0.0.1:5001",
     "ringproto node: peers must have an entry for the own node 1": "node --node 1 --peer 2=127.0.0.1:5001",
@@ -56,7 +61,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("ringproto ")
 
 
-@pytest.mark.parametrize("command", ["demo", "latency", "node", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "latency", "chaos", "node", "simulate"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

@@ -230,9 +230,10 @@ def test_nothing_below_the_command_line_imports_it() -> None:
             assert not any(other.startswith("ringproto.cli") for other in imports(source)), name
 
 
-def test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_command() -> None:
+def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -> None:
+    judging = {"ringproto.cli.simulate", "ringproto.cli.chaos_log", "ringproto.cli.chaos_verdict"}
     for name, source in MODULES.items():
-        if name not in of("ringproto.testing") and name != "ringproto.cli.simulate":
+        if name not in of("ringproto.testing") and name not in judging:
             assert not any(other.startswith("ringproto.testing") for other in imports(source)), name
 
 
@@ -319,7 +320,7 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (
             "ringproto.ring",
             "import ringproto.testing.cluster",
-            test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_command,
+            test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge,
         ),
         ("ringproto.config", "import trio", lambda: test_base_knows_the_standard_library_alone("ringproto.config")),
     ]

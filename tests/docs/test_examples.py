@@ -185,7 +185,9 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for line in page.read_text().splitlines():
-            match = re.match(r"(?:    )?(?:\$ )?(?:\.venv/bin/)?ringproto ((?:demo|latency|node|simulate)\b.*)$", line)
+            match = re.match(
+                r"(?:    )?(?:\$ )?(?:\.venv/bin/)?ringproto ((?:chaos|demo|latency|node|simulate)\b.*)$", line
+            )
             if match and not re.search(r"[\[<]|\.\.\.|\\$", match[1]):
                 found.append((name(page), match[1].partition(" | ")[0].partition("   #")[0]))
     return found

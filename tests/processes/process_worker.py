@@ -1,7 +1,7 @@
 """One processor in a process of its own: lines of JSON on its standard input tell it what to do.
 
 Its only argument is its setup. It keeps a log of everything that the rules of order and barrier speak of, written out
-often enough that little is lost when it is killed. It dies with the process that started it.
+often enough that little is lost when it is killed. It leaves when its input ends, and so when who started it is gone.
 """
 
 from __future__ import annotations

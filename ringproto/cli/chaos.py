@@ -1,0 +1,204 @@
+"""``ringproto chaos``: rounds in which real processes are killed, stopped, started again and cut off, then judged.
+
+Each round has a seed of its own, and the seed is the script: chaos_script.py draws it, chaos_round.py plays it, and
+chaos_verdict.py judges the logs. The logs of a round that did not hold are kept, with the command that repeats its
+script; the timing of real processes cannot be repeated, so what failed once in twenty may need twenty rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ringproto.cli._common import RunFailedError, UsageError, whole
+from ringproto.cli.chaos_round import Round, play
+from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script
+from ringproto.cli.chaos_verdict import Verdict, judge_round
+
+__all__ = ["add_parser", "repeat_command", "run"]
+
+_SEED_MAX = 2**32
+_WRONG_SHOWN_MAX = 10
+_ACTIONS = {
+    "kill": "SIGKILL",
+    "stop": "SIGSTOP",
+    "go on": "SIGCONT",
+    "start": "started again",
+    "leave": "left",
+    "links": "links changed",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its options."""
+    parser = subparsers.add_parser(
+        "chaos",
+        help="rounds of faults on real processes, and their logs before the judge",
+        description="Starts processors as processes of this host, under load, and kills, stops, restarts and cuts them "
+        "off, most of the time in the middle of a recovery barrier. Then all is mended, the living must come together "
+        "and deliver everything, and the logs of all are held against every rule. Exit code 0: all of them held.",
+    )
+    parser.add_argument("--rounds", type=whole(1, 1_000_000), default=20, help="how many (default: 20)")
+    parser.add_argument(
+        "--seed",
+        type=whole(0, _SEED_MAX),
+        help="of the first round; the next ones follow (default: drawn, and reported)",
+    )
+    parser.add_argument(
+        "--nodes",
+        type=whole(NODES_LEAST, NODES_GREATEST),
+        help=f"processors (default: {NODES_LEAST} to {NODES_GREATEST}, drawn for each round)",
+    )
+    parser.add_argument("--transport", choices=TRANSPORTS, help="UDP transport (default: drawn for each round)")
+    parser.add_argument("--keep", metavar="DIR", type=Path, help="keep the logs of all rounds there, held or not")
+    parser.add_argument("--judge", metavar="DIR", type=Path, help="play nothing: judge the logs of a kept round again")
+    parser.set_defaults(run=run)
+
+
+def repeat_command(seed: int, nodes: int | None, transport: str | None) -> str:
+    """The command that repeats the script of a round."""
+    chosen = (f" --nodes {nodes}" if nodes else "") + (f" --transport {transport}" if transport else "")
+    return f"ringproto chaos --rounds 1 --seed {seed}{chosen}"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        UsageError: a folder cannot be used.
+        RunFailedError: it was interrupted, or the system refused something.
+    """
+    if args.judge is not None:
+        return _judge_again(args.judge)
+    first = secrets.randbelow(_SEED_MAX) if args.seed is None else args.seed
+    total = _Total(args.rounds)
+    with contextlib.closing(_Folders(args.keep)) as folders:
+        print(f"{args.rounds} rounds from seed {first}", flush=True)
+        try:
+            for seed in range(first, first + args.rounds):
+                script = draw_script(seed, nodes=args.nodes, transport=args.transport)
+                folder = folders.make(seed)
+                played = trio.run(play, script, folder)
+                verdict = judge_round(folder)
+                total.add(played, verdict)
+                if verdict.wrong:
+                    _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport))
+                    folders.keep()
+                else:
+                    folders.forget(folder)
+        except OSError as error:
+            raise RunFailedError(f"cannot go on: {error}") from error
+        finally:
+            total.summarize()
+    return 1 if total.failed else 0
+
+
+def _judge_again(folder: Path) -> int:
+    verdict = judge_round(folder)
+    for text in verdict.wrong:
+        print(text)
+    print(
+        f"{verdict.lives} logs, {verdict.configurations} configurations, {verdict.deliveries} deliveries: "
+        f"{f'{len(verdict.wrong)} things did not hold' if verdict.wrong else 'all rules hold'}"
+    )
+    return 1 if verdict.wrong else 0
+
+
+def _show_failure(played: Round, verdict: Verdict, command: str) -> None:
+    for line in [*played.record.script, *played.record.happened]:
+        print(f"    {line}")
+    for text in verdict.wrong[:_WRONG_SHOWN_MAX]:
+        print(f"  {text}")
+    if len(verdict.wrong) > _WRONG_SHOWN_MAX:
+        print(f"  and {len(verdict.wrong) - _WRONG_SHOWN_MAX} more")
+    print(f"  the logs: {played.folder}")
+    print(f"  judge them again: ringproto chaos --judge {played.folder}")
+    print(f"  the script again: {command}", flush=True)
+
+
+class _Folders:
+    """Where the logs go: into ``--keep``, or into a folder of our own that is left only if a round in it failed."""
+
+    def __init__(self, keep: Path | None) -> None:
+        self._keep = keep is not None
+        self._failed = False
+        try:
+            self._base = Path(tempfile.mkdtemp(prefix="ringproto-chaos-")) if keep is None else keep
+            self._base.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot keep logs in {keep or tempfile.gettempdir()}: {error.strerror}") from error
+
+    def make(self, seed: int) -> Path:
+        """A new folder for a round."""
+        folder = self._base / f"round-{seed}"
+        if folder.exists():
+            raise UsageError(f"{folder} is there already; give --keep another folder")
+        folder.mkdir()
+        return folder
+
+    def keep(self) -> None:
+        """A round failed: its logs stay."""
+        self._failed = True
+
+    def forget(self, folder: Path) -> None:
+        """The round in this folder held."""
+        if not self._keep:
+            shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """Remove what nobody needs."""
+        if not self._keep and not self._failed:
+            shutil.rmtree(self._base)
+
+
+class _Total:
+    """What the rounds came to."""
+
+    def __init__(self, rounds: int) -> None:
+        self.failed = 0
+        self._rounds = rounds
+        self._done = 0
+        self._began = time.monotonic()
+        self._faults: Counter[str] = Counter()
+        self._in_barrier = self._missed = self._lives = 0
+        self._configurations = self._aborted = self._deliveries = 0
+
+    def add(self, played: Round, verdict: Verdict) -> None:
+        """Count a round and print its line."""
+        script = played.script
+        self._done += 1
+        self.failed += bool(verdict.wrong)
+        self._faults += played.faults
+        self._in_barrier += played.in_barrier
+        self._missed += played.missed
+        self._lives += verdict.lives
+        self._configurations += verdict.configurations
+        self._aborted += verdict.aborted
+        self._deliveries += verdict.deliveries
+        print(
+            f"round {self._done}/{self._rounds}, seed {script.seed}: {len(script.nodes)} processors on "
+            f"{script.transport}, {played.faults.total()} faults, {played.in_barrier} of them in mid-barrier, "
+            f"{verdict.configurations} configurations, {verdict.deliveries} deliveries, {played.seconds:.1f} s: "
+            f"{'DID NOT HOLD' if verdict.wrong else 'holds'}",
+            flush=True,
+        )
+
+    def summarize(self) -> None:
+        """Print what all came to."""
+        faults = ", ".join(f"{self._faults[action]} {name}" for action, name in _ACTIONS.items())
+        print(
+            f"{self._done} rounds, {self.failed} failed, in {time.monotonic() - self._began:.0f} s: "
+            f"{self._faults.total()} faults ({faults}), {self._in_barrier} in mid-barrier, {self._missed} at a moment "
+            f"that did not come; {self._lives} lives, {self._configurations} configurations, {self._aborted} of them "
+            f"left in mid-barrier, {self._deliveries} deliveries",
+            flush=True,
+        )

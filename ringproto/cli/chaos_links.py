@@ -1,0 +1,114 @@
+"""A transport with links that can be told to lose: cuts on real sockets that need no privilege.
+
+It stands between the ring and a real transport and puts four bytes before every datagram, the node id of the sender.
+The receiving end knows so over which link a datagram came and loses it with the probability that was set for that link.
+A link has a direction; a partition is every link across it with probability one, set at both ends. What is lost has
+gone through the kernel's sockets first, and whatever is kept is exactly what the real transport gave.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+from ringproto.transports import Transport
+
+__all__ = ["HEADER_SIZE", "LossyLinks"]
+
+_HEADER = struct.Struct("!I")
+HEADER_SIZE = _HEADER.size
+"""Bytes that every datagram is longer by."""
+
+
+class LossyLinks:
+    """A transport that keeps the promises of ``Transport``, on another one that it closes with itself.
+
+    Args:
+        inner: the real transport.
+        random: decides what a link that loses some loses.
+        before_send: called each time before datagrams leave, for what must be on the disk before anybody hears of it.
+    """
+
+    def __init__(self, inner: Transport, random: Random, before_send: Callable[[], None] | None = None) -> None:
+        if inner.datagram_size_max <= HEADER_SIZE:
+            raise ValueError(f"the transport must take more than {HEADER_SIZE} bytes, not {inner.datagram_size_max}")
+        self._inner = inner
+        self._random = random
+        self._before_send = before_send
+        self._header = _HEADER.pack(inner.node)
+        self._losses: dict[int, float] = {}
+        self._lost = 0
+        self._strange = 0
+        self._bytes_lost = 0
+
+    @property
+    def node(self) -> int:
+        """The own node id."""
+        return self._inner.node
+
+    @property
+    def datagram_size_max(self) -> int:
+        """The largest datagram, in bytes."""
+        return self._inner.datagram_size_max - HEADER_SIZE
+
+    def lose(self, losses: Mapping[int, float]) -> None:
+        """From now on lose what comes from these nodes with these probabilities (0 to 1), and nothing else.
+
+        Raises:
+            ValueError: a number is no probability. Nothing was changed.
+        """
+        for node, probability in losses.items():
+            if not 0.0 <= probability <= 1.0:
+                raise ValueError(f"node {node} must be lost with a probability from 0 to 1, not {probability!r}")
+        self._losses = {node: probability for node, probability in losses.items() if probability > 0.0}
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """As ``Transport.send``."""
+        header = self._header
+        for _, datagram in transmits:
+            if not isinstance(datagram, bytes):
+                raise TypeError(f"a datagram must be bytes, not {type(datagram).__name__}")
+            if not datagram:
+                raise ValueError(f"a datagram must have 1 to {self.datagram_size_max} bytes, not 0")
+        if self._before_send is not None:
+            self._before_send()
+        await self._inner.send([(destination, header + datagram) for destination, datagram in transmits])
+
+    async def receive(self) -> list[bytes]:
+        """As ``Transport.receive``."""
+        while True:
+            kept = [datagram[HEADER_SIZE:] for datagram in await self._inner.receive() if self._passes(datagram)]
+            if kept:
+                return kept
+
+    async def aclose(self) -> None:
+        """As ``Transport.aclose``; the transport below is closed too."""
+        await self._inner.aclose()
+
+    def statistics(self) -> dict[str, int]:
+        """Those of the transport below, less the bytes of the headers, and what the links lost as ``drops_link``."""
+        values = self._inner.statistics()
+        values["datagrams_received"] -= self._lost + self._strange
+        values["bytes_sent"] -= HEADER_SIZE * values["datagrams_sent"]
+        values["bytes_received"] -= HEADER_SIZE * values["datagrams_received"] + self._bytes_lost
+        if self._lost:
+            values["drops_link"] = self._lost
+        if self._strange:
+            values["drops_no_sender"] = self._strange
+        return values
+
+    def _passes(self, datagram: bytes) -> bool:
+        if len(datagram) <= HEADER_SIZE:
+            self._strange += 1
+            self._bytes_lost += len(datagram)
+            return False
+        probability = self._losses.get(_HEADER.unpack_from(datagram)[0], 0.0)
+        if probability and (probability >= 1.0 or self._random.random() < probability):
+            self._lost += 1
+            self._bytes_lost += len(datagram)
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<LossyLinks on {self._inner!r}, {len(self._losses)} of them lose>"

@@ -1,0 +1,78 @@
+"""What a round of chaos leaves behind beside its logs: enough to judge them again, by anybody, at any time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from ringproto.cli._common import UsageError, one_line
+from ringproto.cli.chaos_script import Script
+
+__all__ = ["LifeRecord", "RoundRecord"]
+
+_FILE = "round.json"
+
+
+@dataclasses.dataclass
+class LifeRecord:
+    """One life of one processor."""
+
+    node: int
+    life: int
+    """1, 2, 3 ... in the order of the lives of this node."""
+    log: str
+    """Name of the file of its log, in the folder of the round."""
+    end: Literal["killed", "left", "broken off"] = "broken off"
+    """SIGKILL, an orderly leave, or killed because the round had failed."""
+    mark: dict[str, Any] | None = None
+    """For who was alive when all faults were over and everything had been delivered: how far it was then."""
+
+
+@dataclasses.dataclass
+class RoundRecord:
+    """One round."""
+
+    seed: int
+    script: list[str]
+    """In words."""
+    quorum: int
+    window_size: int
+    retransmits_max: int
+    storage: bool
+    """Whether ring sequences survived restarts."""
+    lives: list[LifeRecord] = dataclasses.field(default_factory=list)
+    happened: list[str] = dataclasses.field(default_factory=list)
+    """What was done when, in seconds since the beginning of the round."""
+    failures: list[str] = dataclasses.field(default_factory=list)
+    """What the conductor saw go wrong: a process that ended by itself, a bound that was passed."""
+
+    @classmethod
+    def of(cls, script: Script) -> RoundRecord:
+        """The record of a round that has not begun."""
+        config = script.config
+        return cls(
+            script.seed, script.lines(), config.quorum, config.window_size, config.retransmits_max, script.storage
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder. Raises ``OSError``."""
+        (folder / _FILE).write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> RoundRecord:
+        """Read it from the folder.
+
+        Raises:
+            UsageError: there is none, or it is not what :meth:`write` writes.
+        """
+        file = folder / _FILE
+        try:
+            values = json.loads(file.read_text())
+            lives = [LifeRecord(**life) for life in values.pop("lives")]
+            return cls(lives=lives, **values)
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"{file} is not the record of a round: {one_line(error)}") from error

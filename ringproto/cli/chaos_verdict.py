@@ -1,0 +1,143 @@
+"""Whether a round of chaos held, by the logs in its folder.
+
+The judge of ringproto.testing reads them twice. Once whole, for the rules of safety: order, configurations, barrier.
+And once up to the marks, the place where all faults were over, for the rules of liveness: who is alive is together, the
+barrier is complete, everything is delivered. The logs of killed processes need no lenience: whatever such a process
+told anybody was on the disk before (chaos_log.py).
+
+Beside the judge, which knows nothing of an application, stands what the applications say: what was accepted from
+them came back to them, and what they were given is what the log says was delivered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ringproto.cli._common import UsageError
+from ringproto.cli.chaos_record import LifeRecord, RoundRecord
+from ringproto.events import RegularConfiguration
+from ringproto.testing.judge import judge
+from ringproto.testing.transcript import Abort, Delv, Start, Stop, Submit, Transcript
+from ringproto.types import Priority
+
+__all__ = ["Verdict", "judge_round"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the logs of a round say."""
+
+    wrong: tuple[str, ...]
+    """Everything that did not hold; empty if all did."""
+    lives: int
+    configurations: int
+    """Regular configurations of more than one member."""
+    aborted: int
+    """How many of those were left in mid-barrier by somebody."""
+    deliveries: int
+
+
+def judge_round(folder: Path) -> Verdict:
+    """Judge what lies in the folder of a round.
+
+    Raises:
+        UsageError: it is not the folder of a round.
+    """
+    record = RoundRecord.read(folder)
+    wrong = [f"conductor: {failure}" for failure in record.failures]
+    logs: list[tuple[LifeRecord, Transcript]] = []
+    for life in sorted(record.lives, key=lambda life: (life.node, life.life)):
+        transcript, problem = _read(folder / life.log, life)
+        wrong += problem
+        if transcript.records:
+            logs.append((life, transcript))
+    wrong += _judge(record, [transcript for _, transcript in logs])
+    alive = [(life, transcript, life.mark) for life, transcript in logs if life.mark is not None]
+    if alive:
+        marked = [Transcript(t.records[: life.mark["records"]]) if life.mark else t for life, t in logs]
+        complete = [(transcript.node, transcript.incarnation) for _, transcript, _ in alive]
+        # What breaks a rule of safety is told once.
+        wrong += [text for text in _judge(record, marked, complete) if text not in wrong]
+        for life, transcript, mark in alive:
+            wrong += _compare(life, transcript.records[: mark["records"]], mark)
+    elif not record.failures:
+        wrong.append("conductor: no processor was alive at the end")
+    return _summarize(wrong, [transcript for _, transcript in logs])
+
+
+def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
+    """The log of a life, which may be empty if it was killed early, and what is wrong with it as a file."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return Transcript([]), ([f"log: {file.name} is not there"] if life.end == "left" else [])
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
+    torn = bool(lines) and not lines[-1].endswith("\n")
+    try:
+        # A line without its end is torn even where it can be read: it may have lost more than the end.
+        transcript = Transcript.from_lines(lines[:-1] if torn else lines)
+    except ValueError as error:
+        return Transcript([]), [f"log: {file.name}: {error}"]
+    whole = len(lines) - torn
+    if len(transcript) < whole or (torn and life.end == "left"):
+        return transcript, [f"log: {file.name} ends with a torn line, and was not killed while it wrote that"]
+    if life.end == "left":
+        last = transcript.records[-1] if transcript.records else "nothing"
+        if last != Stop("clean"):
+            return transcript, [f"log: {file.name} ends with {last}, and not with a clean stop"]
+        return transcript, []
+    if transcript.records and not isinstance(transcript.records[-1], Stop):
+        transcript.records.append(Stop("crash"))
+    return transcript, []
+
+
+def _judge(
+    record: RoundRecord, transcripts: list[Transcript], complete: list[tuple[int, int]] | None = None
+) -> list[str]:
+    violations = judge(
+        transcripts,
+        quorum=record.quorum,
+        complete=complete,
+        storage_survives=record.storage,
+        window_size=record.window_size,
+        retransmits_max=record.retransmits_max,
+    )
+    return list(map(str, violations))
+
+
+def _compare(life: LifeRecord, records: list[Any], mark: dict[str, Any]) -> Iterator[str]:
+    """Nothing that this living processor accepted was lost, and its application saw what its log says."""
+    name = f"{life.node} in life {life.life}"
+    accepted = [r.mid for r in records if isinstance(r, Submit) and r.priority is not Priority.RECOVERY]
+    delivered = Counter(r.mid for r in records if isinstance(r, Delv))
+    lost = [mid for mid in accepted if not delivered[mid]]
+    if lost:
+        yield f"lost: {name} accepted {len(accepted)} messages and {len(lost)} never came back; the first is {lost[0]}"
+    if not len(accepted) == mark["accepted"] == mark["logged_as_accepted"] == mark["returned"]:
+        yield (
+            f"application: {name} had {mark['accepted']} messages accepted and {mark['returned']} given back; "
+            f"its log has {len(accepted)} accepted"
+        )
+    if delivered.total() != mark["delivered"]:
+        yield f"application: {name} was given {mark['delivered']} messages; its log has {delivered.total()} delivered"
+
+
+def _summarize(wrong: list[str], transcripts: list[Transcript]) -> Verdict:
+    rings = set()
+    aborted = set()
+    deliveries = 0
+    for transcript in transcripts:
+        for record in transcript.records:
+            if isinstance(record, Delv):
+                deliveries += 1
+            elif isinstance(record, RegularConfiguration) and len(record.members) > 1:
+                rings.add(record.ring_id)
+            elif isinstance(record, Abort):
+                aborted.add(record.ring_id)
+    lives = sum(isinstance(record, Start) for transcript in transcripts for record in transcript.records[:1])
+    return Verdict(tuple(wrong), lives, len(rings), len(aborted & rings), deliveries)

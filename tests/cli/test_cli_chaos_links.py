@@ -1,0 +1,116 @@
+"""Links that lose: a transport like any other, but for what it is told to lose."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+import trio
+import trio.testing
+
+from ringproto.cli.chaos_links import HEADER_SIZE, LossyLinks
+from ringproto.testing.transport_contract import CONTRACT, Check
+from ringproto.transports import LoopbackNetwork, Transport
+
+
+async def open_links(nodes: tuple[int, ...]) -> Sequence[Transport]:
+    network = LoopbackNetwork()
+    return [LossyLinks(network.open(node), Random(node)) for node in nodes]
+
+
+@asynccontextmanager
+async def three() -> AsyncIterator[list[LossyLinks]]:
+    network = LoopbackNetwork()
+    links = [LossyLinks(network.open(node), Random(node)) for node in (1, 2, 3)]
+    yield links
+    for one in links:
+        await one.aclose()
+
+
+async def arrived(links: LossyLinks) -> list[bytes]:
+    """What has arrived when nothing more comes."""
+    datagrams: list[bytes] = []
+    with trio.move_on_after(0.5):
+        while True:
+            datagrams += await links.receive()
+    return datagrams
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_links_keep_the_contract_of_transports(check: Check, autojump_clock: trio.testing.MockClock) -> None:
+    await check(open_links)
+
+
+async def test_a_link_that_is_cut_loses_everything_and_no_other_does(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, other):
+        two.lose({1: 1.0})
+        await one.send([(0, b"to all"), (2, b"to two")])
+        await other.send([(0, b"from three")])
+        assert await arrived(two) == [b"from three"]
+        assert await arrived(other) == [b"to all"]
+        assert await arrived(one) == [b"from three"]
+        assert (two.statistics()["drops_link"], two.statistics()["datagrams_received"]) == (2, 1)
+        assert two.statistics()["bytes_received"] == len(b"from three")
+        two.lose({})
+        await one.send([(2, b"again")])
+        assert await arrived(two) == [b"again"]
+
+
+async def test_a_link_has_a_direction(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.lose({1: 1.0})
+        await two.send([(1, b"hello")])
+        assert await arrived(one) == [b"hello"]
+
+
+async def test_a_link_loses_about_the_part_that_it_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.lose({1: 0.3})
+        sent = [b"%d" % number for number in range(2000)]
+        for start in range(0, len(sent), 100):
+            await one.send([(2, datagram) for datagram in sent[start : start + 100]])
+        got = await arrived(two)
+        assert 1250 < len(got) < 1550
+        assert [datagram for datagram in sent if datagram in set(got)] == got
+        assert two.statistics()["drops_link"] == len(sent) - len(got)
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
+async def test_what_is_no_probability_is_refused_and_changes_nothing(
+    probability: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with three() as (one, two, _):
+        two.lose({1: 1.0})
+        with pytest.raises(ValueError, match="node 3 must be lost with a probability from 0 to 1"):
+            two.lose({3: probability})
+        await one.send([(2, b"hello")])
+        assert await arrived(two) == []
+
+
+async def test_what_must_be_written_first_is_written_before_a_datagram_leaves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = LoopbackNetwork()
+    steps: list[str] = []
+
+    class Inner(LossyLinks):
+        async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+            steps.append(f"sends {len(transmits)}")
+            await super().send(transmits)
+
+    links = LossyLinks(Inner(network.open(1), Random(1)), Random(1), lambda: steps.append("written"))
+    await links.send([(0, b"one"), (0, b"two")])
+    assert steps == ["written", "sends 2"]
+    await links.aclose()
+
+
+async def test_a_datagram_without_a_sender_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
+    network = LoopbackNetwork()
+    bare, links = network.open(1), LossyLinks(network.open(2), Random(2))
+    await bare.send([(2, b"x" * HEADER_SIZE), (2, b"\0\0\0\1hello")])
+    assert await arrived(links) == [b"hello"]
+    assert links.statistics()["drops_no_sender"] == 1
+    await bare.aclose()
+    await links.aclose()
