@@ -33,8 +33,12 @@ from ringproto._core.wire import (
 
 CLUSTER = 0x0123456789ABCDEF
 REASONS = frozenset(
-    "too_short version other_cluster suite checksum type flags sender length range sequence nodes chunk".split()
+    (
+        *("too_short", "version", "other_cluster", "suite", "checksum", "type", "flags", "sender"),
+        *("length", "range", "sequence", "nodes", "chunk"),
+    )
 )
+"""Why a datagram is malformed, as docs/wire.md lists it."""
 LIMITS = ((64, 128), (3, 2))
 """(members_max, requests_max) to choose from."""
 MESSAGE_SIZE_MAX = 1000
