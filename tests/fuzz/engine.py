@@ -49,5 +49,6 @@ def fuzz(target: Target, arguments: list[str]) -> None:
         raise RuntimeError(f"{', '.join(compiled)} are compiled; set RINGPROTO_INTERPRETED=1 before python starts")
     for function in core_functions():
         atheris.instrument_func(function)
-    atheris.Setup([sys.argv[0], *arguments], target)
+    # The command by which libFuzzer starts more processes of this target: for -merge, -fork and -minimize_crash.
+    atheris.Setup([f"{sys.executable} {sys.argv[0]}", *arguments], target)
     atheris.Fuzz()

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import settings
 
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
-
-settings.register_profile("long", max_examples=20_000, stateful_step_count=50, deadline=None)
 
 MakeRing = Callable[..., Cluster]
 
