@@ -66,7 +66,6 @@ class RingMachine(RuleBasedStateMachine):
         self.cluster = Cluster()
         self.habits: dict[int, tuple[Priority, Guarantee, int]] = {}
         self.counter = 0
-        self.leaving: set[int] = set()
         self.to_lose: dict[tuple[str, int], int] = {}
         self.to_pocket: set[tuple[str, int]] = set()
         self.pocket: deque[tuple[int, int, bytes]] = deque(maxlen=POCKET_MAX)
@@ -88,23 +87,17 @@ class RingMachine(RuleBasedStateMachine):
 
     # Processors
 
-    def alive(self, node: int) -> bool:
-        return self.cluster.alive(node)
-
     @happens(node=nodes)
     def crash(self, node: int) -> None:
         self.cluster.crash(node)
-        self.leaving.discard(node)
 
     @happens(node=nodes, storage=st.sampled_from(("kept", "lost")))
     def restart(self, node: int, storage: str) -> None:
         self.cluster.restart(node, storage)
-        self.leaving.discard(node)
 
     @happens(node=nodes)
     def leave(self, node: int) -> None:
-        if self.alive(node):
-            self.leaving.add(node)
+        if self.cluster.alive(node):
             self.cluster.leave(node)
 
     @happens(node=nodes, for_ms=delays_ms, reads=st.booleans())
@@ -126,7 +119,7 @@ class RingMachine(RuleBasedStateMachine):
         self.say(node, priority, guarantee, size)
 
     def say(self, node: int, priority: Priority, guarantee: Guarantee, size: int) -> None:
-        if not self.alive(node) or node in self.leaving:
+        if not self.cluster.alive(node) or self.cluster.processor(node).leaving:
             return
         if priority is not Priority.RECOVERY:
             self.cluster.submit(node, self.payload(node, size), priority, guarantee)
@@ -217,8 +210,7 @@ class RingMachine(RuleBasedStateMachine):
             cluster.stop_reading(node, 0.0)
             cluster.release(node)
         config = cluster.config
-        gone: Callable[[], bool] = lambda: not any(map(cluster.alive, self.leaving))  # noqa: E731
-        assert cluster.run_until(gone, 2 * config.leave_timeout_s), f"{self.leaving} do not get away"
+        assert cluster.run_until(self.nobody_is_leaving, 2 * config.leave_timeout_s)
         for node in NODES:
             if not cluster.alive(node):
                 cluster.restart(node)
@@ -226,6 +218,10 @@ class RingMachine(RuleBasedStateMachine):
         settled = cluster.run_until_settled(NODES, limit_s)
         assert settled, {node: (cluster.state(node), cluster.configuration(node)) for node in NODES}
         assert cluster.judge(NODES) == []
+
+    def nobody_is_leaving(self) -> bool:
+        cluster = self.cluster
+        return not any(cluster.alive(node) and cluster.processor(node).leaving for node in NODES)
 
 
 BOUNDED = settings(
