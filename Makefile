@@ -5,7 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pyx)
 
-.PHONY: demo test model setup check clean
+
+SANITIZED := build/sanitized
+FUZZ_VENV := .venv-fuzz
+FUZZ := RINGPROTO_INTERPRETED=1 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_
+FUZZ_S ?= 60
+FUZZ_RUNS ?= -1
+SANITIZE_TESTS := tests/sanitize tests/core tests/transports tests/fuzz tests/simulation/test_stateful.py \
+	tests/simulation/test_scenario_membership.py tests/simulation/test_scenario_messages.py \
+	tests/simulation/test_scenario_barrier.py
+
+.PHONY: demo test model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
 
 demo: setup
 	@echo "== running the main job: a replicated key-value store on three processes (about half a minute)"
@@ -32,5 +42,32 @@ check: setup
 	$(BIN)/python -m pip install --quiet --editable '.[check]'
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+# FUZZ_S=seconds for each target, or FUZZ_S=0 FUZZ_RUNS=executions. New inputs go to build/fuzz, findings too.
+fuzz: fuzz-parser fuzz-sequences
+
+# A short sequence says nothing, so lengths do not grow slowly.
+fuzz-sequences: FUZZ_FLAGS := -len_control=0
+
+fuzz-parser fuzz-sequences: fuzz-%: $(FUZZ_VENV)/.installed
+	@echo "== fuzzing: $*"
+	mkdir -p build/fuzz/$*
+	$(FUZZ)$*.py -max_total_time=$(FUZZ_S) -runs=$(FUZZ_RUNS) -max_len=512 -print_final_stats=1 $(FUZZ_FLAGS) \
+		-artifact_prefix=build/fuzz/$*- build/fuzz/$* tests/fuzz/corpus/$*
+
+$(FUZZ_VENV)/.installed: $(SOURCES)
+	@echo "== setting up $(FUZZ_VENV), with atheris"
+	test -x $(FUZZ_VENV)/bin/python || $(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/python -m pip install --quiet --editable '.[fuzz]'
+	touch $@
+
+# CPython keeps what it allocates, so leaks are not looked for; it allocates with malloc, so that each object is guarded.
+sanitize: setup
+	@echo "== building with the address and undefined-behaviour sanitizers, and testing what was built"
+	RINGPROTO_SANITIZE=1 $(BIN)/python setup.py -q build --parallel 2 --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	RINGPROTO_SANITIZE=1 PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
+		$(BIN)/pytest -q -p no:cacheprovider --hypothesis-profile=few $(SANITIZE_TESTS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info ringproto/*.so ringproto/*/*.so transports/*.so ringproto/*/*.c transports/*.c
+	rm -rf $(VENV) $(FUZZ_VENV) build dist *.egg-info ringproto/*.so ringproto/*/*.so transports/*.so ringproto/*/*.c transports/*.c

@@ -3,8 +3,12 @@
 ``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
 it pays: ROOMS is the list. The sources stay plain Python, some with a .pxd of C types beside them, and run without
 being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython proper (.pyx).
+
+With ``RINGPROTO_SANITIZE=1`` in the environment the modules are built with the address and undefined-behaviour
+sanitizers (``make sanitize`` does that, in a folder of its own).
 """
 
+import os
 import sys
 
 from Cython.Build import cythonize
@@ -24,6 +28,13 @@ ROOMS = (
 
 FLAGS = ["-O2", "-Werror=shift-count-overflow", "-Werror=implicit-function-declaration"]
 
+if os.environ.get("RINGPROTO_SANITIZE", "") not in ("", "0"):
+    SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    FLAGS += [*SANITIZE, "-fno-omit-frame-pointer", "-g1", "-O1"]
+    LINK_FLAGS = SANITIZE
+else:
+    LINK_FLAGS = []
+
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
 if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
@@ -34,7 +45,10 @@ setup(
     package_data={"ringproto": ["py.typed"], "ringproto.transports": ["*.pyi"]},
     include_package_data=False,
     ext_modules=cythonize(
-        [Extension(name, [source], extra_compile_args=FLAGS) for name, source in sources.items()],
+        [
+            Extension(name, [source], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS)
+            for name, source in sources.items()
+        ],
         compiler_directives={"language_level": "3", "annotation_typing": False, "binding": True},
     ),
 )

@@ -445,7 +445,10 @@ class Codec:
         if len(datagram) != at + _identity.size + TRAILER_SIZE:
             raise Malformed("length")
         target, incarnation, members = _refuse.unpack_from(datagram, HEADER_SIZE)
-        return Refuse(target, incarnation, members, _unpack_identity(datagram, at).limits)
+        identity = _unpack_identity(datagram, at)
+        if identity.incarnation or identity.serial:
+            raise Malformed("range")
+        return Refuse(target, incarnation, members, identity.limits)
 
     # COMMIT
 

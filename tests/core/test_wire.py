@@ -402,6 +402,12 @@ def test_sender_nobody_is_dropped() -> None:
         assert reason(overwrite(GOLDEN[name], 12, bytes(4))) == "sender"
 
 
+def test_refusal_with_an_identity_is_dropped() -> None:
+    """It carries limits alone: what is not said has one encoding."""
+    for at in (30, 37, 38, 45):  # the first and the last byte of the incarnation and of the serial
+        assert reason(overwrite(GOLDEN["refuse"], at, b"\x01")) == "range"
+
+
 TOO_FAR = (2**63, 2**63 + 1, 2**64 - 1)
 
 
