@@ -118,7 +118,7 @@ class DataSeen(NamedTuple):
 
 
 def read_data(datagram: bytes) -> DataSeen:
-    """Of an intact data packet."""
+    """Of an intact data packet. Raises struct.error for a forged one that is too short."""
     sequence, representative, nonce, seq, message_seq = _data.unpack_from(datagram, HEADER)
     body = HEADER + _data.size
     if not datagram[3] & FLAG_RECOVERED:
@@ -141,7 +141,7 @@ class CommitSeen(NamedTuple):
 
 
 def read_commit(datagram: bytes) -> CommitSeen:
-    """Of an intact datagram of a commit token."""
+    """Of an intact datagram of a commit token. Raises struct.error for a forged one whose counts are wrong."""
     _, _, representative, _, hop, members, _, count = _commit.unpack_from(datagram, HEADER)
     at = HEADER + _commit.size
     nodes = []
@@ -163,7 +163,7 @@ class JoinSeen(NamedTuple):
 
 
 def read_join(datagram: bytes) -> JoinSeen:
-    """Of an intact join."""
+    """Of an intact join. Raises struct.error for a forged one whose counts are wrong."""
     at = HEADER + IDENTITY
     ring_sequence, procs, fails = _join.unpack_from(datagram, at)
     nodes = struct.unpack_from(f">{procs + fails}I", datagram, at + _join.size)
@@ -171,6 +171,6 @@ def read_join(datagram: bytes) -> JoinSeen:
 
 
 def read_identity(datagram: bytes) -> tuple[int, int]:
-    """Incarnation and serial, of an intact join, beacon or leave."""
+    """Incarnation and serial, of an intact join, beacon or leave. Raises struct.error for one that is too short."""
     incarnation, serial = struct.unpack_from(">QQ", datagram, HEADER)
     return int(incarnation), int(serial)

@@ -8,6 +8,7 @@ number and changes nothing, so a run with it is the same as one without, only sl
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
@@ -155,16 +156,21 @@ class Watch:
         """These are about to be handled by the processor."""
         life = self._living[host.node]
         for datagram in batch:
-            if len(datagram) < 2:
-                continue
-            kind = datagram[1]
-            if kind == DATA and intact(datagram):
-                data = read_data(datagram)
-                life.packets.add((data.ring_id, data.seq))
-                if life.state == "gather" and not data.recovered and data.ring_id == _ring_of(host):
-                    self.note("old packet in gather")
-            elif kind in (JOIN, BEACON, LEAVE) and intact(datagram):
-                self._heard(life, kind, datagram)
+            if intact(datagram):
+                try:
+                    self._arrived(life, datagram)
+                except struct.error:
+                    self.note("forged datagram")  # the checksum is right, and the counts are not
+
+    def _arrived(self, life: LifeSeen, datagram: bytes) -> None:
+        kind = datagram[1]
+        if kind == DATA:
+            data = read_data(datagram)
+            life.packets.add((data.ring_id, data.seq))
+            if life.state == "gather" and not data.recovered and data.ring_id == _ring_of(life.host):
+                self.note("old packet in gather")
+        elif kind in (JOIN, BEACON, LEAVE):
+            self._heard(life, kind, datagram)
 
     def crashed(self, host: Host) -> None:
         """The process is killed."""
