@@ -44,7 +44,7 @@ class Habits:
     raises: float = 0.0
     """How probable it is that its recovery function raises: the processor leaves without draining its queues."""
     flood: int = 0
-    """So many small recovery messages it sends in its next configuration, once."""
+    """So many small recovery messages it sends in its next configuration with others, once."""
     replies: float = 0.0
     """How probable it is that it answers a message while it reads it. Answers are not answered."""
     keep_events: bool = True
@@ -180,7 +180,7 @@ class Application:
             for _ in range(random.randint(0, habits.recovery_messages_max)):
                 payload = self.payload(int(habits.recovery_size_max * random.random() ** 3))
                 self.pending.append((payload, Guarantee.SAFE if random.random() < 0.3 else Guarantee.AGREED))
-        if habits.flood:
+        if habits.flood and len(configuration.members) > 1:
             self.host.note("flood of recovery messages")
             self.pending.extend((self.payload(0), Guarantee.AGREED) for _ in range(habits.flood))
             habits.flood = 0
