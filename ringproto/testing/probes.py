@@ -305,7 +305,7 @@ def _merge_during_barrier(evidence: Evidence, stay: Stay) -> bool:
 
 
 def _came_back(evidence: Evidence, stay: Stay) -> bool:
-    """Somebody is both in this configuration and in the one before, with another life."""
+    """Somebody is in this configuration and in the next one, and did not come directly: it was restarted, or apart."""
     following = stay.following
     if following is None or stay.transitional is None:
         return False
@@ -418,7 +418,7 @@ PROBES: dict[str, Probe] = {
     "merge in mid-recovery": _happened("a stranger's join in recovery"),
     "merge in mid-commit": _happened("a stranger's join in commit"),
     "merge during the barrier": _any(_merge_during_barrier),
-    "restarted member in the very next configuration": _any(_came_back),
+    "member that went another way is in the very next configuration": _any(_came_back),
     "ring of nine or more": lambda evidence: max(_sizes(evidence), default=0) >= MANY,
     "ring of thirty or more": lambda evidence: max(_sizes(evidence), default=0) >= 30,
     "rejoin put off": _counter("rejoins_put_off"),

@@ -50,6 +50,8 @@ FLOOD_EVERY = 128
 FLOOD = 50_000
 SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
+CROWDED = 0.06
+"""How probable it is that a full run has more processors than fit into a ring."""
 STANDING = {False: 0.3, True: 0.1}
 """How probable it is that a full run, and a light one, has a fault that stays, after the liveness phase."""
 
@@ -131,6 +133,9 @@ class _Run:
         config = _draw_config(random, count, light=light, rare=self.rare)
         if self.huge:
             config = config.replace(message_size_max=2**20)
+        self.crowded = not (light or self.fault_free or special) and random.random() < CROWDED
+        if self.crowded:
+            config = config.replace(members_max=random.randint(max(2, count // 2 + 1), count - 1))
         datagram_size = random.choice((600, 1400, 1400, 8972))
         self.watch = Watch() if probes else None
         self.cluster = Cluster(random, config, datagram_size=datagram_size, trace=trace, watch=self.watch)
@@ -150,7 +155,8 @@ class _Run:
         if self.rare:
             self.kind += "; rare limits"
         self.strangers = Strangers.draw(self.cluster) if not (light or self.big) else Strangers(self.cluster, ())
-        for what, there in ((f"{count} processors", self.big), ("huge", self.huge), ("flood", self.flood)):
+        kinds = {f"{count} processors": self.big, "huge": self.huge, "flood": self.flood, "crowd": self.crowded}
+        for what, there in kinds.items():
             if there:
                 self.kind += f"; {what}"
         if self.strangers.kinds:
@@ -310,7 +316,8 @@ class _Run:
         random = self.random
         cluster = self.cluster
         self.faults.end()
-        core = tuple(sorted(random.sample(self.nodes, random.randint(1, len(self.nodes)))))
+        most = min(len(self.nodes), cluster.config.members_max)
+        core = tuple(sorted(random.sample(self.nodes, random.randint(1, most))))
         if self.light and random.random() < 0.5:
             core = self.nodes
         stop = random.random() < 0.5
