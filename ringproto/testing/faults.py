@@ -118,6 +118,11 @@ def _is_representative(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
     return host.processor.configuration.members[0] == host.node and bool(transmits)
 
 
+def _unblock_sent(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    """In this very step: in it the own unblock may be delivered already, and the round be complete."""
+    return any(entry[0] == "UNB_SEND" for entry in host.audit[-5:]) and _sends(DATA)(host, transmits)
+
+
 def _between_unblock_and_completion(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
     assert host.processor is not None
     return any(entry[0] == "UNB_SEND" for entry in host.audit[-8:]) and bool(host.processor.waiting_for)
@@ -133,7 +138,7 @@ def _in_recovery(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
 
 
 TRAPS: dict[str, Trap] = {
-    "unblock sent": lambda host, transmits: bool(host.audit) and host.audit[-1][0] == "UNB_SEND",
+    "unblock sent": _unblock_sent,
     "between unblock and completion": _between_unblock_and_completion,
     "commit token": _sends(COMMIT),
     "token holder": _sends(TOKEN),

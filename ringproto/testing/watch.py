@@ -173,7 +173,7 @@ class Watch:
             self._heard(life, kind, datagram)
 
     def crashed(self, host: Host) -> None:
-        """The process is killed."""
+        """The process was killed, and its log says so; its processor can still be asked."""
         life = self._living[host.node]
         self.happened[f"crash in {life.state}"] += 1
         assert host.processor is not None
@@ -189,7 +189,8 @@ class Watch:
             self.note("crash between unblock and completion")
         elif not unblocked and len(host.processor.configuration.members) > 1:
             self.note("crash before the unblock")
-        if host.audit and host.audit[-1][0] == "UNB_SEND":
+        # The own unblock is delivered in the step that sends it, and the last record is the crash itself.
+        if any(entry[0] == "UNB_SEND" for entry in host.audit[-6:]):
             self.note("crash right after the unblock")
 
     def sampled(self, statistics: dict[str, int | float]) -> None:

@@ -11,6 +11,7 @@ from ringproto.cli import simulate
 from ringproto.config import Config
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.faults import TRAPS
 from ringproto.testing.network import Weather, kind_of
 from ringproto.testing.probes import PROBES, fired
 from ringproto.testing.simulate import Result, run_seed
@@ -143,6 +144,15 @@ def round_that_a_crash_aborts() -> Cluster:
     return cluster
 
 
+def crash_with_the_unblock_on_its_way() -> Cluster:
+    cluster = ring_of(1, 2, 3)
+    cluster.hosts[2].trap = TRAPS["unblock sent"]
+    cluster.start(4)
+    assert cluster.run_until(lambda: not cluster.alive(2), 3.0)
+    assert cluster.run_until_settled({1, 3, 4}, 3.0)
+    return cluster
+
+
 def quorum_that_is_lost_for_a_while() -> Cluster:
     cluster = ring_of(1, 2, 3, quorum=2)
     cluster.partition({1, 2}, {3})
@@ -213,6 +223,7 @@ SCENARIOS: list[tuple[Scenario, set[str]]] = [
     ),
     (message_cut_by_a_change, {"fragment cut by a change", "fragment cut by a change and sent again"}),
     (round_that_a_crash_aborts, {"round aborted", "round aborted with one unblock missing"}),
+    (crash_with_the_unblock_on_its_way, {"crash right after the unblock"}),
     (quorum_that_is_lost_for_a_while, {"quorum lost and regained"}),
     (recover_that_raises, {"recover raised"}),
     (consumer_that_never_reads, {"slow consumer left"}),
