@@ -10,23 +10,26 @@ fit every configuration.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import random as random_module
 from collections.abc import Callable
 
+from ringproto.errors import RingError
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
 from ringproto.testing.network import Link, Weather
 from ringproto.testing.system_calls import SystemCalls
+from ringproto.types import Guarantee, Priority
 
 __all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
 
 FOR_EVER_S = 1e9
 
-LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap")
+LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise")
 """The classes of a light run."""
 
 CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers")
@@ -82,6 +85,10 @@ def _latency(random: random_module.Random, unit_s: float) -> dict[str, object]:
     return {"exponential": True, "latency_s": (0.000_05, unit_s * random.choice((0.001, 0.005, 0.02)))}
 
 
+def _flooding(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"flooding": _rate(random, 0.3)}
+
+
 def _corruption(random: random_module.Random, unit_s: float) -> dict[str, object]:
     return {"corruption": _rate(random, 0.3)}
 
@@ -103,6 +110,7 @@ WEATHERS: dict[str, Callable[[random_module.Random, float], dict[str, object]]] 
     "duplication": _duplication,
     "reordering": _reordering,
     "latency": _latency,
+    "flooding": _flooding,
     "corruption": _corruption,
     "forgery": _forgery,
     "replay": _replay,
@@ -165,6 +173,7 @@ class Faults:
         self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
         self.over = False
         self.leaving: set[int] = set()
+        self.breaking = False
         self.held: set[int] = set()
         """Whose recovery function does not return."""
         self.happened = 0
@@ -449,6 +458,73 @@ class Faults:
             self.cluster.stop_reading(host.node, FOR_EVER_S)
             self._return_when_out(host.node)
 
+    def _break_promise(self) -> None:
+        """The story of departure 6 in docs/protocol.md, as far as the moment lets it happen.
+
+        What one processor sends is lost and then it dies, while others have sent safe messages behind that hole. The
+        first that installs the next ring is cut off before its token is out: somebody has promised, and does not see
+        the end.
+        """
+        random = self.random
+        host = self._any()
+        if host is None or host.application is None or self.breaking:
+            return
+        self.breaking = True
+        self._say(f"what node {host.node} sends is lost, and then it is killed")
+        for link in self.cluster.network.links():
+            if link.source == host.node:
+                link.no_data = True
+
+        def lost(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+            if _sends(DATA)(host, transmits):
+                host.trap = None
+                self._after(0.0, lambda: self._submit_safe(host.node))
+                # The token must get on, and the others have their turn.
+                self._after(self.unit_s * random.choice((0.01, 0.03, 0.1)), lambda: die(host))
+            return False
+
+        def die(host: Host) -> None:
+            if host.alive:
+                self.cluster.crash(host.node)
+                self._restart_later(host.node)
+            for node in self.nodes:
+                self.cluster.hosts[node].trap = self._cut_off_when_installed
+
+        host.trap = lost
+        with contextlib.suppress(RingError):
+            host.application.submit(host.application.payload(50), Priority.HIGH, Guarantee.AGREED)
+        self._after(4 * self.unit_s, self._keep_promises)
+
+    def _submit_safe(self, dying: int) -> None:
+        """All others have something to send."""
+        for node in self.nodes:
+            application = self.cluster.hosts[node].application
+            if application is not None and node != dying:
+                with contextlib.suppress(RingError):
+                    application.submit(application.payload(50), Priority.HIGH, Guarantee.SAFE)
+
+    def _cut_off_when_installed(self, host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+        """It has just installed a ring of several, and the token that says so is not out yet."""
+        assert host.processor is not None
+        members = host.processor.configuration.members
+        installed = any(entry[0] == "CONF" and hasattr(entry[1], "joined") for entry in host.audit[-12:])
+        if host.processor.state == "operational" and installed and len(members) > 1 and _sends(TOKEN)(host, transmits):
+            for node in self.nodes:
+                self.cluster.hosts[node].trap = None
+            rest = [node for node in self.nodes if node != host.node]
+            self.random.shuffle(rest)
+            far = rest[: self.random.randint(1, len(rest))]
+            self.cluster.partition([node for node in self.nodes if node not in far], far)
+            self._after(self.random.uniform(0.5, 4.0) * self.unit_s, self._merge)
+        return False
+
+    def _keep_promises(self) -> None:
+        self.breaking = False
+        for link in self.cluster.network.links():
+            link.no_data = False
+        for node in self.nodes:
+            self.cluster.hosts[node].trap = None
+
     def _storm(self) -> None:
         """Many stop and start within a fifth of a second."""
         random = self.random
@@ -470,6 +546,7 @@ DISTURBANCES: dict[str, Callable[[Faults], None]] = {
     "clog": Faults._clog,
     "partition": Faults._partition,
     "storm": Faults._storm,
+    "broken promise": Faults._break_promise,
     "send refused": Faults._refuse_sends,
     "interface": Faults._interface,
     "stuck recover": Faults._stuck_recover,

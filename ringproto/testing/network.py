@@ -18,7 +18,7 @@ import random as random_module
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from ringproto.testing.datagrams import COMMIT, KINDS, TOKEN, kind_of
+from ringproto.testing.datagrams import COMMIT, DATA, KINDS, TOKEN, kind_of
 from ringproto.testing.forgery import forge
 
 __all__ = ["KINDS", "Filter", "Link", "SimulatedNetwork", "Timeline", "Weather", "kind_of"]
@@ -93,6 +93,9 @@ class Weather:
     """A copy comes at most so much later."""
     reordering: float = 0.0
     reordering_delay_s: float = 0.01
+    flooding: float = 0.0
+    """How probable it is that a datagram to one processor goes to every other one as well, as switches do that have
+    forgotten an address."""
     corruption: float = 0.0
     forgery: float = 0.0
     """How probable it is that after a datagram comes another that resembles it and must be refused."""
@@ -112,6 +115,7 @@ class Weather:
             or self.big_bytes
             or self.duplication
             or self.reordering
+            or self.flooding
             or self.corruption
             or self.forgery
             or self.replay
@@ -131,6 +135,7 @@ class Link:
         "destination",
         "last_arrival",
         "loss",
+        "no_data",
         "source",
         "unclogs_s",
     )
@@ -142,6 +147,7 @@ class Link:
         self.cut = False  # by a partition
         self.blocked = False  # by itself
         self.loss = 0.0
+        self.no_data = False  # data is lost, and all else passes
         self.clogged_until = 0.0
         self.unclogs_s = 0.0  # over so much time what was stopped comes out, in any order; 0: at once, in order
         self.burst = 0  # so many more are lost
@@ -225,7 +231,7 @@ class SimulatedNetwork:
     def heal(self) -> None:
         """Mend what is broken on single links: partitions, blocks, losses, clogs. The weather stays."""
         for link in self.links():
-            link.cut = link.blocked = False
+            link.cut = link.blocked = link.no_data = False
             link.loss = 0.0
             link.burst = 0
             link.clogged_until = link.unclogs_s = 0.0
@@ -258,6 +264,10 @@ class SimulatedNetwork:
             link = targets.get(destination)
             if link is not None:
                 self._carry(link, datagram)
+            if self._weather.flooding and self.random.random() < self._weather.flooding:
+                for other in targets.values():
+                    if other is not link:
+                        self._carry(other, datagram)
             return
         for link in targets.values():
             self._carry(link, datagram)
@@ -276,7 +286,7 @@ class SimulatedNetwork:
                 return
             if verdict is not True:
                 datagram = verdict
-        if not self._fair or link.loss:
+        if not self._fair or link.loss or link.no_data:
             self._carry_in_bad_weather(link, datagram)
             return
         arrival = now + self._latency_least_s + self._latency_spread_s * self.random.random()
@@ -352,6 +362,8 @@ class SimulatedNetwork:
         if link.loss and chance() < link.loss:
             return True
         kind = datagram[1] if len(datagram) > 1 else 0
+        if link.no_data and kind == DATA:
+            return True
         for lossy, rate in weather.kind_loss:
             if kind == lossy and chance() < rate:
                 return True

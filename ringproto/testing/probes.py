@@ -403,7 +403,6 @@ PROBES: dict[str, Probe] = {
     "message behind a hole delivered": lambda evidence: bool(evidence.behind),
     "message behind a hole dropped": _any_ended(_dropped_behind_hole),
     "message behind a hole delivered for an obligation": _from_outside,
-    "piece behind a hole without its beginning": _counter("messages_unreadable"),
     "unblock in a transitional configuration": _any_ended(_unblock_in_transitional),
     "completion in a transitional configuration": _any_ended(_completion_in_transitional),
     "completion in the regular configuration here, in the transitional one there": _completion_in_both,
@@ -483,7 +482,7 @@ PROBES: dict[str, Probe] = {
     "other limits dropped": _counter("dropped_other_limits"),
     "other cluster dropped": _counter("dropped_other_cluster"),
     "other version dropped": _counter("dropped_version"),
-    "for somebody else": _counter("dropped_not_for_me"),
+    "token, commit token or refusal for somebody else dropped": _counter("dropped_not_for_me"),
     # What the parser refuses
     **{f"malformed: {reason}": _counter("dropped_" + reason) for reason in MALFORMED},
 }
