@@ -41,8 +41,8 @@ BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
 TWIN_EVERY = 100
 BIG_EVERY = 128
-"""One full seed in so many has 16, 33 or 64 processors, and little load."""
-BIG = (16, 33, 64)
+"""One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
+BIG = (33, 16, 64)
 HUGE_EVERY = 48
 """One full seed in so many has recovery messages of up to 1 MiB."""
 FLOOD_EVERY = 128
