@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import TRAPS
 from ringproto.testing.network import Weather, kind_of
-from ringproto.testing.probes import PROBES, fired
+from ringproto.testing.probes import PROBES, Evidence, fired
 from ringproto.testing.simulate import Result, run_seed
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.watch import Watch
@@ -244,6 +246,23 @@ def test_a_ring_at_rest_fires_none_of_them():
     cluster.run(2.0)
     quiet = fired_in(cluster)
     assert quiet.isdisjoint(set().union(*(expected for _, expected in SCENARIOS)))
+
+
+def test_a_run_in_which_nothing_happened_fires_none():
+    assert fired(Cluster(1), Watch()) == frozenset()
+
+
+def test_every_reason_to_drop_a_datagram_has_its_probe():
+    statistics = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    reasons = set(re.findall(r"^\| `(dropped_\w+)` \|", statistics, re.MULTILINE))
+    assert len(reasons) > 20
+    found = {}
+    for reason in sorted(reasons):
+        evidence = Evidence(Cluster(1), Watch())
+        evidence.counters[reason] = 1
+        found[reason] = [name for name, probe in PROBES.items() if probe(evidence)]
+    assert [reason for reason, names in found.items() if len(names) != 1] == []
+    assert len({names[0] for names in found.values()}) == len(reasons)
 
 
 def test_there_are_sixty_probes_or_more():
