@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pyx)
 
-
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz
 FUZZ := RINGPROTO_INTERPRETED=1 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_

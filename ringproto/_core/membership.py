@@ -662,6 +662,8 @@ class Membership:
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
+        elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
+            self.counters.add("dropped_ring_full")
         elif not member and self._hearing.puts_off_join(ring.members, sender, self.now):
             self._put_off()
         elif not member and self.node in join.fail_set:
@@ -677,11 +679,17 @@ class Membership:
         same = self._incarnations.get(sender) == beacon.identity.incarnation
         if same and sequence <= self.ring.id.sequence:
             self.counters.add("dropped_late_copy")
+        elif sender not in self.ring.members and self._overfills({sender, *beacon.members}):
+            self.counters.add("dropped_ring_full")
         elif self._hearing.puts_off_beacon(self.ring.members, sender, self.now):
             self._put_off()
         else:
             self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
             self._enter_gather((*self.ring.members, sender))
+
+    def _overfills(self, strangers: set[int]) -> bool:
+        """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
+        return len(strangers.union(self.ring.members)) > self.config.members_max
 
     def _put_off(self) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""

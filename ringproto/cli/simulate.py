@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from ringproto.testing.probes import PROBES
 from ringproto.testing.simulate import Result, check_seed, replay_command, run_seed
 
 __all__ = ["add_parser", "run"]
@@ -43,23 +45,41 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--jobs", type=_seed, metavar="N", default=None, help="processes to run in (default: one for each core)"
     )
     parser.add_argument("--keep-going", action="store_true", help="do not stop after ten seeds that failed")
+    parser.add_argument(
+        "--probes", action="store_true", help="report which rare paths of the protocol were reached, and how often"
+    )
+    parser.add_argument(
+        "--probes-min",
+        type=_percent,
+        metavar="PERCENT",
+        default=None,
+        help="with --probes: exit code 1 if fewer of the probes fired",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run what the arguments ask for; 0 if every rule held, 1 if not, 2 if the arguments do not fit together."""
+    if args.probes_min is not None and not args.probes:
+        print("ringproto simulate: --probes-min says how many must fire; give --probes as well", file=sys.stderr)
+        return 2
     seeds: Sequence[int] = [args.seed] if args.seed is not None else args.seeds or range(1, 101)
     if args.trace:
         if len(seeds) != 1:
             print("ringproto simulate: --trace shows one history; say which with --seed N", file=sys.stderr)
             return 2
-        result = run_seed(seeds[0], light=args.light, trace=print)
+        result = run_seed(seeds[0], light=args.light, trace=print, probes=args.probes)
         _show(result)
-        return 0 if result.ok else 1
+        report = _ProbeReport()
+        report.add(result)
+        enough = not args.probes or report.show(args.probes_min)
+        return 0 if result.ok and enough else 1
     began = time.perf_counter()
     total = _Total(len(seeds))
-    for result in _results(seeds, light=args.light, jobs=args.jobs):
+    report = _ProbeReport()
+    for result in _results(seeds, light=args.light, jobs=args.jobs, probes=args.probes):
         total.add(result)
+        report.add(result)
         if not result.ok:
             total.clear()
             _show(result)
@@ -69,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
         total.show(time.perf_counter() - began)
     total.clear()
     total.summarize(time.perf_counter() - began)
-    return 1 if total.failed else 0
+    enough = not args.probes or report.show(args.probes_min)
+    return 1 if total.failed or not enough else 0
 
 
-def _results(seeds: Sequence[int], *, light: bool, jobs: int | None) -> Iterator[Result]:
+def _results(seeds: Sequence[int], *, light: bool, jobs: int | None, probes: bool) -> Iterator[Result]:
     jobs = min(jobs or os.cpu_count() or 1, len(seeds))
-    one = partial(check_seed, light=light)
+    one = partial(check_seed, light=light, probes=True) if probes else partial(check_seed, light=light)
     if jobs == 1:
         yield from map(one, seeds)
         return
@@ -142,6 +163,45 @@ class _Total:
             f"{self.simulated_s:.0f} simulated seconds ({self.simulated_s / elapsed_s:.0f} for each real one), "
             f"{self.steps} steps, {self.configurations} configurations, {self.deliveries} deliveries"
         )
+
+
+class _ProbeReport:
+    """In how many seeds each probe fired."""
+
+    def __init__(self) -> None:
+        self.seeds = 0
+        self.fired: Counter[str] = Counter()
+
+    def add(self, result: Result) -> None:
+        self.seeds += 1
+        self.fired.update(result.probes)
+
+    def show(self, least_percent: float | None) -> bool:
+        """Print every probe; whether as many of them fired as were asked for."""
+        width = len(str(self.seeds))
+        print(f"probes, and in how many of {self.seeds} seeds each fired:")
+        for name in PROBES:
+            if self.fired[name]:
+                print(f"  {self.fired[name]:{width}d}  {name}")
+        never = [name for name in PROBES if not self.fired[name]]
+        for name in never:
+            print(f"  never: {name}")
+        percent = 100.0 * (len(PROBES) - len(never)) / len(PROBES)
+        print(f"{len(PROBES) - len(never)} of {len(PROBES)} probes fired ({percent:.1f} %)")
+        if least_percent is not None and percent < least_percent:
+            print(f"fewer than the {least_percent:g} % that were asked for")
+            return False
+        return True
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0.0 <= percent <= 100.0:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, not {text!r}")
+    return percent
 
 
 def _seed(text: str) -> int:

@@ -3,7 +3,8 @@
 Every payload begins with ``node.life.counter|``, so that no two messages of a run are equal and the judge can tell
 them apart; what follows is filler that depends on the counter, so that a message put together from fragments of two
 others is noticed. For each regular configuration that it reads, the application sends some recovery messages and then
-unblocks, at once, late or never, as :class:`Habits` say. It keeps count of what it sent and got, so that the cluster
+unblocks, at once, late or never, as :class:`Habits` say. It may also raise in the middle of that, and it may answer
+messages from the place where it reads them. It keeps count of what it sent and got, so that the cluster
 can tell when all is delivered without looking into the processor.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "Habits"]
 
+ANSWER = b"answer"
 FILLER = random_module.Random(1995).randbytes(1 << 16)
 
 
@@ -39,6 +41,12 @@ class Habits:
     late_unblock_s: float = 0.1
     hold: bool = False
     """It does not unblock until it is released (``Cluster.release``)."""
+    raises: float = 0.0
+    """How probable it is that its recovery function raises: the processor leaves without draining its queues."""
+    flood: int = 0
+    """So many small recovery messages it sends in its next configuration with others, once."""
+    replies: float = 0.0
+    """How probable it is that it answers a message while it reads it. Answers are not answered."""
     keep_events: bool = True
     """Whether it keeps all events in ``events``."""
 
@@ -48,11 +56,13 @@ class Application:
 
     __slots__ = (
         "accepted",
+        "asked",
         "completed",
         "configuration",
         "counter",
         "delivered",
         "events",
+        "failed",
         "held",
         "host",
         "last_seq",
@@ -84,6 +94,10 @@ class Application:
         """Messages of any processor."""
         self.last_seq = 0
         """The place of the last message in the order of the last configuration."""
+        self.failed = False
+        """Whether its recovery function raised. Nothing it reads moves it any more."""
+        self.asked: set[RingId] = set()
+        """The rounds in which it unblocked."""
         self.configuration: RegularConfiguration | None = None
         self.completed: RingId | None = None
         self.events: list[Event] = []
@@ -130,6 +144,8 @@ class Application:
                         self.recovery_returned += 1
                     else:
                         self.returned += 1
+                elif self.host.habits.replies:
+                    self._reply(event)
             elif isinstance(event, RegularConfiguration):
                 self.configuration = event
                 self.last_seq = 0
@@ -137,9 +153,26 @@ class Application:
             elif isinstance(event, RecoveryComplete):
                 self.completed = event.ring_id
 
+    def _reply(self, message: Message) -> None:
+        if ANSWER in message.payload[:64] or self.random.random() >= self.host.habits.replies:
+            return
+        try:
+            self.submit(self.payload(0) + ANSWER, Priority.HIGH, Guarantee.AGREED)
+        except RingError:
+            return  # it is leaving
+        self.host.note("sent while reading")
+
     def _recover(self, configuration: RegularConfiguration) -> None:
         habits = self.host.habits
         random = self.random
+        if self.failed:
+            return
+        if habits.raises and random.random() < habits.raises:
+            self.failed = True
+            self.pending.clear()
+            self.held = None
+            self.host.fail()
+            return
         self.pending.clear()
         self.recovery_accepted = self.recovery_returned = 0
         self.held = configuration.ring_id
@@ -147,6 +180,10 @@ class Application:
             for _ in range(random.randint(0, habits.recovery_messages_max)):
                 payload = self.payload(int(habits.recovery_size_max * random.random() ** 3))
                 self.pending.append((payload, Guarantee.SAFE if random.random() < 0.3 else Guarantee.AGREED))
+        if habits.flood and len(configuration.members) > 1:
+            self.host.note("flood of recovery messages")
+            self.pending.extend((self.payload(0), Guarantee.AGREED) for _ in range(habits.flood))
+            habits.flood = 0
         if habits.hold:
             return
         if habits.late_unblock and random.random() < habits.late_unblock:
@@ -178,4 +215,5 @@ class Application:
             pending.clear()  # the round is over, although its end was not read yet
         else:
             processor.unblock(self.held)
+            self.asked.add(self.held)
         self.held = None

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random as random_module
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ringproto._core import Processor
@@ -28,12 +28,14 @@ from ringproto.testing.application import Application, Habits
 from ringproto.testing.host import Audit, Host, Trace
 from ringproto.testing.judge import Violation, judge
 from ringproto.testing.network import Filter, SimulatedNetwork, Timeline
+from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.transcript import Transcript
+from ringproto.testing.watch import Watch
 from ringproto.types import Guarantee, Priority, RingId
 
 __all__ = ["Cluster"]
 
-STORAGE = ("kept", "stale", "lost")
+STORAGE = ("kept", "stale", "lost", "torn")
 
 
 class Cluster:
@@ -50,6 +52,7 @@ class Cluster:
         *,
         datagram_size: int = 1400,
         trace: Trace | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.random = seed if isinstance(seed, random_module.Random) else random_module.Random(seed)
         self.config = Config.testing() if config is None else config
@@ -57,6 +60,10 @@ class Cluster:
         self.trace = trace
         self.timeline = Timeline()
         self.network = SimulatedNetwork(self.random, self.timeline)
+        self.watch = watch
+        """Sees what happens, for the probes."""
+        if watch is not None:
+            self.network.on_loss = watch.lost
         self.hosts: dict[int, Host] = {}
         self.storage_survived = True
         """False as soon as one processor was restarted with less than it had stored."""
@@ -104,6 +111,7 @@ class Cluster:
         config: Config | None = None,
         ring_sequence: int = 0,
         habits: Habits | None = None,
+        system_calls: SystemCalls | None = None,
     ) -> None:
         """Start new processors with these ids.
 
@@ -121,10 +129,13 @@ class Cluster:
                     datagram_size=self.datagram_size,
                     trace=self.trace,
                 )
+                host.watch = self.watch
             elif config is not None:
                 host.config = config
             if habits is not None:
                 host.habits = dataclasses.replace(habits)
+            if system_calls is not None:
+                host.system_calls = dataclasses.replace(system_calls)
             host.start(ring_sequence)
 
     def crash(self, *nodes: int) -> None:
@@ -138,7 +149,7 @@ class Cluster:
         """Start a new incarnation of a processor that is gone; one that still runs is killed first.
 
         ``storage`` says what it knows of the ring sequence: "kept" all, "stale" as much as when the former
-        incarnation began, "lost" nothing.
+        incarnation began, "lost" nothing, "torn" a number of which some bytes are kept and some stale.
 
         Raises:
             ValueError: ``storage`` is something else.
@@ -147,9 +158,12 @@ class Cluster:
             raise ValueError(f"storage must be one of {', '.join(STORAGE)}, not {storage!r}")
         host = self._host(node)
         host.crash()
-        sequence = {"kept": host.stored_sequence, "stale": host.sequence_at_start, "lost": 0}[storage]
+        sequence = {"kept": host.stored_sequence, "stale": host.sequence_at_start}.get(storage, 0)
+        if storage == "torn":
+            sequence = _torn(self.random, host.stored_sequence, host.sequence_at_start)
         if sequence < host.stored_sequence:
             self.storage_survived = False
+        self.note(f"restarted, storage {storage}")
         host.start(sequence)
         host.say(f"is restarted, storage {storage}")
 
@@ -166,9 +180,16 @@ class Cluster:
         """Let it leave in an orderly way; ``alive(node)`` is False when it is out."""
         host = self._alive(node)
         assert host.processor is not None
+        self.note(f"told to leave in {host.processor.state}")
         host.say("is told to leave")
         host.processor.leave(host._now())
         host.flush()
+
+    def disturb_system_calls(self, node: int, system_calls: SystemCalls | None) -> None:
+        """From now on the system calls of its host do this; ``None`` mends them."""
+        host = self._host(node)
+        host.say(f"system calls: {system_calls or 'sound'}")
+        host.system_calls = system_calls
 
     def stop_reading(self, node: int, seconds: float) -> None:
         """Its application takes no event for so long."""
@@ -325,13 +346,12 @@ class Cluster:
 
     def audits(self) -> list[Audit]:
         """The logs of all incarnations so far, by node and then by age."""
-        logs: list[Audit] = []
+        return [audit for _, logs in self._audits_by_node() for audit in logs]
+
+    def _audits_by_node(self) -> Iterator[tuple[int, list[Audit]]]:
         for node in sorted(self.hosts):
             host = self.hosts[node]
-            logs.extend(host.finished)
-            if host.processor is not None:
-                logs.append(host.audit)
-        return logs
+            yield node, host.finished if host.processor is None else [*host.finished, host.audit]
 
     def transcripts(self) -> list[Transcript]:
         """The same logs as the judge reads them."""
@@ -340,14 +360,25 @@ class Cluster:
     def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
         """What is wrong with all that happened so far; empty if nothing.
 
-        ``complete`` names the nodes that should by now be together and have everything.
+        ``complete`` names the nodes that should by now be together and have everything. Processors that were started
+        with another configuration than the cluster's belong to another ring, and are judged by themselves.
         """
-        transcripts = self.transcripts()
+        violations: list[Violation] = []
+        strangers: dict[Config, list[Transcript]] = {}
+        transcripts: list[Transcript] = []
+        for node, logs in self._audits_by_node():
+            config = self.hosts[node].config
+            group = transcripts if config == self.config else strangers.setdefault(config, [])
+            group.extend(map(Transcript.from_audit, logs))
+        for config, others in strangers.items():
+            violations += judge(
+                others, quorum=config.quorum, window_size=config.window_size, retransmits_max=config.retransmits_max
+            )
         lives: Sequence[tuple[int, int]] | None = None
         if complete is not None:
             last = {transcript.node: transcript.incarnation for transcript in transcripts}
             lives = [(node, last[node]) for node in sorted(complete)]
-        return judge(
+        return violations + judge(
             transcripts,
             quorum=self.config.quorum,
             complete=lives,
@@ -380,6 +411,11 @@ class Cluster:
             raise ValueError(f"node {node} does not run now; restart it first")
         return host
 
+    def note(self, what: str) -> None:
+        """Tell who watches this run, if anybody does."""
+        if self.watch is not None:
+            self.watch.note(what)
+
     def _say(self, text: str) -> None:
         if self.trace is not None:
             self.trace(f"{self.timeline.now:12.6f}  {text}")
@@ -387,6 +423,12 @@ class Cluster:
 
 def _call(call: Callable[[], object], _: object) -> None:
     call()
+
+
+def _torn(random: random_module.Random, new: int, old: int) -> int:
+    """What is read of a number of 8 bytes when only some of them were written over the old ones."""
+    written = new.to_bytes(8, "big"), old.to_bytes(8, "big")
+    return int.from_bytes(bytes(random.choice(pair) for pair in zip(*written, strict=True)), "big")
 
 
 def _canonical(entry: tuple[Any, ...], rings: dict[RingId, bytes]) -> bytes:

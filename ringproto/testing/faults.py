@@ -10,21 +10,30 @@ fit every configuration.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
 import random as random_module
 from collections.abc import Callable
 
+from ringproto.errors import RingError
 from ringproto.testing.cluster import STORAGE, Cluster
+from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
-from ringproto.testing.network import COMMIT, TOKEN, Weather
+from ringproto.testing.network import Link, Weather
+from ringproto.testing.system_calls import SystemCalls
+from ringproto.types import Guarantee, Priority
 
 __all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
 
-DATA = 1
+FOR_EVER_S = 1e9
 
-LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap")
+LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise")
 """The classes of a light run."""
+
+CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers")
+"""Classes that hold for the whole of a run."""
 
 
 def _rate(random: random_module.Random, greatest: float) -> float:
@@ -76,8 +85,16 @@ def _latency(random: random_module.Random, unit_s: float) -> dict[str, object]:
     return {"exponential": True, "latency_s": (0.000_05, unit_s * random.choice((0.001, 0.005, 0.02)))}
 
 
+def _flooding(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"flooding": _rate(random, 0.3)}
+
+
 def _corruption(random: random_module.Random, unit_s: float) -> dict[str, object]:
     return {"corruption": _rate(random, 0.3)}
+
+
+def _forgery(random: random_module.Random, unit_s: float) -> dict[str, object]:
+    return {"forgery": _rate(random, 0.2)}
 
 
 def _replay(random: random_module.Random, unit_s: float) -> dict[str, object]:
@@ -93,7 +110,9 @@ WEATHERS: dict[str, Callable[[random_module.Random, float], dict[str, object]]] 
     "duplication": _duplication,
     "reordering": _reordering,
     "latency": _latency,
+    "flooding": _flooding,
     "corruption": _corruption,
+    "forgery": _forgery,
     "replay": _replay,
 }
 
@@ -105,6 +124,11 @@ def _sends(kind: int) -> Callable[[Host, list[tuple[int, bytes]]], bool]:
 def _is_representative(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
     assert host.processor is not None
     return host.processor.configuration.members[0] == host.node and bool(transmits)
+
+
+def _unblock_sent(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+    """In this very step: in it the own unblock may be delivered already, and the round be complete."""
+    return any(entry[0] == "UNB_SEND" for entry in host.audit[-5:]) and _sends(DATA)(host, transmits)
 
 
 def _between_unblock_and_completion(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
@@ -122,7 +146,7 @@ def _in_recovery(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
 
 
 TRAPS: dict[str, Trap] = {
-    "unblock sent": lambda host, transmits: bool(host.audit) and host.audit[-1][0] == "UNB_SEND",
+    "unblock sent": _unblock_sent,
     "between unblock and completion": _between_unblock_and_completion,
     "commit token": _sends(COMMIT),
     "token holder": _sends(TOKEN),
@@ -149,6 +173,9 @@ class Faults:
         self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
         self.over = False
         self.leaving: set[int] = set()
+        self.breaking = False
+        self.held: set[int] = set()
+        """Whose recovery function does not return."""
         self.happened = 0
         # Storage that is sometimes lost is a class of its own: without it ids must rise across restarts.
         self.storage = STORAGE if "storage" in names else STORAGE[:1]
@@ -157,7 +184,7 @@ class Faults:
     def draw(cls, cluster: Cluster, nodes: tuple[int, ...], *, light: bool) -> Faults:
         """Each class on with probability one half; a light run draws from few."""
         random = cluster.random
-        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, "storage", "drift", "early timers", "small buffers")
+        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, *CONDITIONS)
         names = tuple(name for name in classes if random.random() < 0.5)
         return cls(cluster, nodes, names, light=light)
 
@@ -167,6 +194,7 @@ class Faults:
         for node in self.nodes:
             host = self.cluster.hosts[node]
             host.on_crash = self._fell_into_trap
+            host.on_failure = self._raised
             host.timers_first = random.choice((0.0, 0.5, 1.0))
             host.batch_max = random.choice((1, 8, 64))
             if "drift" in self.names:
@@ -175,11 +203,15 @@ class Faults:
                 host.early_timers = _rate(random, 0.2)
             if "small buffers" in self.names:
                 host.receive_max = random.choice((4, 16, 64))
+            if "recover raises" in self.names:
+                host.habits.raises = 0.1
+            if "answers" in self.names:
+                host.habits.replies = 0.2
         if any(name in WEATHERS for name in self.names):
             self._change_weather()
         for name in self.names:
             if name in DISTURBANCES:
-                mean = random.uniform(4.0, 16.0) if self.light else random.uniform(6.0, 40.0)
+                mean = random.uniform(4.0, 16.0) if self.light else random.uniform(8.0, 60.0)
                 self._schedule(name, mean * self.unit_s)
 
     def end(self) -> None:
@@ -189,6 +221,12 @@ class Faults:
             host.trap = None
             host.early_timers = 0.0
             host.receive_max = 1000
+            host.habits.raises = 0.0
+            if host.node in self.nodes:
+                host.system_calls = None
+        for node in self.held:
+            self.cluster.release(node)
+        self.held.clear()
 
     def _after(self, delay_s: float, call: Callable[[], None]) -> None:
         self.cluster.at(delay_s, lambda: None if self.over else call())
@@ -196,6 +234,7 @@ class Faults:
     def _schedule(self, name: str, mean_s: float) -> None:
         def happen() -> None:
             self.happened += 1
+            self.cluster.note("disturbance: " + name)
             DISTURBANCES[name](self)
             self._schedule(name, mean_s)
 
@@ -242,6 +281,10 @@ class Faults:
         self._say(f"node {host.node} is killed in a trap")
         self._restart_later(host.node)
 
+    def _raised(self, host: Host) -> None:
+        self.leaving.add(host.node)
+        self._after(self.unit_s / 10, lambda: self._return_when_out(host.node))
+
     # The disturbances
 
     def _crash(self) -> None:
@@ -259,13 +302,15 @@ class Faults:
             host.trap = lambda host, transmits: sprung(host, transmits) and self._spring(host)
 
     def _spring(self, host: Host) -> bool:
-        """The moment has come: crash (True), or be cut off or paused before what it has to say is out."""
+        """The moment has come: crash (True), or before what it has to say is out be cut off, paused or merged."""
         way = self.random.random()
         if way < 0.5:
             return True
         host.trap = None
-        if way < 0.85:
+        if way < 0.75:
             self._partition()
+        elif way < 0.9:
+            self._merge()
         else:
             self.cluster.pause(host.node, self._some_time_s(4 * self.unit_s))
         return False
@@ -327,8 +372,12 @@ class Faults:
     def _clog(self) -> None:
         random = self.random
         links = list(self.cluster.network.links())
+        one_by_one = random.random() < 0.5
         for link in random.sample(links, random.randint(1, len(links))):
-            link.clogged_until = self.cluster.now + min(5.0, self._some_time_s(8 * self.unit_s))
+            after_s = random.uniform(0.0, self.unit_s) if one_by_one else 0.0
+            until = self.cluster.now + after_s + min(5.0, self._some_time_s(8 * self.unit_s))
+            disorder_s = random.choice((0.0, 0.0, self.unit_s * random.random()))
+            self._after(after_s, functools.partial(_stop_up, link, until, disorder_s))
         self._say("some links clog")
 
     def _partition(self) -> None:
@@ -369,6 +418,113 @@ class Faults:
         self._say("the network is healed in part")
         self._after(self._some_time_s(3 * self.unit_s), self._merge)
 
+    def _refuse_sends(self) -> None:
+        """ENOBUFS and EAGAIN, for a while."""
+        host = self._any()
+        if host is not None and host.system_calls is None:
+            way = self.random.random()
+            calls = SystemCalls(refused=_rate(self.random, 1.0)) if way < 0.5 else SystemCalls(cut_short=way)
+            self._disturb(host, calls)
+
+    def _interface(self) -> None:
+        """The interface goes down, and comes up again."""
+        host = self._any()
+        if host is not None and host.system_calls is None:
+            self._disturb(host, SystemCalls(down=True))
+
+    def _disturb(self, host: Host, calls: SystemCalls) -> None:
+        cluster = self.cluster
+        cluster.disturb_system_calls(host.node, calls)
+        self._after(self._some_time_s(10 * self.unit_s), lambda: cluster.disturb_system_calls(host.node, None))
+
+    def _stuck_recover(self) -> None:
+        """Its recovery function does not return, however often it is started again, until it is released."""
+        host = self._any()
+        if host is not None and host.node not in self.held:
+            node = host.node
+            self.held.add(node)
+            self.cluster.hold(node)
+
+            def release() -> None:
+                self.held.discard(node)
+                self.cluster.release(node)
+
+            self._after(self._some_time_s(10 * self.unit_s), release)
+
+    def _never_reads(self) -> None:
+        """Its application stops to read for good; when its processor has left for that it is started again."""
+        host = self._any()
+        if host is not None and host.node not in self.leaving:
+            self.cluster.stop_reading(host.node, FOR_EVER_S)
+            self._return_when_out(host.node)
+
+    def _break_promise(self) -> None:
+        """The story of departure 6 in docs/protocol.md, as far as the moment lets it happen.
+
+        What one processor sends is lost and then it dies, while others have sent safe messages behind that hole. The
+        first that installs the next ring is cut off before its token is out: somebody has promised, and does not see
+        the end.
+        """
+        random = self.random
+        host = self._any()
+        if host is None or host.application is None or self.breaking:
+            return
+        self.breaking = True
+        self._say(f"what node {host.node} sends is lost, and then it is killed")
+        for link in self.cluster.network.links():
+            if link.source == host.node:
+                link.no_data = True
+
+        def lost(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+            if _sends(DATA)(host, transmits):
+                host.trap = None
+                self._after(0.0, lambda: self._submit_safe(host.node))
+                # The token must get on, and the others have their turn.
+                self._after(self.unit_s * random.choice((0.01, 0.03, 0.1)), lambda: die(host))
+            return False
+
+        def die(host: Host) -> None:
+            if host.alive:
+                self.cluster.crash(host.node)
+                self._restart_later(host.node)
+            for node in self.nodes:
+                self.cluster.hosts[node].trap = self._cut_off_when_installed
+
+        host.trap = lost
+        with contextlib.suppress(RingError):
+            host.application.submit(host.application.payload(50), Priority.HIGH, Guarantee.AGREED)
+        self._after(4 * self.unit_s, self._keep_promises)
+
+    def _submit_safe(self, dying: int) -> None:
+        """All others have something to send."""
+        for node in self.nodes:
+            application = self.cluster.hosts[node].application
+            if application is not None and node != dying:
+                with contextlib.suppress(RingError):
+                    application.submit(application.payload(50), Priority.HIGH, Guarantee.SAFE)
+
+    def _cut_off_when_installed(self, host: Host, transmits: list[tuple[int, bytes]]) -> bool:
+        """It has just installed a ring of several, and the token that says so is not out yet."""
+        assert host.processor is not None
+        members = host.processor.configuration.members
+        installed = any(entry[0] == "CONF" and hasattr(entry[1], "joined") for entry in host.audit[-12:])
+        if host.processor.state == "operational" and installed and len(members) > 1 and _sends(TOKEN)(host, transmits):
+            for node in self.nodes:
+                self.cluster.hosts[node].trap = None
+            rest = [node for node in self.nodes if node != host.node]
+            self.random.shuffle(rest)
+            far = rest[: self.random.randint(1, len(rest))]
+            self.cluster.partition([node for node in self.nodes if node not in far], far)
+            self._after(self.random.uniform(0.5, 4.0) * self.unit_s, self._merge)
+        return False
+
+    def _keep_promises(self) -> None:
+        self.breaking = False
+        for link in self.cluster.network.links():
+            link.no_data = False
+        for node in self.nodes:
+            self.cluster.hosts[node].trap = None
+
     def _storm(self) -> None:
         """Many stop and start within a fifth of a second."""
         random = self.random
@@ -390,4 +546,14 @@ DISTURBANCES: dict[str, Callable[[Faults], None]] = {
     "clog": Faults._clog,
     "partition": Faults._partition,
     "storm": Faults._storm,
+    "broken promise": Faults._break_promise,
+    "send refused": Faults._refuse_sends,
+    "interface": Faults._interface,
+    "stuck recover": Faults._stuck_recover,
+    "never reads": Faults._never_reads,
 }
+
+
+def _stop_up(link: Link, until: float, disorder_s: float) -> None:
+    link.clogged_until = max(link.clogged_until, until)
+    link.unclogs_s = disorder_s

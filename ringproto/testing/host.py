@@ -18,6 +18,8 @@ from ringproto._core import Processor
 from ringproto.config import Config
 from ringproto.testing.application import Application, Habits
 from ringproto.testing.network import SimulatedNetwork, kind_of
+from ringproto.testing.system_calls import SystemCalls
+from ringproto.testing.watch import Watch
 
 __all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
 
@@ -54,6 +56,7 @@ class Host:
         "network",
         "node",
         "on_crash",
+        "on_failure",
         "overflowed",
         "processor",
         "queue",
@@ -65,6 +68,7 @@ class Host:
         "silent_until",
         "spins",
         "stored_sequence",
+        "system_calls",
         "timeline",
         "timer_at",
         "timers_first",
@@ -73,6 +77,7 @@ class Host:
         "trap",
         "waiting_for",
         "wake_pending",
+        "watch",
     )
 
     def __init__(
@@ -109,10 +114,14 @@ class Host:
         self.timers_first = 0.0
         """How probable it is that timers that became due while it was busy go before datagrams."""
         self.overflowed = 0
+        self.system_calls: SystemCalls | None = None
+        """What is wrong with its system calls; ``None``: nothing."""
+        self.watch: Watch | None = None
         self.stored_sequence = 0
         self.sequence_at_start = 0
         self.trap: Trap | None = None
         self.on_crash: Callable[[Host], None] | None = None
+        self.on_failure: Callable[[Host], None] | None = None
         self.impatient = False
         self.last_now = -math.inf
         self.traced = 0
@@ -161,6 +170,8 @@ class Host:
             audit=self.audit,
         )
         self.application = Application(self, self.random, self.lives)
+        if self.watch is not None:
+            self.watch.started(self)
         self.flush()
 
     def crash(self) -> None:
@@ -169,11 +180,15 @@ class Host:
             return
         if not self.processor.left:  # otherwise it has stopped already, and only its events were still to be read
             self.audit.append(("STOP", "crash"))
+            if self.watch is not None:
+                self.watch.crashed(self)
         self._bury()
 
     def _bury(self) -> None:
         assert self.processor is not None
         self.stored_sequence = self.processor.ring_sequence
+        if self.watch is not None:
+            self.watch.ended(self)
         self._show_audit()
         self.finished.append(self.audit)
         self.audit = []
@@ -181,6 +196,20 @@ class Host:
         self.processor = None
         self.application = None
         self._reset()
+
+    def fail(self) -> None:
+        """The application raised an error in its recovery function: its processor leaves at once."""
+        assert self.processor is not None
+        self.say("its application raises an error")
+        self.note("recover raised")
+        self.processor.leave(self._now(), drain=False)
+        if self.on_failure is not None:
+            self.on_failure(self)
+
+    def note(self, what: str) -> None:
+        """Tell who watches this run, if anybody does."""
+        if self.watch is not None:
+            self.watch.note(what)
 
     def pause(self, duration_s: float) -> None:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
@@ -221,6 +250,10 @@ class Host:
         call[0](call[1], None)
 
     # The clock
+
+    def local_now(self) -> float:
+        """The time on its clock, in seconds."""
+        return self._now()
 
     def _now(self) -> float:
         now = self.timeline.now * self.clock_rate + self.clock_offset_s
@@ -270,6 +303,11 @@ class Host:
     def _arrive(self, source: int, datagram: bytes) -> None:
         if self.processor is None:
             return
+        if self.system_calls is not None:
+            taken = self.system_calls.received(datagram)
+            if taken is None:
+                return
+            datagram = taken
         if self.timeline.now < self.busy_until:
             if len(self.queue) < self.receive_max:
                 self.queue.append(datagram)
@@ -308,6 +346,8 @@ class Host:
     def _handle(self, batch: list[bytes]) -> None:
         assert self.processor is not None
         self.busy_until = self.timeline.now + self.service_s * len(batch)
+        if self.watch is not None:
+            self.watch.arrived(self, batch)
         self.processor.handle_datagrams(batch, self._now())
         self.flush()
 
@@ -330,6 +370,13 @@ class Host:
         node = self.node
         for _ in range(SPINS_MAX):
             transmits = processor.take_transmits()
+            if self.watch is not None:
+                self.watch.stepped(self, transmits)
+            if self.system_calls is not None:
+                taken = self.system_calls.sent(self.random, transmits)
+                if len(taken) < len(transmits):
+                    self.note("send refused")
+                transmits = taken
             if self.trap is not None and self.trap(self, transmits):
                 # It dies while it transmits: some are out, the others never.
                 for destination, datagram in transmits[: self.random.randint(0, len(transmits))]:

@@ -18,24 +18,17 @@ import random as random_module
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from ringproto.testing.datagrams import COMMIT, DATA, KINDS, TOKEN, kind_of
+from ringproto.testing.forgery import forge
+
 __all__ = ["KINDS", "Filter", "Link", "SimulatedNetwork", "Timeline", "Weather", "kind_of"]
 
-KINDS = {1: "data", 2: "token", 3: "join", 4: "commit", 5: "beacon", 6: "wake", 7: "leave", 8: "refuse"}
-"""The second byte of a datagram, and what it says."""
-
-TOKEN = 2
-COMMIT = 4
 RECORDED_MAX = 256
 
 Filter = Callable[[float, int, int, bytes], "bool | bytes"]
 """(time, source, destination, datagram): True lets it pass, False loses it, bytes go in its place."""
 
 Handler = Callable[[Any, Any], None]
-
-
-def kind_of(datagram: bytes) -> str:
-    """What a datagram is, by its second byte: a name from ``KINDS``, or "?"."""
-    return KINDS.get(datagram[1], "?") if len(datagram) > 1 else "?"
 
 
 class Timeline:
@@ -100,7 +93,12 @@ class Weather:
     """A copy comes at most so much later."""
     reordering: float = 0.0
     reordering_delay_s: float = 0.01
+    flooding: float = 0.0
+    """How probable it is that a datagram to one processor goes to every other one as well, as switches do that have
+    forgotten an address."""
     corruption: float = 0.0
+    forgery: float = 0.0
+    """How probable it is that after a datagram comes another that resembles it and must be refused."""
     replay: float = 0.0
     """How probable it is that with a datagram an older one, recorded before, is sent again."""
     replay_delay_s: float = 1.0
@@ -117,7 +115,9 @@ class Weather:
             or self.big_bytes
             or self.duplication
             or self.reordering
+            or self.flooding
             or self.corruption
+            or self.forgery
             or self.replay
             or self.exponential
         )
@@ -126,7 +126,19 @@ class Weather:
 class Link:
     """One direction between two processors."""
 
-    __slots__ = ("arrive", "blocked", "burst", "clogged_until", "cut", "destination", "last_arrival", "loss", "source")
+    __slots__ = (
+        "arrive",
+        "blocked",
+        "burst",
+        "clogged_until",
+        "cut",
+        "destination",
+        "last_arrival",
+        "loss",
+        "no_data",
+        "source",
+        "unclogs_s",
+    )
 
     def __init__(self, source: int, destination: int, arrive: Handler) -> None:
         self.source = source
@@ -135,7 +147,9 @@ class Link:
         self.cut = False  # by a partition
         self.blocked = False  # by itself
         self.loss = 0.0
+        self.no_data = False  # data is lost, and all else passes
         self.clogged_until = 0.0
+        self.unclogs_s = 0.0  # over so much time what was stopped comes out, in any order; 0: at once, in order
         self.burst = 0  # so many more are lost
         self.last_arrival = 0.0
 
@@ -158,6 +172,8 @@ class SimulatedNetwork:
         self.timeline = Timeline() if timeline is None else timeline
         self.filter: Filter | None = None
         self.in_flight_max = in_flight_max
+        self.on_loss: Callable[[Link, bytes], None] | None = None
+        """Told of every datagram that is lost."""
         self.sent = 0  # copies handed to links
         self.lost = 0
         self._links: dict[int, dict[int, Link]] = {}
@@ -215,10 +231,10 @@ class SimulatedNetwork:
     def heal(self) -> None:
         """Mend what is broken on single links: partitions, blocks, losses, clogs. The weather stays."""
         for link in self.links():
-            link.cut = link.blocked = False
+            link.cut = link.blocked = link.no_data = False
             link.loss = 0.0
             link.burst = 0
-            link.clogged_until = 0.0
+            link.clogged_until = link.unclogs_s = 0.0
 
     def calm(self, among: Collection[int], horizon_s: float = 0.05) -> None:
         """Good weather, and nothing old on the way.
@@ -248,6 +264,10 @@ class SimulatedNetwork:
             link = targets.get(destination)
             if link is not None:
                 self._carry(link, datagram)
+            if self._weather.flooding and self.random.random() < self._weather.flooding:
+                for other in targets.values():
+                    if other is not link:
+                        self._carry(other, datagram)
             return
         for link in targets.values():
             self._carry(link, datagram)
@@ -256,21 +276,24 @@ class SimulatedNetwork:
         timeline = self.timeline
         self.sent += 1
         if link.cut or link.blocked or len(timeline.heap) >= self.in_flight_max:
-            self.lost += 1
+            self._lose(link, datagram)
             return
         now = timeline.now
         if self.filter is not None:
             verdict = self.filter(now, link.source, link.destination, datagram)
             if verdict is False:
-                self.lost += 1
+                self._lose(link, datagram)
                 return
             if verdict is not True:
                 datagram = verdict
-        if not self._fair or link.loss:
+        if not self._fair or link.loss or link.no_data:
             self._carry_in_bad_weather(link, datagram)
             return
         arrival = now + self._latency_least_s + self._latency_spread_s * self.random.random()
         if arrival < link.clogged_until:
+            if link.unclogs_s:
+                self._push(link, datagram, 0.0, False)
+                return
             arrival = link.clogged_until
         if arrival < link.last_arrival:
             arrival = link.last_arrival
@@ -284,7 +307,7 @@ class SimulatedNetwork:
         if weather.replay:
             self._record_and_replay(link, datagram)
         if self._is_lost(link, datagram):
-            self.lost += 1
+            self._lose(link, datagram)
             return
         latency = self._latency_least_s
         if weather.exponential:
@@ -302,16 +325,28 @@ class SimulatedNetwork:
             # Most copies follow at once; some are from a ring that is long gone.
             late = weather.duplicate_delay_s if chance() < 0.3 else 0.01
             self._push(link, datagram, latency + late * chance(), False)
+        if weather.forgery and chance() < weather.forgery:
+            self._push(link, forge(self.random, datagram, link.destination), latency, False)
         if weather.corruption and chance() < weather.corruption:
             datagram = corrupt(self.random, datagram)
         self._push(link, datagram, latency, in_order)
 
     def _push(self, link: Link, datagram: bytes, latency: float, in_order: bool) -> None:
         timeline = self.timeline
-        arrival = max(timeline.now + latency, link.clogged_until)
+        arrival = timeline.now + latency
+        if arrival < link.clogged_until:
+            arrival = link.clogged_until
+            if link.unclogs_s:
+                arrival += link.unclogs_s * self.random.random()
+                in_order = False
         if in_order:
             arrival = link.last_arrival = max(arrival, link.last_arrival)
         heapq.heappush(timeline.heap, (arrival, next(timeline.order), link.arrive, link.source, datagram))
+
+    def _lose(self, link: Link, datagram: bytes) -> None:
+        self.lost += 1
+        if self.on_loss is not None:
+            self.on_loss(link, datagram)
 
     def _is_lost(self, link: Link, datagram: bytes) -> bool:
         weather = self._weather
@@ -327,6 +362,8 @@ class SimulatedNetwork:
         if link.loss and chance() < link.loss:
             return True
         kind = datagram[1] if len(datagram) > 1 else 0
+        if link.no_data and kind == DATA:
+            return True
         for lossy, rate in weather.kind_loss:
             if kind == lossy and chance() < rate:
                 return True

@@ -4,8 +4,9 @@ A run has four phases. *Safety*: processors send, and faults drawn from the seed
 non-empty core of the processors is mended, everybody else is stopped or cut off, and all fault rates are zero.
 *Liveness*: within 20 times (token timeout + consensus timeout) the core must be one configuration with its barrier
 complete, and from then on must deliver all that was accepted without changing the configuration again. *Judge*: the
-logs of all incarnations are held against every rule. A run without faults must show no change of configuration after
-the first, and no retransmission.
+logs of all incarnations are held against every rule. Between the last two, a ring where nothing is to be done must be
+quiet, and in some runs something breaks for good: memberships must come to rest, and one ring again once it is
+mended. A run without faults must show no change of configuration after the first, and no retransmission.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
 from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Violation
+from ringproto.testing.probes import fired
+from ringproto.testing.standing import StandingFault
+from ringproto.testing.storms import Storms
+from ringproto.testing.strangers import Strangers
+from ringproto.testing.watch import Watch
 from ringproto.types import Guarantee, Priority
 
 __all__ = ["Result", "check_seed", "replay_command", "run_seed"]
@@ -34,8 +40,20 @@ FAULT_FREE_EVERY = 16
 BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
 TWIN_EVERY = 100
-FOREIGN = (1001, 1002)
-"""Node ids of a foreign cluster on the same network."""
+BIG_EVERY = 128
+"""One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
+BIG = (33, 16, 64)
+HUGE_EVERY = 48
+"""One full seed in so many has recovery messages of up to 1 MiB."""
+FLOOD_EVERY = 128
+"""One full seed in so many has a processor that sends 50,000 recovery messages in one configuration."""
+FLOOD = 50_000
+SAMPLE_EVERY = 8
+"""Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
+CROWDED = 0.06
+"""How probable it is that a full run has more processors than fit into a ring."""
+STANDING = {False: 0.3, True: 0.1}
+"""How probable it is that a full run, and a light one, has a fault that stays, after the liveness phase."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +71,8 @@ class Result:
     incarnations: int
     configurations: int
     deliveries: int
+    probes: frozenset[str] = frozenset()
+    """The names of the probes that fired, if they were asked for."""
 
     @property
     def ok(self) -> bool:
@@ -65,9 +85,12 @@ def replay_command(seed: int, *, light: bool) -> str:
     return f"ringproto simulate --seed {seed}{' --light' if light else ''} --trace"
 
 
-def run_seed(seed: int, *, light: bool = False, trace: Trace | None = None) -> Result:
-    """Run one history and judge it. Never raises for what the processors do wrong: that becomes a violation."""
-    run = _Run(seed, light=light, trace=trace)
+def run_seed(seed: int, *, light: bool = False, trace: Trace | None = None, probes: bool = False) -> Result:
+    """Run one history and judge it. Never raises for what the processors do wrong: that becomes a violation.
+
+    With ``probes`` the result names the rare paths that were reached; the history is the same.
+    """
+    run = _Run(seed, light=light, trace=trace, probes=probes)
     try:
         run.play()
     except Exception:
@@ -75,9 +98,9 @@ def run_seed(seed: int, *, light: bool = False, trace: Trace | None = None) -> R
     return run.result()
 
 
-def check_seed(seed: int, *, light: bool = False) -> Result:
+def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Result:
     """As :func:`run_seed`; one seed in ``TWIN_EVERY`` is run twice, and it is a violation if its logs differ."""
-    result = run_seed(seed, light=light)
+    result = run_seed(seed, light=light, probes=probes)
     if seed % TWIN_EVERY == 0:
         twin = run_seed(seed, light=light)
         if twin.log_hash != result.log_hash:
@@ -89,33 +112,55 @@ def check_seed(seed: int, *, light: bool = False) -> Result:
 
 
 class _Run:
-    def __init__(self, seed: int, *, light: bool, trace: Trace | None) -> None:
+    def __init__(self, seed: int, *, light: bool, trace: Trace | None, probes: bool) -> None:
         # Light and full runs of one seed have nothing in common.
         self.random = random = random_module.Random(f"ringproto {'light' if light else 'full'} {seed}")
         self.seed = seed
         self.light = light
         self.violations: list[Violation] = []
-        count = 3 if light else random.randint(3, 9)
+        self.big = not light and seed % BIG_EVERY == BIG_EVERY - 1
+        self.huge = not light and seed % HUGE_EVERY == HUGE_EVERY - 2
+        self.flood = not light and seed % FLOOD_EVERY == FLOOD_EVERY - 3
+        count = 3 if light or self.flood else random.randint(3, 5 if self.huge else 9)
+        if self.big:
+            count = BIG[seed // BIG_EVERY % len(BIG)]
         self.nodes: tuple[int, ...] = tuple(range(1, count + 1))
         if random.random() < 0.2:
-            self.nodes = tuple(sorted(random.sample(range(1, 2**32 - 1), count)))
+            self.nodes = tuple(sorted(random.sample(range(1, 2**32 - 8), count)))
         self.fault_free = seed % FAULT_FREE_EVERY == 0
-        self.rare = not self.fault_free and random.random() < (0.25 if light else 0.5)
+        special = self.big or self.huge or self.flood
+        self.rare = not (self.fault_free or special) and random.random() < (0.25 if light else 0.5)
         config = _draw_config(random, count, light=light, rare=self.rare)
-        self.cluster = Cluster(random, config, datagram_size=random.choice((600, 1400, 1400, 8972)), trace=trace)
+        if self.huge:
+            config = config.replace(message_size_max=2**20)
+        self.crowded = not (light or self.fault_free or special) and random.random() < CROWDED
+        if self.crowded:
+            config = config.replace(members_max=random.randint(max(2, count // 2 + 1), count - 1))
+        datagram_size = random.choice((600, 1400, 1400, 8972))
+        self.watch = Watch() if probes else None
+        self.cluster = Cluster(random, config, datagram_size=datagram_size, trace=trace, watch=self.watch)
         self.unit_s = config.token_timeout_s + config.consensus_timeout_s
-        self.duration_s = self.unit_s * (random.uniform(10, 25) if light else random.uniform(40, 120))
+        shortest, longest = (10, 25) if light or special else (40, 120)
+        self.duration_s = self.unit_s * random.uniform(shortest, longest)
         self.faults = (
             Faults(self.cluster, self.nodes, (), light=light)
             if self.fault_free
             else Faults.draw(self.cluster, self.nodes, light=light)
         )
-        self.load_s = self.unit_s * random.choice((0.3, 1.0, 3.0))
+        self.load_s = self.unit_s * random.choice((0.3, 1.0, 3.0)) * max(1.0, count / 6)
         """The mean time between two bursts of messages of one processor."""
         self.load_stopped = False
+        self.storms = Storms(self.cluster)
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
         if self.rare:
             self.kind += "; rare limits"
+        self.strangers = Strangers.draw(self.cluster) if not (light or self.big) else Strangers(self.cluster, ())
+        kinds = {f"{count} processors": self.big, "huge": self.huge, "flood": self.flood, "crowd": self.crowded}
+        for what, there in kinds.items():
+            if there:
+                self.kind += f"; {what}"
+        if self.strangers.kinds:
+            self.kind += "; strangers: " + ", ".join(self.strangers.kinds)
 
     def fail(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text, 0, 0, 0))
@@ -141,6 +186,7 @@ class _Run:
             len(audits),
             configurations,
             deliveries,
+            frozenset() if self.watch is None else fired(cluster, self.watch),
         )
 
     def play(self) -> None:
@@ -149,7 +195,7 @@ class _Run:
         habits = self._draw_habits()
         sequence = 0
         if not self.light and random.random() < 0.2 and "storage" not in self.faults.names:
-            sequence = random.choice((2**31, 2**32)) - random.randint(1, 10)
+            sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:
             cluster.at(
@@ -159,9 +205,9 @@ class _Run:
                 ),
             )
         cluster.run(within_s + 1e-6)
-        if not self.light and random.random() < 0.2:
-            foreign = cluster.config.replace(cluster=cluster.config.cluster + " of somebody else")
-            cluster.start(*FOREIGN, config=foreign, habits=habits)
+        self.strangers.start(habits)
+        if self.flood:
+            cluster.hosts[random.choice(self.nodes)].habits.flood = FLOOD
         for node in self.nodes:
             self._load(cluster.hosts[node])
         core: Collection[int] = self.nodes
@@ -172,23 +218,35 @@ class _Run:
             self._play_safety()
             core = self._heal()
         self.load_stopped = True
-        if self._check_liveness(core):
-            self.violations.extend(cluster.judge(core))
-        else:
-            self.violations.extend(cluster.judge())
+        live = self._check_liveness(core)
+        if live:
+            live = self._check_rest(core)
+        self.violations.extend(self.storms.violations)
+        self.violations.extend(self.strangers.judge(self.nodes))
+        self.violations.extend(cluster.judge(core if live else None))
 
     def _play_safety(self) -> None:
         """Until time is up, or the work that one run may cost is done."""
         cluster = self.cluster
         end = cluster.now + self.duration_s
+        turn = 0
         while cluster.now < end and cluster.timeline.steps < SAFETY_STEPS_MAX:
             cluster.run(min(self.unit_s / 4, end - cluster.now))
+            turn += 1
+            if turn % SAMPLE_EVERY == 0:
+                self.storms.sample()
 
     def _draw_habits(self) -> Habits:
         random = self.random
+        recovery_messages_max = random.choice((0, 2, 10, 40))
+        recovery_size_max = random.choice((100, 2000, 20_000))
+        if self.huge:
+            recovery_messages_max, recovery_size_max = 2, 2**20
+        elif self.big or self.flood:
+            recovery_messages_max = min(2, recovery_messages_max)
         return Habits(
-            recovery_messages_max=random.choice((0, 2, 10, 40)),
-            recovery_size_max=random.choice((100, 2000, 20_000)),
+            recovery_messages_max=recovery_messages_max,
+            recovery_size_max=recovery_size_max,
             late_unblock=random.choice((0.0, 0.2, 1.0)),
             late_unblock_s=self.unit_s * random.choice((0.1, 1.0)),
             keep_events=False,
@@ -258,13 +316,15 @@ class _Run:
         random = self.random
         cluster = self.cluster
         self.faults.end()
-        core = tuple(sorted(random.sample(self.nodes, random.randint(1, len(self.nodes)))))
+        most = min(len(self.nodes), cluster.config.members_max)
+        core = tuple(sorted(random.sample(self.nodes, random.randint(1, most))))
         if self.light and random.random() < 0.5:
             core = self.nodes
         stop = random.random() < 0.5
         cluster.network.heal()
-        cluster.partition(core)
-        cluster.network.calm(core)
+        # Those who do not belong stay connected: they must not disturb.
+        cluster.partition((*core, *self.strangers.nodes))
+        cluster.network.calm((*core, *self.strangers.nodes))
         for node in self.nodes:
             if node not in core:
                 if stop:
@@ -309,6 +369,21 @@ class _Run:
             self.fail("B15", f"the configuration of {sorted(core)} changed again without a fault: {self._state(core)}")
             return False
         return True
+
+    def _check_rest(self, core: Collection[int]) -> bool:
+        """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""
+        self.storms.sample()
+        if not self.big:  # a rotation of so many takes as long as a token that is taken for lost
+            self.cluster.run(self.unit_s / 4)
+            self.storms.quiet(core, self.unit_s)
+        if self.fault_free or self.big or len(core) < 2 or self.random.random() >= STANDING[self.light]:
+            return True
+        fault = StandingFault.draw(self.cluster, tuple(sorted(core)))
+        fault.play()
+        self.violations.extend(fault.violations)
+        self.storms.sample()
+        self.kind += "; standing fault: " + fault.kind
+        return self._check_liveness(core)
 
     def _drain(self, core: Collection[int]) -> bool:
         """Wait for as long as there is progress."""

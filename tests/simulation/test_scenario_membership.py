@@ -327,6 +327,49 @@ def test_a_processor_with_another_limit_is_refused(ring):
     assert ring.configuration(1).members == before
 
 
+def installed(cluster: Cluster) -> dict[int, float]:
+    return {node: cluster.processor(node).statistics().get("configurations", 0) for node in cluster.hosts}
+
+
+def test_a_newcomer_to_a_full_ring_stays_alone_and_the_ring_stays(make_ring):
+    """Each of its beacons made all gather with one member too many, so memberships flapped for ever."""
+    cluster = make_ring(1, 2, 3, members_max=3)
+    before = cluster.configuration(1)
+    cluster.start(4)
+    cluster.run(0.5)
+    seen = installed(cluster)
+    cluster.run(3.0)
+    assert cluster.configuration(1) == before
+    assert installed(cluster) == seen
+    assert cluster.processor(1).statistics()["dropped_ring_full"] > 0
+    cluster.crash(2)
+    assert cluster.run_until_settled({1, 3, 4}, 3.0)
+
+
+def test_two_rings_that_are_too_many_together_both_stay(make_ring):
+    cluster = make_ring(1, 2, 3, 4, form=False, members_max=3)
+    cluster.partition({1, 2}, {3, 4})
+    assert cluster.run_until(lambda: cluster.settled({1, 2}) and cluster.settled({3, 4}), 3.0)
+    seen = installed(cluster)
+    cluster.heal()
+    cluster.run(3.0)
+    assert installed(cluster) == seen
+    cluster.crash(3)
+    assert cluster.run_until_settled({1, 2, 4}, 3.0)
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_more_than_members_max_that_start_together_come_to_rest_in_several_rings(make_ring, count):
+    cluster = make_ring(*range(1, count + 1), form=False, members_max=3)
+    cluster.run(2.0)
+    seen = installed(cluster)
+    cluster.run(3.0)
+    assert installed(cluster) == seen
+    rings = {cluster.configuration(node).members for node in cluster.hosts}
+    assert sorted(node for members in rings for node in members) == list(range(1, count + 1))
+    assert all(cluster.settled(members) for members in rings)
+
+
 def test_two_that_heard_only_beacons_of_each_other_merge_when_faults_stop(make_ring):
     """Each left the other out again and again; they must not put each other off in turns for ever."""
     cluster = make_ring(1, 2)

@@ -39,7 +39,7 @@ def test_full_seed_keeps_every_rule(seed):
 @pytest.mark.parametrize("light", [True, False])
 def test_run_without_faults_changes_nothing_and_retransmits_nothing(light):
     result = run_seed(0, light=light)
-    assert result.kind == "no faults"
+    assert result.kind.startswith("no faults")
     assert result.violations == ()
     assert result.deliveries > 100
 

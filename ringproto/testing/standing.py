@@ -1,0 +1,197 @@
+"""Faults that stay: what a ring does when something is wrong and remains so.
+
+A link that fails and comes back is weather; one that is bad for good must not make memberships flap for ever, and a
+recovery function that never returns must hold everybody up with everybody knowing for whom. After the liveness phase
+some runs break one thing and leave it broken. The processors must come to rest: in the last part of the stretch none
+of them may install more than a few configurations. Then all is mended, and they must be one ring again in the time
+that rule B15 gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ringproto.errors import RingError
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.judge import Violation
+from ringproto.types import Guarantee, Priority
+
+__all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
+
+SETTLE_UNITS = 8
+"""So many times (token timeout + consensus timeout) the processors have to come to rest."""
+SETTLE_MAX = 5
+"""So many configurations a processor may install meanwhile."""
+REST_UNITS = 10
+"""So long they must then stay at rest."""
+REST_MAX = 1
+"""So many configurations a processor may install meanwhile: the ring may try again once."""
+STUCK_UNITS = 20
+"""So long it may take until everybody waits for those whose recovery function does not return."""
+HOLD_INTERVALS = 15
+"""After so many ``merge_detect_s``, at the latest, a ring may try once more with somebody behind a lossy link
+(departure 8): that is two configurations, one with it and one without."""
+
+
+def _pair(fault: StandingFault) -> None:
+    """Two that do not hear each other, while the others hear both."""
+    first, second = fault.random.sample(fault.core, 2)
+    fault.cluster.block(first, second)
+    fault.cluster.block(second, first)
+
+
+def _one_way(fault: StandingFault) -> None:
+    """One that does not hear one other."""
+    first, second = fault.random.sample(fault.core, 2)
+    fault.cluster.block(first, second)
+
+
+def _deaf(fault: StandingFault) -> None:
+    """One that hears nobody and is heard by all."""
+    deaf = fault.random.choice(fault.core)
+    for node in fault.core:
+        if node != deaf:
+            fault.cluster.block(node, deaf)
+
+
+def _mute(fault: StandingFault) -> None:
+    """One that hears all and is heard by nobody."""
+    mute = fault.random.choice(fault.core)
+    for node in fault.core:
+        if node != mute:
+            fault.cluster.block(mute, node)
+
+
+def _bridge(fault: StandingFault) -> None:
+    """Two sides that do not hear each other, and one who hears both."""
+    nodes = fault.random.sample(fault.core, len(fault.core))
+    middle = nodes.pop()
+    half = len(nodes) // 2
+    for first in nodes[:half]:
+        for second in nodes[half:]:
+            fault.cluster.block(first, second)
+            fault.cluster.block(second, first)
+    fault.cluster._say(f"{middle} is a bridge")
+
+
+def _lossy(fault: StandingFault) -> None:
+    """Two that hear each other sometimes."""
+    first, second = fault.random.sample(fault.core, 2)
+    loss = fault.random.uniform(0.1, 0.9)
+    fault.cluster.network.link(first, second).loss = loss
+    fault.cluster.network.link(second, first).loss = loss
+
+
+KINDS: dict[str, Callable[[StandingFault], None]] = {
+    "pair": _pair,
+    "one way": _one_way,
+    "deaf": _deaf,
+    "mute": _mute,
+    "bridge": _bridge,
+    "lossy": _lossy,
+}
+"""Links that are bad and stay so."""
+
+
+class StandingFault:
+    """One fault that stays, among processors that are one ring and at rest."""
+
+    def __init__(self, cluster: Cluster, core: tuple[int, ...], kind: str) -> None:
+        self.cluster = cluster
+        self.random = cluster.random
+        self.core = core
+        self.kind = kind
+        self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+        self.violations: list[Violation] = []
+
+    @classmethod
+    def draw(cls, cluster: Cluster, core: tuple[int, ...]) -> StandingFault:
+        """Of any kind that so many processors can have."""
+        kinds = [*KINDS, "stuck recover"]
+        if len(core) < 3:
+            kinds.remove("bridge")
+        return cls(cluster, core, cluster.random.choice(kinds))
+
+    def play(self) -> None:
+        """Break it, look, and mend it; what was wrong is in ``violations``."""
+        self.cluster.note("standing fault: " + self.kind)
+        self.cluster._say(f"from now on: {self.kind}")
+        if self.kind == "stuck recover":
+            self._play_stuck_recover()
+        else:
+            self._play_links()
+
+    def _fail(self, rule: str, text: str) -> None:
+        self.violations.append(Violation(rule, text, 0, 0, 0))
+
+    def _installed(self) -> dict[int, int]:
+        counts = {}
+        for node in self.core:
+            host = self.cluster.hosts[node]
+            counts[node] = -1 if host.processor is None else int(host.processor.statistics().get("configurations", 0))
+        return counts
+
+    def _play_links(self) -> None:
+        cluster = self.cluster
+        KINDS[self.kind](self)
+        for units, most in ((SETTLE_UNITS, SETTLE_MAX), (REST_UNITS, REST_MAX)):
+            seconds = units * self.unit_s
+            if self.kind == "lossy":
+                most = SETTLE_MAX + math.ceil(2 * seconds / (HOLD_INTERVALS * cluster.config.merge_detect_s))
+            before = self._installed()
+            cluster.run(seconds)
+            after = self._installed()
+            for node in self.core:
+                if after[node] < 0:
+                    self._fail("flapping", f"node {node} left although only a link was bad ({self.kind})")
+                elif after[node] - before[node] > most:
+                    count = after[node] - before[node]
+                    text = f"node {node} installed {count} configurations in {seconds:.2f} s; at most {most}"
+                    self._fail("flapping", f"{text} while links are bad for good ({self.kind})")
+        for link in cluster.network.links():
+            link.blocked = False
+            link.loss = 0.0
+        cluster._say("the links are mended")
+
+    def _play_stuck_recover(self) -> None:
+        """Some recovery functions do not return. Everybody must know whose, for as long as it takes."""
+        cluster = self.cluster
+        stuck = frozenset(self.random.sample(self.core, self.random.randint(1, len(self.core))))
+        cluster.hold(*stuck)
+        cluster.restart(self.random.choice(self.core))
+        limit_s = STUCK_UNITS * self.unit_s
+        if not cluster.run_until(lambda: self._all_wait_for(stuck), limit_s, every_s=self.unit_s / 20):
+            told = {node: sorted(cluster.processor(node).waiting_for) for node in self.core if cluster.alive(node)}
+            self._fail("hang", f"recover of {sorted(stuck)} does not return, and waiting_for says {told}")
+        for node in self.core:
+            self._submit(node)
+        rings = {cluster.configuration(node).ring_id for node in self.core if cluster.alive(node)}
+        cluster.run(REST_UNITS * self.unit_s / 2)
+        if not self.violations and not self._all_wait_for(stuck):
+            self._fail("hang", f"a barrier that waited for {sorted(stuck)} did not go on to wait")
+        if not self.violations and {cluster.configuration(node).ring_id for node in self.core} != rings:
+            self._fail("flapping", f"the configuration changed while the barrier waited for {sorted(stuck)}")
+        cluster.release(*stuck)
+
+    def _submit(self, node: int) -> None:
+        """Something that has to wait, for the judge to see that it does."""
+        host = self.cluster.hosts[node]
+        if host.application is None:
+            return
+        try:
+            host.application.submit(host.application.payload(30), Priority.HIGH, Guarantee.AGREED)
+        except RingError:
+            return
+        host.flush()
+
+    def _all_wait_for(self, stuck: frozenset[int]) -> bool:
+        rings = set()
+        for node in self.core:
+            processor = self.cluster.hosts[node].processor
+            if processor is None or processor.state != "operational" or processor.waiting_for != stuck:
+                return False
+            if processor.configuration.members != self.core:
+                return False
+            rings.add(processor.configuration.ring_id)
+        return len(rings) == 1

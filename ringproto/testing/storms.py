@@ -1,0 +1,151 @@
+"""How many datagrams a processor may send: the bound of each kind, computed from its configuration.
+
+A protocol that keeps every rule may still drown its network in joins or retransmissions. So the counters of every
+processor are compared from time to time. What timers pace is bounded by the time that passed: joins, beacons, tokens
+sent again. What the token paces is bounded by the tokens accepted meanwhile. On a ring where nothing is to be done
+there may be the token, once in each ``token_hold_s``, and the beacons of its representative, and nothing else.
+
+A time passes on the clock of the host, which is what its processor sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ringproto.config import Config
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.host import Host
+from ringproto.testing.judge import Violation
+
+__all__ = ["QUIET", "Storms", "bounds"]
+
+LEAVE_COPIES = 3
+ENTRY = 51
+COMMIT_OVERHEAD = 54
+SHOWN_MAX = 5
+
+QUIET = (
+    "joins_sent",
+    "gathers",
+    "commit_tokens_sent",
+    "commit_tokens_retransmitted",
+    "tokens_retransmitted",
+    "retransmissions",
+    "datagrams_broadcast",
+    "wakes_sent",
+    "leaves_sent",
+)
+"""Counters that must stand still on a ring where nothing is to be done."""
+
+
+def bounds(
+    config: Config, *, processors: int, datagram_size: int, elapsed_s: float, tokens: int, gathers: int, installed: int
+) -> dict[str, float]:
+    """How many datagrams of each kind, by the name of its counter, one processor may have sent.
+
+    ``elapsed_s`` is the time that passed. ``tokens``, ``gathers`` and ``installed`` are how many tokens it accepted,
+    how often it entered gather and how many configurations it installed meanwhile. ``processors`` is how many there
+    are.
+    """
+    visits = tokens + 1  # one token may have been here before
+    entry = ENTRY + 4 * processors
+    parts = -(-processors // max(1, (datagram_size - COMMIT_OVERHEAD) // entry))
+    return {
+        "joins_sent": 4 * elapsed_s / config.join_timeout_s + 1,
+        "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers,
+        "tokens_sent": visits,
+        "tokens_retransmitted": elapsed_s / config.token_retransmit_min_s + 1,
+        "datagrams_broadcast": visits * config.visit_max,
+        "wakes_sent": visits + installed,
+        "commit_tokens_sent": 2 * parts * (gathers + 1),
+        "commit_tokens_retransmitted": parts * (elapsed_s / config.token_retransmit_s + 1),
+        "refusals_sent": processors * (elapsed_s / config.consensus_timeout_s + 1),
+        "leaves_sent": LEAVE_COPIES,
+    }
+
+
+class _Sample:
+    """The counters of one incarnation at one moment."""
+
+    __slots__ = ("audited", "life", "now", "statistics")
+
+    def __init__(self, host: Host) -> None:
+        assert host.processor is not None
+        self.life = host.lives
+        self.now = host.local_now()
+        self.audited = len(host.audit)
+        self.statistics = host.processor.statistics()
+
+
+class Storms:
+    """Watches the processors of one run."""
+
+    __slots__ = ("_cluster", "_samples", "violations")
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._samples: dict[int, _Sample] = {}
+        self.violations: list[Violation] = []
+
+    def sample(self) -> None:
+        """Compare with the sample before, and keep this one."""
+        watch = self._cluster.watch
+        for node, host in self._cluster.hosts.items():
+            if host.processor is None:
+                self._samples.pop(node, None)
+                continue
+            before, after = self._samples.get(node), _Sample(host)
+            self._samples[node] = after
+            if watch is not None:
+                watch.sampled(after.statistics)
+            if before is not None and before.life == after.life and len(self.violations) < SHOWN_MAX:
+                self.violations.extend(self._compare(host, before, after))
+
+    def _compare(self, host: Host, before: _Sample, after: _Sample) -> Iterator[Violation]:
+        counted = _difference(before, after)
+        allowed = bounds(
+            host.config,
+            processors=len(self._cluster.hosts),
+            datagram_size=host.config.datagram_size or host.datagram_size,
+            elapsed_s=after.now - before.now,
+            tokens=sum(entry[0] == "TOKEN" for entry in host.audit[before.audited : after.audited]),
+            gathers=counted.get("gathers", 0),
+            installed=counted.get("configurations", 0),
+        )
+        for name, limit in allowed.items():
+            if counted.get(name, 0) > limit:
+                elapsed_s = after.now - before.now
+                text = f"node {host.node} had {name} {counted[name]} in {elapsed_s:.3f} s; at most {limit:.0f}"
+                yield _violation(host, text)
+
+    def quiet(self, nodes: Collection[int], seconds: float) -> None:
+        """Let time pass on a ring where nothing is to be done, and see that nearly nothing is sent."""
+        cluster = self._cluster
+        before = {node: _Sample(cluster.hosts[node]) for node in nodes}
+        cluster.run(seconds)
+        for node in nodes:
+            host = cluster.hosts[node]
+            if host.processor is None or host.lives != before[node].life:
+                self.violations.append(_violation(host, f"node {node} left a ring where nothing was to be done"))
+                continue
+            after = _Sample(host)
+            counted = _difference(before[node], after)
+            elapsed_s = after.now - before[node].now
+            limits: dict[str, float] = dict.fromkeys(QUIET, 0)
+            limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1
+            if host.config.token_hold_s:
+                limits["tokens_sent"] = elapsed_s / host.config.token_hold_s + 1
+            for name, limit in limits.items():
+                if counted.get(name, 0) > limit:
+                    text = f"node {node}, on a ring where nothing was to be done, had {name} {counted[name]}"
+                    self.violations.append(_violation(host, f"{text} in {elapsed_s:.3f} s; at most {limit:.0f}"))
+
+
+def _difference(before: _Sample, after: _Sample) -> dict[str, int]:
+    earlier = before.statistics
+    return {name: int(value - earlier.get(name, 0)) for name, value in after.statistics.items()}
+
+
+def _violation(host: Host, text: str) -> Violation:
+    incarnation = host.audit[0][2] if host.audit else 0
+    return Violation("storm", text, host.node, incarnation, len(host.audit))

@@ -1,0 +1,154 @@
+"""What the simulator asks beside the judge: no storms, no flapping, no barrier that hangs without a name.
+
+Each rule holds on a right ring under load and under faults, and each is seen to fail on one that was made wrong.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ringproto.config import Config
+from ringproto.testing import standing
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.network import Weather, kind_of
+from ringproto.testing.standing import StandingFault
+from ringproto.testing.storms import Storms, bounds
+from ringproto.types import Priority
+
+UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
+
+
+def ring_of(*nodes: int, **changes: object) -> Cluster:
+    cluster = Cluster(1, Config.testing(**changes))
+    cluster.start(*nodes)
+    assert cluster.run_until_settled(nodes, 3.0)
+    return cluster
+
+
+def test_bounds_of_what_timers_pace_grow_with_time_and_with_nothing_else():
+    config = Config.testing()
+
+    def at(elapsed_s: float, tokens: int) -> dict[str, float]:
+        return bounds(
+            config, processors=4, datagram_size=1400, elapsed_s=elapsed_s, tokens=tokens, gathers=0, installed=0
+        )
+
+    slow, fast = at(1.0, 10), at(1.0, 1000)
+    paced = {name for name in slow if slow[name] != fast[name]}
+    assert paced == {"tokens_sent", "datagrams_broadcast", "wakes_sent"}
+    assert at(2.0, 10)["joins_sent"] - slow["joins_sent"] == pytest.approx(4 / config.join_timeout_s)
+    assert at(2.0, 10)["tokens_retransmitted"] - slow["tokens_retransmitted"] == pytest.approx(
+        1 / config.token_retransmit_min_s
+    )
+
+
+def test_no_storm_under_load_loss_crashes_and_partitions():
+    cluster = ring_of(1, 2, 3, 4)
+    storms = Storms(cluster)
+    storms.sample()
+    draw = random.Random(3)
+    cluster.network.weather = Weather(loss=0.1, duplication=0.1)
+    for turn in range(60):
+        cluster.run(UNIT_S / 2)
+        storms.sample()
+        for node in (1, 2, 3, 4):
+            if cluster.alive(node):
+                application = cluster.application(node)
+                for _ in range(5):
+                    cluster.submit(node, application.payload(500), Priority.LOW)
+        if turn % 10 == 3:
+            cluster.restart(draw.randint(1, 4))
+        if turn % 10 == 6:
+            cluster.partition({1, 2}, {3, 4})
+        if turn % 10 == 9:
+            cluster.heal()
+    assert storms.violations == []
+
+
+@pytest.mark.parametrize(
+    "name", ["joins_sent", "beacons_sent", "tokens_sent", "tokens_retransmitted", "datagrams_broadcast", "wakes_sent"]
+)
+def test_a_processor_that_says_too_much_is_a_storm(name, monkeypatch):
+    cluster = ring_of(1, 2, 3)
+    storms = Storms(cluster)
+    storms.sample()
+    cluster.run(UNIT_S)
+    cluster.processor(2)._membership.counters.add(name, 100_000)
+    storms.sample()
+    assert [(violation.rule, violation.node) for violation in storms.violations] == [("storm", 2)]
+    assert name in storms.violations[0].text
+
+
+def test_a_ring_at_rest_is_quiet():
+    cluster = ring_of(1, 2, 3, 4, 5)
+    cluster.run(UNIT_S)
+    storms = Storms(cluster)
+    storms.quiet((1, 2, 3, 4, 5), 10 * UNIT_S)
+    assert storms.violations == []
+
+
+def test_a_ring_that_sends_tokens_again_though_nothing_is_to_be_done_is_not_quiet():
+    cluster = ring_of(1, 2, 3)
+    tokens = 0
+
+    def lose_every_tenth(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        nonlocal tokens
+        tokens += kind_of(datagram) == "token"
+        return kind_of(datagram) != "token" or tokens % 10 != 0
+
+    cluster.filter = lose_every_tenth
+    storms = Storms(cluster)
+    storms.quiet((1, 2, 3), 5 * UNIT_S)
+    assert {violation.rule for violation in storms.violations} == {"storm"}
+    assert any("tokens_retransmitted" in violation.text for violation in storms.violations)
+
+
+# Faults that stay
+
+
+@pytest.mark.parametrize("kind", [*standing.KINDS, "stuck recover"])
+@pytest.mark.parametrize("nodes", [(1, 2), (1, 2, 3), (1, 2, 3, 4, 5)])
+def test_a_ring_comes_to_rest_and_is_one_again_when_it_is_mended(kind, nodes):
+    if kind == "bridge" and len(nodes) < 3:
+        nodes = (1, 2, 3, 4)
+    cluster = ring_of(*nodes)
+    fault = StandingFault(cluster, nodes, kind)
+    fault.play()
+    assert fault.violations == []
+    assert cluster.run_until_settled(nodes, 20 * UNIT_S)
+    assert cluster.judge(nodes) == []
+
+
+def test_memberships_that_flap_are_found(monkeypatch):
+    cluster = ring_of(1, 2, 3)
+
+    def part_and_heal() -> None:
+        if cluster.network.link(1, 3).cut:
+            cluster.heal()
+        else:
+            cluster.partition({1, 2}, {3})
+        cluster.at(2 * UNIT_S, part_and_heal)
+
+    monkeypatch.setitem(standing.KINDS, "flapping", lambda fault: part_and_heal())
+    fault = StandingFault(cluster, (1, 2, 3), "flapping")
+    fault.play()
+    assert {violation.rule for violation in fault.violations} == {"flapping"}
+
+
+def test_a_barrier_that_does_not_wait_for_whom_it_should_is_found(monkeypatch):
+    cluster = ring_of(1, 2, 3)
+    fault = StandingFault(cluster, (1, 2, 3), "stuck recover")
+    # Whoever is held unblocks nevertheless.
+    monkeypatch.setattr(cluster, "hold", lambda *nodes: None)
+    fault.play()
+    assert {violation.rule for violation in fault.violations} == {"hang"}
+
+
+def test_a_barrier_that_goes_on_by_itself_is_found():
+    cluster = ring_of(1, 2, 3)
+    fault = StandingFault(cluster, (1, 2, 3), "stuck recover")
+    cluster.at(3 * UNIT_S, lambda: cluster.release(1, 2, 3))
+    fault.play()
+    assert {violation.rule for violation in fault.violations} == {"hang"}
