@@ -165,10 +165,8 @@ class Cluster:
     def leave(self, node: int) -> None:
         """Let it leave in an orderly way; ``alive(node)`` is False when it is out."""
         host = self._alive(node)
-        assert host.processor is not None
         host.say("is told to leave")
-        host.processor.leave(host._now())
-        host.flush()
+        host.leave()
 
     def stop_reading(self, node: int, seconds: float) -> None:
         """Its application takes no event for so long."""

@@ -3,8 +3,9 @@
 A run has four phases. *Safety*: processors send, and faults drawn from the seed happen to them. *Heal*: a random
 non-empty core of the processors is mended, everybody else is stopped or cut off, and all fault rates are zero.
 *Liveness*: within 20 times (token timeout + consensus timeout) the core must be one configuration with its barrier
-complete, and from then on must deliver all that was accepted without changing the configuration again. *Judge*: the
-logs of all incarnations are held against every rule. A run without faults must show no change of configuration after
+complete, and from then on must deliver all that was accepted without changing the configuration again; then it is put
+to a trial, a small fault that it must bear (``trials``). *Judge*: the logs of all incarnations are held against every
+rule. A run without faults must show no change of configuration after
 the first, and no retransmission.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Collection
 
 from ringproto.config import Config
 from ringproto.errors import RingError
+from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
@@ -307,6 +309,10 @@ class _Run:
             return False
         if {cluster.configuration(node).ring_id for node in core} != rings or not cluster.formed(core):
             self.fail("B15", f"the configuration of {sorted(core)} changed again without a fault: {self._state(core)}")
+            return False
+        failure = trials.draw(cluster, core, self.random, self.unit_s)
+        if failure is not None:
+            self.fail("B15", f"{failure}: {self._state(core)}")
             return False
         return True
 

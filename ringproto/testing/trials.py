@@ -1,0 +1,148 @@
+"""Trials: small faults that a ring which works must bear, one of them for the core of each run when it has settled.
+
+The random faults of the safety phase excuse much: a ring that breaks may break. A trial is one exact fault, so what
+must follow can be said exactly too: a lost token costs no configuration; one data packet lost in ten neither, and all
+is delivered; a member that gets no data does not stop the others; a pair that does not hear each other does not make
+the memberships flap. After it the core must come together again, as after the safety phase.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.network import kind_of
+from ringproto.types import Guarantee, Priority, RingId
+
+__all__ = ["TRIALS", "draw"]
+
+LIMIT_UNITS = 20
+"""As many units (token timeout and consensus timeout) as the liveness phase has."""
+DATA_LOSS = 0.1
+MESSAGES = 8
+"""So many of each guarantee, of each processor, under the loss of data."""
+FLAPS_UNITS = 10
+FLAPS_MAX = 4
+"""So many configurations may a processor install in ``FLAPS_UNITS`` with one bad link, when it has been bad as long."""
+
+
+class _Trial(NamedTuple):
+    cluster: Cluster
+    core: tuple[int, ...]
+    random: random_module.Random
+    unit_s: float
+
+    def wait(self, condition: Callable[[], bool]) -> bool:
+        return self.cluster.run_until(condition, LIMIT_UNITS * self.unit_s, every_s=self.unit_s / 20)
+
+    def rings(self) -> list[RingId]:
+        return [self.cluster.configuration(node).ring_id for node in self.core]
+
+    def say(self, nodes: Collection[int], guarantee: Guarantee, count: int = 1) -> None:
+        """Let each of these send messages."""
+        for node in nodes:
+            application = self.cluster.application(node)
+            for _ in range(count):
+                application.submit(application.payload(300), Priority.HIGH, guarantee)
+            self.cluster.hosts[node].flush()
+
+
+def lost_token(trial: _Trial) -> str | None:
+    """One token is lost; the ring must stay as it is."""
+    cluster = trial.cluster
+    lost: list[int] = []
+
+    def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if lost or kind_of(datagram) != "token":
+            return True
+        lost.append(source)
+        return False
+
+    before = trial.rings()
+    cluster.filter = lose
+    cluster.run(2 * trial.unit_s)
+    cluster.filter = None
+    if trial.rings() != before:
+        return f"one token of node {lost[0]} was lost, and the configuration changed"
+    return None
+
+
+def lost_data(trial: _Trial) -> str | None:
+    """One packet of data in ten is lost; all must be delivered, in the same configuration."""
+    cluster = trial.cluster
+    before = trial.rings()
+    chance = trial.random.random
+    cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or chance() > DATA_LOSS
+    for guarantee in Guarantee:
+        trial.say(trial.core, guarantee, MESSAGES)
+    delivered = trial.wait(lambda: cluster.drained(trial.core))
+    cluster.filter = None
+    if trial.rings() != before:
+        return "of the data one packet in ten was lost, and the configuration changed"
+    return None if delivered else "of the data one packet in ten was lost, and not all was delivered"
+
+
+def deaf_member(trial: _Trial) -> str | None:
+    """One member gets no data; safe messages of the others must be delivered all the same."""
+    cluster = trial.cluster
+    deaf = trial.random.choice(trial.core)
+    others = tuple(node for node in trial.core if node != deaf)
+    cluster.filter = lambda time, source, destination, datagram: destination != deaf or kind_of(datagram) != "data"
+    trial.say(others, Guarantee.SAFE)
+    delivered = trial.wait(lambda: all(_returned(cluster, node) for node in others))
+    cluster.filter = None
+    return None if delivered else f"node {deaf} gets no data, and safe messages of the others are not delivered"
+
+
+def deaf_pair(trial: _Trial) -> str | None:
+    """Two members do not hear each other; the others must have few configurations of it, not one after another."""
+    cluster = trial.cluster
+    pair = trial.random.sample(trial.core, 2)
+    cluster.filter = lambda time, source, destination, datagram: {source, destination} != set(pair)
+    cluster.run(FLAPS_UNITS * trial.unit_s)
+    before = {node: _configurations(cluster, node) for node in trial.core}
+    cluster.run(FLAPS_UNITS * trial.unit_s)
+    cluster.filter = None
+    for node in trial.core:
+        count = _configurations(cluster, node) - before[node]
+        if count > FLAPS_MAX:
+            return f"nodes {pair} do not hear each other, and node {node} installed {count} configurations"
+    return None
+
+
+def _returned(cluster: Cluster, node: int) -> bool:
+    application = cluster.application(node)
+    return application.returned == application.accepted
+
+
+def _configurations(cluster: Cluster, node: int) -> int:
+    return int(cluster.processor(node).statistics().get("configurations", 0))
+
+
+TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
+    "lost token": (2, lost_token),
+    "lost data": (2, lost_data),
+    "deaf member": (3, deaf_member),
+    "deaf pair": (3, deaf_pair),
+}
+"""With the least number of processors that each needs."""
+
+
+def draw(cluster: Cluster, core: Collection[int], random: random_module.Random, unit_s: float) -> str | None:
+    """Put a core that has settled to one trial that fits its size, and wait until it has settled again.
+
+    ``unit_s`` is token timeout plus consensus timeout, in seconds. Returns what was wrong, ``None`` if nothing.
+    """
+    # Without a quorum nothing flows; and when one is left out of a trial, the rest must have it still.
+    size = len(core) if cluster.config.quorum < len(core) else 0
+    names = [name for name, (least, _) in TRIALS.items() if least <= size]
+    if not names:
+        return None
+    name = random.choice(names)
+    trial = _Trial(cluster, tuple(sorted(core)), random, unit_s)
+    failure = TRIALS[name][1](trial)
+    if failure is None and not trial.wait(lambda: cluster.settled(core)):
+        failure = "it did not settle again"
+    return None if failure is None else f"{sorted(core)} in the trial «{name}»: {failure}"
