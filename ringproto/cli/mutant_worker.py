@@ -58,7 +58,7 @@ def main() -> None:
     sys.stdout = sys.stderr  # nothing else gets between the answers
     head = json.loads(sys.stdin.readline())
     sys.path[:] = head["path"]
-    sys.meta_path.insert(0, ChangedCore(head["sources"]))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, ChangedCore(head["sources"]))
     from ringproto.testing.simulate import run_seed
 
     signal.signal(signal.SIGVTALRM, _time_is_up)

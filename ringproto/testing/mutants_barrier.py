@@ -112,8 +112,11 @@ MUTANTS = (
         (
             Change(
                 "packing",
-                "if self._barrier.unblock_due and not len(self.queues[0]) and room",
-                "if self._barrier.unblock_due and room",
+                "            room = self._take(Priority.RECOVERY, room, filling)\n"
+                "            if self._barrier.unblock_due and not len(self.queues[0]) and room",
+                "            if not self._barrier.unblock_due:\n"
+                "                self._take(Priority.RECOVERY, room, filling)\n"
+                "            elif room",
             ),
         ),
     ),

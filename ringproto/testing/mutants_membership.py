@@ -119,6 +119,18 @@ MUTANTS = (
         (Change("membership", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
     ),
     Mutant(
+        "no-failure-to-receive-in-recovery",
+        "Only an installed ring judges who holds everybody up: a deaf member keeps a recovery going for ever (this "
+        "code's own bug, found by a trial).",
+        (
+            Change(
+                "membership",
+                "        if self._gathers_without_deaf(ring):\n            return\n        token = formation",
+                "        token = formation",
+            ),
+        ),
+    ),
+    Mutant(
         "nobody-is-put-off",
         "Who was left out although it was heard may come back at once: two that do not hear each other make "
         "memberships flap for ever.",

@@ -3,7 +3,8 @@
 The random faults of the safety phase excuse much: a ring that breaks may break. A trial is one exact fault, so what
 must follow can be said exactly too: a lost token costs no configuration; one data packet lost in ten neither, and all
 is delivered; a member that gets no data does not stop the others; a pair that does not hear each other does not make
-the memberships flap. After it the core must come together again, as after the safety phase.
+the memberships flap; a ring that breaks under load, and again when some members have installed the next one and others
+have not, loses nothing. After it the core must come together again, as after the safety phase.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ LIMIT_UNITS = 20
 """As many units (token timeout and consensus timeout) as the liveness phase has."""
 DATA_LOSS = 0.1
 MESSAGES = 8
-"""So many of each guarantee, of each processor, under the loss of data."""
+"""So many of each kind, of each processor."""
+LARGE = 20_000
+"""Bytes of a message that takes many packets."""
+_PRIORITIES = (Priority.HIGH, Priority.LOW)
 FLAPS_UNITS = 10
 FLAPS_MAX = 4
 """So many configurations may a processor install in ``FLAPS_UNITS`` with one bad link, when it has been bad as long."""
@@ -40,13 +44,18 @@ class _Trial(NamedTuple):
     def rings(self) -> list[RingId]:
         return [self.cluster.configuration(node).ring_id for node in self.core]
 
-    def say(self, nodes: Collection[int], guarantee: Guarantee, count: int = 1) -> None:
-        """Let each of these send messages."""
+    def say(self, nodes: Collection[int], guarantee: Guarantee, count: int = 1, size: int = 300) -> None:
+        """Let each of these send messages of so many bytes."""
         for node in nodes:
             application = self.cluster.application(node)
             for _ in range(count):
-                application.submit(application.payload(300), Priority.HIGH, guarantee)
+                application.submit(application.payload(size), self.random.choice(_PRIORITIES), guarantee)
             self.cluster.hosts[node].flush()
+
+    def lose_data(self, loss: float) -> None:
+        """From now on data is lost at this rate."""
+        chance = self.random.random
+        self.cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or chance() > loss
 
 
 def lost_token(trial: _Trial) -> str | None:
@@ -73,8 +82,7 @@ def lost_data(trial: _Trial) -> str | None:
     """One packet of data in ten is lost; all must be delivered, in the same configuration."""
     cluster = trial.cluster
     before = trial.rings()
-    chance = trial.random.random
-    cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or chance() > DATA_LOSS
+    trial.lose_data(DATA_LOSS)
     for guarantee in Guarantee:
         trial.say(trial.core, guarantee, MESSAGES)
     delivered = trial.wait(lambda: cluster.drained(trial.core))
@@ -90,6 +98,7 @@ def deaf_member(trial: _Trial) -> str | None:
     deaf = trial.random.choice(trial.core)
     others = tuple(node for node in trial.core if node != deaf)
     cluster.filter = lambda time, source, destination, datagram: destination != deaf or kind_of(datagram) != "data"
+    trial.say(others, Guarantee.AGREED, size=LARGE)
     trial.say(others, Guarantee.SAFE)
     delivered = trial.wait(lambda: all(_returned(cluster, node) for node in others))
     cluster.filter = None
@@ -112,6 +121,32 @@ def deaf_pair(trial: _Trial) -> str | None:
     return None
 
 
+def cut_in_recovery(trial: _Trial) -> str | None:
+    """Under load and loss one member is cut off; when some of the others have installed what follows and some have not,
+    these are parted. Nothing follows from it but that all that was accepted is delivered in the end."""
+    cluster, random = trial.cluster, trial.random
+    before = {node: cluster.configuration(node).ring_id for node in trial.core}
+    trial.lose_data(random.choice((DATA_LOSS, 3 * DATA_LOSS)))
+    for _ in range(MESSAGES):
+        trial.say(trial.core, random.choice(tuple(Guarantee)), size=random.choice((300, LARGE)))
+    cluster.run(random.random() * trial.unit_s / 20)
+    first = random.choice(trial.core)
+    rest = [node for node in trial.core if node != first]
+    cluster.partition(rest)
+    cluster.run_until(lambda: _half_installed(cluster, rest, before), 4 * trial.unit_s)
+    installed = [node for node in rest if cluster.configuration(node).ring_id != before[node]]
+    cluster.partition(installed, [node for node in trial.core if node not in installed])
+    cluster.run(2 * trial.unit_s)
+    cluster.filter = None
+    cluster.partition(trial.core)
+    return None
+
+
+def _half_installed(cluster: Cluster, nodes: Collection[int], before: dict[int, RingId]) -> bool:
+    installed = sum(cluster.configuration(node).ring_id != before[node] for node in nodes)
+    return 0 < installed < len(nodes)
+
+
 def _returned(cluster: Cluster, node: int) -> bool:
     application = cluster.application(node)
     return application.returned == application.accepted
@@ -126,6 +161,7 @@ TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
     "lost data": (2, lost_data),
     "deaf member": (3, deaf_member),
     "deaf pair": (3, deaf_pair),
+    "cut in recovery": (3, cut_in_recovery),
 }
 """With the least number of processors that each needs."""
 

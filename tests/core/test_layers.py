@@ -230,9 +230,10 @@ def test_nothing_below_the_command_line_imports_it() -> None:
             assert not any(other.startswith("ringproto.cli") for other in imports(source)), name
 
 
-def test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_command() -> None:
+def test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_commands() -> None:
+    commands = {"ringproto.cli.simulate", "ringproto.cli.mutants", "ringproto.cli.mutant_worker"}
     for name, source in MODULES.items():
-        if name not in of("ringproto.testing") and name != "ringproto.cli.simulate":
+        if name not in of("ringproto.testing") and name not in commands:
             assert not any(other.startswith("ringproto.testing") for other in imports(source)), name
 
 
@@ -319,7 +320,7 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (
             "ringproto.ring",
             "import ringproto.testing.cluster",
-            test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_command,
+            test_nothing_that_is_shipped_imports_testing_but_the_simulator_s_commands,
         ),
         ("ringproto.config", "import trio", lambda: test_base_knows_the_standard_library_alone("ringproto.config")),
     ]
