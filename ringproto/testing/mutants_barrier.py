@@ -134,6 +134,11 @@ MUTANTS = (
                 "unblock_due and not len(self.queues[0]) and room",
                 "unblock_due and not len(self.queues[0]) and not len(self.queues[1]) and room",
             ),
+            Change(
+                "packing",
+                "return len(self.queues[0]) > 0 or self._barrier.unblock_due",
+                "return len(self.queues[0]) > 0 or (self._barrier.unblock_due and not len(self.queues[1]))",
+            ),
         ),
     ),
     Mutant(

@@ -152,7 +152,7 @@ class _Run:
         cluster = self.cluster
         habits = self._draw_habits()
         sequence = 0
-        if not self.light and random.random() < 0.2 and "storage" not in self.faults.names:
+        if random.random() < 0.2 and "storage" not in self.faults.names:
             sequence = random.choice((2**31, 2**32)) - random.randint(1, 10)
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:

@@ -4,7 +4,8 @@ The random faults of the safety phase excuse much: a ring that breaks may break.
 must follow can be said exactly too: a lost token costs no configuration; one data packet lost in ten neither, and all
 is delivered; a member that gets no data does not stop the others; a pair that does not hear each other does not make
 the memberships flap; a ring that breaks under load, and again when some members have installed the next one and others
-have not, loses nothing. After it the core must come together again, as after the safety phase.
+have not, loses nothing; late copies are known as such. After it the core must come together again, as after the
+safety phase.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MESSAGES = 8
 """So many of each kind, of each processor."""
 LARGE = 20_000
 """Bytes of a message that takes many packets."""
+_MEMBERSHIP = ("join", "beacon", "leave")
 _PRIORITIES = (Priority.HIGH, Priority.LOW)
 FLAPS_UNITS = 10
 FLAPS_MAX = 4
@@ -142,6 +144,34 @@ def cut_in_recovery(trial: _Trial) -> str | None:
     return None
 
 
+def late_copies(trial: _Trial) -> str | None:
+    """A member leaves and comes back; then all that was said about membership meanwhile arrives a second time."""
+    cluster = trial.cluster
+    node = trial.random.choice(trial.core)
+    said: list[tuple[int, int, bytes]] = []
+
+    def record(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) in _MEMBERSHIP and source in trial.core and destination in trial.core:
+            said.append((source, destination, datagram))
+        return True
+
+    cluster.filter = record
+    cluster.leave(node)
+    if not trial.wait(lambda: not cluster.alive(node)):
+        return f"node {node} was told to leave and does not"
+    cluster.run(trial.random.random() * trial.unit_s)
+    cluster.restart(node)
+    settled = trial.wait(lambda: cluster.settled(trial.core))
+    cluster.filter = None
+    if not settled:
+        return f"node {node} left and came back, and the ring did not settle"
+    before = trial.rings()
+    for source, destination, datagram in said:
+        cluster.network.send(source, destination, datagram)
+    cluster.run(2 * trial.unit_s)
+    return None if trial.rings() == before else "late copies of joins, beacons and leaves changed the configuration"
+
+
 def _half_installed(cluster: Cluster, nodes: Collection[int], before: dict[int, RingId]) -> bool:
     installed = sum(cluster.configuration(node).ring_id != before[node] for node in nodes)
     return 0 < installed < len(nodes)
@@ -162,6 +192,7 @@ TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
     "deaf member": (3, deaf_member),
     "deaf pair": (3, deaf_pair),
     "cut in recovery": (3, cut_in_recovery),
+    "late copies": (2, late_copies),
 }
 """With the least number of processors that each needs."""
 

@@ -129,7 +129,7 @@ def test_a_worker_that_cannot_begin_says_why() -> None:
 def test_a_seed_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     impatient = tmp_path / "worker.py"
     source = Path(mutant_worker.__file__).read_text(encoding="utf-8")
-    impatient.write_text(source.replace("CPU_SECONDS_MAX = 100.0", "CPU_SECONDS_MAX = 0.5"))
+    impatient.write_text(source.replace("CPU_SECONDS_MAX = 40.0", "CPU_SECONDS_MAX = 0.5"))
     monkeypatch.setattr(mutant_worker, "__file__", str(impatient))
     endless = mutants.source_of("timers").replace(
         "return timer\n", "self._deadlines[timer] = -1.0\n        return timer\n"
