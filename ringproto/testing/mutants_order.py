@@ -143,9 +143,9 @@ MUTANTS = (
         "counts lack what this processor had sent on the old one.",
         (
             Change(
-                "membership",
-                "        self.ring = ring\n        self._incarnations = {",
-                "        ring._flow = old._flow\n        self.ring = ring\n        self._incarnations = {",
+                "formation",
+                "        self._exchange = Exchange(",
+                "        self.ring._flow = old._flow\n        self._exchange = Exchange(",
             ),
         ),
     ),
