@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ringproto.cli import chaos, demo, latency, node, simulate
+from ringproto.cli import chaos, demo, latency, mutants, node, simulate
 from ringproto.cli._common import OneLineParser, RunFailedError, UsageError
 
 __all__ = ["build_parser", "main"]
@@ -23,7 +23,7 @@ def build_parser() -> OneLineParser:
     )
     parser.add_argument("--version", action="version", version=f"ringproto {_version()}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (demo, latency, chaos, node, simulate):
+    for command in (demo, latency, chaos, mutants, node, simulate):
         command.add_parser(commands)
     return parser
 

@@ -508,6 +508,8 @@ class Membership:
         """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
         ring = formation.ring
         self._note_token(ring, token)
+        if self._gathers_without_deaf(ring):
+            return
         token = formation.advance(token, self.node)
         if ring.phase == Phase.INSTALLED:
             self._enter_operational(formation)
@@ -581,16 +583,22 @@ class Membership:
         self._held_token = None
         self.timers.clear(Timer.TOKEN_HOLD)
         self._note_token(ring, token)
-        deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
-        if deaf:
-            self.counters.add("failures_to_receive")
-            self._gather_without(deaf, ring)
-        elif ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
+        if self._gathers_without_deaf(ring):
+            return
+        if ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
             self._held_token = token
             self.timers.clear(Timer.TOKEN_LOSS)
             self.timers.set(Timer.TOKEN_HOLD, self.now + self.config.token_hold_s)
         else:
             self._visit(token)
+
+    def _gathers_without_deaf(self, ring: Ring) -> bool:
+        """A member that has held the aru up for too long is left out, in recovery as on an installed ring."""
+        deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
+        if deaf:
+            self.counters.add("failures_to_receive")
+            self._gather_without(deaf, ring)
+        return deaf != 0
 
     def _may_send(self, ring: Ring, token: Token) -> bool:
         return self.outbox.ready() and ring.takes_new(token, self.delivery.held)

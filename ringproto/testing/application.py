@@ -23,7 +23,12 @@ from ringproto.types import Guarantee, Priority, RingId
 if TYPE_CHECKING:
     from ringproto.testing.host import Host
 
-__all__ = ["Application", "Habits"]
+__all__ = ["Application", "Habits", "SimulationError"]
+
+
+class SimulationError(AssertionError):
+    """The processor broke a rule of its face, for example by wanting to be woken again and again at one time."""
+
 
 ANSWER = b"answer"
 FILLER = random_module.Random(1995).randbytes(1 << 16)
@@ -151,6 +156,10 @@ class Application:
                 self.last_seq = 0
                 self._recover(event)
             elif isinstance(event, RecoveryComplete):
+                if self.held == event.ring_id:
+                    raise SimulationError(
+                        f"the barrier of {event.ring_id} is complete, and node {self.host.node} has not unblocked in it"
+                    )
                 self.completed = event.ring_id
 
     def _reply(self, message: Message) -> None:

@@ -182,8 +182,7 @@ class Cluster:
         assert host.processor is not None
         self.note(f"told to leave in {host.processor.state}")
         host.say("is told to leave")
-        host.processor.leave(host._now())
-        host.flush()
+        host.leave()
 
     def disturb_system_calls(self, node: int, system_calls: SystemCalls | None) -> None:
         """From now on the system calls of its host do this; ``None`` mends them."""

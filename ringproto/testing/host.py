@@ -16,10 +16,11 @@ from typing import Any
 
 from ringproto._core import Processor
 from ringproto.config import Config
-from ringproto.testing.application import Application, Habits
+from ringproto.testing.application import Application, Habits, SimulationError
 from ringproto.testing.network import SimulatedNetwork, kind_of
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.watch import Watch
+from ringproto.types import Priority
 
 __all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
 
@@ -29,10 +30,6 @@ Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
 Trace = Callable[[str], None]
 
 SPINS_MAX = 1000
-
-
-class SimulationError(AssertionError):
-    """The processor broke a rule of its face, for example by wanting to be woken again and again at one time."""
 
 
 class Host:
@@ -52,6 +49,7 @@ class Host:
         "habits",
         "impatient",
         "last_now",
+        "leave_due",
         "lives",
         "network",
         "node",
@@ -124,6 +122,8 @@ class Host:
         self.on_failure: Callable[[Host], None] | None = None
         self.impatient = False
         self.last_now = -math.inf
+        self.leave_due = -math.inf
+        """When a processor that was told to leave has to be out, by its own clock."""
         self.traced = 0
         self._reset()
         network.attach(node, self._arrive)
@@ -138,6 +138,7 @@ class Host:
         self.spins = 0
         self.trap = None
         self.impatient = False
+        self.leave_due = -math.inf
 
     # Life and death
 
@@ -210,6 +211,28 @@ class Host:
         """Tell who watches this run, if anybody does."""
         if self.watch is not None:
             self.watch.note(what)
+
+    def leave(self) -> None:
+        """Let the processor leave in an orderly way. It must send all that it accepted, unless its time runs out."""
+        assert self.processor is not None
+        now = self._now()
+        self.leave_due = now + self.config.leave_timeout_s
+        self.processor.leave(now)
+        self.flush()
+
+    def _check_drained(self) -> None:
+        assert self.processor is not None
+        if self.processor.failure is not None or self._now() >= self.leave_due:
+            return
+        waiting = 0
+        for entry in self.audit:
+            if entry[0] in ("SUBMIT", "SEND") and entry[1] != Priority.RECOVERY:
+                waiting += 1 if entry[0] == "SUBMIT" else -1
+        if waiting:
+            raise SimulationError(
+                f"node {self.node} left before its time was up, and {waiting} of the messages that it had accepted "
+                "were not sent"
+            )
 
     def pause(self, duration_s: float) -> None:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
@@ -388,6 +411,11 @@ class Host:
             if self.trace is not None:
                 self._show(transmits)
             for destination, datagram in transmits:
+                if len(datagram) > self.datagram_size:
+                    raise SimulationError(
+                        f"node {node} transmits {len(datagram)} bytes of {kind_of(datagram)}; its transport takes "
+                        f"{self.datagram_size} at most"
+                    )
                 send(node, destination, datagram)
             self._sample()
             if not (reading and processor.pending_events):
@@ -396,6 +424,7 @@ class Host:
         else:
             raise SimulationError(f"node {node} has events without end at one time")
         if processor.left and not (reading and processor.pending_events):
+            self._check_drained()
             self._bury()
             return
         self._arm()

@@ -137,7 +137,8 @@ def _freed_early(
 
 
 def k5_bounds(run: Run) -> Iterator[Violation]:
-    """Outstanding packets and retransmission requests are bounded, fcc and backlog are never negative."""
+    """Outstanding packets and retransmission requests are bounded, fcc and backlog are never negative; what was sent in
+    a rotation is bounded by the window, and fcc counts it."""
     window = run.window_size
     for life in run.lives:
         for ring_id, tokens in life.tokens.items():
@@ -151,6 +152,23 @@ def k5_bounds(run: Run) -> Iterator[Violation]:
                 else:
                     continue
                 yield life.violation("K5", at, f"in {ring_id}: token {token.token_seq} has {text}")
+    for ring_id, links in _chains(run):
+        if ring_id in run.rings:
+            yield from _rotations(ring_id, links, len(run.rings[ring_id].members), window)
+
+
+def _rotations(ring_id: RingId, links: list[_Link], members: int, window: int | None) -> Iterator[Violation]:
+    """Each token is held against the one that the same member received a rotation ago."""
+    seqs = {link.token.token_seq: link.token.seq for link in links}
+    for token, at, life in links:
+        new = token.seq - seqs.get(token.token_seq - members, token.seq)
+        if new > token.fcc:
+            text = f"has fcc {token.fcc}, and {new} new packets were sent in the last rotation"
+        elif window is not None and new > window:
+            text = f"comes after a rotation with {new} new packets; the window is {window}"
+        else:
+            continue
+        yield life.violation("K5", at, f"in {ring_id}: token {token.token_seq} {text}")
 
 
 RULES = {

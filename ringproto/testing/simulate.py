@@ -3,10 +3,11 @@
 A run has four phases. *Safety*: processors send, and faults drawn from the seed happen to them. *Heal*: a random
 non-empty core of the processors is mended, everybody else is stopped or cut off, and all fault rates are zero.
 *Liveness*: within 20 times (token timeout + consensus timeout) the core must be one configuration with its barrier
-complete, and from then on must deliver all that was accepted without changing the configuration again. *Judge*: the
-logs of all incarnations are held against every rule. Between the last two, a ring where nothing is to be done must be
-quiet, and in some runs something breaks for good: memberships must come to rest, and one ring again once it is
-mended. A run without faults must show no change of configuration after the first, and no retransmission.
+complete, and from then on must deliver all that was accepted without changing the configuration again. Then it is put
+to a trial, a small fault that it must bear (``trials``), a ring where nothing is to be done must be quiet, and in some
+runs something breaks for good: memberships must come to rest, and one ring again once it is mended. *Judge*: the logs
+of all incarnations are held against every rule. A run without faults must show no change of configuration after the
+first, and no retransmission.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Collection
 
 from ringproto.config import Config
 from ringproto.errors import RingError
+from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
@@ -39,6 +41,8 @@ FAULT_FREE_EVERY = 16
 """One seed in so many has no faults."""
 BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
+LIGHT_TRIALS = 0.5
+"""So many of the light runs end with a trial; it costs as much as the rest of such a run."""
 TWIN_EVERY = 100
 BIG_EVERY = 128
 """One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
@@ -194,7 +198,7 @@ class _Run:
         cluster = self.cluster
         habits = self._draw_habits()
         sequence = 0
-        if not self.light and random.random() < 0.2 and "storage" not in self.faults.names:
+        if random.random() < 0.2 and "storage" not in self.faults.names:
             sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:
@@ -218,9 +222,7 @@ class _Run:
             self._play_safety()
             core = self._heal()
         self.load_stopped = True
-        live = self._check_liveness(core)
-        if live:
-            live = self._check_rest(core)
+        live = self._check_liveness(core) and self._check_trial(core) and self._check_rest(core)
         self.violations.extend(self.storms.violations)
         self.violations.extend(self.strangers.judge(self.nodes))
         self.violations.extend(cluster.judge(core if live else None))
@@ -369,6 +371,15 @@ class _Run:
             self.fail("B15", f"the configuration of {sorted(core)} changed again without a fault: {self._state(core)}")
             return False
         return True
+
+    def _check_trial(self, core: Collection[int]) -> bool:
+        """A small fault that the core must bear; in a light run only now and then."""
+        if self.big or (self.light and self.random.random() >= LIGHT_TRIALS):
+            return True
+        failure = trials.draw(self.cluster, core, self.random, self.unit_s)
+        if failure is not None:
+            self.fail("B15", f"{failure}: {self._state(core)}")
+        return failure is None
 
     def _check_rest(self, core: Collection[int]) -> bool:
         """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""

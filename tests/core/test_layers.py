@@ -231,7 +231,13 @@ def test_nothing_below_the_command_line_imports_it() -> None:
 
 
 def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -> None:
-    judging = {"ringproto.cli.simulate", "ringproto.cli.chaos_log", "ringproto.cli.chaos_verdict"}
+    judging = {
+        "ringproto.cli.simulate",
+        "ringproto.cli.chaos_log",
+        "ringproto.cli.chaos_verdict",
+        "ringproto.cli.mutants",
+        "ringproto.cli.mutant_worker",
+    }
     for name, source in MODULES.items():
         if name not in of("ringproto.testing") and name not in judging:
             assert not any(other.startswith("ringproto.testing") for other in imports(source)), name

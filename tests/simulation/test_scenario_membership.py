@@ -381,3 +381,14 @@ def test_two_that_heard_only_beacons_of_each_other_merge_when_faults_stop(make_r
     cluster.filter = None
     unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
     assert cluster.run_until_settled({1, 2}, 20 * unit_s)
+
+
+def test_member_without_data_does_not_keep_a_recovery_going_for_ever(ring):
+    """Light seed 23 of the trials: only an installed ring judged failure to receive."""
+    ring.filter = lambda time, source, destination, datagram: destination != 2 or kind_of(datagram) != "data"
+    ring.submit(1, b"1.1.x|what 2 does not get", Priority.HIGH)
+    ring.run(0.01)
+    ring.crash(3)
+    assert ring.run_until(lambda: ring.configuration(1).members == (1,), 3.0), ring.state(1)
+    ring.filter = None
+    assert ring.run_until_settled({1, 2}, 3.0)

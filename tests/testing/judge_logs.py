@@ -43,6 +43,8 @@ class Ring:
         self.aru = 0
         self.aru_id = 0
         self.last_aru = dict.fromkeys(members, 0)
+        self.visited: dict[int, int] = {}
+        """The seq at the last visit of each."""
 
 
 class Node:
@@ -185,7 +187,9 @@ class Script:
                 seq = len(ring.sent)
                 ring.token_seq += 1
                 ring.aru = min(ring.aru, seq)
-                it.log.append(Token(ring.id, ring.token_seq, seq, ring.aru, 1, 0, 0))
+                sent = seq - ring.visited.get(node, 0)
+                ring.visited[node] = seq
+                it.log.append(Token(ring.id, ring.token_seq, seq, ring.aru, sent, 0, 0))
                 mine = have.get(node, seq)
                 if mine < ring.aru or ring.aru_id in (0, node):
                     ring.aru, ring.aru_id = mine, 0 if mine == seq else node

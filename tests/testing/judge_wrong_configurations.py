@@ -283,3 +283,23 @@ def too_many_packets_outstanding() -> Logs:
     ring = script.install(1, 2)
     script.nodes[1].log.append(Token(ring.id, 1, 117, 100, 0, 0, 0))
     return script.logs()
+
+
+def rotation_with(fcc: int) -> Logs:
+    """Ten packets are sent between two visits of the token at 1."""
+    script = Script()
+    script.start(1, 2)
+    ring = script.install(1, 2)
+    for token_seq, node, seq in ((1, 1, 0), (2, 2, 5), (3, 1, 10)):
+        script.nodes[node].log.append(Token(ring.id, token_seq, seq, seq, fcc, 0, 0))
+    return script.logs()
+
+
+@breaks("K5")
+def token_does_not_count_what_was_sent_in_a_rotation() -> Logs:
+    return rotation_with(fcc=9)
+
+
+@breaks("K5", window_size=9)
+def more_than_the_window_in_a_rotation() -> Logs:
+    return rotation_with(fcc=10)

@@ -1,0 +1,241 @@
+"""Trials: small faults that a ring which works must bear, one of them for the core of each run when it has settled.
+
+The random faults of the safety phase excuse much: a ring that breaks may break. A trial is one exact fault, so what
+must follow can be said exactly too: a lost token costs no configuration; one data packet lost in ten neither, and all
+is delivered; a member that gets no data does not stop the others; a pair that does not hear each other does not make
+the memberships flap; a ring that breaks under load, and again when some members have installed the next one and others
+have not, loses nothing; late copies are known as such. After it the core must come together again, as after the
+safety phase.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.network import kind_of
+from ringproto.types import Guarantee, Priority, RingId
+
+__all__ = ["TRIALS", "draw"]
+
+LIMIT_UNITS = 20
+"""As many units (token timeout and consensus timeout) as the liveness phase has."""
+DATA_LOSS = 0.1
+MESSAGES = 8
+"""So many of each kind, of each processor."""
+LARGE = 20_000
+"""Bytes of a message that takes many packets."""
+_MEMBERSHIP = ("join", "beacon", "leave")
+_PRIORITIES = (Priority.HIGH, Priority.LOW)
+FLAPS_UNITS = 10
+FLAPS_MAX = 4
+"""So many configurations may a processor install in ``FLAPS_UNITS`` with one bad link, when it has been bad as long."""
+
+
+class _Trial(NamedTuple):
+    cluster: Cluster
+    core: tuple[int, ...]
+    random: random_module.Random
+    unit_s: float
+
+    def wait(self, condition: Callable[[], bool]) -> bool:
+        return self.cluster.run_until(condition, LIMIT_UNITS * self.unit_s, every_s=self.unit_s / 20)
+
+    def rings(self) -> list[RingId]:
+        return [self.cluster.configuration(node).ring_id for node in self.core]
+
+    def say(self, nodes: Collection[int], guarantee: Guarantee, count: int = 1, size: int = 300) -> None:
+        """Let each of these send messages of so many bytes."""
+        for node in nodes:
+            application = self.cluster.application(node)
+            for _ in range(count):
+                application.submit(application.payload(size), self.random.choice(_PRIORITIES), guarantee)
+            self.cluster.hosts[node].flush()
+
+    def lose_data(self, loss: float) -> None:
+        """From now on data is lost at this rate."""
+        chance = self.random.random
+        self.cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or chance() > loss
+
+
+def lost_token(trial: _Trial) -> str | None:
+    """One token is lost; the ring must stay as it is."""
+    cluster = trial.cluster
+    lost: list[int] = []
+
+    def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if lost or kind_of(datagram) != "token":
+            return True
+        lost.append(source)
+        return False
+
+    before = trial.rings()
+    cluster.filter = lose
+    cluster.run(2 * trial.unit_s)
+    cluster.filter = None
+    if trial.rings() != before:
+        return f"one token of node {lost[0]} was lost, and the configuration changed"
+    return None
+
+
+def lost_data(trial: _Trial) -> str | None:
+    """One packet of data in ten is lost; all must be delivered, in the same configuration."""
+    cluster = trial.cluster
+    before = trial.rings()
+    trial.lose_data(DATA_LOSS)
+    for guarantee in Guarantee:
+        trial.say(trial.core, guarantee, MESSAGES)
+    delivered = trial.wait(lambda: cluster.drained(trial.core))
+    cluster.filter = None
+    if trial.rings() != before:
+        return "of the data one packet in ten was lost, and the configuration changed"
+    return None if delivered else "of the data one packet in ten was lost, and not all was delivered"
+
+
+def deaf_member(trial: _Trial) -> str | None:
+    """One member gets no data; safe messages of the others must be delivered all the same."""
+    cluster = trial.cluster
+    deaf = trial.random.choice(trial.core)
+    others = tuple(node for node in trial.core if node != deaf)
+    cluster.filter = lambda time, source, destination, datagram: destination != deaf or kind_of(datagram) != "data"
+    trial.say(others, Guarantee.AGREED, size=LARGE)
+    trial.say(others, Guarantee.SAFE)
+    delivered = trial.wait(lambda: all(_returned(cluster, node) for node in others))
+    cluster.filter = None
+    return None if delivered else f"node {deaf} gets no data, and safe messages of the others are not delivered"
+
+
+def deaf_pair(trial: _Trial) -> str | None:
+    """Two members do not hear each other; the others must have few configurations of it, not one after another."""
+    cluster = trial.cluster
+    pair = trial.random.sample(trial.core, 2)
+    cluster.filter = lambda time, source, destination, datagram: {source, destination} != set(pair)
+    cluster.run(FLAPS_UNITS * trial.unit_s)
+    before = {node: _configurations(cluster, node) for node in trial.core}
+    cluster.run(FLAPS_UNITS * trial.unit_s)
+    cluster.filter = None
+    for node in trial.core:
+        count = _configurations(cluster, node) - before[node]
+        if count > FLAPS_MAX:
+            return f"nodes {pair} do not hear each other, and node {node} installed {count} configurations"
+    return None
+
+
+def cut_in_recovery(trial: _Trial) -> str | None:
+    """Under load one member is no longer heard, so that there is a hole before what the others send; then it is cut
+    off, and the recovery of the others breaks when some have installed what follows and some have only promised to, or
+    when data of it was lost. Nothing follows from it but that all that was accepted is delivered in the end."""
+    cluster, random = trial.cluster, trial.random
+    before = {node: cluster.configuration(node).ring_id for node in trial.core}
+    silent = random.choice(trial.core)
+    rest = [node for node in trial.core if node != silent]
+    loss = random.choice((0.0, DATA_LOSS, 3 * DATA_LOSS))
+    for _ in range(MESSAGES):
+        trial.say(trial.core, random.choice(tuple(Guarantee)), size=random.choice((300, 3000)))
+    cluster.run(random.random() * trial.unit_s / 100)
+    cluster.filter = lambda time, source, destination, datagram: (
+        kind_of(datagram) != "data" or (source != silent and random.random() >= loss)
+    )
+    cluster.run(random.random() * trial.unit_s / 50)
+    trial.say(trial.core, random.choice(tuple(Guarantee)), size=LARGE)
+    cluster.run(random.random() * trial.unit_s / 100)
+    cluster.partition(rest)
+    if random.random() < 0.5:
+        most = random.randint(1, len(rest) - 1)
+        cluster.filter = lambda time, source, destination, datagram: (
+            kind_of(datagram) != "token" or _installed(cluster, rest, before) < most
+        )
+        cluster.run_until(lambda: _installed(cluster, rest, before) >= most, 4 * trial.unit_s)
+    else:
+        trial.lose_data(0.5)
+        cluster.run_until(lambda: any(cluster.state(node) == "recovery" for node in rest), 4 * trial.unit_s)
+        cluster.run(random.random() * trial.unit_s / 50)
+        cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "token"
+    cluster.run(random.random() * trial.unit_s)
+    cluster.filter = None
+    installed = [node for node in rest if cluster.configuration(node).ring_id != before[node]]
+    others = [node for node in rest if node not in installed]
+    cluster.partition(installed, others if random.random() < 0.5 else [*others, silent])
+    cluster.run(2 * trial.unit_s)
+    cluster.partition(trial.core)
+    return None
+
+
+def _installed(cluster: Cluster, nodes: Collection[int], before: dict[int, RingId]) -> int:
+    """How many of these have another configuration than before."""
+    return sum(cluster.configuration(node).ring_id != before[node] for node in nodes)
+
+
+def late_copies(trial: _Trial) -> str | None:
+    """The ring breaks and forms again, and a member leaves and comes back; then all that was said about membership
+    meanwhile arrives a second time."""
+    cluster = trial.cluster
+    node = trial.random.choice(trial.core)
+    said: list[tuple[int, int, bytes]] = []
+    broken = False
+
+    def record(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        kind = kind_of(datagram)
+        if kind in _MEMBERSHIP and source in trial.core and destination in trial.core:
+            said.append((source, destination, datagram))
+        return kind != "token" or broken
+
+    cluster.filter = record
+    cluster.run(trial.unit_s)
+    broken = True
+    if not trial.wait(lambda: cluster.settled(trial.core)):
+        return "the ring broke and did not settle"
+    cluster.leave(node)
+    if not trial.wait(lambda: not cluster.alive(node)):
+        return f"node {node} was told to leave and does not"
+    cluster.run(trial.random.random() * trial.unit_s)
+    cluster.restart(node)
+    settled = trial.wait(lambda: cluster.settled(trial.core))
+    cluster.filter = None
+    if not settled:
+        return f"node {node} left and came back, and the ring did not settle"
+    before = trial.rings()
+    for source, destination, datagram in said:
+        cluster.network.send(source, destination, datagram)
+    cluster.run(2 * trial.unit_s)
+    return None if trial.rings() == before else "late copies of joins, beacons and leaves changed the configuration"
+
+
+def _returned(cluster: Cluster, node: int) -> bool:
+    application = cluster.application(node)
+    return application.returned == application.accepted
+
+
+def _configurations(cluster: Cluster, node: int) -> int:
+    return int(cluster.processor(node).statistics().get("configurations", 0))
+
+
+TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
+    "lost token": (2, lost_token),
+    "lost data": (2, lost_data),
+    "deaf member": (3, deaf_member),
+    "deaf pair": (3, deaf_pair),
+    "cut in recovery": (3, cut_in_recovery),
+    "late copies": (2, late_copies),
+}
+"""With the least number of processors that each needs."""
+
+
+def draw(cluster: Cluster, core: Collection[int], random: random_module.Random, unit_s: float) -> str | None:
+    """Put a core that has settled to one trial that fits its size, and wait until it has settled again.
+
+    ``unit_s`` is token timeout plus consensus timeout, in seconds. Returns what was wrong, ``None`` if nothing.
+    """
+    # Without a quorum nothing flows; and when one is left out of a trial, the rest must have it still.
+    size = len(core) if cluster.config.quorum < len(core) else 0
+    names = [name for name, (least, _) in TRIALS.items() if least <= size]
+    if not names:
+        return None
+    name = random.choice(names)
+    trial = _Trial(cluster, tuple(sorted(core)), random, unit_s)
+    failure = TRIALS[name][1](trial)
+    if failure is None and not trial.wait(lambda: cluster.settled(core)):
+        failure = "it did not settle again"
+    return None if failure is None else f"{sorted(core)} in the trial «{name}»: {failure}"
