@@ -69,8 +69,8 @@ class Processor:
         needed = membership_size(config.members_max)
         if size < needed:
             raise ConfigError(
-                f"Config.members_max is {config.members_max}, and a beacon of so many needs {needed} bytes in a datagram, "
-                f"which has {size}. Lower members_max to {members_that_fit(size)}, or send larger datagrams"
+                f"Config.members_max is {config.members_max}, and a beacon of so many has {needed} bytes, "
+                f"a datagram only {size}. Lower members_max to {members_that_fit(size)}, or send larger datagrams"
             )
         self.node = node
         self.config = config
