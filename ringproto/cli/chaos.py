@@ -11,9 +11,11 @@ import argparse
 import contextlib
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         return _judge_again(args.judge)
     first = secrets.randbelow(_SEED_MAX) if args.seed is None else args.seed
     total = _Total(args.rounds)
-    with contextlib.closing(_Folders(args.keep)) as folders:
+    with contextlib.closing(_Folders(args.keep)) as folders, _terminated_between_rounds() as check:
         print(f"{args.rounds} rounds from seed {first}", flush=True)
         try:
             for seed in range(first, first + args.rounds):
@@ -95,11 +97,31 @@ def run(args: argparse.Namespace) -> int:
                     folders.keep()
                 else:
                     folders.forget(folder)
+                check()
         except OSError as error:
             raise RunFailedError(f"cannot go on: {error}") from error
         finally:
             total.summarize()
     return 1 if total.failed else 0
+
+
+@contextlib.contextmanager
+def _terminated_between_rounds() -> Iterator[Callable[[], None]]:
+    """While a round is judged SIGTERM waits for its verdict. Gives what raises :class:`RunFailedError` if it came.
+
+    While one is played its conductor listens, and ends it at once.
+    """
+    came: list[int] = []
+
+    def check() -> None:
+        if came:
+            raise RunFailedError("interrupted by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _judge_again(folder: Path) -> int:

@@ -24,7 +24,7 @@ from ringproto.cli import chaos
 from ringproto.cli.chaos_record import RoundRecord
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import Script, draw_script
-from ringproto.cli.chaos_verdict import judge_round
+from ringproto.cli.chaos_verdict import Verdict, judge_round
 
 
 def has_everything(seed: int) -> bool:
@@ -198,6 +198,29 @@ def test_a_round_that_does_not_hold_keeps_its_logs_and_says_how_to_repeat_it(
     assert [folder.name for folder in base.iterdir()] == [f"round-{SEED + 1}"], "only what failed is kept"
     assert main(["chaos", "--judge", str(base / f"round-{SEED + 1}")]) == 1
     assert "2 rounds, 1 failed" in out
+
+
+def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
+    two_rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play_what_was_played(script: Script, folder: Path) -> Round:
+        shutil.copytree(two_rounds / folder.name, folder, dirs_exist_ok=True)
+        return Round(script, folder)
+
+    def judge_and_be_told_to_end(folder: Path) -> Verdict:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return judge_round(folder)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(chaos, "play", play_what_was_played)
+    monkeypatch.setattr(chaos, "judge_round", judge_and_be_told_to_end)
+    monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
+    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
+    output = capsys.readouterr()
+    assert output.err == "ringproto chaos: interrupted by SIGTERM\n"
+    assert "round 1/2" in output.out and "round 2/2" not in output.out and "\n1 rounds, 0 failed" in output.out
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_a_folder_that_is_no_round_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
