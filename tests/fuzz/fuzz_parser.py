@@ -20,6 +20,7 @@ from zlib import crc32
 from ringproto._core.packing import Reassembler, unblocked_ring
 from ringproto._core.wire import (
     CHUNK_CONTROL,
+    CHUNK_PRIORITY,
     FLAG_RECOVERED,
     VERSION,
     Codec,
@@ -30,6 +31,7 @@ from ringproto._core.wire import (
     check_chunks,
     old_packet,
 )
+from ringproto.types import Priority
 
 CLUSTER = 0x0123456789ABCDEF
 REASONS = frozenset(
@@ -42,6 +44,7 @@ REASONS = frozenset(
 LIMITS = ((64, 128), (3, 2))
 """(members_max, requests_max) to choose from."""
 MESSAGE_SIZE_MAX = 1000
+PRIORITIES = frozenset(map(int, Priority))
 
 RAW = 0x80
 COMMIT_MEMBERS_AT = 44
@@ -124,6 +127,7 @@ def data_again(codec: Codec, packet: Packet) -> bytes:
     ended = Reassembler(MESSAGE_SIZE_MAX).take_apart(packet)
     assert len(ended) == check_chunks(datagram, packet.body, len(datagram) - 4), "messages were lost in the packet"
     for flags, payload in ended:
+        assert flags & CHUNK_PRIORITY in PRIORITIES, "a message has no priority that there is"
         if flags & CHUNK_CONTROL:
             assert payload is not None
             unblocked_ring(payload)
