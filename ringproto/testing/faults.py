@@ -212,7 +212,7 @@ class Faults:
             self._change_weather()
         for name in self.names:
             if name in DISTURBANCES:
-                mean = random.uniform(4.0, 16.0) if self.light else random.uniform(8.0, 60.0)
+                mean = random.uniform(5.0, 18.0) if self.light else random.uniform(8.0, 60.0)
                 self._schedule(name, mean * self.unit_s)
 
     def end(self) -> None:
