@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ringproto._core import Processor
-from ringproto.config import Config
+from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.events import Event, Message, RegularConfiguration
 from ringproto.testing.application import Application, Habits
 from ringproto.testing.host import Audit, Host, Trace
@@ -359,19 +359,22 @@ class Cluster:
     def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
         """What is wrong with all that happened so far; empty if nothing.
 
-        ``complete`` names the nodes that should by now be together and have everything. Processors that were started
-        with another configuration than the cluster's belong to another ring, and are judged by themselves.
+        ``complete`` names the nodes that should by now be together and have everything. Processors that do not
+        ``belong`` are judged by themselves.
         """
         violations: list[Violation] = []
-        strangers: dict[Config, list[Transcript]] = {}
+        strangers: dict[tuple[Any, ...], list[Transcript]] = {}
         transcripts: list[Transcript] = []
+        retransmits_max = 0
         for node, logs in self._audits_by_node():
             config = self.hosts[node].config
-            group = transcripts if config == self.config else strangers.setdefault(config, [])
+            group = transcripts if self.belongs(node) else strangers.setdefault(_limits(config), [])
             group.extend(map(Transcript.from_audit, logs))
-        for config, others in strangers.items():
+            retransmits_max = max(retransmits_max, config.retransmits_max)
+        for others in strangers.values():
+            config = self.hosts[others[0].node].config
             violations += judge(
-                others, quorum=config.quorum, window_size=config.window_size, retransmits_max=config.retransmits_max
+                others, quorum=config.quorum, window_size=config.window_size, retransmits_max=retransmits_max
             )
         lives: Sequence[tuple[int, int]] | None = None
         if complete is not None:
@@ -383,8 +386,12 @@ class Cluster:
             complete=lives,
             storage_survives=self.storage_survived,
             window_size=self.config.window_size,
-            retransmits_max=self.config.retransmits_max,
+            retransmits_max=retransmits_max,
         )
+
+    def belongs(self, node: int) -> bool:
+        """Whether a processor has this cluster's name and limits, so that it can be on a ring with the others."""
+        return _limits(self._host(node).config) == _limits(self.config)
 
     def log_hash(self) -> str:
         """A digest of all logs: two histories with one hash are the same."""
@@ -418,6 +425,11 @@ class Cluster:
     def _say(self, text: str) -> None:
         if self.trace is not None:
             self.trace(f"{self.timeline.now:12.6f}  {text}")
+
+
+def _limits(config: Config) -> tuple[Any, ...]:
+    """What processors of one ring have in common."""
+    return (config.cluster, *(getattr(config, name) for name in MUST_BE_EQUAL))
 
 
 def _call(call: Callable[[], object], _: object) -> None:

@@ -18,6 +18,7 @@ import random as random_module
 from collections.abc import Callable
 
 from ringproto.errors import RingError
+from ringproto.events import RegularConfiguration
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
@@ -211,7 +212,7 @@ class Faults:
             self._change_weather()
         for name in self.names:
             if name in DISTURBANCES:
-                mean = random.uniform(4.0, 16.0) if self.light else random.uniform(8.0, 60.0)
+                mean = random.uniform(5.0, 18.0) if self.light else random.uniform(8.0, 60.0)
                 self._schedule(name, mean * self.unit_s)
 
     def end(self) -> None:
@@ -507,7 +508,7 @@ class Faults:
         """It has just installed a ring of several, and the token that says so is not out yet."""
         assert host.processor is not None
         members = host.processor.configuration.members
-        installed = any(entry[0] == "CONF" and hasattr(entry[1], "joined") for entry in host.audit[-12:])
+        installed = any(isinstance(entry[1], RegularConfiguration) for entry in host.audit[-12:])
         if host.processor.state == "operational" and installed and len(members) > 1 and _sends(TOKEN)(host, transmits):
             for node in self.nodes:
                 self.cluster.hosts[node].trap = None

@@ -47,7 +47,7 @@ class Evidence:
         self.datagram_size = cluster.datagram_size
         self.watch = watch
         self.overflowed = sum(host.overflowed for host in cluster.hosts.values())
-        belong = [node for node, host in cluster.hosts.items() if host.config == config]
+        belong = [node for node in cluster.hosts if cluster.belongs(node)]
         transcripts = [transcript for transcript in cluster.transcripts() if transcript.node in belong]
         self.run = Run(
             transcripts,

@@ -56,7 +56,7 @@ SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
 CROWDED = 0.06
 """How probable it is that a full run has more processors than fit into a ring."""
-STANDING = {False: 0.3, True: 0.1}
+STANDING = {False: 0.3, True: 0.05}
 """How probable it is that a full run, and a light one, has a fault that stays, after the liveness phase."""
 
 
@@ -386,7 +386,7 @@ class _Run:
         self.storms.sample()
         if not self.big:  # a rotation of so many takes as long as a token that is taken for lost
             self.cluster.run(self.unit_s / 4)
-            self.storms.quiet(core, self.unit_s)
+            self.storms.quiet(core, self.unit_s / 2 if self.light else self.unit_s)
         if self.fault_free or self.big or len(core) < 2 or self.random.random() >= STANDING[self.light]:
             return True
         fault = StandingFault.draw(self.cluster, tuple(sorted(core)))

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from ringproto.events import RegularConfiguration
 from ringproto.testing.datagrams import (
     BEACON,
     COMMIT,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LifeSeen", "Watch"]
 
+READ = frozenset((DATA, JOIN, BEACON, LEAVE))
+"""What is read when it arrives; the rest is told by what the processor does then."""
 PROOFS = 3
 MANY_PIECES = 100
 
@@ -134,10 +137,11 @@ class Watch:
         """The processor did something, and this is what it sends."""
         life = self._living[host.node]
         assert host.processor is not None
-        for entry in host.audit[life.audited :]:
-            if entry[0] == "CONF" and hasattr(entry[1], "joined"):
-                self._changed(life)
-        life.audited = len(host.audit)
+        if len(host.audit) > life.audited:
+            for entry in host.audit[life.audited :]:
+                if entry[0] == "CONF" and isinstance(entry[1], RegularConfiguration):
+                    self._changed(life)
+            life.audited = len(host.audit)
         for _, datagram in transmits:
             kind = datagram[1]
             if kind == TOKEN:
@@ -156,21 +160,20 @@ class Watch:
         """These are about to be handled by the processor."""
         life = self._living[host.node]
         for datagram in batch:
-            if intact(datagram):
+            if len(datagram) > 1 and datagram[1] in READ and intact(datagram):
                 try:
                     self._arrived(life, datagram)
                 except struct.error:
                     self.note("forged datagram")  # the checksum is right, and the counts are not
 
     def _arrived(self, life: LifeSeen, datagram: bytes) -> None:
-        kind = datagram[1]
-        if kind == DATA:
+        if datagram[1] == DATA:
             data = read_data(datagram)
             life.packets.add((data.ring_id, data.seq))
             if life.state == "gather" and not data.recovered and data.ring_id == _ring_of(life.host):
                 self.note("old packet in gather")
-        elif kind in (JOIN, BEACON, LEAVE):
-            self._heard(life, kind, datagram)
+        else:
+            self._heard(life, datagram[1], datagram)
 
     def crashed(self, host: Host) -> None:
         """The process was killed, and its log says so; its processor can still be asked."""

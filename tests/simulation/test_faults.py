@@ -203,6 +203,18 @@ def test_strangers_disturb_nobody(kind):
     assert gone == (list(strangers.nodes) if kind == "other limits" else [])
 
 
+def test_processors_with_other_timeouts_belong_and_those_with_other_limits_do_not():
+    cluster = Cluster(16)
+    cluster.start(1, 2)
+    cluster.start(3, config=cluster.config.replace(token_hold_s=0.001, retransmits_max=1))
+    cluster.start(4, config=cluster.config.replace(window_size=16))
+    assert cluster.run_until_settled({1, 2, 3})
+    assert [cluster.belongs(node) for node in (1, 2, 3, 4)] == [True, True, True, False]
+    cluster.submit(3, b"3.1.1|")
+    assert cluster.run_until_settled({1, 2, 3})
+    assert cluster.judge({1, 2, 3}) == []
+
+
 def test_a_stranger_that_is_half_joined_is_found():
     cluster = Cluster(10)
     cluster.start(1, 2, *KINDS["another cluster"])  # with the same configuration as the others: they will join
