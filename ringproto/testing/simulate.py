@@ -115,8 +115,10 @@ def run_seed(
 
 
 def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Result:
-    """As :func:`run_seed`; one seed in ``TWIN_EVERY`` is run twice, and it is a violation if its logs differ. Only these
-    have a log hash."""
+    """As :func:`run_seed`; one seed in ``TWIN_EVERY`` is run twice, and it is a violation if its logs differ.
+
+    Only these have a log hash.
+    """
     twins = seed % TWIN_EVERY == 0
     result = run_seed(seed, light=light, probes=probes, hashed=twins)
     if twins:
@@ -446,9 +448,9 @@ def _retransmissions(cluster: Cluster, node: int) -> int:
 
 
 def _draw_config(random: random_module.Random, count: int, *, light: bool, rare: bool) -> Config:
-    """Times of several scales, a quorum, and in rare runs limits of next to nothing."""
+    """Times as for tests, for a local network or for a wide one, a quorum, and in rare runs limits of next to nothing."""
     testing = Config.testing()
-    scale = 1 if light else random.choice((1, 5, 5))
+    scale = random.choice((1, 5, 20)) if light else random.choice((1, 5, 5, 20))
     changes: dict[str, object] = {
         field.name: getattr(testing, field.name) * scale
         for field in dataclasses.fields(Config)

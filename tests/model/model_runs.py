@@ -104,7 +104,10 @@ PROBES = (
     _probe("TWO_IN_A_ROW"),
 )
 
-DEEP = (_proof("3 processors, 2 changes, two write, the third recovers", "WRITERS=3", "RECOVERERS=4"),)
+DEEP = (
+    _proof("3 processors, 2 changes, two write, the third recovers", "WRITERS=3", "RECOVERERS=4"),
+    _proof("3 processors, 2 changes, every delivery", "WRITERS=1", "RECOVERERS=2", "EVERY_DELIVERY"),
+)
 
 
 def missing_tools() -> list[str]:
