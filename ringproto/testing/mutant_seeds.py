@@ -66,7 +66,7 @@ KILLED_BY: dict[str, Seed] = {
     "redone-formation-keeps-its-sequence": Seed(light=True, number=2),
     "sequence-never-raised": Seed(light=True, number=1),
     "sequence-added-in-32-bits": Seed(light=True, number=14),
-    "signed-comparison-of-sequences": Seed(light=True, number=100),
+    "signed-comparison-of-sequences": Seed(light=True, number=51),
     "unordered-comparison": Seed(light=True, number=6),
     "no-consensus-timeout": Seed(light=False, number=1),
     "who-is-named-as-failed-believes-it": Seed(light=False, number=1),
@@ -86,6 +86,10 @@ KILLED_BY: dict[str, Seed] = {
     "promise-without-having": Seed(light=False, number=2),
     "phase-by-rotations": Seed(light=False, number=3),
     "last-one-ready-speaks-for-all": Seed(light=False, number=2),
-    "obligations-ignored": Seed(light=True, number=100),
+    "obligations-ignored": Seed(light=True, number=14),
+    "obligations-forgotten": Seed(light=True, number=14),
+    "delivered-from-the-beginning": Seed(light=False, number=4),
+    "leave-without-draining": Seed(light=False, number=4),
+    "leave-of-any-incarnation": Seed(light=True, number=2),
 }
 """The first seed of the search that killed it."""

@@ -66,6 +66,11 @@ MUTANTS = (
                 "if ring_id.sequence <= self.ring_sequence:",
                 f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
             ),
+            Change(
+                "membership",
+                "max(self.ring_sequence, join.ring_sequence)",
+                f"max(self.ring_sequence, join.ring_sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
+            ),
         ),
     ),
     # Gather
