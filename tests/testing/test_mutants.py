@@ -131,9 +131,8 @@ def test_a_seed_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     source = Path(mutant_worker.__file__).read_text(encoding="utf-8")
     impatient.write_text(source.replace("CPU_SECONDS_MAX = 40.0", "CPU_SECONDS_MAX = 0.5"))
     monkeypatch.setattr(mutant_worker, "__file__", str(impatient))
-    endless = mutants.source_of("timers").replace(
-        "return timer\n", "self._deadlines[timer] = -1.0\n        return timer\n"
-    )
+    loop = "        while True:\n            pass\n"
+    endless = mutants.source_of("timers").replace("        return timer\n", loop)
     with mutants.Worker({"timers": endless}) as worker:
         assert [rule for rule, _ in worker.violations(Seed(True, 1))] == ["endless"]
 
