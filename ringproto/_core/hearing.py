@@ -1,15 +1,15 @@
-"""Who hears whom, as joins and beacons tell it, and who was left out although it was heard.
+"""Who hears whom, as joins and beacons tell it, and who was left out.
 
 Two processors that do not hear each other while others hear both would make memberships flap for ever: each beacon of
-the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out although
-it was there is marked, and from the second mark on a ring with it breaks an installed ring only when the beacons of all
+the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out is
+marked, and from the second mark on a ring with it breaks an installed ring only when the beacons of all
 members of both rings show that everybody hears everybody (departure 8 in docs/protocol.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ringproto._core.wire import Beacon
@@ -37,7 +37,7 @@ class _Word:
 
 
 class _Mark:
-    """A processor that was left out although it was heard."""
+    """A processor that was left out."""
 
     __slots__ = ("incarnation", "last", "level", "lifted")
 
@@ -84,15 +84,18 @@ class Hearing:
         fresh = [node for node, word in self._words.items() if now - word.at < self.fresh_s]
         return tuple(sorted(fresh[-self._members_max :]))
 
-    def mark(self, nodes: Iterable[int], now: float) -> None:
-        """They were left out although they were heard."""
-        for node in nodes:
-            word = self._words.get(node)
-            if word is None:
+    def mark(self, left_out: Mapping[int, int | None], now: float) -> None:
+        """These incarnations were left out (``None``: nothing is known of that processor, and nothing remembered).
+
+        Who was there and who was not cannot be told apart: a member that receives no data is silent in a gather whose
+        other members agree at once. For who was away the mark costs nothing the first time, and little later.
+        """
+        for node, incarnation in left_out.items():
+            if incarnation is None:
                 continue
             mark = self._marks.pop(node, None)
-            if mark is None or mark.incarnation != word.incarnation or now - mark.last >= _FORGIVEN * self._interval_s:
-                mark = _Mark(word.incarnation)
+            if mark is None or mark.incarnation != incarnation or now - mark.last >= _FORGIVEN * self._interval_s:
+                mark = _Mark(incarnation)
             mark.level += 1
             mark.last = now
             mark.lifted = False

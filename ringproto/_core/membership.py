@@ -529,7 +529,7 @@ class Membership:
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
         gather = self._gather
-        self._hearing.mark(sorted(gather.fail_set.intersection(self._hearing.heard(self.now))), self.now)
+        self._hearing.mark({node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now)
         self._hearing.lift(ring.members)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released

@@ -1,4 +1,4 @@
-"""Who was left out although heard, and what it takes to come back (departure 8 in docs/protocol.md)."""
+"""Who was left out, and what it takes to come back (departure 8 in docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def all_speak(mine: Hearing, rings: Collection[Collection[int]], now: float) -> 
 def left_out(mine: Hearing, node: int, times: int = 2, now: float = 0.0) -> None:
     for _ in range(times):
         mine.hear(node, 0, now)
-        mine.mark((node,), now)
+        mine.mark({node: 0}, now)
 
 
 def test_who_was_never_left_out_is_not_put_off() -> None:
@@ -51,10 +51,18 @@ def test_first_time_costs_nothing() -> None:
     assert not mine.puts_off_join((ME,), 2, 0.0)
 
 
-def test_who_was_never_heard_cannot_be_marked() -> None:
+def test_who_was_silent_is_marked_too() -> None:
+    """A member that receives no data may be left out by a gather in which nothing came of it."""
     mine = hearing()
-    mine.mark((2,), 0.0)
-    mine.mark((2,), 0.0)
+    for _ in range(2):
+        mine.mark({2: 5}, 0.0)
+    assert mine.puts_off_join((ME,), 2, 0.0)
+
+
+def test_who_is_not_known_is_not_marked() -> None:
+    mine = hearing()
+    for _ in range(2):
+        mine.mark({2: None}, 0.0)
     assert not mine.puts_off_join((ME,), 2, 0.0)
 
 
@@ -176,7 +184,7 @@ def test_who_was_started_anew_is_not_who_had_the_bad_link() -> None:
     left_out(mine, 3, 5)
     mine.hear(3, 77, 1.0)
     assert not mine.puts_off_join((ME,), 3, 1.0)
-    mine.mark((3,), 1.0)
+    mine.mark({3: 77}, 1.0)
     assert not mine.puts_off_beacon((ME,), 3, 1.0), "its first time"
 
 
