@@ -22,7 +22,7 @@ demo: setup
 
 test: setup
 	@echo "== running the tests (at most ten minutes on two cores)"
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/together.py
 
 model:
 	@echo "== searching the model of the recovery barrier (needs spin and gcc; docs/model.md)"
