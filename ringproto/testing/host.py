@@ -216,7 +216,8 @@ class Host:
         """Let the processor leave in an orderly way. It must send all that it accepted, unless its time runs out."""
         assert self.processor is not None
         now = self._now()
-        self.leave_due = now + self.config.leave_timeout_s
+        if not self.processor.leaving:
+            self.leave_due = now + self.config.leave_timeout_s
         self.processor.leave(now)
         self.flush()
 

@@ -122,7 +122,7 @@ def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Resul
     twins = seed % TWIN_EVERY == 0
     result = run_seed(seed, light=light, probes=probes, hashed=twins)
     if twins:
-        twin = run_seed(seed, light=light)
+        twin = run_seed(seed, light=light, probes=False, hashed=True)
         if twin.log_hash != result.log_hash:
             text = (
                 f"the same seed gave the log hashes {result.log_hash} and {twin.log_hash}: something is not determined"

@@ -72,7 +72,7 @@ def test_bad_range_of_seeds_is_refused(text, capsys):
 def test_a_seed_whose_twin_differs_is_a_violation(monkeypatch):
     hashes = iter(("aa", "bb"))
 
-    def unsteady(seed: int, *, light: bool, probes: bool = False) -> Result:
+    def unsteady(seed: int, *, light: bool, probes: bool, hashed: bool) -> Result:
         return dataclasses.replace(fake_result(seed, light=light, broken=False), log_hash=next(hashes))
 
     monkeypatch.setattr("ringproto.testing.simulate.run_seed", unsteady)
