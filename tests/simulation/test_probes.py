@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stories import promise_behind_a_hole
 
 from ringproto.cli import simulate
 from ringproto.config import Config
@@ -19,7 +20,7 @@ from ringproto.testing.probes import PROBES, Evidence, fired
 from ringproto.testing.simulate import Result, run_seed
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.watch import Watch
-from ringproto.types import Guarantee, Priority
+from ringproto.types import Priority
 
 Scenario = Callable[[], Cluster]
 
@@ -93,29 +94,8 @@ def merge_in_recovery() -> Cluster:
 
 
 def promise() -> Cluster:
-    """Node 2 promises to deliver a safe message of 3 behind a hole of 4, and loses the others before the end."""
     cluster = ring_of(1, 2, 3, 4)
-    cluster.run(0.05)
-    old = cluster.configuration(1).ring_id
-    lost = []
-
-    def lose_what_4_sends(time: float, source: int, destination: int, datagram: bytes) -> bool:
-        if source == 4 and kind_of(datagram) == "data":
-            lost.append(datagram)
-            return False
-        return not (lost and source == 4 and kind_of(datagram) != "token")
-
-    cluster.filter = lose_what_4_sends
-    cluster.submit(4, b"4.1.1|nobody else will ever have this")
-    assert cluster.run_until(lambda: bool(lost) and cluster.state(4) == "operational", 1.0)
-    assert cluster.submit(3, b"3.1.1|promised", Priority.HIGH, Guarantee.SAFE)
-    sent = [entry[0] for entry in cluster.hosts[3].audit].count("SEND")
-    assert cluster.run_until(lambda: [entry[0] for entry in cluster.hosts[3].audit].count("SEND") > sent, 1.0)
-    cluster.crash(4)
-    cluster.filter = lambda time, source, destination, datagram: (
-        cluster.configuration(1).ring_id == old or 2 not in (source, destination)
-    )
-    assert cluster.run_until(lambda: cluster.settled({1, 3}) and cluster.settled({2}), 5.0)
+    promise_behind_a_hole(cluster)
     return cluster
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stories import promise_behind_a_hole
+
 from ringproto.events import Message, RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.network import Weather, kind_of
 from ringproto.types import Guarantee, Priority
@@ -140,30 +142,7 @@ def test_damaged_datagrams_do_nothing(ring):
 def test_promise_given_in_a_recovery_is_kept_when_its_end_is_missed(make_ring):
     """Processor 2 told the others that it can deliver a safe message of 3 with them; then it loses them both."""
     cluster = make_ring(1, 2, 3, 4)
-    cluster.run(0.05)
-    old = cluster.configuration(1).ring_id
-    lost = []
-
-    def lose_what_4_sends(time: float, source: int, destination: int, datagram: bytes) -> bool:
-        if source == 4 and kind_of(datagram) == "data":
-            lost.append(datagram)
-            return False
-        return not (lost and source == 4 and kind_of(datagram) != "token")
-
-    cluster.filter = lose_what_4_sends
-    cluster.submit(4, b"4.1.1|nobody else will ever have this")
-    assert cluster.run_until(lambda: bool(lost) and cluster.state(4) == "operational", 1.0)
-    # The token goes on from 4, and what 3 sends now stands behind the hole.
-    assert cluster.submit(3, b"3.1.1|promised", Priority.HIGH, Guarantee.SAFE)
-    sent = [entry[0] for entry in cluster.hosts[3].audit].count("SEND")
-    assert cluster.run_until(lambda: [entry[0] for entry in cluster.hosts[3].audit].count("SEND") > sent, 1.0)
-    cluster.crash(4)
-
-    def cut_2_off_when_1_has_installed(time: float, source: int, destination: int, datagram: bytes) -> bool:
-        return cluster.configuration(1).ring_id == old or 2 not in (source, destination)
-
-    cluster.filter = cut_2_off_when_1_has_installed
-    assert cluster.run_until(lambda: cluster.settled({1, 3}) and cluster.settled({2}), 5.0)
+    promise_behind_a_hole(cluster)
     assert cluster.messages(1) == [b"3.1.1|promised"]
     assert cluster.messages(2) == [b"3.1.1|promised"]
     regular = [event.members for event in cluster.events(1) if isinstance(event, RegularConfiguration)]
