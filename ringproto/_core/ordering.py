@@ -113,13 +113,16 @@ class Ring:
         return None if self.plausible(token) else "dropped_implausible"
 
     def plausible(self, token: Token) -> bool:
-        """Whether a well formed token can be the next one of this ring. Remote input never reaches an assert."""
+        """Whether a well formed token can be the next one of this ring. Remote input never reaches an assert.
+
+        Only the representative begins a phase, so none comes back to it that it has not begun.
+        """
         return (
             token.seq >= self._last_seq
             and token.seq >= self.window.high
             and token.seq <= self.window.released + self.window.capacity
             and token.aru >= self.window.released
-            and self.phase <= token.phase <= self.phase + 1
+            and self.phase <= token.phase <= self.phase + (self.node != self.representative)
             and (token.aru_id == 0 or token.aru_id in self.members)
         )
 

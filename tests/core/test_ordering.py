@@ -514,3 +514,12 @@ def test_request_list_of_a_stranger_is_cut_to_the_own_bound() -> None:
     member = Member(requests_max=8)
     passed = member.visit(token(5, seq=40, aru=0, aru_id=3, requests=tuple(range(1, 33)))).token
     assert len(passed.requests) <= 8
+
+
+@pytest.mark.parametrize(("node", "taken"), [(MEMBERS[0], False), (MEMBERS[1], True)])
+def test_next_phase_is_taken_from_the_token_by_all_but_the_representative(node: int, taken: bool) -> None:
+    """It alone begins a phase; a token in one that it has not begun is forged, and would lead it past the last."""
+    ring = Ring(OLD_ID, MEMBERS, node, Config(), 64)
+    ring.phase = int(Phase.RECEIVED)
+    assert ring.plausible(token(phase=int(Phase.RECEIVED)))
+    assert ring.plausible(token(phase=int(Phase.INSTALLED))) == taken
