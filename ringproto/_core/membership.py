@@ -567,8 +567,8 @@ class Membership:
             self.counters.add("dropped_other_ring")
         elif packet.sender not in self._incarnations and not packet.old_ring:
             self.counters.add("dropped_stranger")
-        elif self._held_token is not None and packet.seq > self._held_token.seq:
-            self.counters.add("dropped_implausible")  # nobody else can have originated it
+        elif (token := self._held_token or self._own_token) is not None and packet.seq > token.seq:
+            self.counters.add("dropped_implausible")  # the token is here, so nobody else can have originated it
         elif not ring.window.insert(packet):
             self.counters.add("duplicates")
         elif packet.seq > ring.forwarded_seq:

@@ -432,6 +432,19 @@ def test_token_that_comes_while_one_rests_takes_its_place() -> None:
     assert [datagram for _, datagram in me.transmits if datagram[1] == Kind.TOKEN] == sent
 
 
+def test_packet_that_nobody_can_have_sent_does_not_reach_a_ring_of_one() -> None:
+    """Its token is always here. A packet with the next number would take the place of the own one."""
+    ring = Ring(REPRESENTATIVE)
+    me = ring.me
+    me.handle(Input.CONSENSUS, 0, None)
+    assert me.state is OPERATIONAL and me.ring.members == (1,)
+    next_seq = me.ring.window.high + 1
+    codec = ring.nodes[2].codec
+    forged = codec.encode_recovered(me.ring.name, next_seq, packet(1, sender=2))
+    me.handle(Input.DATA, 2, codec.decode_data(forged.datagram))
+    assert me.counters.values["dropped_implausible"] == 1 and me.ring.window.high == next_seq - 1
+
+
 def test_stranger_that_leaves_is_counted_and_changes_nothing() -> None:
     ring = Ring(REPRESENTATIVE)
     ring.bring_to(OPERATIONAL)
