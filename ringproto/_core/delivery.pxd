@@ -1,6 +1,7 @@
 # C types of delivery.py.
 import cython
 
+from ringproto._core.barrier cimport Barrier
 from ringproto._core.packing cimport Reassembler
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Packet
@@ -8,7 +9,7 @@ from ringproto._core.wire cimport Packet
 
 cdef class Delivery:
     cdef object _audit
-    cdef object _barrier
+    cdef Barrier _barrier
     cdef list _changes
     cdef unsigned long long _emitted
     cdef object _events  # a deque
@@ -22,6 +23,8 @@ cdef class Delivery:
     cdef readonly unsigned long long held
     cdef readonly unsigned long long messages
     cdef readonly Reassembler reassembler
+
+    cpdef bint is_full(self)
 
     @cython.locals(seq="unsigned long long", last="unsigned long long", packet=Packet, progress=bint)
     cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)

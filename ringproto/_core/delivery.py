@@ -90,6 +90,10 @@ class Delivery:
     @property
     def full(self) -> bool:
         """Whether delivery stops until the application reads."""
+        return self.is_full()
+
+    def is_full(self) -> bool:
+        """As :attr:`full`, which is slower to ask."""
         return len(self._events) >= self._events_max or self.bytes >= self._events_bytes_max
 
     def widen(self) -> None:
@@ -118,7 +122,7 @@ class Delivery:
         """Deliver what may be delivered in the regular configuration; ``True`` if something was."""
         seq = self.delivered + 1
         last = window.aru
-        while seq <= last and not self.full:
+        while seq <= last and not self.is_full():
             packet = window.get(seq)
             if packet is None or (packet.safe and seq > stable):
                 break
@@ -126,7 +130,7 @@ class Delivery:
             seq += 1
         progress = seq - 1 > self.delivered
         self.delivered = seq - 1
-        self.held = last - self.delivered if self.full else 0
+        self.held = last - self.delivered if self.is_full() else 0
         return progress
 
     def end_ring(

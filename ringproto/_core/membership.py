@@ -10,7 +10,7 @@ the old ring may have been recovered, which is always right.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ringproto._core.barrier import Barrier
@@ -47,6 +47,12 @@ from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
 """A datagram may raise a known ring sequence by at most this."""
+_OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
+_LEFT = State.LEFT
+_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
+_TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
+_TOKEN_HOLD = int(Timer.TOKEN_HOLD)
+_SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
@@ -71,7 +77,7 @@ class Membership:
         self.counters = Counters()
         self.timers = Timers()
         self.transmits: list[tuple[int, bytes]] = []
-        self.state = State.GATHER
+        self._go(State.GATHER)
         self.failure: RingError | None = None
         self.leaving = False
         self._drain = False
@@ -110,11 +116,16 @@ class Membership:
 
     def handle(self, what: int, sender: int, body: Any) -> None:
         """One input in the present state."""
-        door = TABLE[self.state][Input(what)]
-        if door == IGNORED:
+        door = self._doors[what]
+        if door is None:
             self.counters.add("ignored")
         else:
-            getattr(self, "_" + door)(sender, body)
+            door(self, sender, body)
+
+    def _go(self, state: State) -> None:
+        """From now on inputs come in by the doors of this state."""
+        self.state = state
+        self._doors = _DOORS[state]
 
     def handle_timeouts(self) -> None:
         """All timers that are due."""
@@ -130,7 +141,7 @@ class Membership:
 
     def want_token(self) -> None:
         """Something waits to be sent: a resting token is called, unless it could take nothing."""
-        if self.state is State.OPERATIONAL and self.outbox.ready() and not self.ring.blocked:
+        if self.state is _OPERATIONAL and self.outbox.ready() and not self.ring.blocked:
             self._call_token()
 
     def _call_token(self) -> None:
@@ -145,7 +156,7 @@ class Membership:
     def pump(self) -> None:
         """Let the token go on if it is here and need not rest: alone on a ring, or as the representative."""
         while self._own_token is not None:
-            if self.state is State.OPERATIONAL and self.ring.idle_visits >= 2:
+            if self.state is _OPERATIONAL and self.ring.idle_visits >= 2:
                 break
             token, self._own_token = self._own_token, None
             if self.state is State.RECOVERY:
@@ -159,38 +170,38 @@ class Membership:
     def resume(self) -> None:
         """The application has taken events: deliver what was held back."""
         self._resume_delivery()
-        self.timers.clear(Timer.SLOW_CONSUMER)
+        self.timers.clear(_SLOW_CONSUMER)
         self.watch_consumer()
 
     def _resume_delivery(self) -> None:
-        if self.state is State.OPERATIONAL and self.delivery.held and not self.delivery.full:
+        if self.state is _OPERATIONAL and self.delivery.held and not self.delivery.is_full():
             self._deliver()
             self._call_token()  # the others may be waiting for the room that this made
 
     def watch_consumer(self) -> None:
         """Past its bound, a full stream makes the processor leave."""
-        if not self.delivery.full or self.leaving or self.state is State.LEFT:
-            self.timers.clear(Timer.SLOW_CONSUMER)
-        elif not self.timers.is_set(Timer.SLOW_CONSUMER):
-            self.timers.set(Timer.SLOW_CONSUMER, self.now + self.config.slow_consumer_timeout_s)
+        if not self.delivery.is_full() or self.leaving or self.state is _LEFT:
+            self.timers.clear(_SLOW_CONSUMER)
+        elif not self.timers.is_set(_SLOW_CONSUMER):
+            self.timers.set(_SLOW_CONSUMER, self.now + self.config.slow_consumer_timeout_s)
 
     def begin_leave(self, drain: bool) -> None:
         """Leave, at the latest after ``leave_timeout_s``; with ``drain`` not before what was accepted is sent."""
-        if self.leaving or self.state is State.LEFT:
+        if self.leaving or self.state is _LEFT:
             return
         self.leaving = True
         self._drain = drain
         self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)
-        self.timers.clear(Timer.SLOW_CONSUMER)
+        self.timers.clear(_SLOW_CONSUMER)
         self.delivery.widen()
         self._resume_delivery()
         self.leave_when_drained()
 
     def leave_when_drained(self) -> None:
         """What was sent must be at every member before this processor goes, or its own place in the order is lost."""
-        if not self.leaving or self.state is State.LEFT:
+        if not self.leaving or self.state is _LEFT:
             return
-        waits = any(len(queue) for queue in self.outbox.queues) or self.barrier.unblock_due
+        waits = any(map(len, self.outbox.queues)) or self.barrier.unblock_due
         if not (waits and self._drain) and self.ring.stable >= self.ring.last_own:
             self._depart(0, None)
 
@@ -241,7 +252,7 @@ class Membership:
     # Gather
 
     def _enter_gather(self, procs: Iterable[int], fails: Iterable[int] = (), *, alone_at_once: bool = False) -> None:
-        self.state = State.GATHER
+        self._go(State.GATHER)
         self.counters.add("gathers")
         self._formation = None
         self._held_token = None
@@ -378,7 +389,7 @@ class Membership:
         )
 
     def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
-        self.state = State.COMMIT
+        self._go(State.COMMIT)
         self._formation = formation
         self.timers.clear(Timer.JOIN)
         self.timers.clear(Timer.CONSENSUS)
@@ -387,12 +398,12 @@ class Membership:
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
         formation.pass_on(token, self.codec, self._datagram_size)
         self._send_commit(formation, "commit_tokens_sent")
-        self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
+        self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
 
     def _send_commit(self, formation: Formation, count: str) -> None:
         for datagram in formation.datagrams:
             self._transmit(formation.ring.successor, datagram, count)
-        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + self.config.token_retransmit_s)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + self.config.token_retransmit_s)
 
     @property
     def _forming(self) -> Formation:
@@ -474,7 +485,7 @@ class Membership:
     # Recovery
 
     def _enter_recovery(self, formation: Formation, token: CommitToken) -> None:
-        self.state = State.RECOVERY
+        self._go(State.RECOVERY)
         self._formation = formation
         formation.recover(token, self.ring, self.node, self.codec)
         self.timers.clear(Timer.JOIN)
@@ -494,7 +505,7 @@ class Membership:
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
-            self.timers.clear(Timer.TOKEN_RETRANSMIT)
+            self.timers.clear(_TOKEN_RETRANSMIT)
             if packet.old_ring:
                 formation.exchange.receive(packet)
 
@@ -544,7 +555,7 @@ class Membership:
         self._formation = None
         self._woke = False
         self._ever_joined = self._ever_joined or len(ring.members) > 1
-        self.state = State.OPERATIONAL
+        self._go(State.OPERATIONAL)
         if ring.representative == self.node:
             self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
@@ -556,10 +567,11 @@ class Membership:
 
     def _note_token(self, ring: Ring, token: Token) -> None:
         ring.note_arrival(token, self.now)
-        self.timers.clear(Timer.TOKEN_RETRANSMIT)
-        self._record(
-            "TOKEN", ring.id, token.token_seq, token.seq, token.aru, token.fcc, token.backlog, len(token.requests)
-        )
+        self.timers.clear(_TOKEN_RETRANSMIT)
+        if self._audit is not None:
+            self._audit.append(
+                ("TOKEN", ring.id, token.token_seq, token.seq, token.aru, token.fcc, token.backlog, len(token.requests))
+            )
 
     def _data_in_operational(self, sender: int, packet: Packet) -> None:
         ring = self.ring
@@ -573,7 +585,7 @@ class Membership:
             self.counters.add("duplicates")
         elif packet.seq > ring.forwarded_seq:
             # Somebody after me had the token, so it is not lost between me and my successor.
-            self.timers.clear(Timer.TOKEN_RETRANSMIT)
+            self.timers.clear(_TOKEN_RETRANSMIT)
 
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring
@@ -581,14 +593,14 @@ class Membership:
             return
         # A token that rests here is an older one: nobody honest sent this, and two must not go on.
         self._held_token = None
-        self.timers.clear(Timer.TOKEN_HOLD)
+        self.timers.clear(_TOKEN_HOLD)
         self._note_token(ring, token)
         if self._gathers_without_deaf(ring):
             return
         if ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
             self._held_token = token
-            self.timers.clear(Timer.TOKEN_LOSS)
-            self.timers.set(Timer.TOKEN_HOLD, self.now + self.config.token_hold_s)
+            self.timers.clear(_TOKEN_LOSS)
+            self.timers.set(_TOKEN_HOLD, self.now + self.config.token_hold_s)
         else:
             self._visit(token)
 
@@ -605,7 +617,7 @@ class Membership:
 
     def _token_rested(self, sender: int, body: None) -> None:
         token, self._held_token = self._held_token, None
-        self.timers.clear(Timer.TOKEN_HOLD)
+        self.timers.clear(_TOKEN_HOLD)
         if token is not None:
             self._visit(token)
 
@@ -633,7 +645,7 @@ class Membership:
 
     def deliver_arrivals(self) -> None:
         """Packets came: deliver what is in order now, without waiting for the token."""
-        if self.state is State.OPERATIONAL:
+        if self.state is _OPERATIONAL:
             self._deliver()
 
     def _pass_token(self, ring: Ring, visit: Visit) -> None:
@@ -644,8 +656,8 @@ class Membership:
             return
         assert ring.forwarded is not None
         self._transmit(ring.successor, ring.forwarded, "tokens_sent")
-        self.timers.set(Timer.TOKEN_LOSS, self.now + self.config.token_timeout_s)
-        self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+        self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
 
     def _retransmit_token(self, sender: int, body: None) -> None:
         formation = self._formation
@@ -655,7 +667,7 @@ class Membership:
         else:
             assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
-            self.timers.set(Timer.TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
@@ -740,9 +752,21 @@ class Membership:
         datagram = self.codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
-        self.state = State.LEFT
+        self._go(State.LEFT)
         self._held_token = None
         self._own_token = None
         for timer in Timer:
             self.timers.clear(timer)
         self._record("STOP", how)
+
+
+def _doors(state: State) -> list[Callable[[Membership, int, Any], None] | None]:
+    """The methods behind a row of the table, by the numbers of the inputs."""
+    doors: list[Callable[[Membership, int, Any], None] | None] = [None] * (max(Input) + 1)
+    for what, door in TABLE[state].items():
+        if door != IGNORED:
+            doors[what] = getattr(Membership, "_" + door)
+    return doors
+
+
+_DOORS = {state: _doors(state) for state in State}

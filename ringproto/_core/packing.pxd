@@ -1,6 +1,8 @@
 # C types of packing.py.
 import cython
 
+from ringproto._core.barrier cimport Barrier
+from ringproto._core.send_queue cimport SendQueue
 from ringproto._core.wire cimport Packet
 
 
@@ -13,7 +15,7 @@ cdef class Filling:
 
 cdef class Outbox:
     cdef readonly list queues  # a SendQueue for each priority
-    cdef object _barrier
+    cdef Barrier _barrier
     cdef Py_ssize_t _low_every
     cdef Py_ssize_t _high_only
 
@@ -22,7 +24,7 @@ cdef class Outbox:
     @cython.locals(left=Py_ssize_t, waiting=bint)
     cpdef Filling fill(self, Py_ssize_t room)
 
-    @cython.locals(payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
+    @cython.locals(queue=SendQueue, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
 
 

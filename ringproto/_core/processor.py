@@ -14,11 +14,27 @@ from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.states import State
-from ringproto._core.wire import Kind, Malformed, members_that_fit, membership_size
+from ringproto._core.wire import (
+    BEACON,
+    COMMIT,
+    DATA,
+    JOIN,
+    LEAVE,
+    TOKEN,
+    WAKE,
+    Malformed,
+    members_that_fit,
+    membership_size,
+)
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
 from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
+
+_RECOVERY = Priority.RECOVERY  # to look a member of an enum up costs more than most of what is done with it
+_LEFT = State.LEFT
+_REQUESTS_MAX = 128
+"""Most retransmission requests that a token of any configuration has."""
 
 
 class Processor:
@@ -91,22 +107,22 @@ class Processor:
             try:
                 kind, sender = codec.open(datagram)
                 body: Any
-                if kind == Kind.DATA:
+                if kind == DATA:
                     data_came = True
                     body = codec.decode_data(datagram)
-                elif kind == Kind.TOKEN:
+                elif kind == TOKEN:
                     # The data of a batch comes before its tokens, however the network mixed them.
-                    tokens.append((sender, codec.decode_token(datagram, 128)))
+                    tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
-                elif kind == Kind.JOIN:
+                elif kind == JOIN:
                     body = codec.decode_join(datagram, self.config.members_max)
-                elif kind == Kind.COMMIT:
+                elif kind == COMMIT:
                     body = codec.decode_commit(datagram, self.config.members_max)
-                elif kind == Kind.BEACON:
+                elif kind == BEACON:
                     body = codec.decode_beacon(datagram, self.config.members_max)
-                elif kind == Kind.LEAVE:
+                elif kind == LEAVE:
                     body = codec.decode_leave(datagram)
-                elif kind == Kind.WAKE:
+                elif kind == WAKE:
                     body = codec.decode_wake(datagram)
                 else:
                     body = codec.decode_refuse(datagram)
@@ -117,7 +133,7 @@ class Processor:
         if data_came:
             membership.deliver_arrivals()
         for sender, token in tokens:
-            membership.handle(Kind.TOKEN, sender, token)
+            membership.handle(TOKEN, sender, token)
         membership.want_token()
         membership.watch_consumer()
 
@@ -138,7 +154,7 @@ class Processor:
             TypeError, ValueError: the payload is not bytes, is too large, or the priority is ``RECOVERY``.
             RingError: the processor is leaving or has left.
         """
-        if priority == Priority.RECOVERY:
+        if priority == _RECOVERY:
             raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
         if self.leaving:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
@@ -157,7 +173,7 @@ class Processor:
             raise RingError(
                 f"the recovery round of ring {ring_id} is over: the configuration changed or this processor unblocked"
             )
-        return self._accept(payload, Priority.RECOVERY, guarantee)
+        return self._accept(payload, _RECOVERY, guarantee)
 
     def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         membership = self._membership
@@ -223,7 +239,7 @@ class Processor:
     @property
     def next_timeout(self) -> float:
         """When :meth:`handle_timeout` is due, on the caller's clock; ``math.inf`` for never."""
-        return self._membership.timers.next
+        return self._membership.timers.first()
 
     # How it is
 
@@ -235,7 +251,7 @@ class Processor:
     @property
     def left(self) -> bool:
         """Whether it is out of the ring, for ever."""
-        return self._membership.state is State.LEFT
+        return self._membership.state is _LEFT
 
     @property
     def leaving(self) -> bool:

@@ -27,19 +27,38 @@ class Timer(enum.IntEnum):
     """The application has not read for too long."""
 
 
-class Timers:
-    """A table of deadlines, in seconds on the caller's clock; ``math.inf`` means that a timer is off."""
+_TIMERS = tuple(Timer)
 
-    __slots__ = ("_deadlines",)
+
+class Timers:
+    """A table of deadlines, in seconds on the caller's clock; ``math.inf`` means that a timer is off.
+
+    The earliest is asked for several times for each datagram and changes less often, so it is remembered, and looked
+    for again only after the deadline that it was has been moved or switched off.
+    """
+
+    __slots__ = ("_deadlines", "_earliest", "_known")
 
     def __init__(self) -> None:
         self._deadlines = [math.inf] * len(Timer)
+        self._earliest = math.inf
+        self._known = True
 
     def set(self, timer: int, deadline: float) -> None:
+        before = self._deadlines[timer]
         self._deadlines[timer] = deadline
+        if deadline <= self._earliest:
+            self._earliest = deadline
+            self._known = True
+        elif before == self._earliest:
+            self._known = False
 
     def clear(self, timer: int) -> None:
-        self._deadlines[timer] = math.inf
+        before = self._deadlines[timer]
+        if before != math.inf:
+            self._deadlines[timer] = math.inf
+            if before == self._earliest:
+                self._known = False
 
     def deadline(self, timer: int) -> float:
         return self._deadlines[timer]
@@ -50,13 +69,20 @@ class Timers:
     @property
     def next(self) -> float:
         """The earliest deadline, ``math.inf`` if there is none."""
-        return min(self._deadlines)
+        return self.first()
+
+    def first(self) -> float:
+        """As :attr:`next`."""
+        if not self._known:
+            self._earliest = min(self._deadlines)
+            self._known = True
+        return self._earliest
 
     def pop_due(self, now: float) -> Timer | None:
         """The timer that is due first, switched off; ``None`` if nothing is due."""
-        first = min(self._deadlines)
+        first = self.first()
         if first > now or first == math.inf:
             return None
-        timer = Timer(self._deadlines.index(first))
-        self._deadlines[timer] = math.inf
+        timer = _TIMERS[self._deadlines.index(first)]
+        self.clear(timer)
         return timer

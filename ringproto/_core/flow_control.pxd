@@ -1,0 +1,17 @@
+# C types of flow_control.py. The numbers of a token are 32 and 63 bits wide, so sums of some of them fit.
+import cython
+
+
+cdef class FlowControl:
+    cdef long long _backlog
+    cdef long long _fcc
+    cdef long long _visit_max
+    cdef long long _window
+
+    @cython.locals(others="long long", room="long long", waiting="long long", fcc="long long", all_waiting="long long")
+    cpdef long long allowed(self, object token, long long held, long long backlog)
+
+    cpdef long long new_allowed(self, object token, long long allowed)
+
+    @cython.locals(fcc="long long", waiting="long long")
+    cpdef tuple settle(self, object token, long long sent, long long held, long long backlog)

@@ -1,0 +1,78 @@
+# C types of membership.py. Methods that stand here are called for every datagram, token or message.
+import cython
+
+from ringproto._core.barrier cimport Barrier
+from ringproto._core.counters cimport Counters
+from ringproto._core.delivery cimport Delivery
+from ringproto._core.ordering cimport Ring, Visit
+from ringproto._core.outgoing cimport RegularSource
+from ringproto._core.packing cimport Outbox
+from ringproto._core.timers cimport Timers
+from ringproto._core.wire cimport Codec, Packet
+
+
+cdef class Membership:
+    cdef readonly object node
+    cdef readonly object config
+    cdef public double now
+    cdef readonly Codec codec
+    cdef readonly Counters counters
+    cdef readonly Timers timers
+    cdef public list transmits
+    cdef readonly object state
+    cdef readonly object failure
+    cdef readonly bint leaving
+    cdef readonly object ring_sequence
+    cdef readonly Barrier barrier
+    cdef readonly Outbox outbox
+    cdef readonly Delivery delivery
+    cdef readonly Ring ring
+    cdef list _doors  # of the present state: for each input a function, or None if it is ignored
+    cdef object _agreed
+    cdef object _alone_at_once
+    cdef object _assembler
+    cdef object _audit
+    cdef Py_ssize_t _datagram_size
+    cdef bint _drain
+    cdef object _entropy
+    cdef object _ever_joined
+    cdef object _formation
+    cdef object _gather
+    cdef object _hearing
+    cdef object _held_token
+    cdef dict _incarnations
+    cdef object _join_said_at
+    cdef object _obligations
+    cdef object _own_token
+    cdef object _put_off_at
+    cdef Py_ssize_t _requests_max
+    cdef RegularSource _source
+    cdef object _speakers
+    cdef bint _woke
+
+    cpdef handle(self, int what, object sender, object body)
+    cpdef want_token(self)
+    cdef _call_token(self)
+    cpdef pump(self)
+    cpdef watch_consumer(self)
+    cpdef leave_when_drained(self)
+    cdef _go(self, object state)
+    cdef _transmit(self, object destination, bytes datagram, str count)
+
+    @cython.locals(ring=Ring)
+    cpdef _token_in_operational(self, object sender, object token)
+
+    @cython.locals(ring=Ring, packet=Packet)
+    cpdef _data_in_operational(self, object sender, object packet)
+
+    cdef bint _accepts(self, Ring ring, object token)
+    cdef _note_token(self, Ring ring, object token)
+    cdef bint _gathers_without_deaf(self, Ring ring)
+    cdef bint _may_send(self, Ring ring, object token)
+
+    @cython.locals(ring=Ring, visit=Visit)
+    cdef _visit(self, object token)
+
+    cdef _deliver(self)
+    cpdef deliver_arrivals(self)
+    cdef _pass_token(self, Ring ring, Visit visit)

@@ -1,0 +1,25 @@
+# C types of processor.py.
+import cython
+
+from ringproto._core.membership cimport Membership
+from ringproto._core.wire cimport Codec
+
+
+cdef class Processor:
+    cdef readonly object node
+    cdef readonly object config
+    cdef object _audit
+    cdef Codec _codec
+    cdef Membership _membership
+
+    @cython.locals(membership=Membership, codec=Codec, tokens=list, kind=int, data_came=bint)
+    cpdef handle_datagrams(self, object datagrams, double now)
+
+    @cython.locals(membership=Membership)
+    cpdef handle_timeout(self, double now)
+
+    cpdef submit(self, object payload, object priority, object guarantee)
+
+    @cython.locals(membership=Membership)
+    cdef _accept(self, object payload, object priority, object guarantee)
+    cpdef check_payload(self, object payload)
