@@ -18,6 +18,7 @@ ROOMS = (
     "wire",
     "window",
     "packing",
+    "reassembly",
     "delivery",
     "barrier",
     "counters",

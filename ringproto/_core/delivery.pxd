@@ -2,7 +2,7 @@
 import cython
 
 from ringproto._core.barrier cimport Barrier
-from ringproto._core.packing cimport Reassembler
+from ringproto._core.reassembly cimport Reassembler
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Packet
 
@@ -24,10 +24,13 @@ cdef class Delivery:
     cdef readonly unsigned long long messages
     cdef readonly Reassembler reassembler
 
+    cpdef list take(self, Py_ssize_t limit)
     cpdef bint is_full(self)
 
     @cython.locals(seq="unsigned long long", last="unsigned long long", packet=Packet, progress=bint)
     cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)
 
-    @cython.locals(seq="unsigned long long", flags=int)
+    @cython.locals(
+        seq="unsigned long long", flags=int, priority=int, payload=bytes, size=Py_ssize_t, ended=list, messages=list
+    )
     cdef _deliver_packet(self, Packet packet, object ring_id)

@@ -30,7 +30,7 @@ class RegularSource:
         if not self._outbox.ready():
             return None
         filling = self._outbox.fill(self._room)
-        packet = self._codec.encode_data(ring.name, seq, message_seq, filling.safe, b"".join(filling.chunks))
+        packet = self._codec.encode_chunks(ring.name, seq, message_seq, filling.safe, filling.chunks)
         if self._audit is not None:
             for place, (priority, guarantee, payload) in enumerate(filling.ended, message_seq + 1):
                 self._audit.append(("SEND", priority, guarantee, ring.id, place, payload))

@@ -3,7 +3,6 @@ import cython
 
 from ringproto._core.barrier cimport Barrier
 from ringproto._core.send_queue cimport SendQueue
-from ringproto._core.wire cimport Packet
 
 
 cdef class Filling:
@@ -26,23 +25,3 @@ cdef class Outbox:
 
     @cython.locals(queue=SendQueue, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
-
-
-cdef class _Partial:
-    cdef readonly list pieces
-    cdef public Py_ssize_t size
-
-
-cdef class Reassembler:
-    cdef dict _partial
-    cdef Py_ssize_t _size_max
-    cdef readonly Py_ssize_t dropped
-
-    @cython.locals(ended=list, datagram=bytes, at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t)
-    cpdef list take_apart(self, Packet packet)
-
-    @cython.locals(partial=_Partial)
-    cdef _piece(self, object key, int flags, object piece)
-
-    @cython.locals(partial=_Partial)
-    cdef bytes _finish(self, object key)

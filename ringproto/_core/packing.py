@@ -1,4 +1,4 @@
-"""Messages into packets and back: packing, fragmentation, reassembly.
+"""Messages into packets: packing and fragmentation. The way back is in ``reassembly.py``.
 
 A packet holds chunks; a chunk is a whole message or a piece of one, with its priority, its guarantee, and whether it
 begins and ends the message. A packet is filled to the last byte, and the message that does not fit goes on in the next
@@ -14,22 +14,17 @@ from __future__ import annotations
 from ringproto._core.barrier import Barrier
 from ringproto._core.send_queue import SendQueue
 from ringproto._core.wire import (
-    CHUNK_CONTROL,
     CHUNK_FIRST,
     CHUNK_LAST,
-    CHUNK_PRIORITY,
     CHUNK_SAFE,
     CHUNK_SIZE,
     CONTROL_SIZE,
-    TRAILER_SIZE,
-    Packet,
     chunk_head,
     ring_bytes,
-    ring_from_bytes,
     unblock_chunk,
 )
 from ringproto.config import Config
-from ringproto.types import Guarantee, Priority, RingId
+from ringproto.types import Guarantee, Priority
 
 _SMALLEST_PIECE = 1
 """A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
@@ -137,78 +132,3 @@ class Outbox:
         self.queues[0].clear()
         self.queues[1].rewind()
         self.queues[2].rewind()
-
-
-class _Partial:
-    """The pieces of a message that has begun."""
-
-    __slots__ = ("pieces", "size")
-
-    def __init__(self) -> None:
-        self.pieces: list[memoryview] = []
-        self.size = 0
-
-
-class Reassembler:
-    """Pieces of messages, in the total order, into messages. At most one message a sender and priority is begun."""
-
-    __slots__ = ("_partial", "_size_max", "dropped")
-
-    def __init__(self, size_max: int) -> None:
-        self._size_max = size_max
-        self._partial: dict[int, _Partial] = {}
-        self.dropped = 0
-        """Messages without a beginning, or above the maximum: only a stranger can have sent those."""
-
-    def clear(self) -> None:
-        """The ring ended: what is unfinished will be begun again, or never was sent whole."""
-        self._partial.clear()
-
-    def take_apart(self, packet: Packet) -> list[tuple[int, bytes | None]]:
-        """What ends in this packet, one entry for each place in the message order.
-
-        An entry is the chunk's flags with the payload; ``None`` for a message whose pieces are not all here.
-        """
-        ended: list[tuple[int, bytes | None]] = []
-        datagram = packet.datagram
-        at = packet.body
-        end = len(datagram) - TRAILER_SIZE
-        while at < end:
-            flags = datagram[at]
-            size = datagram[at + 1] << 8 | datagram[at + 2]
-            at += CHUNK_SIZE
-            if flags & (CHUNK_FIRST | CHUNK_LAST) == CHUNK_FIRST | CHUNK_LAST:
-                if size > self._size_max and not flags & CHUNK_CONTROL:
-                    self.dropped += 1
-                    ended.append((flags, None))
-                else:
-                    ended.append((flags, datagram[at : at + size]))
-            else:
-                self._piece(packet.sender * 4 + (flags & CHUNK_PRIORITY), flags, memoryview(datagram)[at : at + size])
-                if flags & CHUNK_LAST:
-                    ended.append((flags, self._finish(packet.sender * 4 + (flags & CHUNK_PRIORITY))))
-            at += size
-        return ended
-
-    def _piece(self, key: int, flags: int, piece: memoryview) -> None:
-        if flags & CHUNK_FIRST:
-            self._partial[key] = _Partial()
-        partial = self._partial.get(key)
-        if partial is None:
-            return
-        partial.pieces.append(piece)
-        partial.size += len(piece)
-        if partial.size > self._size_max:
-            del self._partial[key]
-
-    def _finish(self, key: int) -> bytes | None:
-        partial = self._partial.pop(key, None)
-        if partial is None:
-            self.dropped += 1
-            return None
-        return b"".join(partial.pieces)
-
-
-def unblocked_ring(payload: bytes) -> RingId:
-    """The ring id that an unblock names."""
-    return ring_from_bytes(payload[1:21])

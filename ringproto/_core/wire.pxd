@@ -1,10 +1,14 @@
 # C types of wire.py. The attributes of Packet are on the path of every datagram.
 import cython
 
+cdef int _VERSION, _SUITE, _IS_SAFE, _IS_RECOVERED
+cdef Py_ssize_t _TRAILER, _ENVELOPE, _HEADER, _DATA, _RECOVERED, _TOKEN, _FEW_PIECES
+cdef unsigned long long _COUNT_MAX
+
 
 cdef class Packet:
     cdef public bytes datagram  # as it came, and as it is sent again
-    cdef public object sender  # node id of the originator
+    cdef public unsigned long long sender  # node id of the originator
     cdef public bytes ring
     cdef public unsigned long long seq
     cdef public unsigned long long message_seq
@@ -17,16 +21,48 @@ cdef class Packet:
 
 
 cdef class Codec:
-    cdef object _cluster
+    cdef unsigned long long _cluster
     cdef object _node
+    cdef bytes _data_head  # the headers of a packet, of one that is to be delivered safe, and of a token
+    cdef bytes _safe_head
+    cdef bytes _token_head
 
     cdef bytes _head(self, int kind, int flags=*)
+
+    @cython.locals(size=Py_ssize_t, kind=int, flags=int, sender="unsigned long long")
     cpdef tuple open(self, bytes datagram)
+
     cpdef Packet encode_data(self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, bytes chunks)
+
+    @cython.locals(head=bytes, datagram=bytes, pieces=list)
+    cpdef Packet encode_chunks(
+        self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, list chunks
+    )
+
+    @cython.locals(
+        size=Py_ssize_t, flags=int, body=Py_ssize_t, old_ring=bytes, old_seq="unsigned long long",
+        seq="unsigned long long", message_seq="unsigned long long", packet=Packet
+    )
     cpdef Packet decode_data(self, bytes datagram)
 
+    cpdef bytes encode_token(self, object token)
 
-@cython.locals(size=Py_ssize_t, flags=int, ended=Py_ssize_t, whole=bint)
+    @cython.locals(
+        size=Py_ssize_t, token_seq="unsigned long long", seq="unsigned long long", message_seq="unsigned long long",
+        aru="unsigned long long", phase=int, incomplete=int, count=Py_ssize_t, fields=tuple, requests=tuple
+    )
+    cpdef decode_token(self, bytes datagram, Py_ssize_t requests_max)
+
+
+@cython.locals(value="unsigned long long", place=Py_ssize_t)
+cdef unsigned long long read_u32(bytes data, Py_ssize_t at) except? 0
+
+@cython.locals(value="unsigned long long", place=Py_ssize_t)
+cdef unsigned long long read_u64(bytes data, Py_ssize_t at) except? 0
+
+@cython.locals(
+    size=Py_ssize_t, flags=int, ended=Py_ssize_t, whole=int, head=Py_ssize_t, last=int, control=int, priority=int
+)
 cpdef Py_ssize_t check_chunks(bytes datagram, Py_ssize_t at, Py_ssize_t end) except -1
 
 cpdef bytes chunk_head(int flags, int size)

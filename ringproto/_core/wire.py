@@ -50,6 +50,18 @@ CHUNK_CONTROL = 32
 CONTROL_UNBLOCK = 1
 CONTROL_SIZE = 21
 
+# The same once more as numbers of C (wire.pxd): a module does not show those, and what is done for every datagram
+# must not make objects.
+_VERSION = VERSION
+_SUITE = SUITE_CRC32
+_TRAILER = TRAILER_SIZE
+_ENVELOPE = HEADER_SIZE + TRAILER_SIZE
+_HEADER = HEADER_SIZE
+_DATA = DATA_SIZE
+_RECOVERED = RECOVERED_SIZE
+_IS_SAFE = FLAG_SAFE
+_IS_RECOVERED = FLAG_RECOVERED
+
 _COUNT_MAX = 2**63 - 1
 """No honest ring comes near it; what is added to a number from the network stays within 64 bits."""
 _HOP_MAX = 2**31 - 1
@@ -58,6 +70,7 @@ _header = struct.Struct(">BBBBQI")
 _trailer = struct.Struct(">I")
 _ring = struct.Struct(">QIQ")
 _data = struct.Struct(">20sQQ")
+_packet = struct.Struct(">16s20sQQ")
 _recovered = struct.Struct(">20sQ")
 _chunk = struct.Struct(">BH")
 _control = struct.Struct(">B20s")
@@ -68,6 +81,11 @@ _beacon = struct.Struct(">20sHH")
 _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
+
+_TOKEN = HEADER_SIZE + _token.size
+_FEW_PIECES = 4
+_new = tuple.__new__
+"""Makes a named tuple without its own constructor, which is written in Python and slow."""
 
 
 class Kind(enum.IntEnum):
@@ -259,6 +277,20 @@ def ring_from_bytes(data: bytes) -> RingId:
     return RingId(*_ring.unpack(data))
 
 
+def read_u32(data: bytes, at: int) -> int:
+    value = 0
+    for place in range(at, at + 4):
+        value = value << 8 | data[place]
+    return value
+
+
+def read_u64(data: bytes, at: int) -> int:
+    value = 0
+    for place in range(at, at + 8):
+        value = value << 8 | data[place]
+    return value
+
+
 def _seal(head: bytes, body: bytes) -> bytes:
     datagram = head + body
     return datagram + _trailer.pack(crc32(datagram))
@@ -267,11 +299,14 @@ def _seal(head: bytes, body: bytes) -> bytes:
 class Codec:
     """Makes and opens the datagrams of one cluster."""
 
-    __slots__ = ("_cluster", "_node")
+    __slots__ = ("_cluster", "_data_head", "_node", "_safe_head", "_token_head")
 
     def __init__(self, cluster: int, node: int) -> None:
         self._cluster = cluster
         self._node = node
+        self._data_head = self._head(DATA)
+        self._safe_head = self._head(DATA, FLAG_SAFE)
+        self._token_head = self._head(TOKEN)
 
     def _head(self, kind: int, flags: int = 0) -> bytes:
         return _header.pack(VERSION, kind, SUITE_CRC32, flags, self._cluster, self._node)
@@ -283,21 +318,25 @@ class Codec:
             Malformed: it is not a datagram of this version and cluster, or it was damaged on the way.
         """
         size = len(datagram)
-        if size < HEADER_SIZE + TRAILER_SIZE:
+        if size < _ENVELOPE:
             raise Malformed("too_short")
-        version, kind, suite, flags, cluster, sender = _header.unpack_from(datagram)
-        if version != VERSION:
+        if datagram[0] != _VERSION:
             raise Malformed("version")
-        if cluster != self._cluster:
+        if read_u64(datagram, 4) != self._cluster:
             raise Malformed("other_cluster")
-        if suite != SUITE_CRC32:
+        if datagram[2] != _SUITE:
             raise Malformed("suite")
-        if _trailer.unpack_from(datagram, size - TRAILER_SIZE)[0] != crc32(memoryview(datagram)[:-TRAILER_SIZE]):
+        # Going on over the same four bytes from two checksums gives one result only if they are one: so the datagram is
+        # checked as it is, without a view or a copy of what precedes the trailer.
+        if crc32(datagram[size - _TRAILER :], read_u32(datagram, size - _TRAILER)) != crc32(datagram):
             raise Malformed("checksum")
+        kind = datagram[1]
+        flags = datagram[3]
         if not 1 <= kind <= 8:
             raise Malformed("type")
-        if flags and (kind != 1 or flags > FLAG_SAFE | FLAG_RECOVERED):
+        if flags and (kind != 1 or flags > 3):
             raise Malformed("flags")
+        sender = read_u32(datagram, 12)
         if sender == 0:
             raise Malformed("sender")
         return kind, sender
@@ -306,8 +345,24 @@ class Codec:
 
     def encode_data(self, ring: bytes, seq: int, message_seq: int, safe: bool, chunks: bytes) -> Packet:
         """A new packet of this processor."""
-        head = self._head(Kind.DATA, FLAG_SAFE if safe else 0)
-        datagram = _seal(head, _data.pack(ring, seq, message_seq) + chunks)
+        return self.encode_chunks(ring, seq, message_seq, safe, [chunks])
+
+    def encode_chunks(
+        self, ring: bytes, seq: int, message_seq: int, safe: bool, chunks: list[bytes | memoryview]
+    ) -> Packet:
+        """As :meth:`encode_data`, of the pieces of the chunks."""
+        head = _packet.pack(self._safe_head if safe else self._data_head, ring, seq, message_seq)
+        pieces = [head, *chunks]
+        if len(pieces) <= _FEW_PIECES:
+            # Each byte is copied once; of many small pieces the checksum of the whole is the cheaper one.
+            checksum = 0
+            for piece in pieces:
+                checksum = crc32(piece, checksum)
+            pieces.append(_trailer.pack(checksum))
+            datagram = b"".join(pieces)
+        else:
+            datagram = b"".join(pieces)
+            datagram += _trailer.pack(crc32(datagram))
         return Packet(datagram, self._node, ring, seq, message_seq, safe, b"", 0, DATA_SIZE)
 
     def encode_recovered(self, ring: bytes, seq: int, old: Packet) -> Packet:
@@ -322,23 +377,36 @@ class Codec:
     def decode_data(self, datagram: bytes) -> Packet:
         """Raises Malformed."""
         size = len(datagram)
-        if size < DATA_SIZE + TRAILER_SIZE:
+        if size < _DATA + _TRAILER:
             raise Malformed("too_short")
         flags = datagram[3]
-        sender = int.from_bytes(datagram[12:16], "big")
-        ring, seq, message_seq = _data.unpack_from(datagram, HEADER_SIZE)
-        old_ring, old_seq, body = b"", 0, DATA_SIZE
-        if flags & FLAG_RECOVERED:
-            if size < RECOVERED_SIZE + TRAILER_SIZE:
+        body = _DATA
+        old_ring = b""
+        old_seq = 0
+        if flags & _IS_RECOVERED:
+            if size < _RECOVERED + _TRAILER:
                 raise Malformed("too_short")
-            old_ring, old_seq = _recovered.unpack_from(datagram, DATA_SIZE)
-            body = RECOVERED_SIZE
+            old_ring = datagram[_DATA : _DATA + 20]
+            old_seq = read_u64(datagram, _DATA + 20)
+            body = _RECOVERED
             if old_seq == 0:
                 raise Malformed("sequence")
+        seq = read_u64(datagram, _HEADER + 20)
+        message_seq = read_u64(datagram, _HEADER + 28)
         if not 0 < seq <= _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("sequence")
-        check_chunks(datagram, body, size - TRAILER_SIZE)
-        return Packet(datagram, sender, ring, seq, message_seq, bool(flags & FLAG_SAFE), old_ring, old_seq, body)
+        check_chunks(datagram, body, size - _TRAILER)
+        packet = Packet.__new__(Packet)  # as Packet(...), without making objects of the numbers
+        packet.datagram = datagram
+        packet.sender = read_u32(datagram, 12)
+        packet.ring = datagram[_HEADER : _HEADER + 20]
+        packet.seq = seq
+        packet.message_seq = message_seq
+        packet.safe = flags & _IS_SAFE != 0
+        packet.old_ring = old_ring
+        packet.old_seq = old_seq
+        packet.body = body
+        return packet
 
     # TOKEN
 
@@ -358,39 +426,31 @@ class Codec:
             token.incomplete,
             len(requests),
         )
-        return _seal(self._head(Kind.TOKEN), body + struct.pack(f">{len(requests)}Q", *requests))
+        if requests:
+            body += struct.pack(f">{len(requests)}Q", *requests)
+        return _seal(self._token_head, body)
 
     def decode_token(self, datagram: bytes, requests_max: int) -> Token:
         """Raises Malformed."""
-        body = HEADER_SIZE + _token.size
-        if len(datagram) < body + TRAILER_SIZE:
+        size = len(datagram)
+        if size < _TOKEN + _TRAILER:
             raise Malformed("too_short")
-        (destination, ring, token_seq, seq, message_seq, aru, aru_id, fcc, backlog, phase, incomplete, count) = (
-            _token.unpack_from(datagram, HEADER_SIZE)
-        )
-        if len(datagram) != body + 8 * count + TRAILER_SIZE:
+        fields = _token.unpack_from(datagram, HEADER_SIZE)
+        (_, _, token_seq, seq, message_seq, aru, _, _, _, phase, incomplete, count) = fields
+        if size != _TOKEN + 8 * count + _TRAILER:
             raise Malformed("length")
-        if count > requests_max or phase > Phase.INSTALLED or incomplete > 1:
+        if count > requests_max or phase > 2 or incomplete > 1:
             raise Malformed("range")
         if token_seq > _COUNT_MAX or seq > _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("range")
-        requests = struct.unpack_from(f">{count}Q", datagram, body)
-        if aru > seq or not _rising(requests) or (requests and not 0 < requests[0] <= requests[-1] <= seq):
+        if aru > seq:
             raise Malformed("sequence")
-        return Token(
-            destination,
-            ring,
-            token_seq,
-            seq,
-            message_seq,
-            aru,
-            aru_id,
-            fcc,
-            backlog,
-            phase,
-            bool(incomplete),
-            requests,
-        )
+        requests: tuple[int, ...] = ()
+        if count:
+            requests = struct.unpack_from(f">{count}Q", datagram, _TOKEN)
+            if not _rising(requests) or not 0 < requests[0] <= requests[-1] <= seq:
+                raise Malformed("sequence")
+        return _new(Token, (*fields[:10], incomplete == 1, requests))
 
     # Membership
 
@@ -525,25 +585,29 @@ def old_packet(packet: Packet) -> Packet:
 def check_chunks(datagram: bytes, at: int, end: int) -> int:
     """How many messages end in these chunks. Raises Malformed unless the chunks fill the room exactly."""
     ended = 0
+    head = CHUNK_SIZE
+    last = CHUNK_LAST
+    whole = CHUNK_FIRST | CHUNK_LAST
+    control = CHUNK_CONTROL
+    priority = CHUNK_PRIORITY
     if at == end:
         raise Malformed("chunk")
     while at < end:
-        if at + CHUNK_SIZE > end:
+        if at + head > end:
             raise Malformed("chunk")
         flags = datagram[at]
         size = datagram[at + 1] << 8 | datagram[at + 2]
-        at += CHUNK_SIZE + size
-        if flags > 63 or flags & CHUNK_PRIORITY == 3:
+        at += head + size
+        if flags > 63 or flags & priority == priority:
             raise Malformed("chunk")
-        whole = flags & (CHUNK_FIRST | CHUNK_LAST) == CHUNK_FIRST | CHUNK_LAST
-        if flags & CHUNK_CONTROL:
-            if not whole or flags & (CHUNK_PRIORITY | CHUNK_SAFE) or size != CONTROL_SIZE:
+        if flags & control:
+            if flags != whole | control or size != CONTROL_SIZE:
                 raise Malformed("chunk")
             if at <= end and datagram[at - size] != CONTROL_UNBLOCK:
                 raise Malformed("chunk")
-        elif size == 0 and not whole:
+        elif size == 0 and flags & whole != whole:
             raise Malformed("chunk")
-        if flags & CHUNK_LAST:
+        if flags & last:
             ended += 1
     if at != end:
         raise Malformed("chunk")

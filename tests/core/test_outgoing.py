@@ -9,7 +9,8 @@ from wire_samples import OLD, OLD_ID, codec
 from ringproto._core.barrier import Barrier
 from ringproto._core.ordering import Ring
 from ringproto._core.outgoing import RegularSource
-from ringproto._core.packing import Outbox, Reassembler
+from ringproto._core.packing import Outbox
+from ringproto._core.reassembly import Reassembler
 from ringproto._core.wire import DATA_OVERHEAD
 from ringproto.config import Config
 from ringproto.events import RegularConfiguration

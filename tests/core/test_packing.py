@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from wire_samples import NEW, OLD, OLD_ID, WHOLE, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.packing import Filling, Outbox, Reassembler, unblocked_ring
+from ringproto._core.packing import Filling, Outbox
+from ringproto._core.reassembly import Reassembler, unblocked_ring
 from ringproto._core.wire import (
     CHUNK_CONTROL,
     CHUNK_FIRST,

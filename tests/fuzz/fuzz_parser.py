@@ -17,7 +17,7 @@ import struct
 import sys
 from zlib import crc32
 
-from ringproto._core.packing import Reassembler, unblocked_ring
+from ringproto._core.reassembly import Reassembler, unblocked_ring
 from ringproto._core.wire import (
     CHUNK_CONTROL,
     CHUNK_PRIORITY,
