@@ -24,6 +24,7 @@ cdef class Delivery:
     cdef readonly unsigned long long messages
     cdef readonly Reassembler reassembler
 
+    cdef _add(self, list messages, Py_ssize_t size)
     cpdef list take(self, Py_ssize_t limit)
     cpdef bint is_full(self)
 
@@ -31,6 +32,7 @@ cdef class Delivery:
     cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)
 
     @cython.locals(
-        seq="unsigned long long", flags=int, priority=int, payload=bytes, size=Py_ssize_t, ended=list, messages=list
+        seq="unsigned long long", flags=int, control=int, meaning=int, meanings=list, payload=bytes, size=Py_ssize_t,
+        messages=list
     )
     cdef _deliver_packet(self, Packet packet, object ring_id)

@@ -199,18 +199,21 @@ class Delivery:
         sender = packet.sender
         seq = packet.message_seq
         size = 0
+        control = CHUNK_CONTROL
+        meaning = _MEANING
+        meanings = _MEANINGS
         messages: list[Message] = []
         for flags, payload in self.reassembler.take_apart(packet):
             seq += 1
             if payload is None:
                 continue
-            if flags & CHUNK_CONTROL:
+            if flags & control:
                 self._add(messages, size)
                 messages = []
                 size = 0
                 self._deliver_unblock(sender, unblocked_ring(payload), ring_id, seq)
                 continue
-            priority, guarantee = _MEANINGS[flags & _MEANING]
+            priority, guarantee = meanings[flags & meaning]
             message = _new(Message, (payload, sender, priority, guarantee, ring_id, seq))
             messages.append(message)
             size += len(payload)

@@ -15,7 +15,7 @@ cdef class Reassembler:
     cdef readonly Py_ssize_t dropped
 
     @cython.locals(
-        ended=list, datagram=bytes, at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, size_max=Py_ssize_t,
+        ended=list, datagram=bytes, data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, size_max=Py_ssize_t,
         head=Py_ssize_t, last=int, whole=int, control=int, key="unsigned long long"
     )
     cpdef list take_apart(self, Packet packet)

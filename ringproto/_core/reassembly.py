@@ -54,6 +54,7 @@ class Reassembler:
         """
         ended: list[tuple[int, bytes | None]] = []
         datagram = packet.datagram
+        data = datagram  # compiled it is a pointer: that the chunks lie within was seen to when the packet was made
         at = packet.body
         end = len(datagram) - TRAILER_SIZE
         head = CHUNK_SIZE
@@ -62,18 +63,18 @@ class Reassembler:
         control = CHUNK_CONTROL
         size_max = self._size_max
         while at < end:
-            flags = datagram[at]
-            size = datagram[at + 1] << 8 | datagram[at + 2]
+            flags = data[at]
+            size = data[at + 1] << 8 | data[at + 2]
             at += head
             if flags & whole == whole:
                 if size > size_max and not flags & control:
                     self.dropped += 1
                     ended.append((flags, None))
                 else:
-                    ended.append((flags, datagram[at : at + size]))
+                    ended.append((flags, data[at : at + size]))
             else:
                 key = packet.sender * 4 + (flags & CHUNK_PRIORITY)
-                self._piece(key, flags, datagram[at : at + size])
+                self._piece(key, flags, data[at : at + size])
                 if flags & last:
                     ended.append((flags, self._finish(key)))
             at += size

@@ -29,7 +29,7 @@ cdef class Codec:
 
     cdef bytes _head(self, int kind, int flags=*)
 
-    @cython.locals(size=Py_ssize_t, kind=int, flags=int, sender="unsigned long long")
+    @cython.locals(data="const unsigned char *", size=Py_ssize_t, kind=int, flags=int, sender="unsigned long long")
     cpdef tuple open(self, bytes datagram)
 
     cpdef Packet encode_data(self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, bytes chunks)
@@ -40,7 +40,7 @@ cdef class Codec:
     )
 
     @cython.locals(
-        size=Py_ssize_t, flags=int, body=Py_ssize_t, old_ring=bytes, old_seq="unsigned long long",
+        data="const unsigned char *", size=Py_ssize_t, flags=int, body=Py_ssize_t, old_ring=bytes, old_seq="unsigned long long",
         seq="unsigned long long", message_seq="unsigned long long", packet=Packet
     )
     cpdef Packet decode_data(self, bytes datagram)
@@ -54,14 +54,14 @@ cdef class Codec:
     cpdef decode_token(self, bytes datagram, Py_ssize_t requests_max)
 
 
-@cython.locals(value="unsigned long long", place=Py_ssize_t)
-cdef unsigned long long read_u32(bytes data, Py_ssize_t at) except? 0
+@cython.locals(value="unsigned long long", byte="unsigned char")
+cdef unsigned long long read_u32(const unsigned char *data, Py_ssize_t at) noexcept
 
-@cython.locals(value="unsigned long long", place=Py_ssize_t)
-cdef unsigned long long read_u64(bytes data, Py_ssize_t at) except? 0
+@cython.locals(value="unsigned long long", byte="unsigned char")
+cdef unsigned long long read_u64(const unsigned char *data, Py_ssize_t at) noexcept
 
 @cython.locals(
-    size=Py_ssize_t, flags=int, ended=Py_ssize_t, whole=int, head=Py_ssize_t, last=int, control=int, priority=int
+    data="const unsigned char *", size=Py_ssize_t, flags=int, ended=Py_ssize_t, whole=int, head=Py_ssize_t, last=int, control=int, priority=int
 )
 cpdef Py_ssize_t check_chunks(bytes datagram, Py_ssize_t at, Py_ssize_t end) except -1
 

@@ -278,16 +278,18 @@ def ring_from_bytes(data: bytes) -> RingId:
 
 
 def read_u32(data: bytes, at: int) -> int:
+    """Four bytes as a number; they must be there."""
     value = 0
-    for place in range(at, at + 4):
-        value = value << 8 | data[place]
+    for byte in data[at : at + 4]:
+        value = value << 8 | byte
     return value
 
 
 def read_u64(data: bytes, at: int) -> int:
+    """Eight bytes as a number; they must be there."""
     value = 0
-    for place in range(at, at + 8):
-        value = value << 8 | data[place]
+    for byte in data[at : at + 8]:
+        value = value << 8 | byte
     return value
 
 
@@ -317,26 +319,27 @@ class Codec:
         Raises:
             Malformed: it is not a datagram of this version and cluster, or it was damaged on the way.
         """
+        data = datagram  # compiled it is a pointer: each read below is within ``size``
         size = len(datagram)
         if size < _ENVELOPE:
             raise Malformed("too_short")
-        if datagram[0] != _VERSION:
+        if data[0] != _VERSION:
             raise Malformed("version")
-        if read_u64(datagram, 4) != self._cluster:
+        if read_u64(data, 4) != self._cluster:
             raise Malformed("other_cluster")
-        if datagram[2] != _SUITE:
+        if data[2] != _SUITE:
             raise Malformed("suite")
         # Going on over the same four bytes from two checksums gives one result only if they are one: so the datagram is
         # checked as it is, without a view or a copy of what precedes the trailer.
-        if crc32(datagram[size - _TRAILER :], read_u32(datagram, size - _TRAILER)) != crc32(datagram):
+        if crc32(data[size - _TRAILER : size], read_u32(data, size - _TRAILER)) != crc32(datagram):
             raise Malformed("checksum")
-        kind = datagram[1]
-        flags = datagram[3]
+        kind = data[1]
+        flags = data[3]
         if not 1 <= kind <= 8:
             raise Malformed("type")
         if flags and (kind != 1 or flags > 3):
             raise Malformed("flags")
-        sender = read_u32(datagram, 12)
+        sender = read_u32(data, 12)
         if sender == 0:
             raise Malformed("sender")
         return kind, sender
@@ -376,6 +379,7 @@ class Codec:
 
     def decode_data(self, datagram: bytes) -> Packet:
         """Raises Malformed."""
+        data = datagram  # compiled it is a pointer: each read below is within ``size``
         size = len(datagram)
         if size < _DATA + _TRAILER:
             raise Malformed("too_short")
@@ -386,20 +390,20 @@ class Codec:
         if flags & _IS_RECOVERED:
             if size < _RECOVERED + _TRAILER:
                 raise Malformed("too_short")
-            old_ring = datagram[_DATA : _DATA + 20]
-            old_seq = read_u64(datagram, _DATA + 20)
+            old_ring = data[_DATA : _DATA + 20]
+            old_seq = read_u64(data, _DATA + 20)
             body = _RECOVERED
             if old_seq == 0:
                 raise Malformed("sequence")
-        seq = read_u64(datagram, _HEADER + 20)
-        message_seq = read_u64(datagram, _HEADER + 28)
+        seq = read_u64(data, _HEADER + 20)
+        message_seq = read_u64(data, _HEADER + 28)
         if not 0 < seq <= _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("sequence")
         check_chunks(datagram, body, size - _TRAILER)
         packet = Packet.__new__(Packet)  # as Packet(...), without making objects of the numbers
         packet.datagram = datagram
-        packet.sender = read_u32(datagram, 12)
-        packet.ring = datagram[_HEADER : _HEADER + 20]
+        packet.sender = read_u32(data, 12)
+        packet.ring = data[_HEADER : _HEADER + 20]
         packet.seq = seq
         packet.message_seq = message_seq
         packet.safe = flags & _IS_SAFE != 0
@@ -590,20 +594,21 @@ def check_chunks(datagram: bytes, at: int, end: int) -> int:
     whole = CHUNK_FIRST | CHUNK_LAST
     control = CHUNK_CONTROL
     priority = CHUNK_PRIORITY
+    data = datagram  # compiled it is a pointer: each read below is within ``end``
     if at == end:
         raise Malformed("chunk")
     while at < end:
         if at + head > end:
             raise Malformed("chunk")
-        flags = datagram[at]
-        size = datagram[at + 1] << 8 | datagram[at + 2]
+        flags = data[at]
+        size = data[at + 1] << 8 | data[at + 2]
         at += head + size
         if flags > 63 or flags & priority == priority:
             raise Malformed("chunk")
         if flags & control:
             if flags != whole | control or size != CONTROL_SIZE:
                 raise Malformed("chunk")
-            if at <= end and datagram[at - size] != CONTROL_UNBLOCK:
+            if at <= end and data[at - size] != CONTROL_UNBLOCK:
                 raise Malformed("chunk")
         elif size == 0 and flags & whole != whole:
             raise Malformed("chunk")
