@@ -42,14 +42,14 @@ class Driver(ABC):
     """One processor, and how the rest of the service uses it.
 
     Args:
-        processor: the core; the driver's alone from now on.
         transport: the network.
         clock: the seconds that the core counts in.
+        processor: the core; the driver's alone from now on.
         unblocks: whether every configuration is unblocked as soon as it comes.
     """
 
     def __init__(
-        self, processor: Processor, transport: Transport, clock: Callable[[], float], *, unblocks: bool
+        self, transport: Transport, clock: Callable[[], float], processor: Processor, *, unblocks: bool
     ) -> None:
         self.gates = [Gate() for _ in Priority]
         self.has_left = False
@@ -75,17 +75,20 @@ class Driver(ABC):
         return self._processor.node
 
     @property
+    @trio.lowlevel.enable_ki_protection
     def configuration(self) -> RegularConfiguration:
         """The last one that the core knows; its listener may not have heard of it yet."""
         with self._lock:
             return self._processor.configuration
 
     @property
+    @trio.lowlevel.enable_ki_protection
     def waiting_for(self) -> frozenset[int]:
         with self._lock:
             return self._processor.waiting_for
 
     @property
+    @trio.lowlevel.enable_ki_protection
     def complete(self) -> bool:
         with self._lock:
             return self._processor.complete
@@ -103,6 +106,7 @@ class Driver(ABC):
         """Whether the core is out of the ring; its last datagrams may still have to be sent."""
         return self._processor.left
 
+    @trio.lowlevel.enable_ki_protection
     def statistics(self) -> dict[str, int | float]:
         with self._lock:
             values = self._processor.statistics()
@@ -157,7 +161,8 @@ class Driver(ABC):
         """The oldest events, at most ``limit``; none if there are none."""
         with self._lock:
             events = self._processor.take_events(limit)
-            self._events_wanted = not events
+            if not events:
+                self._events_wanted = True
         if events:
             self.settle()
         return events
@@ -215,6 +220,15 @@ class Driver(ABC):
                         self._processor.unblock(change.event.ring_id)
 
     # The loop
+
+    def _feed(self, batch: list[bytes]) -> None:
+        """Give the core datagrams, then the time."""
+        processor = self._processor
+        now = self._clock()
+        if batch:
+            processor.handle_datagrams(batch, now)
+        if processor.next_timeout <= now:
+            processor.handle_timeout(now)
 
     def listen(self, listener: Listener) -> None:
         """Tell this one what happens. Call it first of all."""

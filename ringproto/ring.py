@@ -7,10 +7,12 @@ begins and leaves.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import trio
 
@@ -22,7 +24,8 @@ from ringproto.errors import RingError
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.failures import RingClosedError, service_error
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
-from ringproto.transports import Transport
+from ringproto.thread_driver import ThreadDriver
+from ringproto.transports import BlockingTransport, Transport
 from ringproto.trio_driver import TrioDriver
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -182,6 +185,7 @@ async def open_ring(
     recover: Recover | None = None,
     recovery_overdue: RecoveryOverdue | None = None,
     ring_sequence: int = 0,
+    driver: Literal["trio", "thread"] = "trio",
     seed: bytes | None = None,
     audit: list[tuple[Any, ...]] | None = None,
 ) -> AsyncIterator[Ring]:
@@ -196,6 +200,9 @@ async def open_ring(
         recovery_overdue: called with ``waiting_for`` when a barrier is not complete after
             ``config.recovery_deadline_s``; the barrier goes on waiting.
         ring_sequence: ``ring.ring_sequence`` as an earlier incarnation stored it; 0 if it did not.
+        driver: what keeps the ring going. ``"trio"``: a task of the program, which a computation that keeps trio's loop
+            busy also stops. ``"thread"``: a thread beside it, for programs that do that and must not lose their place;
+            the transport has to be a :class:`ringproto.transports.BlockingTransport`, as those over UDP are.
         seed: 16 bytes instead of fresh random ones, for repeatable tests. Never the same for two processors.
         audit: a list that everything the rules of order and barrier speak of is appended to, for
             ``ringproto.testing``. Whoever gives it empties it.
@@ -223,23 +230,38 @@ async def open_ring(
             raise TypeError(f"{name} must be an async function, not {type(function).__name__}")
     if id(transport) in _transports_in_use:
         raise ValueError("this transport serves another open ring; every processor needs one of its own")
+    if driver not in ("trio", "thread"):
+        raise ValueError(f"driver must be 'trio' or 'thread', not {driver!r}")
+    clock: Callable[[], float]
+    drive: Callable[..., Driver]
+    if driver == "trio":
+        clock = trio.current_time
+        drive = functools.partial(TrioDriver, transport, clock)
+    elif isinstance(transport, BlockingTransport):
+        clock = time.monotonic
+        drive = functools.partial(ThreadDriver, transport, clock)
+    else:
+        raise ValueError(
+            f"{type(transport).__name__} cannot be used by a thread: it has not the interface of "
+            "ringproto.transports.BlockingTransport. Use driver='trio', or a transport over UDP"
+        )
     processor = Processor(
         transport.node,
         config,
         datagram_size=transport.datagram_size_max,
         seed=os.urandom(16) if seed is None else seed,
-        now=trio.current_time(),
+        now=clock(),
         ring_sequence=ring_sequence,
         audit=audit,
     )
-    driver = TrioDriver(processor, transport, unblocks=recover is None)
+    service = drive(processor, unblocks=recover is None)
     body_error: BaseException | None = None
     _transports_in_use.add(id(transport))
     try:
         async with trio.open_nursery() as nursery:
             body_scope = trio.CancelScope()
-            ring = Ring(driver, config, recover, recovery_overdue, nursery, body_scope)
-            nursery.start_soon(driver.run)
+            ring = Ring(service, config, recover, recovery_overdue, nursery, body_scope)
+            nursery.start_soon(service.run)
             try:
                 with body_scope:
                     yield ring
@@ -280,6 +302,7 @@ async def run_ring(
     recover: Recover | None = None,
     recovery_overdue: RecoveryOverdue | None = None,
     ring_sequence: int = 0,
+    driver: Literal["trio", "thread"] = "trio",
     task_status: trio.TaskStatus[Ring] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a processor in a nursery of the caller's: ``ring = await nursery.start(run_ring, transport)``.
@@ -293,6 +316,7 @@ async def run_ring(
         recover=recover,
         recovery_overdue=recovery_overdue,
         ring_sequence=ring_sequence,
+        driver=driver,
     ) as ring:
         task_status.started(ring)
         await trio.sleep_forever()

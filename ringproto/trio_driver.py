@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -17,10 +18,12 @@ _LOOK_S = 0.0005
 
 
 class TrioDriver(Driver):
-    """Drives the core as a task, on trio's clock. While the program keeps trio's loop busy, nothing is driven."""
+    """Drives the core as a task, by trio's clock. While the program keeps trio's loop busy, nothing is driven."""
 
-    def __init__(self, processor: Processor, transport: Transport, *, unblocks: bool) -> None:
-        super().__init__(processor, transport, trio.current_time, unblocks=unblocks)
+    def __init__(
+        self, transport: Transport, clock: Callable[[], float], processor: Processor, *, unblocks: bool
+    ) -> None:
+        super().__init__(transport, clock, processor, unblocks=unblocks)
         self._scope = trio.CancelScope()
         # The wait for datagrams, while it waits.
         self._waiting: trio.CancelScope | None = None
@@ -50,7 +53,8 @@ class TrioDriver(Driver):
                 while True:
                     batch = await transport.receive()
                     self._waiting = None
-                    self._handle(batch)
+                    self._feed(batch)
+                    self.settle()
                     if scope.cancel_called:
                         break
                     scope.deadline = math.inf
@@ -60,22 +64,13 @@ class TrioDriver(Driver):
                     scope.deadline = self._next_wake()
                     self._waiting = scope
             self._waiting = None
-            self._handle([])
+            self._feed([])
+            self.settle()
 
     def _next_wake(self) -> float:
         """When to stop waiting for datagrams. What has arrived already is read first, however late it is: a processor
         that was away must not judge others by datagrams that wait in its own socket."""
         return max(self._processor.next_timeout, trio.current_time() + _LOOK_S)
-
-    def _handle(self, batch: list[bytes]) -> None:
-        """Datagrams, then what is due."""
-        processor = self._processor
-        now = trio.current_time()
-        if batch:
-            processor.handle_datagrams(batch, now)
-        if processor.next_timeout <= now:
-            processor.handle_timeout(now)
-        self.settle()
 
     async def _flush(self) -> None:
         while self._processor.has_transmits:

@@ -21,6 +21,7 @@ SERVICE_IN_ORDER = (
     "ringproto.gate",
     "ringproto.driver",
     "ringproto.trio_driver",
+    "ringproto.thread_driver",
     "ringproto.channels",
     "ringproto.rounds",
     "ringproto.ring",
