@@ -8,69 +8,20 @@ done nothing, or all of it: the one step that counts is not a checkpoint.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import trio
 
-from ringproto.errors import RingError
+from ringproto._core import Change
+from ringproto.driver import Driver
 from ringproto.events import Event, RecoveryComplete
+from ringproto.failures import RingClosedError
 from ringproto.types import Guarantee, Priority
 
-if TYPE_CHECKING:
-    from ringproto.ring import Ring
-
-__all__ = ["CompletionChannel", "EventChannel", "RingClosedError", "Sender"]
+__all__ = ["CompletionChannel", "EventChannel", "Sender"]
 
 _COMPLETIONS_MAX = 64
 _BATCH_MAX = 4096
-
-
-class RingClosedError(RingError, trio.ClosedResourceError):
-    """The call came after this processor left the ring, or after this end of it was closed."""
-
-
-class Gate:
-    """Lets callers through to one queue, first come first served, each when there is room for it."""
-
-    __slots__ = ("_lock", "_room")
-
-    def __init__(self) -> None:
-        self._lock = trio.StrictFIFOLock()
-        self._room = trio.lowlevel.ParkingLot()
-
-    @property
-    def free(self) -> bool:
-        """Whether nobody waits, so that a call that does not wait overtakes nobody."""
-        return not self._lock.locked()
-
-    @property
-    def waiting(self) -> int:
-        statistics = self._lock.statistics()
-        return int(statistics.locked) + statistics.tasks_waiting
-
-    async def enter(self, attempt: Callable[[], bool]) -> None:
-        """Call ``attempt`` until it returns ``True``; a checkpoint that can be cancelled only before that."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._lock.locked() and attempt():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        async with self._lock:
-            # Who was let through and cancelled before it ran must notice that before it tries: the round that it
-            # belonged to may be over, and then the attempt would be an error of a caller who made none.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            while not attempt():
-                await self._room.park()
-                await trio.lowlevel.checkpoint_if_cancelled()
-
-    def retry(self) -> None:
-        """There may be room again."""
-        if self._room:
-            self._room.unpark()
-
-    def break_all(self) -> None:
-        """Whoever waits tries once more, and is told that the ring is gone."""
-        self._room.unpark_all()
 
 
 class Sender(trio.abc.SendChannel[bytes]):
@@ -80,8 +31,8 @@ class Sender(trio.abc.SendChannel[bytes]):
     that it is sent in, in the order in which it was accepted.
     """
 
-    def __init__(self, ring: Ring, priority: Priority, guarantee: Guarantee) -> None:
-        self._ring = ring
+    def __init__(self, driver: Driver, priority: Priority, guarantee: Guarantee) -> None:
+        self._driver = driver
         self._priority = priority
         self._guarantee = guarantee
         self._closed = False
@@ -97,7 +48,7 @@ class Sender(trio.abc.SendChannel[bytes]):
     def _attempt(self, payload: bytes) -> bool:
         if self._closed:
             raise RingClosedError("this sender was closed; take another with ring.sender(priority, guarantee)")
-        return self._ring._submit(payload, self._priority, self._guarantee)
+        return self._driver.submit(payload, self._priority, self._guarantee)
 
     async def send(self, value: bytes) -> None:
         """Wait until the queue takes the message.
@@ -109,7 +60,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             ValueError: it is larger than ``Config.message_size_max``.
             RingClosedError: the processor has left the ring, or this sender was closed.
         """
-        await self._ring._gates[self._priority].enter(lambda: self._attempt(value))
+        await self._driver.gates[self._priority].enter(lambda: self._attempt(value))
 
     def send_nowait(self, value: bytes) -> None:
         """Send now.
@@ -120,8 +71,8 @@ class Sender(trio.abc.SendChannel[bytes]):
         """
         if self._closed:
             self._attempt(value)
-        self._ring._check_payload(value)
-        if not self._ring._gates[self._priority].free or not self._attempt(value):
+        self._driver.check_payload(value)
+        if not self._driver.gates[self._priority].free or not self._attempt(value):
             raise trio.WouldBlock
 
     async def send_batch(self, payloads: Iterable[bytes]) -> None:
@@ -138,7 +89,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             raise TypeError(f"send_batch() takes an iterable of bytes, not {type(payloads).__name__}")
         left = deque(payloads)
         for payload in left:
-            self._ring._check_payload(payload)
+            self._driver.check_payload(payload)
 
         def attempt() -> bool:
             while left:
@@ -150,7 +101,7 @@ class Sender(trio.abc.SendChannel[bytes]):
         if not left:
             await trio.lowlevel.checkpoint()
             return
-        await self._ring._gates[self._priority].enter(attempt)
+        await self._driver.gates[self._priority].enter(attempt)
 
     def close(self) -> None:
         """Close this sender; others go on, and what it sent is on its way."""
@@ -169,10 +120,15 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     read it, and each event goes to one of them.
     """
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring = ring
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self._arrivals = trio.lowlevel.ParkingLot()
         self._closed = False
+        # How many events the application has taken, and how many of those it must have dealt with, since it came back
+        # for more.
+        self._taken = 0
+        self._dealt_with = 0
+        self._caught_up = trio.lowlevel.ParkingLot()
 
     async def receive(self) -> Event:
         """The next event.
@@ -219,30 +175,52 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     def _try_take(self, limit: int) -> list[Event]:
         if self._closed:
             raise RingClosedError("ring.events was closed")
-        events = self._ring._take_events(limit)
-        if not events and self._ring._has_left:
+        events = self._take_some(limit)
+        if not events and self._driver.has_left:
             raise trio.EndOfChannel
+        return events
+
+    @trio.lowlevel.enable_ki_protection
+    def _take_some(self, limit: int) -> list[Event]:
+        # Who comes for more has dealt with what it has.
+        self._dealt_with = self._taken
+        self._caught_up.unpark_all()
+        events = self._driver.take_events(limit)
+        self._taken += len(events)
         return events
 
     def close(self) -> None:
         """The application wants no more events: from now on they are thrown away as they come."""
         self._closed = True
         self.wake()
-        self._ring._events_closed()
+        self._driver.settle()
 
     async def aclose(self) -> None:
         """As :meth:`close`, and a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def wake(self) -> None:
-        """Something may have come."""
+        """Something may have come, or the end."""
+        if self._closed:
+            self._taken += self._driver.drop_events(_BATCH_MAX)
+            self._dealt_with = self._taken
+            self._caught_up.unpark_all()
         if self._arrivals:
             self._arrivals.unpark_all()
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
+    async def wait_until_read(self, change: Change) -> None:
+        """Wait until the application has dealt with every message before a change, and has seen every completion.
+
+        A program that never read the stream, but waits for completions alone, has no state that hangs on them.
+        """
+        while not self._is_read(change):
+            await self._caught_up.park()
+
+    def _is_read(self, change: Change) -> bool:
+        seen = self._taken == 0 or self._taken >= change.last_completion
+        return seen and self._dealt_with >= change.last_message
 
 
 class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):

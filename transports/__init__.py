@@ -13,13 +13,20 @@ if __name__ != "ringproto.transports":
         "(and if another package named `transports` was wanted, leave the source folder of ringproto)"
     )
 
-from ringproto.transports._interface import AddressInUseError, InterfaceError, Transport, TransportError
+from ringproto.transports._interface import (
+    AddressInUseError,
+    BlockingTransport,
+    InterfaceError,
+    Transport,
+    TransportError,
+)
 from ringproto.transports.loopback import LoopbackNetwork
 from ringproto.transports.multicast_udp import open_multicast_udp
 from ringproto.transports.unicast_udp import open_unicast_udp
 
 __all__ = [
     "AddressInUseError",
+    "BlockingTransport",
     "InterfaceError",
     "LoopbackNetwork",
     "Transport",

@@ -84,6 +84,8 @@ cdef enum:
     COALESCED_MAX = 65536
     COALESCED_COUNT = 16
     CONTROL_SIZE = 64
+    # To send more messages than these takes so long that other threads may as well have Python's lock meanwhile.
+    KEPT_MAX = 16
 
 
 cdef int pack(const sockaddr_storage *address, unsigned char *packed) noexcept nogil:
@@ -141,6 +143,7 @@ cdef class Receiver:
     cdef unsigned char *_controls
     cdef readonly int count
     cdef readonly bint coalesces
+    cdef public bint keeps_gil
     cdef int _used
     cdef size_t _size
     cdef size_t _header_size
@@ -209,9 +212,13 @@ cdef class Receiver:
         for place in range(self._used):
             self._messages[place].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
             self._messages[place].msg_hdr.msg_controllen = CONTROL_SIZE
-        with nogil:
+        if self.keeps_gil:
             read = recvmmsg(fd, self._messages, self.count, MSG_DONTWAIT, NULL)
             error = errno
+        else:
+            with nogil:
+                read = recvmmsg(fd, self._messages, self.count, MSG_DONTWAIT, NULL)
+                error = errno
         if read < 0:
             self._used = 0
             return 0 if error == EAGAIN or error == EINTR else -error
@@ -287,6 +294,7 @@ cdef class Sender:
     cdef bytes _header
     cdef int _parts
     cdef readonly bint segments
+    cdef public bint keeps_gil
     cdef readonly long long datagrams_sent
     cdef readonly long long bytes_sent
 
@@ -345,9 +353,13 @@ cdef class Sender:
             return 0
         count = <int> left if left < self._count else self._count
         messages = self._lay_out(addresses, datagrams, start, count)
-        with nogil:
+        if self.keeps_gil and messages <= KEPT_MAX:
             sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
             error = errno
+        else:
+            with nogil:
+                sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
+                error = errno
         if sent < 0 and self._runs[0] > 1 and (error == EINVAL or error == EIO):
             # This kernel or this interface cannot cut runs, or not of this size: every datagram for itself from now on.
             self.segments = False

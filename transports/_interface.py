@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-__all__ = ["AddressInUseError", "InterfaceError", "Transport", "TransportError"]
+__all__ = ["AddressInUseError", "BlockingTransport", "InterfaceError", "Transport", "TransportError"]
 
 
 class TransportError(OSError):
@@ -96,3 +96,34 @@ class Transport(Protocol):
         was lost here is counted by reason under names that begin with ``drops_``, ``send_errors_`` and
         ``receive_errors_``. A reason that never happened may be missing.
         """
+
+
+@runtime_checkable
+class BlockingTransport(Transport, Protocol):
+    """A transport that one thread can use which trio does not know: what ``open_ring(..., driver="thread")`` takes.
+
+    The promises are those of :class:`Transport`. Between two waits, a call holds Python's global lock where it can, so
+    that a thread beside a busy program asks for it once for each wake-up.
+    """
+
+    def begin_blocking(self) -> None:
+        """Call it once, before the other three. :meth:`send` and :meth:`receive` must not be used any more.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed.
+        """
+
+    def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """As :meth:`Transport.send`, on the thread, with the same errors."""
+
+    def receive_blocking(self, timeout_s: float) -> list[bytes]:
+        """Wait for datagrams, at most ``timeout_s`` or until :meth:`interrupt`, and return some of what is there.
+
+        The list is empty if there is nothing. What has arrived is returned however short the time is.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed.
+        """
+
+    def interrupt(self) -> None:
+        """Let :meth:`receive_blocking` return, or its next call, if none is under way. From any thread."""

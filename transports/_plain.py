@@ -32,6 +32,9 @@ class Receiver:
 
     coalesces = False
     """Whether a message may be a run of datagrams."""
+    keeps_gil = False
+    """Whether a call keeps Python's lock instead of letting it go for the time in the system. Of no effect here: the
+    ``socket`` module always lets it go."""
 
     def __init__(
         self,
@@ -107,6 +110,8 @@ class Sender:
 
     segments = False
     """Whether runs of datagrams go to the kernel as one message."""
+    keeps_gil = False
+    """As that of :class:`Receiver`, for calls of a few messages."""
 
     def __init__(self, sock: socket.socket, count: int, header: bytes = b"", segment: bool = False) -> None:
         self._socket = sock

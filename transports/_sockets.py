@@ -20,6 +20,7 @@ import select
 import socket
 import struct
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ringproto.transports._addresses import format_address
+from ringproto.transports._blocking import BlockingWait, wait_for_room
 from ringproto.transports._checks import YIELD_EVERY, is_node, refuse_transmit
 from ringproto.transports._interface import AddressInUseError, TransportError
 
@@ -141,6 +143,8 @@ class DatagramSocket:
         self._counts = counts
         self.errors_in_a_row = 0
         """Errors on receiving since something was received."""
+        self.lost_to = 0
+        """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
 
     @property
     def batch_max(self) -> int:
@@ -200,18 +204,13 @@ class DatagramSocket:
         excess = self.errors_in_a_row - ERRORS_IN_A_ROW
         return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
 
-    async def write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
-        """Send each datagram to the packed address at its place.
+    def write_some(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> int:
+        """Send each datagram from ``place`` on to the packed address at its place, until the send buffer is full.
 
-        Returns the number of the last error that cost a datagram, 0 if the system took them all.
-
-        Cancellation: noticed only while the send buffer is full; the rest is then dropped and counted.
+        Returns the place that was reached. An error that costs a datagram is counted, and kept in ``lost_to``.
         """
-        place = 0
         total = len(datagrams)
-        deadline = None
         refused = False
-        lost_to = 0
         while place < total:
             sent = self.sender.send(addresses, datagrams, place)
             if sent > 0:
@@ -220,21 +219,45 @@ class DatagramSocket:
                 continue
             error = -sent
             if error in (errno.EAGAIN, errno.EWOULDBLOCK):
-                if deadline is None:
-                    deadline = trio.current_time() + SEND_WAIT_S
-                    self._counts["send_waits"] += 1
-                if not await self._room_until(deadline, total - place):
-                    return error
-                continue
+                break
             self._counts["send_errors_" + _errno_name(error)] += 1
             if error == errno.ECONNREFUSED and not refused:
                 # Some systems report here what became of an earlier datagram. This one has not been tried yet.
                 refused = True
                 continue
             refused = False
-            lost_to = error
+            self.lost_to = error
             place += 1
-        return lost_to
+        return place
+
+    async def write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
+        """Send each datagram to the packed address at its place; wait for room, but not for long.
+
+        Cancellation: noticed only while the send buffer is full; the rest is then dropped and counted.
+        """
+        total = len(datagrams)
+        place = self.write_some(addresses, datagrams, 0)
+        if place == total:
+            return
+        self._counts["send_waits"] += 1
+        deadline = trio.current_time() + SEND_WAIT_S
+        while place < total and await self._room_until(deadline, total - place):
+            place = self.write_some(addresses, datagrams, place)
+
+    def write_blocking(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
+        """As :meth:`write`, on a thread without trio."""
+        total = len(datagrams)
+        place = self.write_some(addresses, datagrams, 0)
+        if place == total:
+            return
+        self._counts["send_waits"] += 1
+        deadline = time.monotonic() + SEND_WAIT_S
+        while place < total:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0.0 or not wait_for_room(self, left_s):
+                self._counts["drops_send_buffer_full"] += total - place
+                return
+            place = self.write_some(addresses, datagrams, place)
 
     async def _room_until(self, deadline: float, left: int) -> bool:
         """Wait for room in the send buffer; at the deadline count what is ``left`` as dropped and return False."""
@@ -353,6 +376,8 @@ class SocketTransport:
         self._sent_since_yield = 0
         self._closed = False
         self._last_gauges: dict[str, int] = {}
+        # How a thread waits, once there is one that trio does not know.
+        self._blocking: BlockingWait | None = None
 
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send datagrams; see :meth:`ringproto.transports.Transport.send`."""
@@ -365,7 +390,9 @@ class SocketTransport:
             return
         self._sending = True
         try:
-            await self._write(addresses, datagrams)
+            self._before_write(trio.current_time())
+            await self._writer.write(addresses, datagrams)
+            self._after_write()
         finally:
             self._sending = False
         self._sent_since_yield += len(datagrams)
@@ -416,8 +443,11 @@ class SocketTransport:
             addresses += [address] * len(broadcasts)
             datagrams += broadcasts
 
-    async def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
-        await self._writer.write(addresses, datagrams)
+    def _before_write(self, now: float) -> None:
+        """Datagrams are about to be written; for the transports that have to see to something then."""
+
+    def _after_write(self) -> None:
+        """Datagrams were written, as well as that went."""
 
     async def receive(self) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
@@ -429,11 +459,44 @@ class SocketTransport:
                 await self._readable.wait()
             # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
             self._check_open()
-            batch = self._read()
+            batch = self._read_counted()
             if batch:
-                self._counts["datagrams_received"] += len(batch)
-                self._counts["bytes_received"] += sum(map(len, batch))
                 return batch
+
+    def _read_counted(self) -> list[bytes]:
+        batch = self._read()
+        if batch:
+            self._counts["datagrams_received"] += len(batch)
+            self._counts["bytes_received"] += sum(map(len, batch))
+        return batch
+
+    def begin_blocking(self) -> None:
+        """From now on a thread uses it; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
+        self._check_open()
+        if self._blocking is None:
+            self._blocking = BlockingWait(self._sockets)
+
+    def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        """Send datagrams; see :meth:`ringproto.transports.BlockingTransport.send_blocking`."""
+        self._check_open()
+        addresses, datagrams = self._route(transmits)
+        if datagrams:
+            self._before_write(time.monotonic())
+            self._writer.write_blocking(addresses, datagrams)
+            self._after_write()
+
+    def receive_blocking(self, timeout_s: float) -> list[bytes]:
+        """Wait for datagrams; see :meth:`ringproto.transports.BlockingTransport.receive_blocking`."""
+        self._check_open()
+        assert self._blocking is not None, "begin_blocking() comes first"
+        if not self._more:
+            self._blocking.wait(timeout_s)
+        return self._read_counted()
+
+    def interrupt(self) -> None:
+        """Let the thread look; see :meth:`ringproto.transports.BlockingTransport.interrupt`."""
+        if self._blocking is not None and not self._closed:
+            self._blocking.interrupt()
 
     def _read(self) -> list[bytes]:
         """One batch of datagrams from known senders, maybe none; sets ``_more``."""
@@ -449,6 +512,8 @@ class SocketTransport:
             self._last_gauges = self._gauges()
             self._closed = True
             self._readable.close()
+            if self._blocking is not None:
+                self._blocking.close()
             for one in self._sockets:
                 one.close()
         await trio.lowlevel.checkpoint()

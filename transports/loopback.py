@@ -362,7 +362,7 @@ class LoopbackTransport:
             if destination != 0 and not is_node(destination):
                 refuse_transmit(destination, datagram, size_max)
         if self._queue.connected:
-            self._put(transmits)
+            self._put(transmits, trio.current_time())
         else:
             self._drops_crashed += len(transmits)
         self._sent_since_yield += len(transmits)
@@ -370,11 +370,10 @@ class LoopbackTransport:
             self._sent_since_yield = 0
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _put(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+    def _put(self, transmits: Sequence[tuple[int, bytes]], now: float) -> None:
         network = self._network
         reachable = network._reachable(self.node, self._queue)
         perfect = network._loss == 0.0 and network._duplication == 0.0 and network._latency_s == (0.0, 0.0)
-        now = trio.current_time()
         # A run of datagrams with one destination goes as one, which is nearly all of what a ring sends.
         run: list[bytes] = []
         last = None

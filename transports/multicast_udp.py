@@ -338,15 +338,18 @@ class MulticastUDP(SocketTransport):
         self._origins.add(origin)
         return True
 
-    async def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
-        if self._in_trouble and trio.current_time() >= self._rejoin_at:
-            self._rejoin()
-        if await self._own.write(addresses, datagrams) in _INTERFACE_TROUBLE:
+    def _before_write(self, now: float) -> None:
+        if self._in_trouble and now >= self._rejoin_at:
+            self._rejoin(now)
+        self._own.lost_to = 0
+
+    def _after_write(self) -> None:
+        if self._own.lost_to in _INTERFACE_TROUBLE:
             self._in_trouble = True
 
-    def _rejoin(self) -> None:
+    def _rejoin(self, now: float) -> None:
         """Join again after the interface was down, or without its address: the system forgets who was a member."""
-        self._rejoin_at = trio.current_time() + REJOIN_EVERY_S
+        self._rejoin_at = now + REJOIN_EVERY_S
         try:
             self._membership.join()
         except OSError:

@@ -15,7 +15,18 @@ PACKAGE = ROOT / "ringproto"
 TRANSPORTS = ROOT / "transports"
 
 BASE = {"ringproto.types", "ringproto.events", "ringproto.config", "ringproto.errors"}
-SERVICE = {"ringproto.ring", "ringproto.channels"}
+# From the bottom to the top: each knows only those before it.
+SERVICE_IN_ORDER = (
+    "ringproto.failures",
+    "ringproto.gate",
+    "ringproto.driver",
+    "ringproto.trio_driver",
+    "ringproto.thread_driver",
+    "ringproto.channels",
+    "ringproto.rounds",
+    "ringproto.ring",
+)
+SERVICE = set(SERVICE_IN_ORDER)
 KINDS_OF_TRANSPORT = {"loopback", "unicast_udp", "multicast_udp"}
 
 # What brings time, randomness, input and output, threads or an event loop with it.
@@ -217,6 +228,12 @@ def test_service_knows_trio_the_face_of_the_core_and_the_transport_interface(nam
     assert {top(other) for other in names}.isdisjoint({"socket", "select", "selectors", "netifaces", "asyncio"})
 
 
+@pytest.mark.parametrize("name", SERVICE_IN_ORDER)
+def test_imports_of_the_service_point_one_way(name: str) -> None:
+    below = set(SERVICE_IN_ORDER[: SERVICE_IN_ORDER.index(name)])
+    assert ours(imports(MODULES[name])) & SERVICE <= below
+
+
 @pytest.mark.parametrize("name", [*of("ringproto.cli"), "ringproto.__main__"])
 def test_command_line_knows_what_is_public(name: str) -> None:
     for other in ours(imports(MODULES[name])):
@@ -322,6 +339,11 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "ringproto.ring",
             "import socket",
             lambda: test_service_knows_trio_the_face_of_the_core_and_the_transport_interface("ringproto.ring"),
+        ),
+        (
+            "ringproto.driver",
+            "import ringproto.ring",
+            lambda: test_imports_of_the_service_point_one_way("ringproto.driver"),
         ),
         (
             "ringproto.ring",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,8 +57,25 @@ def run_on_mock_clock(
                     raise
         pytest.fail(f"tasks made {STEPS_MAX} steps and the clock stood still")
 
-    try:
+    with unwrapped():
         return trio.run(guarded, clock=clock, instruments=[*instruments, Standstill(clock, scope)])
+
+
+def run_in_real_time(
+    test: Callable[[], Awaitable[Any]], *, clock: trio.abc.Clock | None, instruments: Sequence[trio.abc.Instrument]
+) -> Any:
+    """For threads, which know no other time."""
+    __tracebackhide__ = True
+    with unwrapped():
+        return trio.run(test, instruments=instruments)
+
+
+@contextlib.contextmanager
+def unwrapped() -> Iterator[None]:
+    """A lone error leaves the nurseries without its groups."""
+    __tracebackhide__ = True
+    try:
+        yield
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -69,7 +87,10 @@ def run_on_mock_clock(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent and item.get_closest_marker("trio") is not None:
-            item.add_marker(pytest.mark.trio(run=run_on_mock_clock), append=False)
+            callspec = getattr(item, "callspec", None)
+            in_thread = callspec is not None and callspec.params.get("driver") == "thread"
+            run = run_in_real_time if in_thread else run_on_mock_clock
+            item.add_marker(pytest.mark.trio(run=run), append=False)
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +106,15 @@ def watchdog() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(params=["trio", "thread"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """What drives the rings of a test: it has to hold for both."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def cluster(nursery: trio.Nursery) -> AsyncIterator[Cluster]:
+async def cluster(nursery: trio.Nursery, driver: str) -> AsyncIterator[Cluster]:
     """Programs on a loopback network; at the end they are stopped and judged."""
-    made = Cluster(nursery)
+    made = Cluster(nursery, driver)
     yield made
     await made.close()

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import trio
+from blocking_loopback import BlockingLoopbackNetwork
 
 from ringproto import (
     Config,
@@ -146,8 +147,10 @@ class Program:
 class Cluster:
     """Programs on one network; made by the fixture ``cluster``."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self.network = LoopbackNetwork(seed=7, latency_s=LATENCY_S)
+    def __init__(self, nursery: trio.Nursery, driver: str) -> None:
+        kind = BlockingLoopbackNetwork if driver == "thread" else LoopbackNetwork
+        self.network = kind(seed=7, latency_s=LATENCY_S)
+        self.driver = driver
         self.programs: list[Program] = []
         self.quorum = 1
         self.errors: list[Program] = []
@@ -180,6 +183,7 @@ class Cluster:
     ) -> Program:
         """Start a program. ``body`` replaces the application that reads; the other arguments are ``open_ring``'s."""
         arguments.setdefault("config", Config.testing())
+        arguments.setdefault("driver", self.driver)
         arguments.setdefault("seed", bytes([node, len(self.programs), *range(14)]))
         if len(self.programs) == 0 and arguments["config"] is not None:
             self.quorum = arguments["config"].quorum

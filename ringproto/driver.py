@@ -1,0 +1,276 @@
+"""The doors of the core for the rest of the service, whoever keeps the core going.
+
+A *driver* owns one processor of the core and the transport that serves it. It gives the core datagrams and time, and
+the network what the core wants sent, from the start until the processor has left. The rest of the service, on trio's
+thread, calls the core through the doors here alone, and is told what came of it as a :class:`Listener`.
+
+A lock is held around every call of the core. It is free whenever the loop that drives the core runs on trio's thread
+too; a loop on a thread of its own (``thread_driver.py``) shares the core by it.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from ringproto._core import Change, Processor
+from ringproto.events import Event, RegularConfiguration
+from ringproto.failures import RingClosedError, service_error, without_cancellations
+from ringproto.gate import Gate
+from ringproto.transports import Transport
+from ringproto.types import Guarantee, Priority, RingId
+
+__all__ = ["Driver", "Listener"]
+
+
+class Listener(NamedTuple):
+    """Who is told what happened, on trio's thread."""
+
+    changed: Callable[[Change], None]
+    """A configuration or a completion came into the stream."""
+    came: Callable[[], None]
+    """Events wait in the stream."""
+    ended: Callable[[BaseException | None], None]
+    """The processor has left; the argument is why, or ``None`` if it left as it was asked to."""
+
+
+class Driver(ABC):
+    """One processor, and how the rest of the service uses it.
+
+    Args:
+        transport: the network.
+        clock: the seconds that the core counts in.
+        processor: the core; the driver's alone from now on.
+        unblocks: whether every configuration is unblocked as soon as it comes.
+    """
+
+    def __init__(
+        self, transport: Transport, clock: Callable[[], float], processor: Processor, *, unblocks: bool
+    ) -> None:
+        self.gates = [Gate() for _ in Priority]
+        self.has_left = False
+        """Whether the processor has left and everything that it says was sent."""
+        self.left = trio.Event()
+        """The same, to wait for."""
+        self._processor = processor
+        self._transport = transport
+        self._clock = clock
+        self._unblocks = unblocks
+        self._lock = threading.Lock()
+        self._changes: list[Change] = []
+        # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.
+        self._events_wanted = True
+        self._room_wanted = False
+        self._listener: Listener
+        self._failure: BaseException | None = None
+
+    # How the processor is
+
+    @property
+    def node(self) -> int:
+        return self._processor.node
+
+    @property
+    @trio.lowlevel.enable_ki_protection
+    def configuration(self) -> RegularConfiguration:
+        """The last one that the core knows; its listener may not have heard of it yet."""
+        with self._lock:
+            return self._processor.configuration
+
+    @property
+    @trio.lowlevel.enable_ki_protection
+    def waiting_for(self) -> frozenset[int]:
+        with self._lock:
+            return self._processor.waiting_for
+
+    @property
+    @trio.lowlevel.enable_ki_protection
+    def complete(self) -> bool:
+        with self._lock:
+            return self._processor.complete
+
+    @property
+    def ring_sequence(self) -> int:
+        return self._processor.ring_sequence
+
+    @property
+    def state(self) -> str:
+        return self._processor.state
+
+    @property
+    def out(self) -> bool:
+        """Whether the core is out of the ring; its last datagrams may still have to be sent."""
+        return self._processor.left
+
+    @trio.lowlevel.enable_ki_protection
+    def statistics(self) -> dict[str, int | float]:
+        with self._lock:
+            values = self._processor.statistics()
+        for priority in Priority:
+            values[f"senders_waiting_{priority.name.lower()}"] = self.gates[priority].waiting
+        for name, value in self._transport.statistics().items():
+            values[f"transport_{name}"] = value
+        return values
+
+    # What the ends of the application call, on trio's thread. No KeyboardInterrupt comes while the core is at work.
+
+    def check_payload(self, payload: object) -> None:
+        self._processor.check_payload(payload)
+
+    @trio.lowlevel.enable_ki_protection
+    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        """Accept a message; ``False``, with nothing changed, when its queue is full.
+
+        Raises:
+            RingClosedError: the processor has left or is leaving.
+            TypeError, ValueError: the payload cannot be sent.
+        """
+        with self._lock:
+            if self.has_left or self._processor.leaving:
+                raise _closed()
+            if not self._processor.submit(payload, priority, guarantee):
+                self._room_wanted = True
+                return False  # nothing changed, so nobody need be told
+        self.settle()
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
+        """Accept a message of a recovery round; ``False``, with nothing changed, when the queue is full.
+
+        Raises:
+            RingClosedError: the processor has left.
+            RingError: the round is over.
+            TypeError, ValueError: the payload cannot be sent.
+        """
+        with self._lock:
+            if self._processor.left:
+                raise _closed()
+            if not self._processor.submit_recovery(ring_id, payload, guarantee):
+                self._room_wanted = True
+                return False
+        self.settle()
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def take_events(self, limit: int) -> list[Event]:
+        """The oldest events, at most ``limit``; none if there are none."""
+        with self._lock:
+            events = self._processor.take_events(limit)
+            if not events:
+                self._events_wanted = True
+        if events:
+            self.settle()
+        return events
+
+    @trio.lowlevel.enable_ki_protection
+    def drop_events(self, limit: int) -> int:
+        """Throw the events away that wait, ``limit`` at a time, and return how many there were. Settles nothing."""
+        dropped = 0
+        with self._lock:
+            while events := self._processor.take_events(limit):
+                dropped += len(events)
+            self._events_wanted = True
+        return dropped
+
+    @trio.lowlevel.enable_ki_protection
+    def unblock(self, ring_id: RingId) -> None:
+        """The recovery messages of this round were all submitted."""
+        with self._lock:
+            self._processor.unblock(ring_id)
+        self.settle()
+
+    @trio.lowlevel.enable_ki_protection
+    def leave(self, *, drain: bool) -> None:
+        """Begin to leave; see ``Processor.leave``."""
+        with self._lock:
+            self._processor.leave(self._clock(), drain=drain)
+        self.settle()
+
+    @trio.lowlevel.enable_ki_protection
+    def settle(self) -> None:
+        """After every call of the core: pass on what came of it."""
+        listener = self._listener
+        while changes := self._take_changes():
+            for change in changes:
+                listener.changed(change)
+        if self._processor.pending_events:
+            listener.came()
+        for gate in self.gates:
+            gate.retry()
+        self._nudge()
+
+    def _take_changes(self) -> list[Change]:
+        with self._lock:
+            self._collect_changes()
+            changes, self._changes = self._changes, []
+        return changes
+
+    def _collect_changes(self) -> None:
+        """Fetch what changed from the core, with the lock held."""
+        while changes := self._processor.take_changes():
+            self._changes += changes
+            if self._unblocks:
+                for change in changes:
+                    if isinstance(change.event, RegularConfiguration):
+                        self._processor.unblock(change.event.ring_id)
+
+    # The loop
+
+    def _feed(self, batch: list[bytes]) -> None:
+        """Give the core datagrams, then the time."""
+        processor = self._processor
+        now = self._clock()
+        if batch:
+            processor.handle_datagrams(batch, now)
+        if processor.next_timeout <= now:
+            processor.handle_timeout(now)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell this one what happens. Call it first of all."""
+        self._listener = listener
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Drive the core until the processor has left, or :meth:`stop`. What goes wrong is told to the listener.
+
+        Shielded: leaving takes a few datagrams more after the caller was cancelled, and has a bound of its own.
+        """
+        try:
+            with trio.CancelScope(shield=True):
+                await self._drive()
+        except BaseException as error:
+            failure = without_cancellations(error)
+            if failure is None:
+                raise
+            self._failure = service_error(failure) if isinstance(failure, Exception) else failure
+        finally:
+            self._end()
+
+    @abstractmethod
+    async def _drive(self) -> None:
+        """The loop itself."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the loop soon, wherever it is."""
+
+    @abstractmethod
+    def _nudge(self) -> None:
+        """The core was called by somebody else: see that the loop sends what is to be sent, and wakes in time."""
+
+    @trio.lowlevel.enable_ki_protection
+    def _end(self) -> None:
+        self.has_left = True
+        self._listener.ended(self._failure or self._processor.failure)
+        for gate in self.gates:
+            gate.break_all()
+        self.left.set()
+
+
+def _closed() -> RingClosedError:
+    return RingClosedError("the processor has left the ring, or is leaving it; open another with open_ring(...)")

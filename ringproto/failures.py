@@ -1,0 +1,36 @@
+"""What goes wrong in the service, and how it is told to the application: bare, and as one type of error."""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+from ringproto.errors import RingError
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["RingClosedError", "service_error", "without_cancellations"]
+
+
+class RingClosedError(RingError, trio.ClosedResourceError):
+    """The call came after this processor left the ring, or after this end of it was closed."""
+
+
+def without_cancellations(error: BaseException) -> BaseException | None:
+    """What an exception tells beside cancellation: a group without its ``trio.Cancelled``, or nothing."""
+    if isinstance(error, trio.Cancelled):
+        return None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+        return error.split(trio.Cancelled)[1]
+    return error
+
+
+def service_error(error: Exception) -> RingError:
+    """The error that leaves ``open_ring`` when the service failed with this one."""
+    if isinstance(error, RingError):
+        return error
+    failure = RingError(f"the ring's service failed: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,104 @@
+"""The driver that is a thread beside trio: a program that keeps trio's loop busy keeps its place on the ring.
+
+The thread and trio's thread share the core by a lock, which neither holds while it waits for anything but Python's own
+lock (the GIL). A computation in Python lets that go each ``sys.getswitchinterval()``; so the thread asks for it once in
+each pass, after its wait, and holds it while it reads, calls the core and sends.
+
+The stream of events and the queues stay in the core, with their bounds: an application that is away takes no events,
+so flow control slows the ring down as it does for any slow consumer. Trio's thread is woken once for all that came
+since it last looked, and only if somebody there waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+from ringproto._core import Processor
+from ringproto.driver import Driver
+from ringproto.transports import BlockingTransport
+
+__all__ = ["ThreadDriver"]
+
+
+class ThreadDriver(Driver):
+    """Drives the core on a thread of its own, by a clock that does not need trio."""
+
+    def __init__(
+        self, transport: BlockingTransport, clock: Callable[[], float], processor: Processor, *, unblocks: bool
+    ) -> None:
+        super().__init__(transport, clock, processor, unblocks=unblocks)
+        self._network = transport
+        self._trio = trio.lowlevel.current_trio_token()
+        # Under the lock: until when the thread will wait; whether it was told to look before, whether trio's thread
+        # was; whether the thread is to end.
+        self._waits_until = -math.inf
+        self._nudged = False
+        self._called = False
+        self._stopping = False
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopping = True
+        self._network.interrupt()
+
+    async def _drive(self) -> None:
+        self._network.begin_blocking()
+        # The thread ends within a bound once it is stopped, so it is waited for whatever is cancelled. The limiter is
+        # its own: a program that uses up the threads of trio's must not keep its ring from starting.
+        await trio.to_thread.run_sync(
+            self._turn, thread_name=f"ringproto node {self.node}", limiter=trio.CapacityLimiter(1)
+        )
+        self.settle()
+
+    def _turn(self) -> None:
+        """The thread."""
+        processor, network = self._processor, self._network
+        batch: list[bytes] = []
+        while True:
+            with self._lock:
+                self._nudged = False
+                self._feed(batch)
+                self._collect_changes()
+                transmits = processor.take_transmits()
+                calls = not self._called and self._wanted_on_trio(bool(transmits))
+                self._called = self._called or calls
+                done = processor.left or self._stopping
+                self._waits_until = processor.next_timeout
+            # The token goes on before the application hears of anything.
+            if transmits:
+                network.send_blocking(transmits)
+            if calls:
+                self._trio.run_sync_soon(self._settle_when_called)
+            if done:
+                return
+            batch = network.receive_blocking(self._waits_until - self._clock())
+
+    def _wanted_on_trio(self, sent: bool) -> bool:
+        """Whether trio's thread has something to do. A queue can only have room again when something was sent, or, on
+        a ring of one, delivered."""
+        came = self._processor.pending_events > 0
+        return bool(self._changes) or (self._events_wanted and came) or (self._room_wanted and (sent or came))
+
+    @trio.lowlevel.enable_ki_protection
+    def _settle_when_called(self) -> None:
+        with self._lock:
+            self._called = False
+            # All who wait are woken below, and who still finds nothing says so again.
+            self._room_wanted = False
+            if self._processor.pending_events:
+                self._events_wanted = False
+        if not self.has_left:
+            self.settle()
+
+    def _nudge(self) -> None:
+        processor = self._processor
+        with self._lock:
+            nudges = not self._nudged and (
+                processor.has_transmits or processor.left or processor.next_timeout < self._waits_until
+            )
+            self._nudged = self._nudged or nudges
+        if nudges:
+            self._network.interrupt()

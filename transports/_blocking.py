@@ -1,0 +1,71 @@
+"""Waiting for sockets on a thread that trio does not know.
+
+A thread that keeps a ring going beside a busy program gets Python's global lock (the GIL) only when the program lets it
+go, which a computation does each ``sys.getswitchinterval()``, usually 5 ms. So one pass of such a thread asks for the
+lock once: it waits here without the lock, and what it reads and writes between two waits keeps it (``keeps_gil``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ringproto.transports._sockets import DatagramSocket
+
+__all__ = ["BlockingWait", "wait_for_room"]
+
+_FOREVER_S = 3600.0
+
+
+class BlockingWait:
+    """Waits until one of several sockets can be read, a time has passed, or another thread interrupts.
+
+    Args:
+        sockets: what is read. From now on, reading and writing them keeps Python's lock where it can.
+    """
+
+    def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
+        self._sockets = sockets
+        self._reading, self._writing = os.pipe()
+        for end in (self._reading, self._writing):
+            os.set_blocking(end, False)
+        self._interrupts = select.poll()
+        self._interrupts.register(self._reading, select.POLLIN)
+        self._all = select.poll()
+        self._all.register(self._reading, select.POLLIN)
+        for one in sockets:
+            one.receiver.keeps_gil = True
+            one.sender.keeps_gil = True
+            self._all.register(one.socket.fileno(), select.POLLIN)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when a read is worth a try, after ``timeout_s`` (to the next millisecond), or when interrupted."""
+        pause_s = max([one.pause_s() for one in self._sockets])
+        # Sockets that keep failing are left alone for a moment; then they are tried.
+        poll = self._interrupts if pause_s else self._all
+        wait_s = min(timeout_s, pause_s) if pause_s else min(timeout_s, _FOREVER_S)
+        for end, _ in poll.poll(math.ceil(max(wait_s, 0.0) * 1000)):
+            if end == self._reading:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._reading, 4096)
+
+    def interrupt(self) -> None:
+        """Let :meth:`wait` return, or the next call of it, if none is under way. From any thread."""
+        with contextlib.suppress(BlockingIOError):  # it is full: there are interrupts enough
+            os.write(self._writing, b"\0")
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def wait_for_room(one: DatagramSocket, timeout_s: float) -> bool:
+    """Wait until a write is worth a try; ``False`` after ``timeout_s``."""
+    poll = select.poll()
+    poll.register(one.socket.fileno(), select.POLLOUT)
+    return bool(poll.poll(math.ceil(timeout_s * 1000)))
