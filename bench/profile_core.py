@@ -1,10 +1,10 @@
 """What the core costs a token hop, a datagram and a message, without a network: where the time of the hot path goes.
 
-Three processors in one process are joined by lists. Every call of the core is timed apart, so that each figure names one
-thing: the visit of a token with nothing to send, a batch of data taken in and delivered, events taken, messages accepted,
-and a visit that fills packets. The clock is the CPU time of
-this process, so other programs disturb little. Compare only figures of one run; ``--against`` runs another tree (with its extension
-modules built) alternately with this one and prints the ratios.
+Three processors in one process are joined by lists. Every call of the core is timed apart, so that each figure names
+one thing: the visit of a token with nothing to send, a batch of data taken in and delivered, events taken, messages
+accepted, and a visit that fills packets. The clock is the CPU time of this process, so other programs disturb little.
+Compare only figures of one run; ``--against`` runs another tree (with its extension modules built) alternately with
+this one and prints the ratios.
 
     python bench/profile_core.py --payload 64
     python bench/profile_core.py --against /path/to/another/tree --repeat 5

@@ -8,7 +8,7 @@ from ringproto._core.ordering cimport Ring, Visit
 from ringproto._core.outgoing cimport RegularSource
 from ringproto._core.packing cimport Outbox
 from ringproto._core.timers cimport Timers
-from ringproto._core.wire cimport Codec, Packet
+from ringproto._core.wire cimport Codec, Packet, Token
 
 
 cdef class Membership:
@@ -39,11 +39,11 @@ cdef class Membership:
     cdef object _formation
     cdef object _gather
     cdef object _hearing
-    cdef object _held_token
+    cdef Token _held_token
     cdef dict _incarnations
     cdef object _join_said_at
     cdef object _obligations
-    cdef object _own_token
+    cdef Token _own_token
     cdef object _put_off_at
     cdef Py_ssize_t _requests_max
     cdef RegularSource _source
@@ -60,18 +60,18 @@ cdef class Membership:
     cdef _transmit(self, object destination, bytes datagram, str count)
 
     @cython.locals(ring=Ring)
-    cpdef _token_in_operational(self, object sender, object token)
+    cpdef _token_in_operational(self, object sender, Token token)
 
     @cython.locals(ring=Ring, packet=Packet)
     cpdef _data_in_operational(self, object sender, object packet)
 
-    cdef bint _accepts(self, Ring ring, object token)
-    cdef _note_token(self, Ring ring, object token)
+    cdef bint _accepts(self, Ring ring, Token token)
+    cdef _note_token(self, Ring ring, Token token)
     cdef bint _gathers_without_deaf(self, Ring ring)
-    cdef bint _may_send(self, Ring ring, object token)
+    cdef bint _may_send(self, Ring ring, Token token)
 
     @cython.locals(ring=Ring, visit=Visit)
-    cdef _visit(self, object token)
+    cdef _visit(self, Token token)
 
     cdef _deliver(self)
     cpdef deliver_arrivals(self)

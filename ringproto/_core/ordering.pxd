@@ -1,53 +1,52 @@
-# C types of ordering.py.
+# C types of ordering.py. Sequence numbers of a ring are below 2**63 (wire.py), and here they are signed, so that their
+# differences may be below zero; where a visit computes with those of a token they stay numbers of Python.
 import cython
 
 from ringproto._core.flow_control cimport FlowControl
 from ringproto._core.window cimport Window
-from ringproto._core.wire cimport Codec, Packet
+from ringproto._core.wire cimport Codec, Packet, Token
 
 
 cdef class Ring:
     cdef FlowControl _flow
-    cdef unsigned long long _last_aru
-    cdef unsigned long long _last_seq
+    cdef long long _last_aru
+    cdef long long _last_seq
     cdef Py_ssize_t _requests_max
     cdef double _visited_at
     cdef public double aru_changed_at
     cdef public tuple aru_seen
     cdef public bint blocked
     cdef public bytes forwarded
-    cdef public unsigned long long forwarded_seq
+    cdef public long long forwarded_seq
     cdef public object id
     cdef public Py_ssize_t idle_visits
-    cdef public unsigned long long last_own
+    cdef public long long last_own
     cdef public tuple members
     cdef public bytes name
     cdef public object node
     cdef public int phase
-    cdef public unsigned long long retransmitted
+    cdef public long long retransmitted
     cdef public double rotation_s
-    cdef public unsigned long long rotations
-    cdef public unsigned long long sent
-    cdef public unsigned long long stable
+    cdef public long long rotations
+    cdef public long long sent
+    cdef public long long stable
     cdef public object successor
-    cdef public unsigned long long token_seq
+    cdef public long long token_seq
     cdef public Window window
 
-    cpdef objection(self, object token)
+    cpdef objection(self, Token token)
 
-    @cython.locals(seq="unsigned long long", aru="unsigned long long")
-    cpdef bint plausible(self, object token)
+    cpdef bint plausible(self, Token token)
 
-    @cython.locals(rotation=double, seq="unsigned long long", aru="unsigned long long", quiet=bint)
-    cpdef note_arrival(self, object token, double now)
+    @cython.locals(rotation=double, quiet=bint)
+    cpdef note_arrival(self, Token token, double now)
 
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self, object config)
     cpdef bint takes_new(self, object token, long long held)
 
     @cython.locals(
-        window=Window, packet=Packet, allowed="long long", seq="unsigned long long", message_seq="unsigned long long",
-        aru="unsigned long long", taken="long long", backlog="long long", out=list
+        window=Window, packet=Packet, allowed="long long", taken="long long", backlog="long long", out=list
     )
     cpdef Visit visit(self, object token, object source, long long held, Codec codec)
 

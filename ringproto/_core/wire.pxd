@@ -20,6 +20,21 @@ cdef class Packet:
     cpdef bytes chunks(self)
 
 
+cdef class Token:
+    cdef public unsigned long long destination
+    cdef public bytes ring
+    cdef public unsigned long long token_seq
+    cdef public unsigned long long seq
+    cdef public unsigned long long message_seq
+    cdef public unsigned long long aru
+    cdef public unsigned long long aru_id
+    cdef public unsigned long long fcc
+    cdef public unsigned long long backlog
+    cdef public int phase
+    cdef public bint incomplete
+    cdef public tuple requests
+
+
 cdef class Codec:
     cdef unsigned long long _cluster
     cdef object _node
@@ -45,13 +60,15 @@ cdef class Codec:
     )
     cpdef Packet decode_data(self, bytes datagram)
 
-    cpdef bytes encode_token(self, object token)
+    @cython.locals(body=bytes)
+    cpdef bytes encode_token(self, Token token)
 
     @cython.locals(
         size=Py_ssize_t, token_seq="unsigned long long", seq="unsigned long long", message_seq="unsigned long long",
-        aru="unsigned long long", phase=int, incomplete=int, count=Py_ssize_t, fields=tuple, requests=tuple
+        aru="unsigned long long", phase=int, incomplete=int, count=Py_ssize_t, requests=tuple, token=Token,
+        data="const unsigned char *"
     )
-    cpdef decode_token(self, bytes datagram, Py_ssize_t requests_max)
+    cpdef Token decode_token(self, bytes datagram, Py_ssize_t requests_max)
 
 
 @cython.locals(value="unsigned long long", byte="unsigned char")

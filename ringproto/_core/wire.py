@@ -84,8 +84,6 @@ _refuse = struct.Struct(">IQH")
 
 _TOKEN = HEADER_SIZE + _token.size
 _FEW_PIECES = 4
-_new = tuple.__new__
-"""Makes a named tuple without its own constructor, which is written in Python and slow."""
 
 
 class Kind(enum.IntEnum):
@@ -156,29 +154,81 @@ class Packet:
         return self.datagram[self.body : -TRAILER_SIZE]
 
 
-class Token(NamedTuple):
-    """Totem's regular token."""
+TOKEN_FIELDS = (
+    "destination",
+    "ring",
+    "token_seq",
+    "seq",
+    "message_seq",
+    "aru",
+    "aru_id",
+    "fcc",
+    "backlog",
+    "phase",
+    "incomplete",
+    "requests",
+)
 
-    destination: int
-    ring: bytes
-    token_seq: int
-    """Rises with every hop."""
-    seq: int
-    """The highest packet number of the ring."""
-    message_seq: int
-    """The highest message number of the ring."""
-    aru: int
-    aru_id: int
-    """Who lowered the aru; 0: nobody."""
-    fcc: int
-    """Packets sent in the last rotation, and packets that slow applications hold up."""
-    backlog: int
-    """Packets that wait to be sent, over all members."""
-    phase: int
-    incomplete: bool
-    """Somebody was not ready for the next phase in this rotation."""
-    requests: tuple[int, ...]
-    """The retransmission requests (rtr), rising."""
+
+class Token:
+    """Totem's regular token. Nobody changes one that is made.
+
+    Args:
+        destination: node id of who is to have it.
+        ring: the ring on which it goes round.
+        token_seq: rises with every hop.
+        seq: the highest packet number of the ring.
+        message_seq: the highest message number of the ring.
+        aru: all received up to: at most ``seq``.
+        aru_id: who lowered the aru; 0: nobody.
+        fcc: packets sent in the last rotation, and packets that slow applications hold up.
+        backlog: packets that wait to be sent, over all members.
+        phase: one of :class:`Phase`.
+        incomplete: somebody was not ready for the next phase in this rotation.
+        requests: the retransmission requests (rtr), rising.
+    """
+
+    __slots__ = TOKEN_FIELDS
+
+    def __init__(
+        self,
+        destination: int,
+        ring: bytes,
+        token_seq: int,
+        seq: int,
+        message_seq: int,
+        aru: int,
+        aru_id: int,
+        fcc: int,
+        backlog: int,
+        phase: int,
+        incomplete: bool,
+        requests: tuple[int, ...],
+    ) -> None:
+        self.destination = destination
+        self.ring = ring
+        self.token_seq = token_seq
+        self.seq = seq
+        self.message_seq = message_seq
+        self.aru = aru
+        self.aru_id = aru_id
+        self.fcc = fcc
+        self.backlog = backlog
+        self.phase = phase
+        self.incomplete = incomplete
+        self.requests = requests
+
+    def _replace(self, **changes: Any) -> Token:
+        """The same token with some fields changed, as of a named tuple."""
+        return Token(**{name: changes.get(name, getattr(self, name)) for name in TOKEN_FIELDS})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in TOKEN_FIELDS)
+
+    def __repr__(self) -> str:
+        return f"Token({', '.join([f'{name}={getattr(self, name)!r}' for name in TOKEN_FIELDS])})"
 
 
 class Limits(NamedTuple):
@@ -439,8 +489,22 @@ class Codec:
         size = len(datagram)
         if size < _TOKEN + _TRAILER:
             raise Malformed("too_short")
-        fields = _token.unpack_from(datagram, HEADER_SIZE)
-        (_, _, token_seq, seq, message_seq, aru, _, _, _, phase, incomplete, count) = fields
+        data = datagram  # compiled it is a pointer: each read below is within ``size``
+        token = Token.__new__(Token)  # as Token(...), without making objects of the numbers
+        token.destination = read_u32(data, _HEADER)
+        token.ring = data[_HEADER + 4 : _HEADER + 24]
+        token.token_seq = token_seq = read_u64(data, _HEADER + 24)
+        token.seq = seq = read_u64(data, _HEADER + 32)
+        token.message_seq = message_seq = read_u64(data, _HEADER + 40)
+        token.aru = aru = read_u64(data, _HEADER + 48)
+        token.aru_id = read_u32(data, _HEADER + 56)
+        token.fcc = read_u32(data, _HEADER + 60)
+        token.backlog = read_u32(data, _HEADER + 64)
+        token.phase = phase = data[_HEADER + 68]
+        incomplete = data[_HEADER + 69]
+        token.incomplete = incomplete == 1
+        count = data[_HEADER + 70] << 8 | data[_HEADER + 71]
+        token.requests = ()
         if size != _TOKEN + 8 * count + _TRAILER:
             raise Malformed("length")
         if count > requests_max or phase > 2 or incomplete > 1:
@@ -449,12 +513,12 @@ class Codec:
             raise Malformed("range")
         if aru > seq:
             raise Malformed("sequence")
-        requests: tuple[int, ...] = ()
         if count:
             requests = struct.unpack_from(f">{count}Q", datagram, _TOKEN)
             if not _rising(requests) or not 0 < requests[0] <= requests[-1] <= seq:
                 raise Malformed("sequence")
-        return _new(Token, (*fields[:10], incomplete == 1, requests))
+            token.requests = requests
+        return token
 
     # Membership
 

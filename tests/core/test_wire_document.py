@@ -29,6 +29,7 @@ from ringproto._core.wire import (
     DATA_SIZE,
     HEADER_SIZE,
     RECOVERED_SIZE,
+    TOKEN_FIELDS,
     TRAILER_SIZE,
     VERSION,
     Kind,
@@ -188,7 +189,7 @@ def test_recovered_data_reads_as_the_document_says() -> None:
 
 def test_token_reads_as_the_document_says() -> None:
     values = read("TOKEN", GOLDEN["token"])
-    expected = TOKEN._asdict()
+    expected = {name: getattr(TOKEN, name) for name in TOKEN_FIELDS}
     requests = expected.pop("requests")
     expected["ring"] = OLD_ID
     assert values.pop("count") == len(requests)
