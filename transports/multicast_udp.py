@@ -26,6 +26,7 @@ import struct
 import sys
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -338,8 +339,8 @@ class MulticastUDP(SocketTransport):
         self._origins.add(origin)
         return True
 
-    def _before_write(self, now: float) -> None:
-        if self._in_trouble and now >= self._rejoin_at:
+    def _before_write(self, clock: Callable[[], float]) -> None:
+        if self._in_trouble and (now := clock()) >= self._rejoin_at:
             self._rejoin(now)
         self._own.lost_to = 0
 

@@ -62,8 +62,8 @@ cdef class Membership:
     @cython.locals(ring=Ring)
     cpdef _token_in_operational(self, object sender, Token token)
 
-    @cython.locals(ring=Ring, packet=Packet)
-    cpdef _data_in_operational(self, object sender, object packet)
+    @cython.locals(ring=Ring, token=object)
+    cpdef _data_in_operational(self, object sender, Packet packet)
 
     cdef bint _accepts(self, Ring ring, Token token)
     cdef _note_token(self, Ring ring, Token token)

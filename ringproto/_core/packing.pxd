@@ -17,11 +17,19 @@ cdef class Outbox:
     cdef Barrier _barrier
     cdef Py_ssize_t _low_every
     cdef Py_ssize_t _high_only
+    cdef bytes _head_bytes  # the head of the chunk that was made last
+    cdef int _head_flags
+    cdef Py_ssize_t _head_size
 
     cpdef bint ready(self)
 
     @cython.locals(left=Py_ssize_t, waiting=bint)
     cpdef Filling fill(self, Py_ssize_t room)
 
-    @cython.locals(queue=SendQueue, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
+    @cython.locals(
+        queue=SendQueue, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int,
+        number=int, overhead=Py_ssize_t, smallest=Py_ssize_t, first=int, last=int, safe=int
+    )
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
+
+    cdef bytes _head(self, int flags, Py_ssize_t size)

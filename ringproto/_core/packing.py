@@ -53,13 +53,17 @@ class Filling:
 class Outbox:
     """The three send queues and what may leave them now."""
 
-    __slots__ = ("_barrier", "_high_only", "_low_every", "queues")
+    __slots__ = ("_barrier", "_head_bytes", "_head_flags", "_head_size", "_high_only", "_low_every", "queues")
 
     def __init__(self, config: Config, barrier: Barrier) -> None:
         self.queues = [SendQueue(config.send_queue_max, config.send_queue_bytes_max) for _ in Priority]
         self._barrier = barrier
         self._low_every = config.low_every
         self._high_only = 0
+        # The head of the chunk that was made last.
+        self._head_flags = -1
+        self._head_size = 0
+        self._head_bytes = b""
 
     def ready(self) -> bool:
         """Whether there is something that may be sent now."""
@@ -101,23 +105,31 @@ class Outbox:
     def _take(self, priority: Priority, room: int, filling: Filling) -> int:
         """Move messages of one queue into ``filling``; returns the room that is left."""
         queue = self.queues[priority]
+        chunks = filling.chunks
+        # Numbers of C where this is compiled: the loop runs once for every message.
+        number = int(priority)
+        overhead = CHUNK_SIZE
+        smallest = _SMALLEST_PIECE
+        first = CHUNK_FIRST
+        last = CHUNK_LAST
+        safe = CHUNK_SAFE
         while len(queue):
             payload, guarantee = queue.head()
             offset = queue.cursor
             left = len(payload) - offset
-            size = min(left, room - CHUNK_SIZE)
-            if size < left and size < _SMALLEST_PIECE:
+            size = min(left, room - overhead)
+            if size < left and size < smallest:
                 break
-            flags = int(priority)
+            flags = number
             if guarantee:
-                flags |= CHUNK_SAFE
+                flags |= safe
             if not offset:
-                flags |= CHUNK_FIRST
+                flags |= first
             if size == left:
-                flags |= CHUNK_LAST
-            filling.chunks.append(chunk_head(flags, size))
-            filling.chunks.append(payload if size == len(payload) else memoryview(payload)[offset : offset + size])
-            room -= CHUNK_SIZE + size
+                flags |= last
+            chunks.append(self._head(flags, size))
+            chunks.append(payload if size == len(payload) else memoryview(payload)[offset : offset + size])
+            room -= overhead + size
             if size < left:
                 queue.cursor = offset + size
                 break
@@ -126,6 +138,14 @@ class Outbox:
             if guarantee:
                 filling.safe = True
         return room
+
+    def _head(self, flags: int, size: int) -> bytes:
+        """The head of a chunk; messages of one size follow each other more often than not."""
+        if flags != self._head_flags or size != self._head_size:
+            self._head_flags = flags
+            self._head_size = size
+            self._head_bytes = chunk_head(flags, size)
+        return self._head_bytes
 
     def abort_round(self) -> None:
         """The configuration changed: what is half sent is begun again, recovery messages of the old round are gone."""

@@ -16,12 +16,12 @@ cdef class Reassembler:
 
     @cython.locals(
         ended=list, datagram=bytes, data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, size_max=Py_ssize_t,
-        head=Py_ssize_t, last=int, whole=int, control=int, key="unsigned long long"
+        head=Py_ssize_t, last=int, whole=int, control=int, view_min=Py_ssize_t, key="unsigned long long"
     )
     cpdef list take_apart(self, Packet packet)
 
     @cython.locals(partial=_Partial)
-    cdef _piece(self, object key, int flags, bytes piece)
+    cdef _piece(self, object key, int flags, object piece)
 
     @cython.locals(partial=_Partial)
     cdef bytes _finish(self, object key)

@@ -3,8 +3,8 @@
 This runs once for every message at every receiver, so what is done for each chunk is done with plain numbers of C where
 it is compiled (``reassembly.pxd``), and constants are taken into local variables before the loop.
 
-A piece is copied out of its datagram, which can be forgotten then: a view of the bytes would cost more than a copy of
-those of a usual datagram, and would hold the whole of it for a piece of one byte.
+A small piece is copied out of its datagram, which can be forgotten then: a view would cost more time than the copy, and
+hold the whole datagram for a piece of one byte. Of a large one a view is taken, so that it is copied once, at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from ringproto._core.wire import (
 )
 from ringproto.types import RingId
 
+_VIEW_MIN = 4096
+"""The smallest piece of which a view is taken, in bytes."""
+
 
 class _Partial:
     """The pieces of a message that has begun."""
@@ -28,7 +31,7 @@ class _Partial:
     __slots__ = ("pieces", "size")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.pieces: list[bytes | memoryview] = []
         self.size = 0
 
 
@@ -62,6 +65,8 @@ class Reassembler:
         whole = CHUNK_FIRST | CHUNK_LAST
         control = CHUNK_CONTROL
         size_max = self._size_max
+        view_min = _VIEW_MIN
+        piece: bytes | memoryview
         while at < end:
             flags = data[at]
             size = data[at + 1] << 8 | data[at + 2]
@@ -74,13 +79,14 @@ class Reassembler:
                     ended.append((flags, data[at : at + size]))
             else:
                 key = packet.sender * 4 + (flags & CHUNK_PRIORITY)
-                self._piece(key, flags, data[at : at + size])
+                piece = memoryview(datagram)[at : at + size] if size >= view_min else data[at : at + size]
+                self._piece(key, flags, piece)
                 if flags & last:
                     ended.append((flags, self._finish(key)))
             at += size
         return ended
 
-    def _piece(self, key: int, flags: int, piece: bytes) -> None:
+    def _piece(self, key: int, flags: int, piece: bytes | memoryview) -> None:
         if flags & CHUNK_FIRST:
             self._partial[key] = _Partial()
         partial = self._partial.get(key)
