@@ -19,7 +19,7 @@ import trio
 import trio.testing
 from growth_meter import peak_bytes, resident_bytes
 
-from ringproto import Config, Message, Ring, open_ring
+from ringproto import Config, Event, Message, Ring, open_ring
 from ringproto.transports import LoopbackNetwork
 
 BATCH = 64
@@ -39,13 +39,17 @@ class Member:
         self.ring: Ring | None = None
         self.arrived = trio.Event()
 
-    def take(self, messages: list[Message]) -> None:
-        """Messages of one batch of events."""
+    def take(self, events: list[Event]) -> None:
+        """Count the messages of one batch of events, and keep none of them."""
+        messages = [event for event in events if isinstance(event, Message)]
+        if not messages:
+            return
         if self.last_seq and messages[-1].seq - self.last_seq != len(messages):
             raise AssertionError(f"node {self.node}: {len(messages)} messages from {self.last_seq} end elsewhere")
         self.last_seq = messages[-1].seq
         self.messages += len(messages)
         self.bytes += sum(len(message.payload) for message in messages)
+        self.arrived.set()
 
 
 @dataclasses.dataclass
@@ -87,10 +91,7 @@ async def running(network: LoopbackNetwork, count: int, config: Config) -> Async
             if not waiting:
                 formed.set()
             while True:
-                messages = [event for event in await ring.events.receive_batch() if isinstance(event, Message)]
-                if messages:
-                    member.take(messages)
-                    member.arrived.set()
+                member.take(await ring.events.receive_batch())
 
     async with trio.open_nursery() as nursery:
         for member in members:
