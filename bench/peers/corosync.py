@@ -31,9 +31,10 @@ class Corosync(System):
     network = "bridge"
 
     def __init__(self, transport: str, token_ms: int | None = None) -> None:
-        self.name = f"corosync {transport}"
+        self.name = f"corosync {transport}" + (f", token {token_ms} ms" if token_ms else "")
         self._transport = transport
         self._token_ms = token_ms
+        self.token_timeout_ms = token_ms
 
     def missing(self) -> str | None:
         if shutil.which("corosync") is None:
@@ -75,9 +76,7 @@ class Corosync(System):
         if self._transport == "udp":
             interface = {"ringnumber": 0, "bindnetaddr": "10.77.0.0", "mcastaddr": "239.77.1.1", "mcastport": 5405}
             lines += ["interface {", *(f"{name}: {value}" for name, value in interface.items()), "}"]
-        known = [
-            f"node {{\nring0_addr: {hosts.address(node)}\nnodeid: {node}\nname: host{node}\n}}" for node in nodes
-        ]
+        known = [f"node {{\nring0_addr: {hosts.address(node)}\nnodeid: {node}\nname: host{node}\n}}" for node in nodes]
         logging = ["to_stderr: yes", "to_syslog: no", "to_logfile: no"]
         sections = {"totem": lines, "nodelist": known, "logging": logging}
         return "".join(f"{name} {{\n" + "\n".join(body) + "\n}\n" for name, body in sections.items())

@@ -45,7 +45,9 @@ class Zeromq(System):
         elif self.network == "bridge":
             endpoints = {node: f"tcp://{hosts.address(node)}:{_PORT}" for node in nodes}
         else:
-            endpoints = {node: f"tcp://127.0.0.1:{port}" for node, port in free_ports(nodes, socket.SOCK_STREAM).items()}
+            endpoints = {
+                node: f"tcp://127.0.0.1:{port}" for node, port in free_ports(nodes, socket.SOCK_STREAM).items()
+            }
         members: dict[int, MemberProcess] = {}
         stack.callback(lambda: end_all(list(members.values())))
         for node in nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
-from itertools import accumulate, compress
+from itertools import accumulate, compress, pairwise
 from pathlib import Path
 
 from bench.suite.traffic import HEADER_SIZE, first_word, sender_of
@@ -67,7 +67,7 @@ class ReceiverLog:
     def longest_silence(self, from_ns: int, to_ns: int) -> int:
         """The longest time within these bounds, in ns, in which nothing was delivered."""
         marks = [from_ns, *(time_ns for time_ns in self._times if from_ns <= time_ns < to_ns), to_ns]
-        return max(later - earlier for earlier, later in zip(marks, marks[1:], strict=False))
+        return max(later - earlier for earlier, later in pairwise(marks))
 
 
 class Faults:
@@ -135,4 +135,4 @@ def _faults_of(words: array[int], sent: Mapping[int, int], round_number: int) ->
     return found
 
 
-assert HEADER_SIZE == 2 * array("Q").itemsize
+assert 2 * array("Q").itemsize == HEADER_SIZE  # a header is two of them

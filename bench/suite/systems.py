@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from bench.suite import hosts
 from bench.suite.member import Run
 from bench.suite.processes import MemberProcess, end_all
+from ringproto import Config
 
 __all__ = ["Ringproto", "Session", "System", "free_ports"]
 
@@ -55,6 +56,9 @@ class System(abc.ABC):
     crashes: ClassVar[bool] = True
     """Whether it notices the crash of a member, and says when the others may go on."""
 
+    token_timeout_ms: float | None = None
+    """After how long a member that says nothing is missed, where that is a setting."""
+
     def missing(self) -> str | None:
         """Why it cannot be measured here; ``None`` if it can."""
         return hosts.why_not() if self.network == "bridge" else None
@@ -91,11 +95,14 @@ class Ringproto(System):
 
     family = "ringproto"
 
-    def __init__(self, transport: str, network: str, config: Mapping[str, Any] | None = None) -> None:
-        self.name = f"ringproto {transport}"
+    def __init__(
+        self, transport: str, network: str, config: Mapping[str, Any] | None = None, *, note: str | None = None
+    ) -> None:
+        self.name = f"ringproto {transport}" + (f", {note}" if note else "")
         self.network = network
         self._transport = transport
         self._config = dict(config or {})
+        self.token_timeout_ms = 1000 * Config.lan(**self._config).token_timeout_s
 
     def start(
         self, stack: contextlib.ExitStack, nodes: Sequence[int], namespaces: Mapping[int, str | None], folder: Path
