@@ -30,6 +30,8 @@ def program(name: str, *libraries: str) -> str:
     if compiler is None:
         raise ProgramError("there is no C compiler")
     sources = [_HERE / f"{name}.c", _HERE / "member.c"]
+    if not sources[0].exists():
+        raise ProgramError(f"there is no {sources[0].name}")
     text = b"".join(path.read_bytes() for path in [*sources, _HERE / "member.h"])
     target = _BUILD / f"{name}-{hashlib.sha256(text).hexdigest()[:12]}"
     if not target.exists():

@@ -21,7 +21,7 @@ class Pysyncobj(System):
     family = "PySyncObj"
     name = "PySyncObj"
     network = "loopback"
-    sizes_max = 2048
+    sizes_max = 256
     crashes = False
 
     def missing(self) -> str | None:

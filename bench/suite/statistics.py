@@ -30,22 +30,20 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(min(values), statistics.median(values), max(values))
 
 
-def _rank(count: int, percentile: float) -> int:
-    """Index, in sorted values, of the least one that so many percent of all do not exceed (nearest rank)."""
-    # In whole thousandths of a percent, so that 99.9 % of 1000 is 999 and not 999.0000000001.
-    share = round(percentile * 1000)
-    return max(0, -(-count * share // 100_000) - 1)
-
-
 def percentiles(ordered: Sequence[int], wanted: Sequence[float] = PERCENTILES) -> dict[str, int]:
     """Percentiles (nearest rank) of sorted values, by name such as ``"p99.9"``, and ``"max"``.
 
-    A percentile that fewer than one value lies beyond is left out: it would be the maximum by another name.
+    A percentile that no value lies beyond is left out: it would be the maximum by another name.
     """
     if not ordered:
         return {}
     count = len(ordered)
-    found = {f"p{one:g}": ordered[_rank(count, one)] for one in wanted if count * (100 - one) >= 100}
+    found = {}
+    for percentile in wanted:
+        # In whole thousandths of a percent: 0.1 % of 1000 is 1, and not 0.99999.
+        beyond = count * (100_000 - round(1000 * percentile)) // 100_000
+        if beyond:
+            found[f"p{percentile:g}"] = ordered[count - beyond - 1]
     return {**found, "max": ordered[-1]}
 
 
@@ -54,7 +52,7 @@ def curve(ordered: Sequence[int], per_decade: int = 20) -> list[tuple[float, int
     points: list[tuple[float, int]] = []
     step = 0
     while ordered and (rarity := 10 ** (step / per_decade)) <= len(ordered):
-        points.append((rarity, ordered[_rank(len(ordered), 100 - 100 / rarity)]))
+        points.append((rarity, ordered[max(0, len(ordered) - int(len(ordered) / rarity) - 1)]))
         step += 1
     return points
 
