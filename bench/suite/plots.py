@@ -59,6 +59,7 @@ def _throughput(records: Sequence[Record], network: str, file: Path) -> Path:
             colour = _COLOURS[number % len(_COLOURS)]
             axes[place].errorbar(sizes, medians, yerr=[below, above], marker="o", capsize=3, color=colour, label=system)
         _logarithmic(axes[place], f"{network}, {'one sender' if senders == 'one' else 'all send'}")
+        _ticks(axes[place].xaxis, sorted({record["size"] for record in records}))
         axes[place].set_xlabel("payload, bytes")
     axes[0].set_ylabel("messages/s at the slowest receiver")
     axes[0].legend(fontsize=8)
@@ -86,7 +87,21 @@ def _curves(records: Sequence[Record], which: str, title: str, file: Path) -> Pa
 
 
 def _logarithmic(axes: Any, title: str) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(NullFormatter())
+    # A short range has few powers of ten in it.
+    axes.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0))
     axes.grid(True, which="major", alpha=0.4)
     axes.set_title(title, fontsize=10)
+
+
+def _ticks(axis: Any, places: Sequence[int]) -> None:
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter([f"{place:,}" for place in places]))
+    axis.set_minor_locator(NullLocator())
