@@ -50,8 +50,11 @@ def _throughput(records: Sequence[Record], network: str, file: Path) -> Path:
     systems = list(dict.fromkeys(record["system"] for record in records))
     for place, senders in enumerate(("one", "all")):
         for number, system in enumerate(systems):
-            here = pick(records, senders=senders, system=system)
+            # What delivered nothing has no place on this axis.
+            here = [record for record in pick(records, senders=senders, system=system) if record["messages_per_s"]]
             sizes = sorted({record["size"] for record in here})
+            if not sizes:
+                continue
             found = [spread([r["messages_per_s"] for r in pick(here, size=size)]) for size in sizes]
             medians = [one.median for one in found]
             below = [one.median - one.least for one in found]
@@ -62,7 +65,9 @@ def _throughput(records: Sequence[Record], network: str, file: Path) -> Path:
         _ticks(axes[place].xaxis, sorted({record["size"] for record in records}))
         axes[place].set_xlabel("payload, bytes")
     axes[0].set_ylabel("messages/s at the slowest receiver")
-    axes[0].legend(fontsize=8)
+    for one in axes:
+        if one.has_data():
+            one.legend(fontsize=8)
     figure.savefig(file)
     return file
 

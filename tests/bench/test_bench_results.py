@@ -12,6 +12,7 @@ from bench.suite.__main__ import chosen_plan, held, parser, tables
 from bench.suite.document import BEGIN, END, MarkersMissingError, markdown, write_between_markers
 from bench.suite.goals import goals_table
 from bench.suite.plan import PLANS
+from bench.suite.plots import draw_all
 from bench.suite.statistics import Spread, best_ratio, curve, percentiles, spread
 from bench.suite.tables import Table, cell, results_tables
 
@@ -170,6 +171,16 @@ def test_the_documentation_has_a_place_for_results(tmp_path: Path) -> None:
 def test_results_survive_json() -> None:
     records = throughput([100.0, 200.0], [50.0, 40.0])
     assert tables(json.loads(json.dumps({"records": records}))) == tables({"records": records})
+
+
+def test_plots_are_drawn_of_whatever_was_delivered_even_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="plots need matplotlib, of the extra cli")
+    records = throughput([0.0, 0.0], [50.0, 0.0])
+    points = {"latency_ns": {"p50": 5}, "latency_curve_ns": [(1.0, 5), (10.0, 9)]}
+    records.append(record("paced", "ringproto unicast", "ringproto", 0, share=0.5, **points))
+    files = draw_all(records, tmp_path)
+    assert [file.name for file in files] == ["throughput-bridge.png", "latency-50-percent.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
 def test_options_choose_a_part_of_a_plan() -> None:
