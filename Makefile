@@ -14,7 +14,7 @@ SANITIZE_TESTS := tests/sanitize tests/core tests/transports tests/fuzz tests/si
 	tests/simulation/test_scenario_membership.py tests/simulation/test_scenario_messages.py \
 	tests/simulation/test_scenario_barrier.py
 
-.PHONY: demo test model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
+.PHONY: demo test bench model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
 
 demo: setup
 	@echo "== running the main job: a replicated key-value store on three processes (about half a minute)"
@@ -23,6 +23,17 @@ demo: setup
 test: setup
 	@echo "== running the tests (at most ten minutes on two cores)"
 	$(BIN)/python tests/together.py
+
+# BENCH_ARGS: --quick (a minute), --full (all systems, 12 minutes), --write-docs, --help for all others.
+bench: $(VENV)/.bench
+	@echo "== measuring throughput, latency, cost and a crash, beside the peers that are here (docs/performance.md)"
+	@echo "== table: here; raw results and plots: build/bench; options: make bench BENCH_ARGS='--quick' (or --full, --help)"
+	$(BIN)/python -m bench.suite $(BENCH_ARGS)
+
+# A peer that cannot be had is reported as absent, and is no failure.
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]' || echo "== pyzmq or pysyncobj cannot be installed"
+	touch $@
 
 model:
 	@echo "== searching the model of the recovery barrier (needs spin and gcc; docs/model.md)"
