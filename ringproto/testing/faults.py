@@ -22,7 +22,7 @@ from ringproto.events import RegularConfiguration
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
-from ringproto.testing.network import Link, Weather
+from ringproto.testing.network import Link
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
 

@@ -13,7 +13,6 @@ first, and no retransmission.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import random as random_module
 import traceback
 from collections.abc import Collection
@@ -24,6 +23,7 @@ from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
+from ringproto.testing.garbage import uncollected
 from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Violation
 from ringproto.testing.network import Weather
@@ -108,19 +108,13 @@ def run_seed(
     With ``probes`` the result names the rare paths that were reached; the history is the same. With ``hashed`` it has
     the log hash.
     """
-    # A run makes much that lives until its end, and few cycles: looking for garbage meanwhile finds next to nothing.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         run = _Run(seed, light=light, trace=trace, probes=probes)
         try:
             run.play()
         except Exception:
             run.fail("exception", f"the simulation ended with an exception:\n{traceback.format_exc()}")
         return run.result(hashed=hashed)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Result:
