@@ -7,9 +7,10 @@ SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_co
 
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz
-FUZZ := RINGPROTO_INTERPRETED=1 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_
+FUZZ := RINGPROTO_INTERPRETED=1 PYTHONHASHSEED=0 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_
 FUZZ_S ?= 60
 FUZZ_RUNS ?= -1
+FUZZ_SEED ?= 0
 SANITIZE_TESTS := tests/sanitize tests/core tests/transports tests/fuzz tests/simulation/test_stateful.py \
 	tests/simulation/test_scenario_membership.py tests/simulation/test_scenario_messages.py \
 	tests/simulation/test_scenario_barrier.py
@@ -52,7 +53,8 @@ check: setup
 	$(BIN)/python -m pip install --quiet --editable '.[check]'
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# FUZZ_S=seconds for each target, or FUZZ_S=0 FUZZ_RUNS=executions. New inputs go to build/fuzz, findings too.
+# FUZZ_S=seconds for each target, or FUZZ_S=0 FUZZ_RUNS=executions; with a FUZZ_SEED (not 0) and nothing in build/fuzz the
+# same executions give the same inputs. New inputs go to build/fuzz, findings too.
 fuzz: fuzz-parser fuzz-sequences
 
 # A short sequence says nothing, so lengths do not grow slowly.
@@ -61,7 +63,7 @@ fuzz-sequences: FUZZ_FLAGS := -len_control=0
 fuzz-parser fuzz-sequences: fuzz-%: $(FUZZ_VENV)/.installed
 	@echo "== fuzzing: $*"
 	mkdir -p build/fuzz/$*
-	$(FUZZ)$*.py -max_total_time=$(FUZZ_S) -runs=$(FUZZ_RUNS) -max_len=512 -print_final_stats=1 $(FUZZ_FLAGS) \
+	$(FUZZ)$*.py -max_total_time=$(FUZZ_S) -runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -max_len=512 -print_final_stats=1 $(FUZZ_FLAGS) \
 		-artifact_prefix=build/fuzz/$*- build/fuzz/$* tests/fuzz/corpus/$*
 
 $(FUZZ_VENV)/.installed: $(SOURCES)
