@@ -7,14 +7,15 @@ SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_co
 
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz
-FUZZ := RINGPROTO_INTERPRETED=1 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_
+FUZZ := RINGPROTO_INTERPRETED=1 PYTHONHASHSEED=0 $(FUZZ_VENV)/bin/python tests/fuzz/fuzz_
 FUZZ_S ?= 60
 FUZZ_RUNS ?= -1
+FUZZ_SEED ?= 0
 SANITIZE_TESTS := tests/sanitize tests/core tests/transports tests/fuzz tests/simulation/test_stateful.py \
 	tests/simulation/test_scenario_membership.py tests/simulation/test_scenario_messages.py \
 	tests/simulation/test_scenario_barrier.py
 
-.PHONY: demo test model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
+.PHONY: demo test bench model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
 
 demo: setup
 	@echo "== running the main job: a replicated key-value store on three processes (about half a minute)"
@@ -23,6 +24,17 @@ demo: setup
 test: setup
 	@echo "== running the tests (at most ten minutes on two cores)"
 	$(BIN)/python tests/together.py
+
+# BENCH_ARGS: --quick (a minute), --full (all systems, 12 minutes), --write-docs, --help for all others.
+bench: $(VENV)/.bench
+	@echo "== measuring throughput, latency, cost and a crash, beside the peers that are here (docs/performance.md)"
+	@echo "== table: here; raw results and plots: build/bench; options: make bench BENCH_ARGS='--quick' (or --full, --help)"
+	$(BIN)/python -m bench.suite $(BENCH_ARGS)
+
+# A peer that cannot be had is reported as absent, and is no failure.
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]' || echo "== pyzmq or pysyncobj cannot be installed"
+	touch $@
 
 model:
 	@echo "== searching the model of the recovery barrier (needs spin and gcc; docs/model.md)"
@@ -41,7 +53,8 @@ check: setup
 	$(BIN)/python -m pip install --quiet --editable '.[check]'
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# FUZZ_S=seconds for each target, or FUZZ_S=0 FUZZ_RUNS=executions. New inputs go to build/fuzz, findings too.
+# FUZZ_S=seconds for each target, or FUZZ_S=0 FUZZ_RUNS=executions; with a FUZZ_SEED (not 0) and nothing in build/fuzz the
+# same executions give the same inputs. New inputs go to build/fuzz, findings too.
 fuzz: fuzz-parser fuzz-sequences
 
 # A short sequence says nothing, so lengths do not grow slowly.
@@ -50,7 +63,7 @@ fuzz-sequences: FUZZ_FLAGS := -len_control=0
 fuzz-parser fuzz-sequences: fuzz-%: $(FUZZ_VENV)/.installed
 	@echo "== fuzzing: $*"
 	mkdir -p build/fuzz/$*
-	$(FUZZ)$*.py -max_total_time=$(FUZZ_S) -runs=$(FUZZ_RUNS) -max_len=512 -print_final_stats=1 $(FUZZ_FLAGS) \
+	$(FUZZ)$*.py -max_total_time=$(FUZZ_S) -runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -max_len=512 -print_final_stats=1 $(FUZZ_FLAGS) \
 		-artifact_prefix=build/fuzz/$*- build/fuzz/$* tests/fuzz/corpus/$*
 
 $(FUZZ_VENV)/.installed: $(SOURCES)

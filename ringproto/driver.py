@@ -150,11 +150,16 @@ class Driver(ABC):
         with self._lock:
             if self._processor.left:
                 raise _closed()
-            if not self._processor.submit_recovery(ring_id, payload, guarantee):
+            # A driver on another thread may know already that the round is over. Then the caller is cancelled, which is
+            # how it learns of it, and has made no error.
+            self._collect_changes()
+            over = any(isinstance(change.event, RegularConfiguration) for change in self._changes)
+            accepted = not over and self._processor.submit_recovery(ring_id, payload, guarantee)
+            if not accepted:
                 self._room_wanted = True
-                return False
-        self.settle()
-        return True
+        if accepted or over:
+            self.settle()
+        return accepted
 
     @trio.lowlevel.enable_ki_protection
     def take_events(self, limit: int) -> list[Event]:

@@ -21,7 +21,7 @@ from ringproto.types import RingId
 class Barrier:
     """The rounds of one processor."""
 
-    __slots__ = ("_asked", "_configuration", "_sent", "_table", "complete")
+    __slots__ = ("_asked", "_configuration", "_sent", "_table", "_waiting_for", "complete")
 
     def __init__(self, configuration: RegularConfiguration) -> None:
         self._begin(configuration)
@@ -29,6 +29,7 @@ class Barrier:
     def _begin(self, configuration: RegularConfiguration) -> None:
         self._configuration = configuration
         self._table: set[int] = set()
+        self._waiting_for: frozenset[int] | None = None
         self._asked = False
         self._sent = False
         self.complete = False
@@ -53,6 +54,7 @@ class Barrier:
         if member in self._table:
             return None
         self._table.add(member)
+        self._waiting_for = None
         if self._configuration.primary and len(self._table) == len(self._configuration.members):
             self.complete = True
             return RecoveryComplete(ring_id, seq, self._configuration.members)
@@ -66,7 +68,9 @@ class Barrier:
     @property
     def waiting_for(self) -> frozenset[int]:
         """The members that have not unblocked."""
-        return frozenset(self._configuration.members) - self._table
+        if self._waiting_for is None:  # it is asked for far more often than an unblock is delivered
+            self._waiting_for = frozenset(self._configuration.members) - self._table
+        return self._waiting_for
 
     # This processor's own part
 

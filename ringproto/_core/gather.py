@@ -3,6 +3,9 @@
 A processor says in joins whom it knows (``proc_set``) and whom of those it has given up (``fail_set``). Sets only grow
 while it gathers, so it ends. When all in ``proc_set`` without ``fail_set`` have said the same two sets there is
 consensus, and the one with the smallest id forms the ring.
+
+Every member of a large ring says a join to every other one, so a join that says nothing new, which most do, is to cost
+no more than the comparison of two tuples.
 """
 
 from __future__ import annotations
@@ -15,23 +18,42 @@ from ringproto._core.wire import Join
 class Gather:
     """The sets of one attempt to agree."""
 
-    __slots__ = ("_members_max", "consensus", "fail_set", "node", "overfull", "proc_set")
+    __slots__ = (
+        "_members_max",
+        "_silent",
+        "alive",
+        "fail_set",
+        "fails",
+        "node",
+        "overfull",
+        "proc_set",
+        "procs",
+    )
 
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
         self.node = node
-        self.proc_set = {node, *procs}
-        self.fail_set = set(fails) - {node}
-        self.consensus = {node}
+        self._members_max = members_max
+        self._set({node, *procs}, set(fails) - {node})
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
-        self._members_max = members_max
+
+    def _set(self, procs: set[int], fails: set[int]) -> None:
+        """Have other sets than before: to these nobody else has agreed yet."""
+        self.proc_set = procs
+        self.fail_set = fails
+        self.procs = tuple(sorted(procs))
+        """``proc_set`` and ``fails`` ``fail_set`` as a join says them, sorted."""
+        self.fails = tuple(sorted(fails))
+        self.alive = tuple(sorted(procs - fails))
+        """Who would be on the ring, sorted."""
+        self._silent = set(self.alive) - {self.node}
 
     def receive(self, sender: int, join: Join) -> bool:
         """Take a join in; ``True`` if the sets changed, so that a new join must be said."""
         if sender in self.fail_set:
             return False
         if self.same(join):
-            self.consensus.add(sender)
+            self._silent.discard(sender)
             return False
         procs = {sender, *join.proc_set}
         fails = set(join.fail_set)
@@ -42,7 +64,7 @@ class Gather:
         else:
             changed = self._merge(procs, fails)
         if self.same(join):
-            self.consensus.add(sender)
+            self._silent.discard(sender)
         return changed
 
     def add(self, node: int) -> bool:
@@ -61,24 +83,17 @@ class Gather:
         fails = ((self.fail_set | fails) & procs) - {self.node}
         if procs == self.proc_set and fails == self.fail_set:
             return False
-        self.proc_set = procs
-        self.fail_set = fails
-        self.consensus = {self.node}
+        self._set(procs, fails)
         return True
 
     def same(self, join: Join) -> bool:
         """Whether a join says the two sets that are said here."""
-        return set(join.proc_set) == self.proc_set and set(join.fail_set) == self.fail_set
-
-    @property
-    def alive(self) -> tuple[int, ...]:
-        """Who would be on the ring, sorted."""
-        return tuple(sorted(self.proc_set - self.fail_set))
+        return join.proc_set == self.procs and join.fail_set == self.fails
 
     @property
     def agreed(self) -> bool:
-        return self.consensus.issuperset(self.alive)
+        return not self._silent
 
     def silent(self) -> set[int]:
         """Those who have not agreed."""
-        return self.proc_set - self.fail_set - self.consensus
+        return set(self._silent)

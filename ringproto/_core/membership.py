@@ -278,8 +278,8 @@ class Membership:
         join = Join(
             self._speakers.identity(),
             self.ring_sequence,
-            tuple(sorted(gather.proc_set)),
-            tuple(sorted(gather.fail_set)),
+            gather.procs,
+            gather.fails,
         )
         self._transmit(0, self.codec.encode_join(join), "joins_sent")
 

@@ -12,6 +12,7 @@ cdef class Ring:
     cdef long long _last_aru
     cdef long long _last_seq
     cdef Py_ssize_t _requests_max
+    cdef double _usual_s
     cdef double _visited_at
     cdef public double aru_changed_at
     cdef public tuple aru_seen
@@ -41,6 +42,7 @@ cdef class Ring:
     @cython.locals(rotation=double, quiet=bint)
     cpdef note_arrival(self, Token token, double now)
 
+    cdef _note_usual(self, double rotation)
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self, object config)
     cpdef bint takes_new(self, object token, long long held)

@@ -37,6 +37,7 @@ class Ring:
         "_last_aru",
         "_last_seq",
         "_requests_max",
+        "_usual_s",
         "_visited_at",
         "aru_changed_at",
         "aru_seen",
@@ -92,6 +93,7 @@ class Ring:
         self._requests_max = requests_max
         self._last_aru = 0
         self._last_seq = 0
+        self._usual_s = 0.0
         self._visited_at = -1.0
 
     @property
@@ -131,6 +133,7 @@ class Ring:
         if self._visited_at >= 0.0:
             rotation = now - self._visited_at
             self.rotation_s = rotation if self.rotations == 1 else self.rotation_s + (rotation - self.rotation_s) / 8
+            self._note_usual(rotation)
         self._visited_at = now
         self.rotations += 1
         self.token_seq = token.token_seq
@@ -142,6 +145,19 @@ class Ring:
         quiet = token.seq == self._last_seq == token.aru == self.stable and not token.requests
         self.idle_visits = self.idle_visits + 1 if quiet else 0
 
+    def _note_usual(self, rotation: float) -> None:
+        """Learn how long a rotation takes in which no token is lost: near the shortest of late.
+
+        A mean would count the waits for lost tokens, and the next wait is a multiple of it: at a loss of some percent
+        the waits would make each other longer until every lost token costs ``token_retransmit_s``.
+        """
+        if self.rotations == 1:
+            self._usual_s = rotation
+        elif rotation < self._usual_s:
+            self._usual_s += (rotation - self._usual_s) / 4
+        else:
+            self._usual_s += self._usual_s / 32
+
     def holds_up(self, now: float, limit_s: float) -> int:
         """The member that has kept everybody's aru back for longer than ``limit_s``; 0 if there is none."""
         if now - self.aru_changed_at <= limit_s or self.aru_seen[1] == self.node:
@@ -151,11 +167,11 @@ class Ring:
     def retransmit_after(self, config: Config) -> float:
         """How long to wait for a sign of the token that was passed on, in seconds.
 
-        While messages flow it is missed after some rotations; the token of an idle ring may rest.
+        While messages flow it is missed after some usual rotations; the token of an idle ring may rest.
         """
         if self.rotations <= 1 or self.idle_visits:
             return config.token_retransmit_s
-        return min(config.token_retransmit_s, max(config.token_retransmit_min_s, 4 * self.rotation_s))
+        return min(config.token_retransmit_s, max(config.token_retransmit_min_s, 4 * self._usual_s))
 
     def takes_new(self, token: Token, held: int) -> bool:
         """Whether flow control would let a new packet out in a visit now."""

@@ -20,7 +20,6 @@ formed in every count and length. It raises :class:`Malformed`, which only the f
 from __future__ import annotations
 
 import enum
-import itertools
 import struct
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -693,7 +692,7 @@ def unblock_chunk(ring: bytes) -> bytes:
 
 
 def _rising(numbers: tuple[int, ...]) -> bool:
-    return all(low < high for low, high in itertools.pairwise(numbers))
+    return list(numbers) == sorted(set(numbers))
 
 
 def _pack_nodes(nodes: tuple[int, ...]) -> bytes:

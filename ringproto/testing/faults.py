@@ -22,7 +22,7 @@ from ringproto.events import RegularConfiguration
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
-from ringproto.testing.network import Link, Weather
+from ringproto.testing.network import Link
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
 
@@ -248,7 +248,8 @@ class Faults:
             for name, draw in WEATHERS.items():
                 if name in self.names and random.random() < 0.5:
                     changes.update(draw(random, self.unit_s))
-        self.cluster.network.weather = dataclasses.replace(Weather(), **changes)  # type: ignore[arg-type]
+        network = self.cluster.network
+        network.weather = dataclasses.replace(network.clear, **changes)  # type: ignore[arg-type]
         self._say(f"weather: {', '.join(f'{name} {value}' for name, value in changes.items()) or 'fair'}")
         self._after(random.uniform(2.0, 12.0) * self.unit_s, self._change_weather)
 

@@ -3,7 +3,8 @@
 A host takes time for every datagram. Those that arrive meanwhile wait in a bounded queue, as in a socket's buffer, and
 are handled together, so batches arise as they do in reality. A paused host is one that is busy for long. Its clock may
 run fast or slow and may jump forward. Timers are lazy: an entry of the timeline that finds its deadline moved is put
-off, so that a processor that moves its deadline with every token costs nothing.
+off, and a deadline has no entry of its own while there is an earlier one, so that a processor that moves its deadlines
+with every token costs nothing.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Host:
         "spins",
         "stored_sequence",
         "system_calls",
+        "ticks",
         "timeline",
-        "timer_at",
         "timers_first",
         "trace",
         "traced",
@@ -132,7 +133,7 @@ class Host:
         self.queue: deque[bytes] = deque()
         self.busy_until = 0.0
         self.silent_until = 0.0
-        self.timer_at = math.inf
+        self.ticks: list[float] = []  # when it is looked at the timers, the next time last
         self.wake_pending = False
         self.waiting_for: frozenset[int] | None = None
         self.spins = 0
@@ -292,18 +293,19 @@ class Host:
         if processor is None:
             return
         due = (processor.next_timeout - self.clock_offset_s) / self.clock_rate
-        if due < self.timer_at:
-            due = max(due, self.timeline.now + 1e-9)
-            self.timer_at = due
-            self.timeline.at(due, self._tick, self.lives, due)
-
-    def _tick(self, life: int, due: float) -> None:
-        if due != self.timer_at or life != self.lives:
-            return  # another entry took its place
-        self.timer_at = math.inf
-        processor = self.processor
-        if processor is None:
+        ticks = self.ticks
+        if ticks and ticks[-1] <= due:
             return
+        due = max(due, self.timeline.now + 1e-9)
+        if not ticks or due < ticks[-1]:
+            ticks.append(due)
+            self.timeline.at(due, self._tick, self.lives)
+
+    def _tick(self, life: int, _: object) -> None:
+        processor = self.processor
+        if processor is None or life != self.lives:
+            return
+        self.ticks.pop()
         if self.timeline.now < self.busy_until:
             self._wake_later()
             return

@@ -21,6 +21,7 @@ from ringproto.testing import (
     judge_order,
     judge_ring,
 )
+from ringproto.testing.garbage import uncollected
 from ringproto.testing.judge_run import Run, Violation
 from ringproto.testing.transcript import Transcript
 
@@ -58,13 +59,14 @@ def judge(
     that they accepted. ``truncated``: logs of killed processes may lack their last records. ``storage_survives``: ring
     sequences must rise over restarts too. ``window_size`` (packets) and ``retransmits_max`` bound what K5 sees.
     """
-    run = Run(
-        transcripts,
-        quorum=quorum,
-        complete=complete,
-        truncated=truncated,
-        storage_survives=storage_survives,
-        window_size=window_size,
-        retransmits_max=retransmits_max,
-    )
-    return [violation for rule in RULES.values() for violation in islice(rule(run), VIOLATIONS_MAX)]
+    with uncollected():
+        run = Run(
+            transcripts,
+            quorum=quorum,
+            complete=complete,
+            truncated=truncated,
+            storage_survives=storage_survives,
+            window_size=window_size,
+            retransmits_max=retransmits_max,
+        )
+        return [violation for rule in RULES.values() for violation in islice(rule(run), VIOLATIONS_MAX)]

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
-from ringproto.testing.judge_run import Life, Run, Violation
-from ringproto.testing.transcript import Token
+from ringproto.testing.judge_run import Life, Link, Run, Violation
 from ringproto.types import RingId
 
 __all__ = ["RULES"]
@@ -21,24 +19,6 @@ __all__ = ["RULES"]
 WINDOWS_MAX = 4
 """So many windows of packets may be on a ring that not everybody has: a member sends nothing while twice the window is
 outstanding, and in the rotation in which it learns that, the others send at most one window more."""
-
-
-class _Link(NamedTuple):
-    """One accepted token of the chain."""
-
-    token: Token
-    at: int
-    life: Life
-
-
-def _chains(run: Run) -> Iterator[tuple[RingId, list[_Link]]]:
-    chains: dict[RingId, list[_Link]] = defaultdict(list)
-    for life in run.lives:
-        for ring_id, tokens in life.tokens.items():
-            chains[ring_id] += [_Link(token, at, life) for at, token in tokens]
-    for ring_id, links in chains.items():
-        links.sort(key=lambda link: link.token.token_seq)
-        yield ring_id, links
 
 
 def k1_token_seq_rises(run: Run) -> Iterator[Violation]:
@@ -55,7 +35,7 @@ def k1_token_seq_rises(run: Run) -> Iterator[Violation]:
 
 def k2_one_token(run: Run) -> Iterator[Violation]:
     """Two different tokens of one (ring, token_seq) are never accepted."""
-    for ring_id, links in _chains(run):
+    for ring_id, links in run.chains.items():
         for before, link in pairwise(links):
             if before.token.token_seq == link.token.token_seq and before.token != link.token:
                 text = f"in {ring_id}: token {link.token.token_seq} is {link.token[2:]} here"
@@ -65,7 +45,7 @@ def k2_one_token(run: Run) -> Iterator[Violation]:
 def k3_the_aru_rule(run: Run) -> Iterator[Violation]:
     """Totem's rule: a processor lowers the aru to its own; only who lowered it last, or anyone when it had reached
     seq, may raise it. And always aru <= seq, and seq never falls."""
-    for ring_id, links in _chains(run):
+    for ring_id, links in run.chains.items():
         setter: Life | None = None
         known = False  # whether ``setter`` is who lowered the aru last; None: nobody, it had reached seq
         for before, link in zip([None, *links], links, strict=False):
@@ -105,7 +85,7 @@ def k4_freed_only_what_all_have(run: Run) -> Iterator[Violation]:
         for at, free, token_seq in life.frees:
             if at < ended.get(free.ring_id, at + 1):
                 frees[free.ring_id].append((token_seq, free.seq, at, life))
-    for ring_id, links in _chains(run):
+    for ring_id, links in run.chains.items():
         ring = run.rings.get(ring_id)
         if ring is None or not frees[ring_id]:
             continue
@@ -152,12 +132,12 @@ def k5_bounds(run: Run) -> Iterator[Violation]:
                 else:
                     continue
                 yield life.violation("K5", at, f"in {ring_id}: token {token.token_seq} has {text}")
-    for ring_id, links in _chains(run):
+    for ring_id, links in run.chains.items():
         if ring_id in run.rings:
             yield from _rotations(ring_id, links, len(run.rings[ring_id].members), window)
 
 
-def _rotations(ring_id: RingId, links: list[_Link], members: int, window: int | None) -> Iterator[Violation]:
+def _rotations(ring_id: RingId, links: list[Link], members: int, window: int | None) -> Iterator[Violation]:
     """Each token is held against the one that the same member received a rotation ago."""
     seqs = {link.token.token_seq: link.token.seq for link in links}
     for token, at, life in links:

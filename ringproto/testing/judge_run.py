@@ -30,7 +30,7 @@ from ringproto.testing.transcript import (
 )
 from ringproto.types import Guarantee, RingId
 
-__all__ = ["DONE_PLACE", "Life", "RingLog", "Run", "Sent", "Stay", "Violation"]
+__all__ = ["DONE_PLACE", "Life", "Link", "RingLog", "Run", "Sent", "Stay", "Violation"]
 
 DONE_PLACE = 0
 """Stands for the completion in ``Stay.places``; messages and unblocks count from 1."""
@@ -206,6 +206,14 @@ class RingLog:
         """Two that were given one place."""
 
 
+class Link(NamedTuple):
+    """One accepted token in the chain of all that were accepted on a ring."""
+
+    token: Token
+    at: int
+    life: Life
+
+
 class Mismatch(NamedTuple):
     """A delivery that differs from what was sent, or first delivered, with its place on the ring."""
 
@@ -220,6 +228,7 @@ class Run:
     """The lives of a run and what they say about each ring."""
 
     __slots__ = (
+        "chains",
         "complete",
         "lives",
         "mismatches",
@@ -260,6 +269,8 @@ class Run:
                     ring = self.rings[stay.ring_id] = RingLog(stay.ring_id, stay.configuration.members)
                 _gather(ring, stay)
         self.mismatches = [mismatch for ring in self.rings.values() for mismatch in _compare(ring)]
+        self.chains: dict[RingId, list[Link]] = _chains(self.lives)
+        """The tokens that all lives accepted on each ring, by their token_seq."""
 
     def stays(self) -> Iterator[Stay]:
         """All stays of all lives."""
@@ -277,6 +288,16 @@ class Run:
             (life.stop is None or life.stop.kind == "crash") and (not life.stays or life.stays[-1].ring_id <= ring_id)
             for life in lives
         )
+
+
+def _chains(lives: Sequence[Life]) -> dict[RingId, list[Link]]:
+    chains: dict[RingId, list[Link]] = defaultdict(list)
+    for life in lives:
+        for ring_id, tokens in life.tokens.items():
+            chains[ring_id] += [Link(token, at, life) for at, token in tokens]
+    for links in chains.values():
+        links.sort(key=lambda link: link.token.token_seq)
+    return dict(chains)
 
 
 def _read(transcript: Transcript) -> Life:

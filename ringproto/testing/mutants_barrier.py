@@ -172,8 +172,8 @@ MUTANTS = (
         (
             Change(
                 "barrier",
-                "return frozenset(self._configuration.members) - self._table",
-                "return frozenset() if self.complete else frozenset(self._configuration.members)",
+                "frozenset(self._configuration.members) - self._table",
+                "frozenset() if self.complete else frozenset(self._configuration.members)",
             ),
         ),
     ),

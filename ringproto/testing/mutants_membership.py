@@ -81,7 +81,7 @@ MUTANTS = (
         (
             Change(
                 "gather",
-                "return set(join.proc_set) == self.proc_set and set(join.fail_set) == self.fail_set",
+                "return join.proc_set == self.procs and join.fail_set == self.fails",
                 "return join.proc_set == tuple(self.proc_set) and join.fail_set == tuple(self.fail_set)",
             ),
         ),
@@ -245,7 +245,7 @@ MUTANTS = (
         "When all was sent the ring is installed, without asking whether all have it.",
         (
             Change("formation", "self.ring.phase += 1", "self.ring.phase = int(Phase.INSTALLED)"),
-            Change("ordering", "<= token.phase <= self.phase + 1", "<= token.phase <= self.phase + 2"),
+            Change("ordering", "<= self.phase + (self.node != self.representative)", "<= self.phase + 2"),
         ),
     ),
     Mutant(

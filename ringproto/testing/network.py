@@ -181,7 +181,9 @@ class SimulatedNetwork:
         self._recorded: list[tuple[Link, bytes]] = []
         self._tokens = 0
         self._after_commit: set[int] = set()
-        self.weather = Weather() if weather is None else weather
+        self.clear = Weather() if weather is None else weather
+        """The weather while there are no faults."""
+        self.weather = self.clear
 
     @property
     def weather(self) -> Weather:
@@ -243,7 +245,7 @@ class SimulatedNetwork:
         ``among``.
         """
         timeline = self.timeline
-        self.weather = Weather()
+        self.weather = self.clear
         self._recorded.clear()
         handlers = list(self._arrive.values())
         limit = timeline.now + horizon_s

@@ -13,7 +13,6 @@ first, and no retransmission.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import random as random_module
 import traceback
 from collections.abc import Collection
@@ -24,8 +23,10 @@ from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
+from ringproto.testing.garbage import uncollected
 from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Violation
+from ringproto.testing.network import Weather
 from ringproto.testing.probes import fired
 from ringproto.testing.standing import StandingFault
 from ringproto.testing.storms import Storms
@@ -44,6 +45,14 @@ BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
 LIGHT_TRIALS = 0.5
 """So many of the light runs end with a trial; it costs as much as the rest of such a run."""
+SCALES = (1, 5, 5, 20)
+"""All times of a full run are those of ``Config.testing()`` so many times, and therewith those of ``Config()`` at 5."""
+LIGHT_SCALES = (1, 1, 5, 20)
+"""The same for a light run."""
+LOCAL = 0.2
+"""How probable it is that latencies are those of a local network although the timeouts are long."""
+HOLDS = (0.1, 0.6, 0.6, 0.9, 0.9, 0.9)
+"""So long an idle token rests, as a part of ``token_retransmit_s``."""
 TWIN_EVERY = 100
 BIG_EVERY = 128
 """One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
@@ -99,19 +108,13 @@ def run_seed(
     With ``probes`` the result names the rare paths that were reached; the history is the same. With ``hashed`` it has
     the log hash.
     """
-    # A run makes much that lives until its end, and few cycles: looking for garbage meanwhile finds next to nothing.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         run = _Run(seed, light=light, trace=trace, probes=probes)
         try:
             run.play()
         except Exception:
             run.fail("exception", f"the simulation ended with an exception:\n{traceback.format_exc()}")
         return run.result(hashed=hashed)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Result:
@@ -159,6 +162,8 @@ class _Run:
         datagram_size = random.choice((600, 1400, 1400, 8972))
         self.watch = Watch() if probes else None
         self.cluster = Cluster(random, config, datagram_size=datagram_size, trace=trace, watch=self.watch)
+        network = self.cluster.network
+        network.clear = network.weather = _draw_clear_weather(random, config)
         self.unit_s = config.token_timeout_s + config.consensus_timeout_s
         shortest, longest = (10, 25) if light or special else (40, 120)
         self.duration_s = self.unit_s * random.uniform(shortest, longest)
@@ -447,17 +452,26 @@ def _retransmissions(cluster: Cluster, node: int) -> int:
     return int(statistics["retransmissions"])
 
 
+def _draw_clear_weather(random: random_module.Random, config: Config) -> Weather:
+    """A local network, or one that is as much slower as the timeouts are longer than in tests."""
+    scale = config.token_timeout_s / Config.testing().token_timeout_s
+    least, greatest = Weather().latency_s
+    if random.random() < LOCAL:
+        scale = 1.0
+    return Weather(latency_s=(least * scale, greatest * scale))
+
+
 def _draw_config(random: random_module.Random, count: int, *, light: bool, rare: bool) -> Config:
     """Times as for tests, a local or a wide network, a quorum, and in rare runs limits of next to nothing."""
     testing = Config.testing()
-    scale = 1 if light else random.choice((1, 5, 5, 20))
+    scale = random.choice(LIGHT_SCALES if light else SCALES)
     changes: dict[str, object] = {
         field.name: getattr(testing, field.name) * scale
         for field in dataclasses.fields(Config)
         if field.name.endswith("_s") and getattr(testing, field.name) is not None
     }
-    # A token that rests longer between visits makes less to compute and hides nothing.
-    changes["token_hold_s"] = random.choice((0.1, 0.6, 0.9)) * testing.token_retransmit_s * scale
+    # A token that rests longer between visits makes less to compute and hides nothing; a restless one stays the rarity.
+    changes["token_hold_s"] = random.choice(HOLDS) * testing.token_retransmit_s * scale
     changes["message_size_max"] = 64 * 1024
     changes["quorum"] = random.randint(1, count // 2 + 1) if random.random() < 0.5 else 1
     if rare:

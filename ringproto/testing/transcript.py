@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.testing.garbage import uncollected
 from ringproto.types import Guarantee, Priority, RingId
 
 __all__ = [
@@ -303,7 +304,8 @@ class Transcript:
     @classmethod
     def from_audit(cls, audit: Iterable[tuple[Any, ...]]) -> Transcript:
         """From the audit list of a processor. Raises :class:`ValueError` for a tuple that no processor writes."""
-        return cls(map(record_from_audit, audit))
+        with uncollected():
+            return cls(map(record_from_audit, audit))
 
     @classmethod
     def from_lines(cls, lines: Sequence[str]) -> Transcript:
@@ -313,13 +315,14 @@ class Transcript:
         :class:`ValueError` that names the line.
         """
         records: list[Record] = []
-        for number, line in enumerate(lines, 1):
-            try:
-                records.append(record_from_line(line))
-            except ValueError as error:
-                if number == len(lines):
-                    break
-                raise ValueError(f"line {number}: {error}") from error
+        with uncollected():
+            for number, line in enumerate(lines, 1):
+                try:
+                    records.append(record_from_line(line))
+                except ValueError as error:
+                    if number == len(lines):
+                        break
+                    raise ValueError(f"line {number}: {error}") from error
         return cls(records)
 
     def lines(self) -> Iterator[str]:

@@ -193,4 +193,4 @@ def test_sets_only_grow_and_joins_come_to_an_end(sets: list[tuple[set[int], set[
         for other in gather.alive:
             # Whom I hear and want on my ring has given me up, or has said the same and has my consent.
             if gathers[other].proc_set == gather.proc_set and gathers[other].fail_set == gather.fail_set:
-                assert other in gather.consensus
+                assert other not in gather.silent()

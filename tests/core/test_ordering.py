@@ -378,10 +378,41 @@ def test_missed_token_is_sent_again_after_a_few_rotations_while_messages_flow() 
     assert ring.retransmit_after(config) == 0.1  # nothing was measured yet
     ring.note_arrival(token(8, seq=2), 10.002)
     assert ring.retransmit_after(config) == pytest.approx(0.008)
-    ring.rotation_s = 0.0001
+    for hop in range(11, 71, 3):
+        ring.note_arrival(token(hop, seq=hop), 10.0 + 0.0001 * hop)
     assert ring.retransmit_after(config) == 0.004
-    ring.rotation_s = 3.0
-    assert ring.retransmit_after(config) == 0.1
+
+
+def test_slow_ring_does_not_miss_its_token_before_its_time() -> None:
+    ring = Member().ring
+    for hop in range(5, 65, 3):
+        ring.note_arrival(token(hop, seq=hop), 0.3 * hop)
+    assert ring.retransmit_after(Config(token_retransmit_s=0.1)) == 0.1
+    assert ring.retransmit_after(Config(token_retransmit_s=10.0, token_timeout_s=20.0)) >= 4 * 0.9
+
+
+@pytest.mark.parametrize("lost_of_eight", [1, 2, 4])
+def test_lost_tokens_do_not_make_the_ring_wait_longer_for_the_next_one(lost_of_eight: int) -> None:
+    # Were the wait a multiple of a mean, it would grow with each loss: 1 lost of 4, at 4 means, has no limit.
+    config = Config(token_retransmit_s=0.1, token_retransmit_min_s=0.0005)
+    ring = Member().ring
+    now = 1.0
+    for rotation in range(400):
+        ring.note_arrival(token(5 + 3 * rotation, seq=rotation + 1), now)
+        now += 0.001
+        if rotation % 8 < lost_of_eight:
+            now += ring.retransmit_after(config)
+    assert ring.retransmit_after(config) < 0.010
+
+
+def test_wait_for_the_token_follows_a_ring_that_becomes_slower() -> None:
+    config = Config(token_retransmit_s=0.1)
+    ring = Member().ring
+    now = 1.0
+    for rotation in range(300):
+        ring.note_arrival(token(5 + 3 * rotation, seq=rotation + 1), now)
+        now += 0.001 if rotation < 50 else 0.010
+    assert ring.retransmit_after(config) >= 0.039
 
 
 def test_token_of_an_idle_ring_is_not_missed_so_soon() -> None:

@@ -88,9 +88,11 @@ class BlockingLoopback:
             self._changed.notify_all()
 
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        self._check_open()
         raise AssertionError("a thread drives this one")
 
     async def receive(self) -> list[bytes]:
+        self._check_open()
         raise AssertionError("a thread drives this one")
 
     async def aclose(self) -> None:

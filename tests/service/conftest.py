@@ -89,8 +89,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent and item.get_closest_marker("trio") is not None:
             callspec = getattr(item, "callspec", None)
             in_thread = callspec is not None and callspec.params.get("driver") == "thread"
-            run = run_in_real_time if in_thread else run_on_mock_clock
-            item.add_marker(pytest.mark.trio(run=run), append=False)
+            real = in_thread or item.get_closest_marker("real_time") is not None
+            item.add_marker(pytest.mark.trio(run=run_in_real_time if real else run_on_mock_clock), append=False)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+import pytest
 import trio
 from blocking_loopback import BlockingLoopbackNetwork
 
@@ -34,6 +35,11 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup as BaseExceptionGroup
 else:
     BaseExceptionGroup = BaseExceptionGroup
+
+trio_alone = pytest.mark.parametrize("driver", ["trio"])
+"""For tests of what only the driver that is a task of trio does, or that would take too long in real time."""
+thread_alone = pytest.mark.parametrize("driver", ["thread"])
+"""For tests of what only the driver that is a thread does; they run in real time."""
 
 Body = Callable[[Ring], Awaitable[None]]
 
@@ -148,15 +154,19 @@ class Cluster:
     """Programs on one network; made by the fixture ``cluster``."""
 
     def __init__(self, nursery: trio.Nursery, driver: str) -> None:
-        kind = BlockingLoopbackNetwork if driver == "thread" else LoopbackNetwork
-        self.network = kind(seed=7, latency_s=LATENCY_S)
         self.driver = driver
+        """What drives the rings, as ``open_ring`` takes it."""
+        self.network = self.new_network(seed=7, latency_s=LATENCY_S)
         self.programs: list[Program] = []
         self.quorum = 1
         self.errors: list[Program] = []
         """Programs that ended with an error."""
         self._audits: list[list[tuple[Any, ...]]] = []
         self._nursery = nursery
+
+    def new_network(self, **arguments: Any) -> LoopbackNetwork:
+        """A network that the driver can use."""
+        return BlockingLoopbackNetwork(**arguments) if self.driver == "thread" else LoopbackNetwork(**arguments)
 
     def new_audit(self) -> list[tuple[Any, ...]]:
         """An audit list that the judge will read; programs have one each."""

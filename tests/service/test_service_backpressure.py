@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from service_cluster import Cluster, Program, numbered, until
+from service_cluster import Cluster, Program, numbered, trio_alone, until
 from trio.testing import assert_checkpoints
 
 from ringproto import Config, Guarantee, Priority, Recovery
@@ -134,6 +134,7 @@ async def test_send_does_not_overtake_those_who_wait(cluster: Cluster) -> None:
     assert program.payloads == queued + called
 
 
+@trio_alone
 async def test_tasks_that_wait_for_different_queues_let_time_pass(cluster: Cluster) -> None:
     """Each that tries again may wake the other; if it does so without room, both burn a core until there is some."""
     program, go = await blocked_program(cluster)

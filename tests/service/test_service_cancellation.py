@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from service_cluster import Cluster, Program, numbered, until
+from service_cluster import Cluster, Program, numbered, trio_alone, until
 
 from ringproto import Config, Event, Guarantee, Message, Recovery, Ring, open_ring
 
@@ -151,6 +151,7 @@ async def test_send_that_waits_and_is_cancelled_at_any_step(cluster: Cluster, qu
     await settle_outcomes(cluster, outcomes, program)
 
 
+@trio_alone
 @pytest.mark.parametrize("checkpoints", range(12))
 async def test_cancellation_around_the_moment_at_which_room_comes(cluster: Cluster, checkpoints: int) -> None:
     """So many turns of the scheduler after the barrier went away; the next in line must never sleep for ever."""
@@ -316,7 +317,9 @@ async def test_program_that_is_cancelled_at_any_step_of_its_life_leaves_nothing_
         config = Config.testing()
         over = False
         async with cancelled_after(steps):
-            async with open_ring(cluster.network.open(1), config=config, audit=cluster.new_audit()) as ring:
+            async with open_ring(
+                cluster.network.open(1), driver=cluster.driver, config=config, audit=cluster.new_audit()
+            ) as ring:
                 while ring.configuration.members != (1, 9) or ring.waiting_for:
                     await ring.events.receive()
                 for payload in numbered(f"life{steps}", 3):
@@ -341,7 +344,9 @@ async def test_cancellation_while_leaving_does_not_cut_it_short(cluster: Cluster
 
     async def leave() -> None:
         with trio.CancelScope() as scope:
-            async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit()) as ring:
+            async with open_ring(
+                cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+            ) as ring:
                 while ring.configuration.members != (1, 9) or ring.waiting_for:
                     await ring.events.receive()
                 for payload in payloads:

@@ -21,7 +21,7 @@ from ringproto import (
     SlowConsumerError,
     open_ring,
 )
-from ringproto.transports import LoopbackNetwork, Transport
+from ringproto.transports import BlockingTransport, LoopbackNetwork, Transport
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -211,6 +211,29 @@ class BrokenTransport:
             self.before_receive()
         return batch
 
+    def begin_blocking(self) -> None:
+        assert isinstance(self.inner, BlockingTransport)
+        self.inner.begin_blocking()
+
+    def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        assert isinstance(self.inner, BlockingTransport)
+        if self.break_send is not None:
+            raise self.break_send
+        self.inner.send_blocking(transmits)
+
+    def receive_blocking(self, timeout_s: float) -> list[bytes]:
+        assert isinstance(self.inner, BlockingTransport)
+        batch = self.inner.receive_blocking(timeout_s)
+        if batch and self.break_receive is not None:
+            raise self.break_receive
+        if batch and self.before_receive is not None:
+            self.before_receive()
+        return batch
+
+    def interrupt(self) -> None:
+        assert isinstance(self.inner, BlockingTransport)
+        self.inner.interrupt()
+
     async def aclose(self) -> None:
         self.closed = True
         await self.inner.aclose()
@@ -355,7 +378,9 @@ async def test_what_the_body_raises_leaves_unchanged(cluster: Cluster, error: Ba
 
     caught = None
     try:
-        async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit()):
+        async with open_ring(
+            cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+        ):
             await trio.sleep(0.5)
             raise error
     except BaseException as one:
@@ -371,7 +396,10 @@ async def test_what_a_nursery_of_the_body_raises_leaves_as_its_group(cluster: Cl
         raise ValueError("in a task")
 
     async def opening() -> None:
-        async with open_ring(cluster.network.open(1), config=Config.testing()), trio.open_nursery() as nursery:
+        async with (
+            open_ring(cluster.network.open(1), driver=cluster.driver, config=Config.testing()),
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(fails)
             nursery.start_soon(trio.sleep_forever)
 

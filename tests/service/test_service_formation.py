@@ -76,7 +76,7 @@ async def test_latecomer_is_let_in_and_named_in_joined(cluster: Cluster) -> None
 
 
 async def test_ring_forms_on_the_network_of_the_documentation(cluster: Cluster) -> None:
-    cluster.network = LoopbackNetwork(seed=7, latency_s=(0.0001, 0.001), loss=0.02, duplication=0.01)
+    cluster.network = cluster.new_network(seed=7, latency_s=(0.0001, 0.001), loss=0.02, duplication=0.01)
     programs = await cluster.form(1, 2, 3)
     for number in range(50):
         await programs[number % 3].ring.high.send(b"%d|" % number)
@@ -84,7 +84,7 @@ async def test_ring_forms_on_the_network_of_the_documentation(cluster: Cluster) 
 
 
 async def test_ring_forms_on_a_network_without_latency(cluster: Cluster) -> None:
-    cluster.network = LoopbackNetwork()
+    cluster.network = cluster.new_network()
     programs = await cluster.form(1, 2, 3)
     await programs[0].ring.high.send(b"at once|")
     await cluster.delivered([b"at once|"], *programs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from service_cluster import BaseExceptionGroup, Cluster, numbered, until
+from service_cluster import BaseExceptionGroup, Cluster, numbered, trio_alone, until
 
 from ringproto import (
     Config,
@@ -31,7 +31,9 @@ from ringproto.transports import LoopbackNetwork, Transport
 async def test_run_ring_gives_the_ring_to_the_nursery_of_the_caller(cluster: Cluster) -> None:
     (peer,) = await cluster.form(2)
     async with trio.open_nursery() as nursery:
-        ring = await nursery.start(partial(run_ring, cluster.network.open(1), config=Config.testing()))
+        ring = await nursery.start(
+            partial(run_ring, cluster.network.open(1), driver=cluster.driver, config=Config.testing())
+        )
         assert isinstance(ring, Ring)
         assert ring.configuration.members == (1,)
         await until(lambda: ring.configuration.members == (1, 2) and not ring.waiting_for, "it joined")
@@ -79,7 +81,9 @@ async def test_run_ring_that_fails_raises_in_the_nursery(cluster: Cluster) -> No
     with pytest.raises(BaseExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             ring = await nursery.start(
-                partial(run_ring, cluster.network.open(1), config=Config.testing(), recover=recover)
+                partial(
+                    run_ring, cluster.network.open(1), driver=cluster.driver, config=Config.testing(), recover=recover
+                )
             )
             nursery.start_soon(read, ring)
     assert [type(error) for error in caught.value.exceptions] == [LookupError], "once, and as it was raised"
@@ -95,7 +99,9 @@ async def test_run_ring_that_is_cancelled_drains_for_a_reader_that_goes_on(clust
 
     async def host(task_status: trio.TaskStatus[Ring]) -> None:
         with scope:
-            await run_ring(cluster.network.open(1), config=Config.testing(), task_status=task_status)
+            await run_ring(
+                cluster.network.open(1), driver=cluster.driver, config=Config.testing(), task_status=task_status
+            )
 
     async with trio.open_nursery() as nursery:
         ring = await nursery.start(host)
@@ -150,6 +156,7 @@ class Line:
         return {"largest": self.largest}
 
 
+@trio_alone
 async def test_transport_from_outside_the_project_serves_a_ring(cluster: Cluster) -> None:
     board = Switchboard()
     lines = [Line(board, node) for node in (1, 2, 3)]
@@ -167,6 +174,7 @@ async def test_transport_from_outside_the_project_serves_a_ring(cluster: Cluster
     assert lines[2].closed == 1
 
 
+@trio_alone
 async def test_transport_is_never_in_two_sends_or_two_receives_at_once(cluster: Cluster) -> None:
     class Strict(Line):
         sending = receiving = False
@@ -211,6 +219,7 @@ async def test_transport_is_never_in_two_sends_or_two_receives_at_once(cluster: 
     assert lines[0].sends
 
 
+@trio_alone
 async def test_what_is_to_be_sent_is_never_sent_in_a_cancelled_scope(cluster: Cluster) -> None:
     """A program sends between the arrival of datagrams and the moment at which the driver gets to run.
 
@@ -258,6 +267,7 @@ class Slow(Line):
         self.ended += 1
 
 
+@trio_alone
 @pytest.mark.parametrize("takes_s", [0.015, 0.04], ids=["short", "longer than the join timeout"])
 async def test_deadline_of_the_ring_neither_cuts_a_slow_send_short_nor_keeps_it_from_receiving(
     cluster: Cluster, takes_s: float
@@ -278,6 +288,7 @@ async def test_deadline_of_the_ring_neither_cuts_a_slow_send_short_nor_keeps_it_
 # The watch over the barrier
 
 
+@trio_alone
 async def test_overdue_barrier_is_reported_and_goes_on_waiting(cluster: Cluster) -> None:
     go = trio.Event()
     reports: list[tuple[float, frozenset[int]]] = []
@@ -301,6 +312,7 @@ async def test_overdue_barrier_is_reported_and_goes_on_waiting(cluster: Cluster)
     await cluster.settled(watcher, blocker)
 
 
+@trio_alone
 async def test_barrier_that_completes_in_time_is_not_reported(cluster: Cluster) -> None:
     reports: list[frozenset[int]] = []
 
@@ -388,6 +400,7 @@ async def test_report_that_lasts_is_cancelled_by_a_new_configuration(cluster: Cl
     assert ended == ["cancelled"]
 
 
+@trio_alone
 async def test_without_a_deadline_nothing_is_reported(cluster: Cluster) -> None:
     async def overdue(waiting_for: frozenset[int]) -> None:
         raise AssertionError("there is no deadline")

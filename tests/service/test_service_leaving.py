@@ -6,7 +6,7 @@ import math
 
 import pytest
 import trio
-from service_cluster import Cluster, Program, numbered, until
+from service_cluster import Cluster, Program, numbered, trio_alone, until
 
 from ringproto import Config, Event, Message, Recovery, Ring, RingClosedError, RingError, open_ring
 from ringproto.transports import LoopbackNetwork, Transport
@@ -168,6 +168,7 @@ async def test_leaving_is_bounded_without_a_quorum(cluster: Cluster) -> None:
     assert trio.current_time() - began <= config.leave_timeout_s + GRACE_S
 
 
+@trio_alone
 @pytest.mark.parametrize("held", [False, True], ids=["returns", "lasts"])
 async def test_new_configuration_while_leaving_does_not_keep_the_processor(cluster: Cluster, held: bool) -> None:
     """Its body has ended, so nobody reads any more; a round that begins now must not be waited for."""
@@ -262,6 +263,7 @@ class StuckTransport:
         return self.inner.statistics()
 
 
+@trio_alone
 async def test_leaving_is_bounded_when_the_transport_hangs(cluster: Cluster) -> None:
     transport = StuckTransport(cluster.network.open(1))
     first = cluster.start(1, transport=transport)
@@ -279,7 +281,9 @@ async def test_leaving_at_once_is_possible(cluster: Cluster) -> None:
     (other,) = await cluster.form(2)
     for _ in range(5):
         began = trio.current_time()
-        async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit()):
+        async with open_ring(
+            cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+        ):
             pass
         assert trio.current_time() - began <= Config.testing().leave_timeout_s
         await trio.sleep(0.3)
@@ -292,7 +296,9 @@ async def test_leaving_in_any_state_of_formation(cluster: Cluster, after_s: floa
     first, second = await cluster.form(1, 2)
     began = trio.current_time()
     with trio.move_on_after(after_s):
-        async with open_ring(cluster.network.open(3), config=Config.testing(), audit=cluster.new_audit()):
+        async with open_ring(
+            cluster.network.open(3), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+        ):
             await trio.sleep_forever()
     assert trio.current_time() - began <= after_s + Config.testing().leave_timeout_s
     await trio.sleep(0.5)
@@ -302,7 +308,7 @@ async def test_leaving_in_any_state_of_formation(cluster: Cluster, after_s: floa
 
 async def test_transport_is_closed_at_the_end(cluster: Cluster) -> None:
     transport = cluster.network.open(1)
-    async with open_ring(transport, config=Config.testing()):
+    async with open_ring(transport, driver=cluster.driver, config=Config.testing()):
         await trio.sleep(0.1)
     with pytest.raises(trio.ClosedResourceError):
         await transport.receive()
@@ -342,7 +348,11 @@ async def test_everything_says_that_the_ring_was_left(cluster: Cluster) -> None:
         rounds.append(recovery)
 
     async with open_ring(
-        cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit(), recover=recover
+        cluster.network.open(1),
+        driver=cluster.driver,
+        config=Config.testing(),
+        audit=cluster.new_audit(),
+        recover=recover,
     ) as ring:
         await trio.sleep(0.5)
     safe = ring.sender(1, 1)  # type: ignore[arg-type]
@@ -439,7 +449,9 @@ async def test_cancellation_from_outside_leaves_open_ring_bare(cluster: Cluster)
     kinds: list[type[BaseException]] = []
     with trio.CancelScope() as scope:
         try:
-            async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit()):
+            async with open_ring(
+                cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+            ):
                 scope.cancel()
                 await trio.sleep_forever()
         except BaseException as error:
@@ -452,7 +464,9 @@ async def test_cancellation_from_outside_leaves_open_ring_bare(cluster: Cluster)
 async def test_ring_that_is_opened_in_a_cancelled_scope_leaves_at_its_first_checkpoint(cluster: Cluster) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        async with open_ring(cluster.network.open(1), config=Config.testing(), audit=cluster.new_audit()) as ring:
+        async with open_ring(
+            cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
+        ) as ring:
             await ring.high.send(b"never accepted|")
     assert scope.cancelled_caught
     assert cluster.network.nodes == ()

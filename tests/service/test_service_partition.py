@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from service_cluster import Cluster, Program, numbered, until
+from service_cluster import Cluster, Program, numbered, trio_alone, until
 
 from ringproto import Config, Guarantee, Message, Priority, Recovery, TransitionalConfiguration
 
@@ -166,6 +166,7 @@ async def test_two_halves_never_both_go_on_with_a_quorum_of_more_than_half(clust
     await cluster.delivered([b"1|", b"2|", b"3|", b"4|"], *programs)
 
 
+@trio_alone
 async def test_one_way_cut_does_not_make_memberships_flap(cluster: Cluster) -> None:
     programs = await cluster.form(1, 2, 3)
     cluster.network.cut(1, 2)
@@ -197,6 +198,7 @@ async def test_processor_that_comes_and_goes_is_let_in_every_time(cluster: Clust
     await cluster.settled(steady, last, within_s=LIVELY_S)
 
 
+@trio_alone
 @pytest.mark.parametrize("cut_s", [0.5, 2.0, 5.0])
 @pytest.mark.parametrize(
     "cuts", [((1, 2),), ((2, 1),), ((1, 2), (2, 1)), ((1, 2), (2, 3), (3, 1)), ((1, 2), (1, 3))], ids=str
@@ -212,6 +214,7 @@ async def test_ring_is_whole_again_in_time_when_bad_links_are_mended(
     await cluster.settled(*programs, within_s=LIVELY_S)
 
 
+@trio_alone
 async def test_two_that_parted_again_and_again_meet_in_time(cluster: Cluster) -> None:
     first, second = await cluster.form(1, 2)
     for turn in range(10):

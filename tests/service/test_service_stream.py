@@ -17,7 +17,6 @@ from ringproto import (
     Ring,
     RingClosedError,
 )
-from ringproto.transports import LoopbackNetwork
 
 MIB = 2**20
 
@@ -129,7 +128,7 @@ async def test_message_of_no_bytes_is_a_message(cluster: Cluster) -> None:
 
 
 async def test_message_of_16_mib_arrives_whole(cluster: Cluster) -> None:
-    cluster.network = LoopbackNetwork(seed=3, latency_s=(0.0001, 0.001), loss=0.01, datagram_size_max=65_000)
+    cluster.network = cluster.new_network(seed=3, latency_s=(0.0001, 0.001), loss=0.01, datagram_size_max=65_000)
     config = Config.testing(message_size_max=16 * MIB, leave_timeout_s=5.0)
     first, second = await cluster.form(1, 2, config=config)
     pattern = b"".join(number.to_bytes(4, "big") for number in range(2**18))

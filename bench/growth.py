@@ -1,0 +1,139 @@
+"""How ringproto grows: with processors, with time, with loss, with the size of messages.
+
+    python bench/growth.py                  # all of it, some ten minutes
+    python bench/growth.py --quick          # a look at all of it
+    python bench/growth.py loss large       # these parts
+
+Each figure comes from a process of its own, one after another, so that memory is that of one case. Writes tables, and
+all that was measured to ``build/bench/growth.json``. Compare the rows of one table and not runs of different days.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import growth_core
+import growth_rings
+from growth_tables import TABLES
+
+Case = tuple[str, dict[str, Any]]
+Result = dict[str, Any]
+
+CASES: dict[str, Callable[..., Result]] = {
+    "rings.saturated": growth_rings.saturated,
+    "rings.at_rest": growth_rings.at_rest,
+    "rings.memory": growth_rings.memory_over_time,
+    "rings.large": growth_rings.large_messages,
+    "core.saturated": growth_core.saturated,
+    "core.idle": growth_core.idle,
+    "core.formation": growth_core.formation,
+}
+OUT = Path("build/bench/growth.json")
+CASE_TIMEOUT_S = 300
+LOSSES = (0.0, 0.01, 0.05, 0.2)
+
+
+def plan(quick: bool) -> dict[str, list[Case]]:
+    """The cases of each part."""
+    in_one_process = (2, 3, 9, 32) if quick else (2, 3, 5, 9, 17, 32)
+    simulated = (2, 8, 32) if quick else (2, 4, 8, 16, 32, 64, 128)
+    seconds = 1.0 if quick else 4.0
+    repeats = 1 if quick else 3
+    return {
+        "members": [
+            case
+            for members in in_one_process
+            for case in (
+                ("rings.saturated", {"members": members, "seconds": seconds, "payload_size": 200}),
+                ("rings.at_rest", {"members": members, "seconds": seconds / 2}),
+            )
+        ],
+        "simulated": [
+            case
+            for members in simulated
+            for case in (
+                ("core.saturated", {"members": members, "rotations": 20, "payload_size": 200}),
+                ("core.idle", {"members": members, "rotations": 50}),
+                ("core.formation", {"members": members}),
+            )
+        ],
+        "memory": [
+            (
+                "rings.memory",
+                {"seconds": 6.0 if quick else 60.0, "samples": 12, "payload_size": 200, "traced": traced},
+            )
+            for traced in (False, True)
+        ],
+        # Rows to be compared are measured in turn, so that what the machine does meanwhile falls on all of them.
+        "loss": [
+            (
+                "rings.saturated",
+                {"members": 3, "payload_size": 1300, "loss": loss, **times},
+            )
+            for times in (
+                {"seconds": 0.1 if quick else 1.0, "latency_s": 0.0001, "virtual": True},
+                *({"seconds": seconds, "latency_s": 0.0} for _ in range(repeats)),
+            )
+            for loss in LOSSES
+        ],
+        "large": [
+            ("rings.large", {"count": count, "size": 16 * 2**20}) for count in ((2, 4) if quick else (2, 4, 8, 16, 32))
+        ],
+    }
+
+
+def run_case(case: Case) -> Result:
+    """Measure one case in a process of its own. Raises RuntimeError with what it said if it fails."""
+    name, arguments = case
+    done = subprocess.run(
+        [sys.executable, __file__, "--case", json.dumps(case)], capture_output=True, text=True, timeout=CASE_TIMEOUT_S
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} {arguments} failed:\n{done.stderr}")
+    return {"case": name, "arguments": arguments, **json.loads(done.stdout)}
+
+
+def machine() -> str:
+    """Where and when this was measured."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {now:%Y-%m-%d}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(TABLES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="shorter, with fewer members")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        name, arguments = json.loads(options.case)
+        print(json.dumps(CASES[name](**arguments)))
+        return
+    unknown = set(options.parts) - set(TABLES)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    cases = plan(options.quick)
+    results: dict[str, list[Result]] = {}
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+    for part in options.parts or TABLES:
+        results[part] = []
+        for case in cases[part]:
+            print(f"  {part}: {case[0]} {case[1]}", file=sys.stderr)
+            results[part].append(run_case(case))
+        print("\n\n".join(TABLES[part](results[part])) + "\n", flush=True)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+    print(f"all figures: {OUT}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

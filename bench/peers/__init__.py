@@ -1,0 +1,1 @@
+"""What ringproto is measured against. Each module has systems for the suite; members are programs of their own."""

@@ -1,0 +1,1 @@
+"""The benchmark suite: ``python -m bench.suite``, or ``make bench``. docs/performance.md says how it measures."""

@@ -1,0 +1,43 @@
+"""The augmenting ``.pxd`` files beside the modules of the core.
+
+A class that one of them declares has only the attributes that are declared there. Cython compiles an assignment to any
+other one without a word, and it fails when it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import ringproto
+
+CORE = Path(ringproto.__file__).parent / "_core"
+CLASS = re.compile(r"^cdef class (\w+)[^\n]*:\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
+ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w ]+?(?:\[\])? (\w+)\s*(?:#.*)?$", re.MULTILINE)
+
+
+def assigned(path: Path) -> dict[str, set[str]]:
+    """The attributes that the methods of each class assign to ``self``."""
+    found = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {
+                part.attr
+                for part in ast.walk(node)
+                if isinstance(part, ast.Attribute)
+                and isinstance(part.ctx, ast.Store)
+                and isinstance(part.value, ast.Name)
+                and part.value.id == "self"
+            }
+    return found
+
+
+@pytest.mark.parametrize("types", sorted(CORE.glob("*.pxd")), ids=lambda path: path.stem)
+def test_typed_class_declares_every_attribute(types: Path) -> None:
+    classes = assigned(types.with_suffix(".py"))
+    declared = {name: set(ATTRIBUTE.findall(body)) for name, body in CLASS.findall(types.read_text())}
+    for name in declared:
+        assert declared[name] == classes[name], name
