@@ -46,9 +46,12 @@ class Sender(trio.abc.SendChannel[bytes]):
         return self._guarantee
 
     def _attempt(self, payload: bytes) -> bool:
+        self._check_open()
+        return self._driver.submit(payload, self._priority, self._guarantee)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise RingClosedError("this sender was closed; take another with ring.sender(priority, guarantee)")
-        return self._driver.submit(payload, self._priority, self._guarantee)
 
     async def send(self, value: bytes) -> None:
         """Wait until the queue takes the message.
@@ -87,18 +90,22 @@ class Sender(trio.abc.SendChannel[bytes]):
         """
         if isinstance(payloads, (bytes, bytearray, str)) or not isinstance(payloads, Iterable):
             raise TypeError(f"send_batch() takes an iterable of bytes, not {type(payloads).__name__}")
-        left = deque(payloads)
-        for payload in left:
+        batch = list(payloads)
+        for payload in batch:
             self._driver.check_payload(payload)
+        accepted = 0
 
         def attempt() -> bool:
-            while left:
-                if not self._attempt(left[0]):
+            nonlocal accepted
+            while accepted < len(batch):
+                self._check_open()
+                count = self._driver.submit_batch(batch, accepted, self._priority, self._guarantee)
+                if not count:
                     return False
-                left.popleft()
+                accepted += count  # alone on a ring there may be room again at once
             return True
 
-        if not left:
+        if not batch:
             await trio.lowlevel.checkpoint()
             return
         await self._driver.gates[self._priority].enter(attempt)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import trio
@@ -137,6 +137,24 @@ class Driver(ABC):
                 return False  # nothing changed, so nobody need be told
         self.settle()
         return True
+
+    @trio.lowlevel.enable_ki_protection
+    def submit_batch(self, payloads: Sequence[bytes], first: int, priority: Priority, guarantee: Guarantee) -> int:
+        """Accept messages from place ``first`` on until their queue is full, and return how many: one call of the core
+        and one look at what came of it, however many they are.
+
+        Raises:
+            RingClosedError, TypeError, ValueError: as :meth:`submit`.
+        """
+        with self._lock:
+            if self.has_left or self._processor.leaving:
+                raise _closed()
+            accepted = self._processor.submit_batch(payloads, first, priority, guarantee)
+            if first + accepted < len(payloads):
+                self._room_wanted = True
+        if accepted:
+            self.settle()
+        return accepted
 
     @trio.lowlevel.enable_ki_protection
     def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:

@@ -2,6 +2,7 @@
 import cython
 
 from ringproto._core.membership cimport Membership
+from ringproto._core.send_queue cimport SendQueue
 from ringproto._core.wire cimport Codec
 
 
@@ -19,6 +20,9 @@ cdef class Processor:
     cpdef handle_timeout(self, double now)
 
     cpdef submit(self, object payload, object priority, object guarantee)
+
+    @cython.locals(queue=SendQueue, place=Py_ssize_t)
+    cpdef Py_ssize_t submit_batch(self, object payloads, Py_ssize_t first, object priority, object guarantee) except -1
 
     @cython.locals(membership=Membership)
     cdef _accept(self, object payload, object priority, object guarantee)

@@ -160,6 +160,33 @@ class Processor:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         return self._accept(payload, priority, guarantee)
 
+    def submit_batch(self, payloads: Sequence[bytes], first: int, priority: Priority, guarantee: Guarantee) -> int:
+        """Accept messages from place ``first`` on, in order, until their queue is full; returns how many.
+
+        Raises:
+            TypeError, ValueError, RingError: as :meth:`submit`, at the first that cannot be sent; those before it were
+                accepted.
+        """
+        if priority == _RECOVERY:
+            raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
+        if self.leaving:
+            raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
+        queue = self._membership.outbox.queues[priority]
+        place = first
+        try:
+            while place < len(payloads):
+                payload = payloads[place]
+                self.check_payload(payload)
+                if not queue.put(payload, guarantee):
+                    break
+                if self._audit is not None:
+                    self._audit.append(("SUBMIT", priority, guarantee, payload))
+                place += 1
+        finally:
+            if place > first:
+                self._membership.want_token()
+        return place - first
+
     def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
         """Accept a ``RECOVERY`` message of one round; ``False``, with nothing changed, when that queue is full.
 

@@ -156,6 +156,49 @@ def test_payload_above_the_maximum_is_told_and_changes_nothing() -> None:
     assert one.submit(b"x" * 10, LOW, SAFE)
 
 
+def test_batch_is_accepted_in_order_from_a_place_on_until_the_queue_is_full() -> None:
+    audit: list[tuple[Any, ...]] = []
+    one = processor(config=CONFIG.replace(send_queue_max=5), audit=audit)
+    payloads = [bytes([number]) for number in range(8)]
+    assert one.submit_batch(payloads, 1, LOW, SAFE) == 5
+    submitted = [record for record in audit if record[0] == "SUBMIT"]
+    assert submitted == [("SUBMIT", LOW, SAFE, payload) for payload in payloads[1:6]]
+    before = visible(one)
+    assert one.submit_batch(payloads, 6, LOW, SAFE) == 0
+    assert one.submit_batch(payloads, 8, HIGH, AGREED) == 0
+    assert visible(one) == before and one.statistics()["queue_low"] == 5
+
+
+def test_batch_is_sent_like_single_messages() -> None:
+    one = operational()
+    payloads = [b"%d" % number for number in range(3 * CONFIG.send_queue_max)]
+    received: list[Any] = []
+    place = 0
+    while place < len(payloads):
+        accepted = one.submit_batch(payloads, place, LOW, AGREED)
+        assert accepted, "alone on a ring, what was accepted was sent"
+        place += accepted
+        received += one.take_events(len(payloads))
+    assert [message.payload for message in received if isinstance(message, Message)] == payloads
+
+
+def test_batch_stops_at_what_cannot_be_sent() -> None:
+    one = operational(CONFIG.replace(message_size_max=3))
+    bad: list[Any] = [b"abcd", "text"]
+    for payload, error in zip(bad, (ValueError, TypeError), strict=True):
+        with pytest.raises(error):
+            one.submit_batch([b"good", b"ok", payload, b"not"], 1, LOW, AGREED)
+        (message,) = one.take_events(9)
+        assert isinstance(message, Message) and message.payload == b"ok"
+    before = visible(one)
+    with pytest.raises(ValueError, match="RECOVERY"):
+        one.submit_batch([b"x"], 0, RECOVERY, AGREED)
+    assert visible(one) == before
+    one.leave(101.0)
+    with pytest.raises(RingError, match="left the ring"):
+        one.submit_batch([b"x"], 0, LOW, AGREED)
+
+
 def test_recovery_is_not_sent_by_submit() -> None:
     one = operational()
     before = visible(one)
