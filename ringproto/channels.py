@@ -45,9 +45,12 @@ class Sender(trio.abc.SendChannel[bytes]):
     def guarantee(self) -> Guarantee:
         return self._guarantee
 
-    def _attempt(self, payload: bytes) -> bool:
+    def _check_open(self) -> None:
         if self._closed:
             raise RingClosedError("this sender was closed; take another with ring.sender(priority, guarantee)")
+
+    def _attempt(self, payload: bytes) -> bool:
+        self._check_open()
         return self._driver.submit(payload, self._priority, self._guarantee)
 
     async def send(self, value: bytes) -> None:
@@ -69,8 +72,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             trio.WouldBlock: the queue is full, or others wait for it.
             TypeError, ValueError, RingClosedError: as :meth:`send`.
         """
-        if self._closed:
-            self._attempt(value)
+        self._check_open()
         self._driver.check_payload(value)
         if not self._driver.gates[self._priority].free or not self._attempt(value):
             raise trio.WouldBlock
@@ -99,6 +101,8 @@ class Sender(trio.abc.SendChannel[bytes]):
             return True
 
         if not left:
+            self._check_open()
+            self._driver.check_open()
             await trio.lowlevel.checkpoint()
             return
         await self._driver.gates[self._priority].enter(attempt)

@@ -7,6 +7,7 @@ another name says so. The fields in ``MUST_BE_EQUAL`` are compared between proce
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 from typing import Any
 
@@ -111,6 +112,16 @@ class Config:
     events_bytes_max: int = 64 * 2**20
     """Most bytes of payload that wait for the application before the ring is slowed down."""
 
+    def __new__(cls, *_: Any, **fields: Any) -> Config:
+        """Refuse what is no field before the generated ``__init__`` does, whose TypeError does not say what is one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 3)
+                meant = f"did you mean {' or '.join(near)}? Its fields" if near else "its fields"
+                raise ConfigError(f"Config has no field {name!r}; {meant} are {', '.join(names)}")
+        return object.__new__(cls)
+
     def __post_init__(self) -> None:
         if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255:
             raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {self.cluster!r}")
@@ -150,10 +161,6 @@ class Config:
         Raises:
             ConfigError: a value is out of its range, or there is no such field (the message names those there are).
         """
-        names = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                raise ConfigError(f"Config has no field {name!r}; its fields are {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
     @classmethod
