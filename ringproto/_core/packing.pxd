@@ -10,6 +10,8 @@ cdef class Filling:
     cdef readonly list ended
     cdef public bint safe
     cdef public bint unblock
+    cdef public bint high
+    cdef public bint low
 
 
 cdef class Outbox:
@@ -21,7 +23,7 @@ cdef class Outbox:
     cpdef bint ready(self)
 
     @cython.locals(left=Py_ssize_t, waiting=bint)
-    cpdef Filling fill(self, Py_ssize_t room)
+    cpdef Filling fill(self, Py_ssize_t room, bint low=*)
 
     @cython.locals(queue=SendQueue, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int)
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
