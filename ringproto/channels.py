@@ -21,7 +21,8 @@ from ringproto.types import Guarantee, Priority
 __all__ = ["CompletionChannel", "EventChannel", "Sender"]
 
 _COMPLETIONS_MAX = 64
-_BATCH_MAX = 4096
+_BATCH_MAX = 256
+"""So many messages that the token does not wait long for an application that deals with them in one go."""
 
 
 class Sender(trio.abc.SendChannel[bytes]):
