@@ -44,9 +44,8 @@ cdef class Ring:
     @cython.locals(rotation=double, quiet=bint)
     cpdef note_arrival(self, Token token, double now)
 
-    cpdef note_packet(self, Packet packet)
-
     cdef _note_usual(self, double rotation)
+    cpdef note_packet(self, Packet packet)
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self, object config)
     cpdef bint takes_new(self, object token, long long held)
