@@ -21,7 +21,8 @@ from ringproto.types import Guarantee, Priority
 __all__ = ["CompletionChannel", "EventChannel", "Sender"]
 
 _COMPLETIONS_MAX = 64
-_BATCH_MAX = 4096
+_BATCH_MAX = 256
+"""So many messages that the token does not wait long for an application that deals with them in one go."""
 
 
 class Sender(trio.abc.SendChannel[bytes]):
@@ -45,13 +46,13 @@ class Sender(trio.abc.SendChannel[bytes]):
     def guarantee(self) -> Guarantee:
         return self._guarantee
 
-    def _attempt(self, payload: bytes) -> bool:
-        self._check_open()
-        return self._driver.submit(payload, self._priority, self._guarantee)
-
     def _check_open(self) -> None:
         if self._closed:
             raise RingClosedError("this sender was closed; take another with ring.sender(priority, guarantee)")
+
+    def _attempt(self, payload: bytes) -> bool:
+        self._check_open()
+        return self._driver.submit(payload, self._priority, self._guarantee)
 
     async def send(self, value: bytes) -> None:
         """Wait until the queue takes the message.
@@ -72,8 +73,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             trio.WouldBlock: the queue is full, or others wait for it.
             TypeError, ValueError, RingClosedError: as :meth:`send`.
         """
-        if self._closed:
-            self._attempt(value)
+        self._check_open()
         self._driver.check_payload(value)
         if not self._driver.gates[self._priority].free or not self._attempt(value):
             raise trio.WouldBlock
@@ -106,6 +106,8 @@ class Sender(trio.abc.SendChannel[bytes]):
             return True
 
         if not batch:
+            self._check_open()
+            self._driver.check_open()
             await trio.lowlevel.checkpoint()
             return
         await self._driver.gates[self._priority].enter(attempt)

@@ -7,6 +7,7 @@ another name says so. The fields in ``MUST_BE_EQUAL`` are compared between proce
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 from typing import Any
 
@@ -27,6 +28,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "token_retransmit_s": (0.0005, 3600.0),
     "token_retransmit_min_s": (0.0001, 3600.0),
     "token_hold_s": (0.0, 3600.0),
+    "rotation_target_s": (0.00001, 3600.0),
     "join_timeout_s": (0.0005, 3600.0),
     "consensus_timeout_s": (0.001, 3600.0),
     "merge_detect_s": (0.001, 3600.0),
@@ -36,6 +38,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "recovery_deadline_s": (0.001, 86_400.0),
     "window_size": (1, 4096),
     "visit_max": (1, 4096),
+    "accelerated_window": (0, 4096),
     "retransmits_max": (1, 128),
     "low_every": (2, 1024),
     "send_queue_max": (1, 2**20),
@@ -72,10 +75,13 @@ class Config:
     """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
     token_retransmit_s: float = 0.1
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
-    token_retransmit_min_s: float = 0.004
+    token_retransmit_min_s: float = 0.002
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
     token_hold_s: float = 0.025
     """How long the representative lets the token of an idle ring rest (corosync: hold)."""
+    rotation_target_s: float | None = 0.0005
+    """How long a rotation of the token with ``LOW`` in it may take while ``HIGH`` is in use, so that ``HIGH`` does not
+    wait for longer (FDDI: target token rotation time). ``None``: as long as the windows make it."""
     join_timeout_s: float = 0.02
     """A processor in gather repeats its join after so long (Totem: join timeout)."""
     consensus_timeout_s: float = 0.25
@@ -98,6 +104,9 @@ class Config:
     """Most packets broadcast in one rotation of the token (Totem: window size)."""
     visit_max: int = 64
     """Most packets one processor broadcasts in one visit of the token (Totem: max_messages)."""
+    accelerated_window: int = 0
+    """Most packets of a visit that are sent after the token (Babay and Amir: accelerated window); 0: the token goes
+    last."""
     retransmits_max: int = 64
     """Most retransmission requests in a token (Totem: rtr list)."""
     low_every: int = 16
@@ -110,6 +119,16 @@ class Config:
     """Most events that wait for the application before the ring is slowed down."""
     events_bytes_max: int = 64 * 2**20
     """Most bytes of payload that wait for the application before the ring is slowed down."""
+
+    def __new__(cls, *_: Any, **fields: Any) -> Config:
+        """Refuse what is no field before the generated ``__init__`` does, whose TypeError does not say what is one."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 3)
+                meant = f"did you mean {' or '.join(near)}? Its fields" if near else "its fields"
+                raise ConfigError(f"Config has no field {name!r}; {meant} are {', '.join(names)}")
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255:
@@ -150,10 +169,6 @@ class Config:
         Raises:
             ConfigError: a value is out of its range, or there is no such field (the message names those there are).
         """
-        names = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                raise ConfigError(f"Config has no field {name!r}; its fields are {', '.join(names)}")
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -169,6 +184,7 @@ class Config:
             token_retransmit_s=1.0,
             token_retransmit_min_s=0.3,
             token_hold_s=0.5,
+            rotation_target_s=0.5,
             join_timeout_s=0.3,
             consensus_timeout_s=3.0,
             merge_detect_s=2.0,
@@ -185,6 +201,7 @@ class Config:
             token_retransmit_s=0.02,
             token_retransmit_min_s=0.005,
             token_hold_s=0.005,
+            rotation_target_s=0.005,
             join_timeout_s=0.005,
             consensus_timeout_s=0.06,
             merge_detect_s=0.04,

@@ -122,6 +122,13 @@ class Driver(ABC):
         self._processor.check_payload(payload)
 
     @trio.lowlevel.enable_ki_protection
+    def check_open(self) -> None:
+        """Raises RingClosedError if the processor has left or is leaving."""
+        with self._lock:
+            if self.has_left or self._processor.leaving:
+                raise _closed()
+
+    @trio.lowlevel.enable_ki_protection
     def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         """Accept a message; ``False``, with nothing changed, when its queue is full.
 

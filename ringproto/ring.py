@@ -8,6 +8,7 @@ begins and leaves.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -228,6 +229,8 @@ async def open_ring(
     for name, function in (("recover", recover), ("recovery_overdue", recovery_overdue)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be an async function, not {type(function).__name__}")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"{name} must be an async function that is awaited; one that has a yield cannot be")
     if id(transport) in _transports_in_use:
         raise ValueError("this transport serves another open ring; every processor needs one of its own")
     if driver not in ("trio", "thread"):

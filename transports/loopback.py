@@ -37,7 +37,7 @@ class LoopbackNetwork:
     """Connects the processors of one process. By default it is perfect: no loss, no delay.
 
     Args:
-        seed: of all random numbers.
+        seed: of all random numbers, a whole number.
         latency_s: seconds that a datagram is under way: a number, or (least, greatest) to draw from evenly, which
             also reorders datagrams.
         loss: probability that a datagram is lost, for each destination by itself, 0 to 1.
@@ -61,6 +61,8 @@ class LoopbackNetwork:
         datagram_size_max: int = 1352,
         queue_max: int = 4096,
     ) -> None:
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ValueError(f"seed must be a whole number, the same one for the same random numbers, not {seed!r}")
         self.seed = seed
         self.datagram_size_max = check_whole(datagram_size_max, "datagram_size_max", 1, 2**24)
         self.queue_max = check_whole(queue_max, "queue_max", 1, 2**24)

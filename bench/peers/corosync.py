@@ -98,10 +98,11 @@ class _CorosyncSession(Session):
 
 def _start_daemon(enter: Sequence[str], settings: Path, output: Path) -> subprocess.Popen[bytes]:
     hide = "; ".join(f"mount -t tmpfs none {folder}" for folder in _HIDDEN)
-    # Settings are seen where a daemon looks for them; the folder is of this run and its mount of this daemon.
+    # The settings are where a daemon looks for them, and only this one sees them. It ends when this process does.
+    become = "setpriv --pdeathsig KILL corosync -f" if shutil.which("setpriv") else "corosync -f"
     script = (
         f"set -e; exec 3<{settings}/corosync.conf; mount --make-rprivate /; {hide}; mkdir -p /run/corosync; "
-        "mount -t tmpfs none /etc/corosync; cat <&3 >/etc/corosync/corosync.conf; exec 3<&-; exec corosync -f"
+        f"mount -t tmpfs none /etc/corosync; cat <&3 >/etc/corosync/corosync.conf; exec 3<&-; exec {become}"
     )
     with output.open("wb") as file:
         return subprocess.Popen(

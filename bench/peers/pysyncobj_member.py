@@ -78,7 +78,7 @@ class PysyncobjMember:
     def _perform(self, run: Run) -> int:
         sent = 0
         sleep_until(run.start_ns)
-        if run.sending:
+        if run.sending and run.kind != Run.LISTEN:
             sent = {Run.SATURATE: self._saturate, Run.PING: self._ping, Run.PACED: self._pace}[run.kind](run)
         sleep_until(run.end_ns)
         return sent

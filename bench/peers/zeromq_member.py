@@ -7,6 +7,7 @@ are behind waits (``XPUB_NODROP``), so nothing is lost.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -46,18 +47,17 @@ class ZeromqMember:
         self._rest = b""
 
     def meet(self) -> None:
-        """Say hello until everybody was heard, and a little longer, for those who come late."""
+        """Say hello until everybody was heard. Until the first run hello is said on, for those who come late."""
         heard: set[bytes] = set()
-        last = time.monotonic() + 20.0
-        while len(heard) < self._others and time.monotonic() < last:
-            self._publisher.send(_HELLO + bytes([self._node]))
+        while len(heard) < self._others:
+            self._say_hello()
             if self._subscriber.poll(_IDLE_MS):
                 heard.add(self._subscriber.recv())
-        for _ in range(10):
-            self._publisher.send(_HELLO + bytes([self._node]))
-            time.sleep(0.02)
-        if len(heard) == self._others:
-            say("complete", members=self._others + 1, time_ns=time.monotonic_ns())
+        say("complete", members=self._others + 1, time_ns=time.monotonic_ns())
+
+    def _say_hello(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            self._publisher.send(_HELLO + bytes([self._node]), zmq.NOBLOCK)
 
     def obey(self) -> None:
         """Do what the conductor says until it says no more."""
@@ -67,7 +67,9 @@ class ZeromqMember:
         goal: int | None = None
         until_ns = 0
         while True:
-            ready = dict(poller.poll(_IDLE_MS if goal is not None else None))
+            if self._run is None:
+                self._say_hello()
+            ready = dict(poller.poll(_IDLE_MS if goal is not None or self._run is None else None))
             if self._subscriber in ready:
                 self._receive()
             if goal is not None and (self._log.count >= goal or time.monotonic_ns() >= until_ns):

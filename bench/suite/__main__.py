@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import json
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,11 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_const", const="quick", dest="plan", help="about a minute")
     size.add_argument("--full", action="store_const", const="full", dest="plan", help="every system, 12 minutes")
     made.set_defaults(plan="usual")
-    add("--systems", metavar="WORDS", help="only systems with one of these words, apart by commas")
+    add(
+        "--systems",
+        metavar="WISHES",
+        help="apart by commas, each some words of name and network: 'corosync,zeromq ipc'",
+    )
     add("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     add("--sizes", metavar="BYTES", help="payloads, apart by commas")
     add("--nodes", type=int, default=3, choices=range(2, 10), metavar="N", help="processors (default: 3)")
@@ -81,7 +86,7 @@ def chosen_plan(args: argparse.Namespace) -> Plan:
     if args.systems:
         plan = plan.only(args.systems.split(","))
         if not (plan.systems or plan.latency_systems or plan.crash_systems):
-            raise ValueError(f"--systems: no system of this plan has one of the words {args.systems}")
+            raise ValueError(f"--systems: no system of this plan is {args.systems}")
     return plan
 
 
@@ -131,6 +136,8 @@ def main(arguments: list[str]) -> int:
         plan = chosen_plan(args)
     except ValueError as error:
         options.error(str(error))
+    # Ended in whatever way that leaves a choice, it ends all that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     command = shlex.join(["make", "bench", *([f"BENCH_ARGS={shlex.join(arguments)}"] if arguments else [])])
     if args.from_json:
         results = json.loads(args.from_json.read_text())

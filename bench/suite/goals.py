@@ -50,7 +50,7 @@ def _against_corosync(records: Sequence[Record]) -> list[str]:
     faster = best_ratio(inverse(OURS), inverse("corosync"))
     if faster is None:
         return [goal, "not measured", ""]
-    return [goal, f"{spread_text(faster, True, ' ×')} as fast", _verdict(faster.median >= 2)]
+    return [goal, f"{spread_text(faster, ' ×')} as fast", _verdict(faster.median >= 2)]
 
 
 def _ours(records: Sequence[Record], part: str, **values: Any) -> dict[tuple[str, str], list[Record]]:
@@ -97,7 +97,7 @@ def _idle(records: Sequence[Record]) -> list[str]:
     if not costs:
         return [goal, "not measured", ""]
     found = spread([100 * cost for cost in costs])
-    return [goal, spread_text(found, True, " %"), _verdict(found.greatest < 100 * _IDLE_CORES)]
+    return [goal, spread_text(found, " %"), _verdict(found.greatest < 100 * _IDLE_CORES)]
 
 
 def _crash(records: Sequence[Record]) -> list[str]:
@@ -108,7 +108,7 @@ def _crash(records: Sequence[Record]) -> list[str]:
     if not over:
         return [goal, "not measured", ""]
     found = spread(over)
-    return [goal, f"token timeout + {spread_text(found, True)} ms", _verdict(found.median <= _CRASH_OVER_TOKEN_MS)]
+    return [goal, f"token timeout + {spread_text(found)} ms", _verdict(found.median <= _CRASH_OVER_TOKEN_MS)]
 
 
 def goals_table(records: Sequence[Record]) -> Table:

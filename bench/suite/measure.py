@@ -17,7 +17,7 @@ from bench.suite.systems import Session, System
 __all__ = ["Load", "Timing", "crash", "measure"]
 
 _ANSWER_S = 10.0
-_DRAIN_S = 20.0
+_DRAIN_S = 60.0
 _LOSSY_DRAIN_S = 0.3
 _AHEAD_NS = 50_000_000
 

@@ -59,11 +59,15 @@ class Plan:
             total += len(self.crash_systems) * (_OPEN_S + 1.5)
         return total * self.repetitions
 
-    def only(self, words: Sequence[str]) -> Plan:
-        """The same with the systems that have one of these words in ``name, network``."""
+    def only(self, wishes: Sequence[str]) -> Plan:
+        """The same with the systems that fulfil one of these wishes: all its words are in name or network."""
+
+        def wanted(system: System) -> bool:
+            text = f"{system.name} {system.network}".lower()
+            return any(all(word in text for word in wish.lower().split()) for wish in wishes)
 
         def chosen(systems: tuple[System, ...]) -> tuple[System, ...]:
-            return tuple(s for s in systems if any(word.lower() in f"{s.name}, {s.network}".lower() for word in words))
+            return tuple(system for system in systems if wanted(system))
 
         return dataclasses.replace(
             self,

@@ -31,7 +31,7 @@ class MemberProcess:
         self.name = name
         self.log_stem = log_stem
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end())
-        # A member imports what this process imports.
+        # A member imports the library and the suite of this tree.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self._process = subprocess.Popen(
             command,

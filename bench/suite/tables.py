@@ -30,16 +30,17 @@ def number(value: float) -> str:
 
 
 def cell(values: Sequence[float], *, suffix: str = "") -> str:
-    """Median, with minimum and maximum where there are several."""
+    """Median, with minimum and maximum where they differ."""
     if not values:
         return ""
-    return spread_text(spread(values), len(values) > 1, suffix)
+    return spread_text(spread(values), suffix)
 
 
-def spread_text(found: Spread, several: bool, suffix: str = "") -> str:
+def spread_text(found: Spread, suffix: str = "") -> str:
     """The same of values that were put together already."""
     text = number(found.median) + suffix
-    return f"{text} ({number(found.least)} to {number(found.greatest)})" if several else text
+    one = found.least == found.greatest
+    return text if one else f"{text} ({number(found.least)} to {number(found.greatest)})"
 
 
 def pick(records: Iterable[Record], **values: Any) -> list[Record]:
@@ -87,8 +88,15 @@ def _rate(record: Record) -> float:
     return float(record["messages_per_s"])
 
 
-def ratio_rows(records: Sequence[Record], peer: str, network: str) -> dict[tuple[str, int], Spread]:
-    """By senders and size: our best throughput over a family's best, on one network, repetition by repetition."""
+def _thrift(record: Record) -> float:
+    """Deliveries for a microsecond of processor time."""
+    return 1 / float(record["cpu_us_per_delivery"]) if "cpu_us_per_delivery" in record else 0.0
+
+
+def ratio_rows(
+    records: Sequence[Record], peer: str, network: str, value: Callable[[Record], float] = _rate
+) -> dict[tuple[str, int], Spread]:
+    """By senders and size: our best value over a family's best, on one network, repetition by repetition."""
     here = pick(records, part="throughput", network=network)
     found = {}
     for senders, size in _loads(here):
@@ -96,26 +104,24 @@ def ratio_rows(records: Sequence[Record], peer: str, network: str) -> dict[tuple
         # Bare UDP without offload is shown, and is not the limit.
         theirs = [record for record in pick(load, family=peer) if record["system"] != "raw UDP"]
         ratio = best_ratio(
-            _by_repetition(pick(load, family=OURS), _rate),
-            _by_repetition([record for record in theirs if not _faulty([record])], _rate),
+            _by_repetition(pick(load, family=OURS), value),
+            _by_repetition([record for record in theirs if not _faulty([record])], value),
         )
         if ratio is not None:
             found[senders, size] = ratio
     return found
 
 
-def _ratios(records: Sequence[Record]) -> Table | None:
+def _ratios(title: str, records: Sequence[Record], value: Callable[[Record], float]) -> Table | None:
     pairs = (("corosync", "bridge"), ("ZeroMQ", "loopback"), ("raw UDP", "loopback"), ("raw UDP", "bridge"))
-    measured = {f"{peer}, {network}": ratio_rows(records, peer, network) for peer, network in pairs}
+    measured = {f"{peer}, {network}": ratio_rows(records, peer, network, value) for peer, network in pairs}
     columns = {name: ratios for name, ratios in measured.items() if ratios}
     loads = sorted({load for ratios in columns.values() for load in ratios}, key=_by_load)
-    several = len({record["repetition"] for record in records}) > 1
     rows = [
         [f"{size:,} B, {senders}"]
-        + [spread_text(c[senders, size], several, " ×") if (senders, size) in c else "" for c in columns.values()]
+        + [spread_text(c[senders, size], " ×") if (senders, size) in c else "" for c in columns.values()]
         for senders, size in loads
     ]
-    title = "Throughput of ringproto over that of a peer, each by its best transport in the same repetition"
     return Table(title, ["payload, senders", *columns], rows) if rows else None
 
 
@@ -170,7 +176,7 @@ def _crash(records: Sequence[Record]) -> Table:
 
 
 def _foreign(records: Sequence[Record]) -> Table | None:
-    others = [r["machine_busy_cores"] - sum(r["cores"].values()) for r in records if "machine_busy_cores" in r]
+    others = [max(0.0, r["machine_busy_cores"] - sum(r["cores"].values())) for r in records if "cores" in r]
     if not others:
         return None
     row = ["cores that were busy beyond the measured processes (kernel threads, and other programs)", cell(others)]
@@ -184,11 +190,14 @@ def results_tables(records: Sequence[Record]) -> list[Table]:
     for network in NETWORKS:
         if here := pick(throughput, network=network):
             found.append(_pivot(f"Throughput on {network}, messages/s at the slowest receiver", here, _rate))
-    found.append(_ratios(throughput))
+    best = "each by its best transport in the same repetition"
+    found.append(_ratios(f"Throughput of ringproto over that of a peer, {best}", throughput, _rate))
     for network in NETWORKS:
         if here := [record for record in pick(throughput, network=network) if "cpu_us_per_delivery" in record]:
             title = f"Processor time per delivered message on {network}, µs"
             found.append(_pivot(title, here, lambda record: float(record["cpu_us_per_delivery"])))
+    title = f"Deliveries for the same processor time, ringproto's over those of a peer, {best}"
+    found.append(_ratios(title, throughput, _thrift))
     makers = (("ping", _ping), ("paced", _paced), ("idle", _idle), ("crash", _crash))
     found += [make(part) for name, make in makers if (part := pick(records, part=name))]
     found.append(_foreign(records))

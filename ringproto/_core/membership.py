@@ -583,9 +583,11 @@ class Membership:
             self.counters.add("dropped_implausible")  # the token is here, so nobody else can have originated it
         elif not ring.window.insert(packet):
             self.counters.add("duplicates")
-        elif packet.seq > ring.forwarded_seq:
-            # Somebody after me had the token, so it is not lost between me and my successor.
-            self.timers.clear(_TOKEN_RETRANSMIT)
+        else:
+            ring.note_packet(packet)
+            if packet.seq > ring.forwarded_seq:
+                # Somebody after me had the token, so it is not lost between me and my successor.
+                self.timers.clear(_TOKEN_RETRANSMIT)
 
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring
@@ -649,15 +651,21 @@ class Membership:
             self._deliver()
 
     def _pass_token(self, ring: Ring, visit: Visit) -> None:
-        for datagram in visit.datagrams:
+        datagrams = visit.datagrams
+        before = len(datagrams)
+        if self.state is _OPERATIONAL:
+            before -= min(visit.new, self.config.accelerated_window)
+        for datagram in datagrams[:before]:
             self._transmit(0, datagram, "datagrams_broadcast")
         if ring.successor == self.node:
             self._own_token = visit.token
-            return
-        assert ring.forwarded is not None
-        self._transmit(ring.successor, ring.forwarded, "tokens_sent")
-        self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
-        self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+        else:
+            assert ring.forwarded is not None
+            self._transmit(ring.successor, ring.forwarded, "tokens_sent")
+            self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+        for datagram in datagrams[before:]:
+            self._transmit(0, datagram, "datagrams_broadcast")
 
     def _retransmit_token(self, sender: int, body: None) -> None:
         formation = self._formation

@@ -11,6 +11,7 @@ cdef class Ring:
     cdef FlowControl _flow
     cdef long long _last_aru
     cdef long long _last_seq
+    cdef long long _noted_seq
     cdef Py_ssize_t _requests_max
     cdef double _usual_s
     cdef double _visited_at
@@ -25,6 +26,7 @@ cdef class Ring:
     cdef public tuple members
     cdef public bytes name
     cdef public object node
+    cdef readonly object pace
     cdef public int phase
     cdef public long long retransmitted
     cdef public double rotation_s
@@ -43,6 +45,7 @@ cdef class Ring:
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)
+    cpdef note_packet(self, Packet packet)
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self, object config)
     cpdef bint takes_new(self, object token, long long held)
@@ -58,4 +61,5 @@ cdef class Ring:
 
 cdef class Visit:
     cdef readonly list datagrams
+    cdef readonly Py_ssize_t new
     cdef readonly object token

@@ -10,17 +10,18 @@ from __future__ import annotations
 from typing import Protocol
 
 from ringproto._core.flow_control import FlowControl
+from ringproto._core.pace import Pace
 from ringproto._core.window import Window
-from ringproto._core.wire import Codec, Packet, Phase, Token, ring_bytes
+from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ring_bytes
 from ringproto.config import Config
-from ringproto.types import RingId
+from ringproto.types import Priority, RingId
 
 
 class Source(Protocol):
     """Where the new packets of a visit come from."""
 
-    def backlog(self) -> int:
-        """About how many packets wait and may be sent now."""
+    def backlog(self, low_max: int) -> int:
+        """About how many packets wait and may be sent now, counting at most ``low_max`` of ``LOW``."""
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         """The next packet, to be number ``seq``, and the message number that it brings the ring to."""
@@ -36,6 +37,7 @@ class Ring:
         "_flow",
         "_last_aru",
         "_last_seq",
+        "_noted_seq",
         "_requests_max",
         "_usual_s",
         "_visited_at",
@@ -50,6 +52,7 @@ class Ring:
         "members",
         "name",
         "node",
+        "pace",
         "phase",
         "retransmitted",
         "rotation_s",
@@ -89,10 +92,13 @@ class Ring:
         self.retransmitted = 0
         self.aru_seen = (0, 0)
         self.aru_changed_at = 0.0
+        self.pace = Pace(config.visit_max, config.rotation_target_s)
+        """How much of its turn this processor uses."""
         self._flow = FlowControl(config.window_size, config.visit_max)
         self._requests_max = requests_max
         self._last_aru = 0
         self._last_seq = 0
+        self._noted_seq = 0
         self._usual_s = 0.0
         self._visited_at = -1.0
 
@@ -134,6 +140,10 @@ class Ring:
             rotation = now - self._visited_at
             self.rotation_s = rotation if self.rotations == 1 else self.rotation_s + (rotation - self.rotation_s) / 8
             self._note_usual(rotation)
+            if not self.idle_visits or self.phase != Phase.INSTALLED:  # then the token has not rested
+                self.pace.note_rotation(self._rotation(token), rotation, token.seq - self._noted_seq, token.fcc)
+        self._noted_seq = token.seq
+        self.pace.now = now
         self._visited_at = now
         self.rotations += 1
         self.token_seq = token.token_seq
@@ -157,6 +167,16 @@ class Ring:
             self._usual_s += (rotation - self._usual_s) / 4
         else:
             self._usual_s += self._usual_s / 32
+
+    def _rotation(self, token: Token) -> int:
+        """The number of the token's rotation, the same at all members."""
+        return (token.token_seq - 1) // len(self.members)
+
+    def note_packet(self, packet: Packet) -> None:
+        """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
+        ``low_every``."""
+        if packet.datagram[packet.body] & CHUNK_PRIORITY == Priority.HIGH and not packet.old_ring:
+            self.pace.note_high()
 
     def holds_up(self, now: float, limit_s: float) -> int:
         """The member that has kept everybody's aru back for longer than ``limit_s``; 0 if there is none."""
@@ -184,8 +204,9 @@ class Ring:
         """
         out: list[bytes] = []
         window = self.window
-        backlog = source.backlog()
-        allowed = self._flow.allowed(token, held, backlog)
+        backlog = source.backlog(self.pace.low_share)
+        allowed = min(self._flow.allowed(token, held, backlog), self.pace.share)
+        self.pace.begin_visit(self._rotation(token))
         requests = []
         for seq in token.requests:
             packet = window.get(seq) if len(out) < allowed or not out else None
@@ -220,7 +241,7 @@ class Ring:
         if window.aru < aru or aru_id in (0, self.node):
             aru = window.aru
             aru_id = 0 if aru == seq else self.node
-        backlog = source.backlog()
+        backlog = source.backlog(self.pace.low_share)
         fcc, waiting = self._flow.settle(token, len(out), held, backlog)
         self.stable = max(self.stable, min(self._last_aru, aru))
         self._last_aru = aru
@@ -243,7 +264,7 @@ class Ring:
         )
         self.forwarded_seq = seq
         self.forwarded = codec.encode_token(passed_on)
-        return Visit(out, passed_on)
+        return Visit(out, taken, passed_on)
 
     def _requests(self, others: list[int]) -> list[int]:
         mine = self.window.missing(self._last_seq, self._requests_max)
@@ -255,8 +276,10 @@ class Ring:
 class Visit:
     """What came of a visit: packets to broadcast, then the token to pass on."""
 
-    __slots__ = ("datagrams", "token")
+    __slots__ = ("datagrams", "new", "token")
 
-    def __init__(self, datagrams: list[bytes], token: Token) -> None:
+    def __init__(self, datagrams: list[bytes], new: int, token: Token) -> None:
         self.datagrams = datagrams
+        self.new = new
+        """How many of them, at the end, are new."""
         self.token = token

@@ -20,8 +20,8 @@ class RegularSource:
         self._room = datagram_size - DATA_OVERHEAD
         self._audit = audit
 
-    def backlog(self) -> int:
-        return self._outbox.backlog(self._room)
+    def backlog(self, low_max: int) -> int:
+        return self._outbox.backlog(self._room, low_max)
 
     def unready(self, ring: Ring, seq: int) -> bool:
         return False
@@ -29,7 +29,13 @@ class RegularSource:
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         if not self._outbox.ready():
             return None
-        filling = self._outbox.fill(self._room)
+        filling = self._outbox.fill(self._room, ring.pace.takes_low())
+        if filling.low:
+            ring.pace.took_low()
+        elif not filling.chunks:
+            return None
+        if filling.high:
+            ring.pace.note_high()
         packet = self._codec.encode_chunks(ring.name, seq, message_seq, filling.safe, filling.chunks)
         if self._audit is not None:
             for place, (priority, guarantee, payload) in enumerate(filling.ended, message_seq + 1):

@@ -10,6 +10,8 @@ cdef class Filling:
     cdef readonly list ended
     cdef public bint safe
     cdef public bint unblock
+    cdef public bint high
+    cdef public bint low
 
 
 cdef class Outbox:
@@ -24,7 +26,7 @@ cdef class Outbox:
     cpdef bint ready(self)
 
     @cython.locals(left=Py_ssize_t, waiting=bint)
-    cpdef Filling fill(self, Py_ssize_t room)
+    cpdef Filling fill(self, Py_ssize_t room, bint low=*)
 
     @cython.locals(
         queue=SendQueue, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int,

@@ -30,11 +30,14 @@ _SMALLEST_PIECE = 1
 """A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
 worth more than the chunk heads cost."""
 
+_PACKETS_MAX = 2**32
+"""More than ever wait."""
+
 
 class Filling:
     """What was put in one packet."""
 
-    __slots__ = ("chunks", "ended", "safe", "unblock")
+    __slots__ = ("chunks", "ended", "high", "low", "safe", "unblock")
 
     def __init__(self) -> None:
         self.chunks: list[bytes | memoryview] = []
@@ -44,6 +47,10 @@ class Filling:
         """Whether one of them is to be delivered safe: then the whole packet is."""
         self.unblock = False
         """Whether it ends with the unblock."""
+        self.high = False
+        """Whether something of ``HIGH`` is in it."""
+        self.low = False
+        """Whether something of ``LOW`` is in it."""
 
     def messages(self) -> int:
         """How many places in the message order it takes."""
@@ -71,15 +78,19 @@ class Outbox:
             return len(self.queues[1]) > 0 or len(self.queues[2]) > 0
         return len(self.queues[0]) > 0 or self._barrier.unblock_due
 
-    def backlog(self, room: int) -> int:
-        """About how many packets of ``room`` bytes wait and may be sent now."""
+    def backlog(self, room: int, low_max: int = _PACKETS_MAX) -> int:
+        """About how many packets of ``room`` bytes wait and may be sent now, of them ``low_max`` with ``LOW``."""
         if not self.ready():
             return 0
-        queues = self.queues[1:] if self._barrier.complete else self.queues[:1]
-        return 1 + sum(queue.bytes - queue.cursor + CHUNK_SIZE * len(queue) for queue in queues) // room
+        if not self._barrier.complete:
+            return 1 + self.queues[0].waiting // room
+        return 1 + (self.queues[1].waiting + min(self.queues[2].waiting, low_max * room)) // room
 
-    def fill(self, room: int) -> Filling:
-        """Take from the queues what goes into one packet with ``room`` bytes for chunks."""
+    def fill(self, room: int, low: bool = True) -> Filling:
+        """Take from the queues what goes into one packet with ``room`` bytes for chunks; of ``LOW`` only with ``low``.
+
+        Without ``low`` there may be nothing to take although something is ready.
+        """
         filling = Filling()
         if not self._barrier.complete:
             room = self._take(Priority.RECOVERY, room, filling)
@@ -88,15 +99,21 @@ class Outbox:
                 filling.unblock = True
                 self._barrier.sent()
             return filling
+        if not low:
+            filling.high = self._take(Priority.HIGH, room, filling) != room
+            return filling
         # HIGH first; but when LOW was kept out of so many packets in a row, it goes first once.
         if self._high_only >= self._low_every - 1 and len(self.queues[2]):
             room = self._take(Priority.LOW, room, filling)
-            self._take(Priority.HIGH, room, filling)
+            filling.high = self._take(Priority.HIGH, room, filling) != room
+            filling.low = True
             self._high_only = 0
             return filling
         left = self._take(Priority.HIGH, room, filling)
+        filling.high = left != room
         waiting = len(self.queues[2]) > 0
-        if self._take(Priority.LOW, left, filling) == left and waiting:
+        filling.low = self._take(Priority.LOW, left, filling) != left
+        if waiting and not filling.low:
             self._high_only += 1
         else:
             self._high_only = 0

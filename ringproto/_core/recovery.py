@@ -52,7 +52,7 @@ class Exchange:
                 if old_window.get(seq) is not None:
                     self._queue[seq] = None
 
-    def backlog(self) -> int:
+    def backlog(self, low_max: int) -> int:
         return len(self._queue)
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:

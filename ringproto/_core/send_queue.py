@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from ringproto._core.wire import CHUNK_SIZE
 from ringproto.types import Guarantee
 
 
@@ -35,6 +36,11 @@ class SendQueue:
         self._items.append((payload, guarantee))
         self.bytes += len(payload)
         return True
+
+    @property
+    def waiting(self) -> int:
+        """About how many bytes of packets it would fill."""
+        return self.bytes - self.cursor + CHUNK_SIZE * len(self._items)
 
     def head(self) -> tuple[bytes, Guarantee]:
         return self._items[0]

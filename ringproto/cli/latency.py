@@ -19,18 +19,16 @@ from typing import Any
 import trio
 
 from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, console, need_extra, positive, whole
-from ringproto.cli.children import Child, Children, TaskChild, open_children
+from ringproto.cli.children import Children, open_children
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
+from ringproto.cli.latency_flood import run_flood
 from ringproto.cli.latency_member import HEADER_SIZE, measure
-from ringproto.cli.opening import local_transport
-from ringproto.transports import LoopbackNetwork
+from ringproto.cli.measuring import FORM_TIMEOUT_S, START_AHEAD_S, start_members, until_said
 
 __all__ = ["add_parser", "run"]
 
-_FORM_TIMEOUT_S = 30.0
 _DRAIN_S = 10.0
 _SIZE_MAX = 2**20
-_START_AHEAD_S = 0.3
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,6 +49,11 @@ def add_parser(subparsers: Any) -> None:
     add("--priority", choices=("high", "low"), default="high", help="default: high")
     add("--duration", type=positive(86_400.0), default=10.0, help="seconds that are measured (default: 10)")
     add("--warmup", type=positive(3600.0), default=1.0, help="seconds of load before that (default: 1)")
+    add(
+        "--flood",
+        action="store_true",
+        help="measure HIGH at this rate, without and with a flood of LOW from every processor, and what LOW then loses",
+    )
     add("--plot", metavar="FILE.png", help="draw the percentile curve")
     add("--json", action="store_true", help="print one JSON document and nothing else")
     parser.set_defaults(run=run)
@@ -61,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     need_extra("hdrh", *([] if args.json else ["rich"]), *(["matplotlib"] if args.plot else []))
     if args.plot:
         _check_plot(args.plot)
+    if args.flood:
+        return run_flood(args)
     if not args.json:
         print(f"measuring {_title(args)}, for {args.warmup:g} + {args.duration:g} s", flush=True)
     reports, sent, due = trio.run(partial(_conduct, args))
@@ -117,45 +122,18 @@ async def _measure(args: argparse.Namespace, children: Children) -> tuple[list[d
         "drain_s": _DRAIN_S,
     }
     heard: dict[int, dict[str, Any]] = {node: {} for node in nodes}
-    if args.transport == "loopback":
-        network = LoopbackNetwork(seed=1)
-        members: list[Child | TaskChild] = [
-            children.start_task(
-                f"processor {node}",
-                partial(measure, setup={**setup, "node": node}, transport=network.open(node=node)),
-                heard[node].update,
-            )
-            for node in nodes
-        ]
-    else:
-        description = local_transport(args.transport, nodes)
-        members = [
-            await children.start(
-                f"processor {node}",
-                "ringproto.cli.latency_member",
-                {**setup, "node": node, "transport": description},
-                heard[node].update,
-            )
-            for node in nodes
-        ]
+    members = await start_members(args.transport, children, setup, heard, measure, "ringproto.cli.latency_member")
 
-    async def all_said(what: str, timeout_s: float) -> None:
-        await children.until(
-            lambda: all(what in said for said in heard.values()),
-            timeout_s=timeout_s,
-            failure=lambda: f"no word «{what}» from processors {[n for n in nodes if what not in heard[n]]}",
-        )
-
-    await all_said("ready", _FORM_TIMEOUT_S)
-    start_ns = time.monotonic_ns() + round(_START_AHEAD_S * 1e9)
+    await until_said(children, heard, "ready", FORM_TIMEOUT_S)
+    start_ns = time.monotonic_ns() + round(START_AHEAD_S * 1e9)
     for member in members:
         await member.send({"start_ns": start_ns})
-    await all_said("sent", args.warmup + args.duration + _DRAIN_S + _FORM_TIMEOUT_S)
+    await until_said(children, heard, "sent", args.warmup + args.duration + _DRAIN_S + FORM_TIMEOUT_S)
     sent = {node: heard[node]["sent"] for node in nodes}
     for member in members:
         await member.send({"sent": sent})
     # A member waits as long as something comes; what is queued at the end of an overload may take as long again.
-    await all_said("report", args.warmup + args.duration + 2 * _DRAIN_S + _FORM_TIMEOUT_S)
+    await until_said(children, heard, "report", args.warmup + args.duration + 2 * _DRAIN_S + FORM_TIMEOUT_S)
     for member in members:
         await member.dismiss()
     due = len(nodes) * int((args.warmup + args.duration) * args.rate / args.nodes)

@@ -17,21 +17,80 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
-from ringproto import Config, Guarantee, Message, Priority, RecoveryComplete, RegularConfiguration, open_ring
+from ringproto import Config, Guarantee, Message, Priority, RecoveryComplete, RegularConfiguration, Sender, open_ring
 from ringproto.cli.histogram import encode, new_histogram, record_ns
 from ringproto.cli.opening import open_transport, until_left
 from ringproto.cli.pipes import Line, Pipes, run_worker
 from ringproto.transports import Transport
 
-__all__ = ["HEADER_SIZE", "measure"]
+__all__ = ["HEADER", "HEADER_SIZE", "Schedule", "measure", "send_by_the_clock"]
 
-_HEADER = struct.Struct("!QII")  # due time in ns, sender, number
-HEADER_SIZE = _HEADER.size
+HEADER = struct.Struct("!QII")
+"""What a payload begins with: the due time in nanoseconds, the sender, and the number of the message."""
+HEADER_SIZE = HEADER.size
 """Bytes that every payload needs."""
+
+
+class Schedule(NamedTuple):
+    """When the messages of one processor are due. The processors take turns, so that those of all are spread evenly."""
+
+    node: int
+    nodes: list[int]
+    rate: float
+    """Messages a second, of all together."""
+    start_ns: int
+    span_s: float
+
+    @property
+    def interval_ns(self) -> float:
+        """Nanoseconds from one message of this processor to the next."""
+        return 1e9 * len(self.nodes) / self.rate
+
+    @property
+    def first_ns(self) -> float:
+        """When the first one is due."""
+        return self.start_ns + self.interval_ns * self.nodes.index(self.node) / len(self.nodes)
+
+    @property
+    def total(self) -> int:
+        """How many this processor sends."""
+        return int(self.span_s * 1e9 / self.interval_ns)
+
+
+async def send_by_the_clock(sender: Sender, schedule: Schedule, size: int, number: int, limit_s: float) -> int:
+    """Send each message when it is due, at once if it is late; returns how many were accepted.
+
+    Args:
+        sender: where to send.
+        schedule: when.
+        size: bytes of a payload.
+        number: the number of the first message.
+        limit_s: seconds after the start at which what is left is given up.
+    """
+    first_ns, interval_ns, total = schedule.first_ns, schedule.interval_ns, schedule.total
+    padding = bytes(size - HEADER_SIZE)
+    sent = 0
+    give_up = trio.current_time() + (schedule.start_ns - time.monotonic_ns()) / 1e9 + limit_s
+    with trio.CancelScope(deadline=give_up):
+        while sent < total:
+            due_ns = first_ns + sent * interval_ns
+            ahead_s = (due_ns - time.monotonic_ns()) / 1e9
+            if ahead_s > 0:
+                await trio.sleep(ahead_s)
+            due_now = min(total, int((time.monotonic_ns() - first_ns) / interval_ns) + 1)
+            while sent < due_now:
+                payload = HEADER.pack(round(first_ns + sent * interval_ns), schedule.node, number + sent) + padding
+                try:
+                    sender.send_nowait(payload)
+                except trio.WouldBlock:
+                    await sender.send(payload)
+                sent += 1
+            await trio.lowlevel.checkpoint()
+    return sent
 
 
 class _Member:
@@ -69,7 +128,7 @@ class _Member:
             tasks.cancel_scope.cancel()
 
     async def _read_events(self, events: Any) -> None:
-        header, received, measured = _HEADER, self._received, self._histogram
+        header, received, measured = HEADER, self._received, self._histogram
         while True:
             batch = await events.receive_batch()
             now_ns = time.monotonic_ns()
@@ -89,34 +148,13 @@ class _Member:
             news, self._news = self._news, trio.Event()
             news.set()
 
-    async def _send_all(self, sender: Any, start_ns: int) -> int:
+    async def _send_all(self, sender: Sender, start_ns: int) -> int:
         """Send each message when it is due, at once if it is late; returns how many were accepted."""
         setup = self._setup
-        interval_ns = 1e9 * len(self._nodes) / setup["rate"]
-        # The processors take turns, so that the messages of all are spread evenly.
-        first_ns = start_ns + interval_ns * self._nodes.index(self._node) / len(self._nodes)
         span_s = setup["warmup_s"] + setup["duration_s"]
-        total = int(span_s * 1e9 / interval_ns)
-        padding = bytes(setup["size"] - HEADER_SIZE)
-        sent = 0
+        schedule = Schedule(self._node, self._nodes, setup["rate"], start_ns, span_s)
         # Beyond this the ring is not keeping up, and what is left is reported as not sent.
-        give_up = trio.current_time() + (start_ns - time.monotonic_ns()) / 1e9 + span_s + setup["drain_s"]
-        with trio.CancelScope(deadline=give_up):
-            while sent < total:
-                due_ns = first_ns + sent * interval_ns
-                ahead_s = (due_ns - time.monotonic_ns()) / 1e9
-                if ahead_s > 0:
-                    await trio.sleep(ahead_s)
-                due_now = min(total, int((time.monotonic_ns() - first_ns) / interval_ns) + 1)
-                while sent < due_now:
-                    payload = _HEADER.pack(round(first_ns + sent * interval_ns), self._node, sent) + padding
-                    try:
-                        sender.send_nowait(payload)
-                    except trio.WouldBlock:
-                        await sender.send(payload)
-                    sent += 1
-                await trio.lowlevel.checkpoint()
-        return sent
+        return await send_by_the_clock(sender, schedule, setup["size"], 0, span_s + setup["drain_s"])
 
     async def _report(self, sent: Mapping[int, int]) -> dict[str, Any]:
         """Wait until everything was delivered here, as long as something comes, and give the figures."""

@@ -221,7 +221,10 @@ class Cluster:
         self.network.filter = keep
 
     def partition(self, *groups: Collection[int]) -> None:
-        """Only processors of one group hear each other. One that is named in no group is alone."""
+        """Only processors of one group hear each other. One that is named in no group is alone.
+
+        It holds for processors that are started later as well.
+        """
         self.network.partition(*groups)
         self._say(f"the network is parted: {' | '.join(str(sorted(group)) for group in groups)}")
 

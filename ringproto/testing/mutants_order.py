@@ -69,8 +69,8 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                "token, self._held_token = self._held_token, None\n        self.timers.clear(Timer.TOKEN_HOLD)",
-                "token = self._held_token\n        self.timers.set(Timer.TOKEN_HOLD, self.now + 0.01)",
+                "token, self._held_token = self._held_token, None\n        self.timers.clear(_TOKEN_HOLD)",
+                "token = self._held_token\n        self.timers.set(_TOKEN_HOLD, self.now + 0.01)",
             ),
         ),
     ),
@@ -293,14 +293,9 @@ MUTANTS = (
         "Pieces of a HIGH message that stand between those of a long LOW one are put into it.",
         (
             Change(
-                "packing",
-                "self._piece(packet.sender * 4 + (flags & CHUNK_PRIORITY), flags",
-                "self._piece(packet.sender * 4, flags",
-            ),
-            Change(
-                "packing",
-                "self._finish(packet.sender * 4 + (flags & CHUNK_PRIORITY))",
-                "self._finish(packet.sender * 4)",
+                "reassembly",
+                "key = packet.sender * 4 + (flags & CHUNK_PRIORITY)",
+                "key = packet.sender * 4",
             ),
         ),
     ),
@@ -322,9 +317,8 @@ MUTANTS = (
         (
             Change(
                 "wire",
-                "        if size < HEADER_SIZE + TRAILER_SIZE:\n"
-                '            raise Malformed("too_short")\n        version',
-                "        version",
+                '        if size < _ENVELOPE:\n            raise Malformed("too_short")\n        if data',
+                "        if data",
             ),
         ),
     ),

@@ -178,6 +178,7 @@ class SimulatedNetwork:
         self.lost = 0
         self._links: dict[int, dict[int, Link]] = {}
         self._arrive: dict[int, Handler] = {}
+        self._groups: tuple[frozenset[int], ...] | None = None  # of the partition
         self._recorded: list[tuple[Link, bytes]] = []
         self._tokens = 0
         self._after_commit: set[int] = set()
@@ -211,6 +212,13 @@ class SimulatedNetwork:
         for other in self._arrive:
             self._links[other][node] = Link(other, node, arrive)
         self._arrive[node] = arrive
+        for link in (*self._links[node].values(), *(self._links[other][node] for other in self._links[node])):
+            link.cut = self._parts(link)
+
+    def _parts(self, link: Link) -> bool:
+        """Whether the partition is between the ends of this link."""
+        groups = self._groups
+        return groups is not None and not any(link.source in group and link.destination in group for group in groups)
 
     def link(self, source: int, destination: int) -> Link:
         """The link from ``source`` to ``destination``.
@@ -226,12 +234,17 @@ class SimulatedNetwork:
             yield from source.values()
 
     def partition(self, *groups: Collection[int]) -> None:
-        """Only processors that share a group hear each other; one in no group is alone, one in two is a bridge."""
+        """Only processors that share a group hear each other; one in no group is alone, one in two is a bridge.
+
+        It holds for those that are attached later too, until :meth:`heal` or another partition.
+        """
+        self._groups = tuple(frozenset(group) for group in groups)
         for link in self.links():
-            link.cut = not any(link.source in group and link.destination in group for group in groups)
+            link.cut = self._parts(link)
 
     def heal(self) -> None:
         """Mend what is broken on single links: partitions, blocks, losses, clogs. The weather stays."""
+        self._groups = None
         for link in self.links():
             link.cut = link.blocked = link.no_data = False
             link.loss = 0.0

@@ -474,7 +474,12 @@ def _draw_config(random: random_module.Random, count: int, *, light: bool, rare:
     changes["token_hold_s"] = random.choice(HOLDS) * testing.token_retransmit_s * scale
     changes["message_size_max"] = 64 * 1024
     changes["quorum"] = random.randint(1, count // 2 + 1) if random.random() < 0.5 else 1
+    # Drawn apart, so that a seed keeps the rest of its plan.
+    apart = random_module.Random()
+    apart.setstate(random.getstate())
+    changes["accelerated_window"] = apart.choice((0, 1, 3, 64))
     if rare:
+        changes["rotation_target_s"] = apart.choice((None, 0.0001, 0.001))
         changes["window_size"] = random.choice((1, 2, 4, 32))
         changes["visit_max"] = random.choice((1, 2, 4, 8))
         changes["retransmits_max"] = random.choice((1, 2, 64))

@@ -95,7 +95,10 @@ def test_a_quorum_in_the_config_table_is_one_too(tmp_path: Path) -> None:
         ("node = 1\npeer = ['x']", "a peer is NODE=HOST:PORT"),
         ("node = 1\npeer = {1 = 'h:1'}\npriority = 'middle'", "priority must be high or low, not 'middle'"),
         ("node = 1\npeer = {1 = 'h:1'}\nguarantee = 'none'", "guarantee must be agreed or safe"),
-        ("node = 1\npeer = {1 = 'h:1'}\n[config]\nwindow = 3", "Config has no field 'window'; its fields are"),
+        (
+            "node = 1\npeer = {1 = 'h:1'}\n[config]\nwindow = 3",
+            "Config has no field 'window'; did you mean window_size",
+        ),
         ("node = 1\npeer = {1 = 'h:1'}\n[config]\nwindow_size = 0", "Config.window_size must be"),
         ("node = 1\npeer = {1 = 'h:1'}\nquorum = 1\n[config]\nquorum = 2", "gives quorum twice"),
         ("node = 1\npeer = {1 = 'h:1'}\nport = 5", "peer means unicast, and port belongs to multicast"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -41,12 +43,25 @@ def test_error_about_a_huge_number_is_short() -> None:
     assert len(str(caught.value)) < 100
 
 
-@pytest.mark.parametrize("preset", [Config.lan, Config.wan, Config.testing])
-def test_unknown_field_is_refused_with_those_there_are(preset: Any) -> None:
+@pytest.mark.parametrize("make", [Config, Config().replace, Config.lan, Config.wan, Config.testing])
+def test_unknown_field_is_refused_with_those_there_are(make: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"no field 'tokn_timeout_s'; its fields are cluster, quorum.*token_timeout_s"
+        ConfigError,
+        match=r"no field 'tokn_timeout_s'; did you mean token_timeout_s.*\? Its fields are cluster, quorum.*visit_max",
     ):
-        preset(tokn_timeout_s=1.0)
+        make(tokn_timeout_s=1.0)
+    with pytest.raises(ConfigError, match=r"no field 'xyz'; its fields are cluster, quorum"):
+        make(xyz=1.0)
+
+
+def test_settings_can_be_copied_and_pickled() -> None:
+    config = Config.wan(quorum=3)
+    assert copy.copy(config) == copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
+
+
+def test_settings_are_given_by_name() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        Config("a cluster")  # type: ignore[call-arg]
 
 
 def test_members_max_that_no_datagram_of_this_size_can_name_is_refused_with_what_would_be_right() -> None:

@@ -24,7 +24,7 @@ class Source:
         self.waiting = waiting
         self.not_ready = unready
 
-    def backlog(self) -> int:
+    def backlog(self, low_max: int) -> int:
         return self.waiting
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:

@@ -18,6 +18,7 @@ from ringproto.types import Guarantee, Priority
 
 AGREED, SAFE = Guarantee
 RECOVERY, HIGH, LOW = Priority
+LOW_MAX = 64
 SIZE = 512
 ROOM = SIZE - DATA_OVERHEAD
 
@@ -40,7 +41,7 @@ class Sender:
 
 def test_nothing_waits_and_nothing_is_sent() -> None:
     sender = Sender()
-    assert sender.source.backlog() == 0
+    assert sender.source.backlog(LOW_MAX) == 0
     assert sender.source.next_packet(sender.ring, 1, 0) is None
     assert sender.audit == []
 
@@ -49,7 +50,7 @@ def test_packet_has_its_number_and_moves_the_message_number_on() -> None:
     sender = Sender()
     sender.put(HIGH, b"a")
     sender.put(LOW, b"b", SAFE)
-    assert sender.source.backlog() == 1
+    assert sender.source.backlog(LOW_MAX) == 1
     made = sender.source.next_packet(sender.ring, 9, 30)
     assert made is not None
     packet, message_seq = made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -155,6 +156,21 @@ async def test_what_is_no_function_is_refused(name: str, recover: Any) -> None:
     assert isinstance(error, TypeError) and name in str(error) and "async" in str(error)
 
 
+@pytest.mark.parametrize("name", ["recover", "recovery_overdue"])
+async def test_function_with_a_yield_is_refused_before_anything_is_started(name: str) -> None:
+    async def waits_for_nobody(_: Any) -> AsyncIterator[None]:
+        yield
+
+    def remembers(_: Any) -> Iterator[None]:
+        yield
+
+    for function in (waits_for_nobody, remembers):
+        transport = BareTransport()
+        error = await refused(transport, **{name: function})
+        assert isinstance(error, TypeError) and name in str(error) and "yield" in str(error)
+        assert not transport.sent and not transport.closed
+
+
 @pytest.mark.parametrize("seed", [b"", b"x" * 15, b"x" * 17, "x" * 16, 7])
 async def test_seed_must_be_16_bytes(seed: Any) -> None:
     transport = BareTransport()
@@ -264,7 +280,7 @@ async def test_closed_sender_refuses_and_the_others_go_on(cluster: Cluster) -> N
     await sender.send(b"before|")
     await sender.aclose()
     await sender.aclose()
-    for call in (sender.send(b"no"), sender.send_batch([b"no"])):
+    for call in (sender.send(b"no"), sender.send_batch([b"no"]), sender.send_batch([])):
         with pytest.raises(RingClosedError, match=r"ring\.sender"):
             await call
     with pytest.raises(trio.ClosedResourceError):

@@ -178,6 +178,20 @@ def test_partition_gives_two_rings_and_heal_merges_them(ring):
     assert ring.configuration(1).joined == (3,)
 
 
+def test_partition_holds_for_processors_that_are_started_after_it():
+    cluster = Cluster(1)
+    cluster.partition({1, 2}, {3, 4})
+    cluster.start(1, 2, 3, 4, 5)
+    assert cluster.run_until(lambda: all(map(cluster.settled, ({1, 2}, {3, 4}, {5}))))
+    cluster.run(1.0)
+    assert regular(cluster, 1)[-1] == (1, 2) and regular(cluster, 4)[-1] == (3, 4)
+    assert set(regular(cluster, 5)) == {(5,)}
+    cluster.heal()
+    cluster.start(6)
+    assert cluster.run_until_settled({1, 2, 3, 4, 5, 6})
+    assert not cluster.judge(complete={1, 2, 3, 4, 5, 6})
+
+
 def test_partition_of_a_ring_of_six_into_three_and_back(make_ring):
     cluster = make_ring(1, 2, 3, 4, 5, 6)
     cluster.partition({1, 4}, {2, 5}, {3, 6})
