@@ -3,6 +3,7 @@
 import cython
 
 from ringproto._core.flow_control cimport FlowControl
+from ringproto._core.pace cimport Pace
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Codec, Packet, Token
 
@@ -26,7 +27,7 @@ cdef class Ring:
     cdef public tuple members
     cdef public bytes name
     cdef public object node
-    cdef readonly object pace
+    cdef readonly Pace pace
     cdef public int phase
     cdef public long long retransmitted
     cdef public double rotation_s

@@ -16,6 +16,9 @@ from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ri
 from ringproto.config import Config
 from ringproto.types import Priority, RingId
 
+_INSTALLED = int(Phase.INSTALLED)  # to look a member of an enum up costs more than what is done with it
+_HIGH = int(Priority.HIGH)
+
 
 class Source(Protocol):
     """Where the new packets of a visit come from."""
@@ -140,7 +143,7 @@ class Ring:
             rotation = now - self._visited_at
             self.rotation_s = rotation if self.rotations == 1 else self.rotation_s + (rotation - self.rotation_s) / 8
             self._note_usual(rotation)
-            if not self.idle_visits or self.phase != Phase.INSTALLED:  # then the token has not rested
+            if not self.idle_visits or self.phase != _INSTALLED:  # then the token has not rested
                 self.pace.note_rotation(self._rotation(token), rotation, token.seq - self._noted_seq, token.fcc)
         self._noted_seq = token.seq
         self.pace.now = now
@@ -175,7 +178,7 @@ class Ring:
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
         ``low_every``."""
-        if packet.datagram[packet.body] & CHUNK_PRIORITY == Priority.HIGH and not packet.old_ring:
+        if packet.datagram[packet.body] & CHUNK_PRIORITY == _HIGH and not packet.old_ring:
             self.pace.note_high()
 
     def holds_up(self, now: float, limit_s: float) -> int:

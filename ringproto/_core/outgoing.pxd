@@ -2,6 +2,7 @@
 import cython
 
 from ringproto._core.packing cimport Filling, Outbox
+from ringproto._core.pace cimport Pace
 from ringproto._core.wire cimport Codec, Packet
 
 
@@ -14,5 +15,5 @@ cdef class RegularSource:
     cpdef Py_ssize_t backlog(self, Py_ssize_t low_max)
     cpdef bint unready(self, object ring, unsigned long long seq)
 
-    @cython.locals(filling=Filling, packet=Packet)
+    @cython.locals(filling=Filling, packet=Packet, pace=Pace)
     cpdef next_packet(self, object ring, unsigned long long seq, unsigned long long message_seq)

@@ -29,13 +29,14 @@ class RegularSource:
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         if not self._outbox.ready():
             return None
-        filling = self._outbox.fill(self._room, ring.pace.takes_low())
+        pace = ring.pace
+        filling = self._outbox.fill(self._room, pace.takes_low())
         if filling.low:
-            ring.pace.took_low()
+            pace.took_low()
         elif not filling.chunks:
             return None
         if filling.high:
-            ring.pace.note_high()
+            pace.note_high()
         packet = self._codec.encode_chunks(ring.name, seq, message_seq, filling.safe, filling.chunks)
         if self._audit is not None:
             for place, (priority, guarantee, payload) in enumerate(filling.ended, message_seq + 1):
