@@ -11,7 +11,7 @@ cdef class RegularSource:
     cdef Outbox _outbox
     cdef Py_ssize_t _room
 
-    cpdef Py_ssize_t backlog(self)
+    cpdef Py_ssize_t backlog(self, Py_ssize_t low_max)
     cpdef bint unready(self, object ring, unsigned long long seq)
 
     @cython.locals(filling=Filling, packet=Packet)
