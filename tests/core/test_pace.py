@@ -9,13 +9,17 @@ from ringproto._core.pace import Pace
 TARGET_S = 0.001
 
 
-def turn(pace: Pace, rotations: int, took_s: float, *, lost: float = 0.0, packets: int = 100, first: int = 100) -> None:
-    """Rotations of one length in which all that ``LOW`` may take is taken and more is wanted."""
+def turn(pace: Pace, rotations: int, took_s: float, *, lost: float = 0.0, packets: int = 100, first: int = 100) -> int:
+    """Rotations of one length in which all that ``LOW`` may take is taken and more is wanted; how much was taken last."""
+    taken = 0
     for rotation in range(first, first + rotations):
         pace.note_rotation(rotation, took_s, round(packets * (1 - lost)), packets)
         pace.begin_visit(rotation)
+        taken = 0
         while pace.takes_low():
             pace.took_low()
+            taken += 1
+    return taken
 
 
 def giving_way(visit_max: int = 64, target_s: float | None = TARGET_S) -> Pace:
@@ -74,22 +78,20 @@ def test_share_grows_only_when_it_was_used_up() -> None:
 def test_rotation_of_a_flood_settles_near_the_target() -> None:
     """Five members, 20 us a packet and 100 us for nothing."""
     members = [giving_way() for _ in range(5)]
-    took_s = 0.0
+    took_s = 0.0001
     for rotation in range(100, 500):
-        packets = sum(pace.low_share for pace in members)
+        packets = sum(turn(pace, 1, took_s, first=rotation) for pace in members)
         took_s = 0.0001 + 0.00002 * packets
-        for pace in members:
-            turn(pace, 1, took_s, packets=packets, first=rotation)
     assert 0.5 * TARGET_S < took_s < 1.5 * TARGET_S
     assert max(pace.low_share for pace in members) - min(pace.low_share for pace in members) <= 1
 
 
 def test_who_measures_a_little_less_does_not_push_the_others_out() -> None:
     one, other = giving_way(), giving_way()
+    took_s = 0.0001
     for rotation in range(100, 1000):
-        took_s = 0.0001 + 0.00005 * (one.low_share + other.low_share)
-        turn(one, 1, 0.95 * took_s, first=rotation)
-        turn(other, 1, 1.05 * took_s, first=rotation)
+        taken = turn(one, 1, 0.95 * took_s, first=rotation) + turn(other, 1, 1.05 * took_s, first=rotation)
+        took_s = 0.0001 + 0.00005 * taken
     assert one.low_share < 2 * other.low_share
 
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import functools
 
 import pytest
-from priced_ring import Outcome, PricedRing
+from priced_ring import Outcome, PricedRing, Prices
 
 from ringproto import Config
-
-SETTLE_S = 1.2
-"""After so long without ``HIGH`` it is not in use."""
 
 
 @functools.cache
 def flooded(count: int, cores: int, target_s: float | None) -> tuple[Outcome, Outcome, Outcome]:
-    """``HIGH`` on an idle ring, ``LOW`` alone, and both."""
+    """``HIGH`` on an idle ring, ``LOW`` alone before it, and both."""
     ring = PricedRing(count, Config.lan(send_queue_max=1024, rotation_target_s=target_s), cores=cores)
     alone = ring.run(0.2, flood=True, high_every=1.0)
     ring.run(0.05, flood=False, high_every=1.0)
@@ -61,8 +58,6 @@ def test_throughput_does_not_collapse_under_loss() -> None:
 @pytest.mark.slow
 def test_accelerated_ring_goes_faster_where_the_way_is_long() -> None:
     """The way takes ten times what the prices of one host say: the token does not wait for the packets before it."""
-    from priced_ring import Prices
-
     rates = [
         PricedRing(3, Config.lan(accelerated_window=window, send_queue_max=1024), size=1300, prices=Prices(wire=1e-4))
         .run(0.2, flood=True, high_every=1.0)
