@@ -10,7 +10,7 @@ TARGET_S = 0.001
 
 
 def turn(pace: Pace, rotations: int, took_s: float, *, lost: float = 0.0, packets: int = 100, first: int = 100) -> int:
-    """Rotations of one length in which all that ``LOW`` may take is taken and more is wanted; how much was taken last."""
+    """Rotations of one length in which ``LOW`` takes all it may and wants more; how much was taken in the last."""
     taken = 0
     for rotation in range(first, first + rotations):
         pace.note_rotation(rotation, took_s, round(packets * (1 - lost)), packets)
