@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
-from priced_ring import Outcome, PricedRing, Prices  # noqa: E402
+from priced_ring import Outcome, PricedRing, Prices
 
-from ringproto import Config  # noqa: E402
+from ringproto import Config
 
 
 def flood(count: int, cores: int, target_s: float | None) -> str:
