@@ -80,7 +80,7 @@ def plan(quick: bool) -> dict[str, list[Case]]:
                 {"members": 3, "payload_size": 1300, "loss": loss, **times},
             )
             for times in (
-                {"seconds": 0.1 if quick else 1.0, "latency_s": 0.0001, "virtual": True},
+                {"seconds": 0.1 if quick else 0.4, "latency_s": 0.0001, "virtual": True},
                 *({"seconds": seconds, "latency_s": 0.0} for _ in range(repeats)),
             )
             for loss in LOSSES

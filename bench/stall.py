@@ -5,8 +5,8 @@ Run it by hand, and give the kinds of stall to measure fewer:
 
     python bench/stall.py [--repetitions 3] [--token-timeout 0.2] [--driver trio thread] [sleep compute collect held]
 
-``sleep`` blocks in ``time.sleep``, ``compute`` is a loop in Python, ``collect`` collects garbage of a large heap, one
-collection after the other, and ``held`` is a call into C that does not let Python's lock go. A latency counts from the
+``sleep`` blocks in ``time.sleep``, ``compute`` is a loop in Python, ``collect`` collects the garbage of a heap of 200,000
+lists, one collection after the other, and ``held`` is one call into C that does not let Python's lock go. A latency counts from the
 time at which a message was due, so that no wait is left out; those that were due while the third process was stalled
 are listed apart. «kept» says that no process saw a new configuration.
 """
@@ -53,7 +53,7 @@ def compute(until: float) -> None:
 
 
 def collect(until: float) -> None:
-    heap = [[number] for number in range(1_000_000)]
+    heap = [[number] for number in range(200_000)]
     while time.monotonic() < until:
         gc.collect()
     del heap

@@ -193,7 +193,8 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
     def _take_some(self, limit: int) -> list[Event]:
         # Who comes for more has dealt with what it has.
         self._dealt_with = self._taken
-        self._caught_up.unpark_all()
+        if self._caught_up:
+            self._caught_up.unpark_all()
         events = self._driver.take_events(limit)
         self._taken += len(events)
         return events

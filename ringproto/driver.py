@@ -10,6 +10,7 @@ too; a loop on a thread of its own (``thread_driver.py``) shares the core by it.
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -67,6 +68,8 @@ class Driver(ABC):
         self._room_wanted = False
         self._listener: Listener
         self._failure: BaseException | None = None
+        # When the core was last given datagrams or the time.
+        self._fed_at = -math.inf
 
     # How the processor is
 
@@ -225,20 +228,24 @@ class Driver(ABC):
     def settle(self) -> None:
         """After every call of the core: pass on what came of it."""
         listener = self._listener
-        while changes := self._take_changes():
+        while True:
+            with self._lock:
+                self._collect_changes()
+                changes = self._changes
+                if changes:
+                    self._changes = []
+            if not changes:
+                break
             for change in changes:
                 listener.changed(change)
         if self._processor.pending_events:
             listener.came()
-        for gate in self.gates:
-            gate.retry()
+        if self._room_wanted:
+            # Whoever still finds no room says so again.
+            self._room_wanted = False
+            for gate in self.gates:
+                gate.retry()
         self._nudge()
-
-    def _take_changes(self) -> list[Change]:
-        with self._lock:
-            self._collect_changes()
-            changes, self._changes = self._changes, []
-        return changes
 
     def _collect_changes(self) -> None:
         """Fetch what changed from the core, with the lock held."""
@@ -254,7 +261,7 @@ class Driver(ABC):
     def _feed(self, batch: list[bytes]) -> None:
         """Give the core datagrams, then the time."""
         processor = self._processor
-        now = self._clock()
+        now = self._fed_at = self._clock()
         if batch:
             processor.handle_datagrams(batch, now)
         if processor.next_timeout <= now:

@@ -87,7 +87,6 @@ class ThreadDriver(Driver):
         with self._lock:
             self._called = False
             # All who wait are woken below, and who still finds nothing says so again.
-            self._room_wanted = False
             if self._processor.pending_events:
                 self._events_wanted = False
         if not self.has_left:

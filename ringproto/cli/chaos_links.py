@@ -1,9 +1,10 @@
-"""A transport with links that can be told to lose: cuts on real sockets that need no privilege.
+"""A transport with links that can be told to lose, to delay and to disorder: on real sockets, without a privilege.
 
 It stands between the ring and a real transport and puts four bytes before every datagram, the node id of the sender.
 The receiving end knows so over which link a datagram came and loses it with the probability that was set for that link.
 A link has a direction; a partition is every link across it with probability one, set at both ends. What is lost has
-gone through the kernel's sockets first, and whatever is kept is exactly what the real transport gave.
+gone through the kernel's sockets first, and whatever is kept is exactly what the real transport gave, at once and in
+its order unless a :class:`~ringproto.cli.chaos_disorder.Disorder` is set.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+import trio
+
+from ringproto.cli.chaos_disorder import Disorder, HeldDatagrams
 from ringproto.transports import Transport
 
 __all__ = ["HEADER_SIZE", "LossyLinks"]
@@ -38,6 +42,7 @@ class LossyLinks:
         self._before_send = before_send
         self._header = _HEADER.pack(inner.node)
         self._losses: dict[int, float] = {}
+        self._held = HeldDatagrams(random)
         self._lost = 0
         self._strange = 0
         self._bytes_lost = 0
@@ -63,6 +68,10 @@ class LossyLinks:
                 raise ValueError(f"node {node} must be lost with a probability from 0 to 1, not {probability!r}")
         self._losses = {node: probability for node, probability in losses.items() if probability > 0.0}
 
+    def disturb(self, disorder: Disorder) -> None:
+        """From now on this happens to what comes over all links, whoever sent it."""
+        self._held.disorder = disorder
+
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """As ``Transport.send``."""
         header = self._header
@@ -77,10 +86,17 @@ class LossyLinks:
 
     async def receive(self) -> list[bytes]:
         """As ``Transport.receive``."""
+        held = self._held
         while True:
-            kept = [datagram[HEADER_SIZE:] for datagram in await self._inner.receive() if self._passes(datagram)]
-            if kept:
-                return kept
+            # What is due by now may wait no longer, and what came must not be lost when this is cancelled: so it is
+            # held first, and there is nothing to wait for between taking it out and returning it.
+            with trio.move_on_at(held.next_due):
+                for datagram in await self._inner.receive():
+                    if self._passes(datagram):
+                        held.take(datagram[HEADER_SIZE:], trio.current_time())
+            due = held.due(trio.current_time())
+            if due:
+                return due
 
     async def aclose(self) -> None:
         """As ``Transport.aclose``; the transport below is closed too."""
@@ -94,6 +110,8 @@ class LossyLinks:
         values["bytes_received"] -= HEADER_SIZE * values["datagrams_received"] + self._bytes_lost
         if self._lost:
             values["drops_link"] = self._lost
+        if self._held.copies:
+            values["copies_link"] = self._held.copies
         if self._strange:
             values["drops_no_sender"] = self._strange
         return values

@@ -22,6 +22,7 @@ from typing import Any
 import trio
 
 from ringproto.cli._common import RunFailedError
+from ringproto.cli.chaos_disorder import CALM
 from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.cli.chaos_script import Script, Step
 from ringproto.cli.children import Child, Children, open_children
@@ -135,6 +136,7 @@ class _Conductor:
         self._at: dict[int, _Processor] = {}
         self._leaving: list[_Processor] = []
         self._losses: dict[int, dict[int, float]] = {node: {} for node in self._script.nodes}
+        self._disorder = self._script.disorder
         self._loading = True
         self._marks = 0
         self._began = time.monotonic()
@@ -265,6 +267,7 @@ class _Conductor:
             "config": self._config,
             "habits": dataclasses.asdict(script.habits[node]),
             "losses": self._losses[node],
+            "disorder": dataclasses.asdict(self._disorder),
             "loading": self._loading,
             "opens": opens,
         }
@@ -305,6 +308,11 @@ class _Conductor:
         for one in self._at.values():
             await one.child.send({"do": "lose", "losses": self._losses[one.node]})
 
+    async def _calm(self) -> None:
+        self._disorder = CALM
+        for one in self._at.values():
+            await one.child.send({"do": "disturb", "disorder": dataclasses.asdict(CALM)})
+
     # The end
 
     async def _mend(self) -> None:
@@ -313,6 +321,7 @@ class _Conductor:
             if one.stopped:
                 self._go_on(one)
         await self._set_links(None)
+        await self._calm()
         for node in self._script.comeback:
             if node not in self._at:
                 await self._start(node)

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Literal
 
 from ringproto import Config
+from ringproto.cli.chaos_disorder import CALM, Disorder
 
 __all__ = ["NODES_GREATEST", "NODES_LEAST", "TRANSPORTS", "Action", "Habits", "Moment", "Script", "Step", "draw_script"]
 
@@ -100,6 +101,8 @@ class Script:
     """Who is started again then."""
     leaving: tuple[int, ...]
     """In which order the processors leave at the end."""
+    disorder: Disorder = CALM
+    """What happens to all datagrams until all is mended."""
 
     @property
     def unit_s(self) -> float:
@@ -111,7 +114,8 @@ class Script:
         storage = "kept" if self.storage else "lost"
         return [
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
-            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size}, ring sequence {storage}",
+            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size}, ring sequence {storage}, "
+            f"{self.disorder}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
         ]
 
@@ -131,6 +135,7 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
     comeback = draft.comeback()
     steps.append(draft.mend(comeback))
     leaving = random.sample(everybody, count)
+    disorder = _draw_disorder(random, config)
     return Script(
         seed,
         everybody,
@@ -142,6 +147,7 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
         tuple(steps),
         comeback,
         tuple(leaving),
+        disorder,
     )
 
 
@@ -161,6 +167,22 @@ def _draw_config(random: Random, count: int) -> Config:
         low_every=random.choice((2, 16)),
         send_queue_max=random.choice((16, 64, 256)),
         message_size_max=64 * 1024,
+    )
+
+
+def _draw_disorder(random: Random, config: Config) -> Disorder:
+    """None in half of the rounds. Copies may be so late that they come from a ring that is gone."""
+    if random.random() < 0.5:
+        return CALM
+    unit_s = config.token_timeout_s + config.consensus_timeout_s
+    delayed, doubled, overtaken = random.choice(
+        ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1))
+    )
+    return Disorder(
+        delay_s=delayed * unit_s * random.choice((0.002, 0.01, 0.03)),
+        duplication=doubled * random.choice((0.02, 0.2)),
+        reordering=overtaken * random.choice((0.02, 0.2)),
+        late_s=(doubled or overtaken) * unit_s * random.choice((0.01, 0.1, 1.0)),
     )
 
 

@@ -2,9 +2,9 @@
 
 Started by ``ringproto chaos`` and not meant to be started by hand. The setup comes as the first line; if it says so,
 the ring is opened when ``{"do": "open"}`` comes, so that several are opened at once. ``{"do": "lose"}`` says which
-links lose, ``{"do": "load"}`` begins or ends the load, ``{"do": "mark"}`` is answered with how far the processor is;
-the end of the input makes it leave in an orderly way. Where it is goes back whenever that changes, so that a fault can
-meet it in the middle of its barrier.
+links lose, ``{"do": "disturb"}`` what else happens on them, ``{"do": "load"}`` begins or ends the load, ``{"do":
+"mark"}`` is answered with how far the processor is; the end of the input makes it leave in an orderly way. Where it is
+goes back whenever that changes, so that a fault can meet it in the middle of its barrier.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ringproto import (
     Ring,
     open_ring,
 )
+from ringproto.cli.chaos_disorder import Disorder
 from ringproto.cli.chaos_links import LossyLinks
 from ringproto.cli.chaos_log import Log, SequenceFile
 from ringproto.cli.chaos_script import Habits
@@ -68,6 +69,7 @@ class _Worker:
         inner = await open_transport(self._node, setup["transport"])
         links = LossyLinks(inner, self._random, self._write)
         links.lose({int(node): loss for node, loss in setup["losses"].items()})
+        links.disturb(Disorder(**setup["disorder"]))
         await self._pipes.send({"ready": True})
         if not setup["opens"] and not await self._obey(None, links):
             await links.aclose()
@@ -204,6 +206,8 @@ class _Worker:
                 return True
             if command["do"] == "lose":
                 links.lose({int(node): loss for node, loss in command["losses"].items()})
+            elif command["do"] == "disturb":
+                links.disturb(Disorder(**command["disorder"]))
             elif command["do"] == "load":
                 self._loading = command["on"]
             elif command["do"] == "mark" and ring is not None:

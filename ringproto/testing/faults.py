@@ -19,9 +19,11 @@ from collections.abc import Callable
 
 from ringproto.errors import RingError
 from ringproto.events import RegularConfiguration
+from ringproto.testing.addresses import change_address
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
+from ringproto.testing.long_life import AGES, HOPS_MAX, age
 from ringproto.testing.network import Link
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
@@ -218,6 +220,7 @@ class Faults:
     def end(self) -> None:
         """No more of it. What is broken stays so until somebody mends it."""
         self.over = True
+        self.cluster.filter = None  # of a token that was to be numbered otherwise and did not come
         for host in self.cluster.hosts.values():
             host.trap = None
             host.early_timers = 0.0
@@ -434,6 +437,17 @@ class Faults:
         if host is not None and host.system_calls is None:
             self._disturb(host, SystemCalls(down=True))
 
+    def _change_address(self) -> None:
+        """Another address, which each of the others learns at its own time."""
+        host = self._any()
+        if host is not None:
+            others = [node for node in self.nodes if node != host.node]
+            change_address(self.cluster, host.node, {node: self._some_time_s(5 * self.unit_s) for node in others})
+
+    def _age(self) -> None:
+        """A token as after years of rotations, but not at their very end: that would be another fault later."""
+        age(self.cluster, self.random.choice([hops for hops in AGES if hops < HOPS_MAX // 2]))
+
     def _disturb(self, host: Host, calls: SystemCalls) -> None:
         cluster = self.cluster
         cluster.disturb_system_calls(host.node, calls)
@@ -553,6 +567,8 @@ DISTURBANCES: dict[str, Callable[[Faults], None]] = {
     "interface": Faults._interface,
     "stuck recover": Faults._stuck_recover,
     "never reads": Faults._never_reads,
+    "address": Faults._change_address,
+    "long life": Faults._age,
 }
 
 

@@ -137,6 +137,7 @@ class Link:
         "loss",
         "no_data",
         "source",
+        "stale_until",
         "unclogs_s",
     )
 
@@ -148,6 +149,7 @@ class Link:
         self.blocked = False  # by itself
         self.loss = 0.0
         self.no_data = False  # data is lost, and all else passes
+        self.stale_until = 0.0  # until then it leads to an old address of the destination
         self.clogged_until = 0.0
         self.unclogs_s = 0.0  # over so much time what was stopped comes out, in any order; 0: at once, in order
         self.burst = 0  # so many more are lost
@@ -249,7 +251,7 @@ class SimulatedNetwork:
             link.cut = link.blocked = link.no_data = False
             link.loss = 0.0
             link.burst = 0
-            link.clogged_until = link.unclogs_s = 0.0
+            link.stale_until = link.clogged_until = link.unclogs_s = 0.0
 
     def calm(self, among: Collection[int], horizon_s: float = 0.05) -> None:
         """Good weather, and nothing old on the way.
@@ -269,6 +271,19 @@ class SimulatedNetwork:
         timeline.heap[:] = kept
         for link in self.links():
             link.last_arrival = min(link.last_arrival, limit)
+
+    def lose_in_flight(self, destination: int) -> None:
+        """Lose all that is on its way to this node.
+
+        Raises:
+            KeyError: it is not attached.
+        """
+        arrive = self._arrive[destination]
+        heap = self.timeline.heap
+        kept = [entry for entry in heap if entry[2] != arrive]
+        self.lost += len(heap) - len(kept)
+        heapq.heapify(kept)
+        heap[:] = kept
 
     # Datagrams
 
@@ -290,10 +305,10 @@ class SimulatedNetwork:
     def _carry(self, link: Link, datagram: bytes) -> None:
         timeline = self.timeline
         self.sent += 1
-        if link.cut or link.blocked or len(timeline.heap) >= self.in_flight_max:
+        now = timeline.now
+        if link.cut or link.blocked or now < link.stale_until or len(timeline.heap) >= self.in_flight_max:
             self._lose(link, datagram)
             return
-        now = timeline.now
         if self.filter is not None:
             verdict = self.filter(now, link.source, link.destination, datagram)
             if verdict is False:

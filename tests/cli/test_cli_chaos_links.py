@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from ringproto.cli.chaos_disorder import CALM, HELD_MAX, Disorder, HeldDatagrams
 from ringproto.cli.chaos_links import HEADER_SIZE, LossyLinks
 from ringproto.testing.transport_contract import CONTRACT, Check
 from ringproto.transports import LoopbackNetwork, Transport
@@ -114,3 +115,93 @@ async def test_a_datagram_without_a_sender_is_dropped(autojump_clock: trio.testi
     assert links.statistics()["drops_no_sender"] == 1
     await bare.aclose()
     await links.aclose()
+
+
+SENT = [b"%d" % number for number in range(500)]
+
+
+async def send_all(links: LossyLinks) -> None:
+    for start in range(0, len(SENT), 50):
+        await links.send([(2, datagram) for datagram in SENT[start : start + 50]])
+
+
+async def test_a_delay_comes_over_everything_and_leaves_the_order(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.disturb(Disorder(delay_s=0.1))
+        began = trio.current_time()
+        await send_all(one)
+        first = await two.receive()
+        assert 0.0 < trio.current_time() - began <= 0.1
+        assert [*first, *await arrived(two)] == SENT
+
+
+async def test_copies_come_beside_every_datagram_and_are_counted(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.disturb(Disorder(duplication=0.2, late_s=0.1))
+        await send_all(one)
+        got = await arrived(two)
+        assert list(dict.fromkeys(got)) == SENT
+        copies = len(got) - len(SENT)
+        assert 60 < copies < 140
+        assert two.statistics()["copies_link"] == copies
+        assert max(map(got.count, SENT)) == 2
+        assert any(first != second for first, second in zip(got[::2], got[1::2], strict=False)), "copies come later"
+
+
+async def test_some_are_overtaken_and_none_is_lost(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.disturb(Disorder(reordering=0.2, late_s=0.1))
+        await send_all(one)
+        got = await arrived(two)
+        assert sorted(got) == sorted(SENT)
+        late = sum(int(datagram) < max(map(int, got[:place])) for place, datagram in enumerate(got) if place)
+        assert 60 < late < 140
+
+
+async def test_cancelling_receive_loses_nothing_that_is_held(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.disturb(Disorder(delay_s=0.3))
+        await send_all(one)
+        got = []
+        for _ in range(200):
+            with trio.move_on_after(0.003):
+                got += await two.receive()
+        assert got == SENT
+
+
+async def test_links_that_are_calm_again_hold_nothing_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with three() as (one, two, _):
+        two.disturb(Disorder(delay_s=0.2))
+        await one.send([(2, b"held")])
+        with trio.move_on_after(0.0001):
+            await two.receive()
+        two.disturb(Disorder())
+        began = trio.current_time()
+        await one.send([(2, b"now")])
+        assert await two.receive() == [b"now"]
+        assert trio.current_time() == began
+        assert await arrived(two) == [b"held"]
+
+
+def test_what_is_held_is_bounded() -> None:
+    held = HeldDatagrams(Random(1))
+    held.disorder = Disorder(delay_s=100.0)
+    for _ in range(2 * HELD_MAX):
+        held.take(b"x", 0.0)
+        held.due(0.0)
+    assert len(held) == HELD_MAX
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"delay_s": -1.0}, {"late_s": float("inf")}, {"duplication": 1.1}, {"reordering": float("nan")}]
+)
+def test_a_disorder_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a"):
+        Disorder(**wrong)
+
+
+def test_disorder_says_what_it_is_in_words() -> None:
+    assert str(CALM) == "no disorder"
+    assert str(Disorder(delay_s=0.01, duplication=0.02, late_s=0.1)) == (
+        "delay up to 10 ms, 2% come twice, up to 100 ms apart"
+    )

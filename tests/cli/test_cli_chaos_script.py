@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from ringproto.cli.chaos_disorder import CALM
 from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, Script, draw_script
 
 SCRIPTS = [draw_script(seed) for seed in range(400)]
@@ -93,3 +94,15 @@ def test_a_script_can_be_read() -> None:
     assert lines[0].startswith(f"processors {', '.join(map(str, script.nodes))} on {script.transport} UDP, quorum ")
     assert any(f"when {step.subject} has unblocked" in line for line, step in zip(lines[1:], script.steps, strict=True))
     assert "ms: all is mended" in lines[-1]
+
+
+def test_half_of_the_rounds_have_links_with_each_kind_of_disorder() -> None:
+    disturbed = [script for script in SCRIPTS if script.disorder != CALM]
+    assert 0.4 < len(disturbed) / len(SCRIPTS) < 0.6
+    for kind in ("delay_s", "duplication", "reordering"):
+        assert 0.3 < sum(getattr(script.disorder, kind) > 0 for script in disturbed) / len(disturbed) < 0.8
+    for script in disturbed:
+        disorder = script.disorder
+        assert disorder.delay_s * len(script.nodes) < script.config.token_timeout_s / 2, "a token that is never in time"
+        assert bool(disorder.late_s) == bool(disorder.duplication or disorder.reordering)
+        assert str(disorder) in script.lines()[0]

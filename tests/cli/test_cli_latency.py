@@ -60,3 +60,30 @@ def test_what_was_not_sent_in_time_does_not_hold(
     code, result = measured(capsys, "--transport", "loopback", "--nodes", "1", "--rate", "3000", "--size", "1000000")
     assert code == 1 and not result["held"]
     assert result["unsent"] > 0 and f"{result['unsent']} unsent" in result["failure"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["loopback", "unicast"])
+def test_flood_measures_both_priorities_in_turns(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = measured(capsys, "--flood", "--transport", transport, "--rate", "300")
+    assert code == 0 and result["held"] and result["settings"]["flood"]
+    assert (result["lost"], result["extra"], result["disordered"], result["unsent"]) == (0, 0, 0, 0)
+    for load in ("high_idle_ms", "high_in_flood_ms"):
+        assert result[load]["count"] == pytest.approx(150 * 3, abs=30)
+        assert 0 < result[load]["p50"] <= result[load]["p99"] <= result[load]["max"]
+    assert result["low_alone_per_s"] > 300 and result["low_beside_high_per_s"] > 300
+    assert result["low_ratio"] == pytest.approx(result["low_beside_high_per_s"] / result["low_alone_per_s"], rel=0.01)
+    assert result["high_p50_ratio"] > 0
+
+
+def test_flood_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--flood --transport loopback --nodes 2 --rate 200 --size 16 --duration 0.3 --warmup 0.1"
+    assert main(["latency", *flags.split()]) == 0
+    output = capsys.readouterr().out
+    assert "in the flood, ms" in output and "p99" in output
+    assert "messages/s alone and" in output and "0 changes of configuration" in output
+
+
+def test_flood_draws_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["latency", "--flood", "--plot", str(tmp_path / "curve.png")]) == 2
+    assert "leave one of them out" in capsys.readouterr().err

@@ -94,7 +94,7 @@ class PricedRing:
         loss: float = 0.0,
         size: int = 200,
         buffer: int = 100_000,
-        events_max: int = 4096,
+        events_max: int = 256,
         prices: Prices | None = None,
     ) -> None:
         self._prices = Prices() if prices is None else prices

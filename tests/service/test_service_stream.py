@@ -16,6 +16,7 @@ from ringproto import (
     RegularConfiguration,
     Ring,
     RingClosedError,
+    trio_alone,
 )
 
 MIB = 2**20
@@ -334,6 +335,7 @@ async def test_recovery_complete_ends_and_can_be_closed(cluster: Cluster) -> Non
         await channel.receive()
 
 
+@trio_alone
 @pytest.mark.parametrize("latency_s", [0.0, 0.001, LATENCY_S], ids=["none", "constant", "drawn"])
 async def test_ring_without_faults_sends_nothing_twice_under_load(
     cluster: Cluster, latency_s: float | tuple[float, float]

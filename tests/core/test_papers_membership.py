@@ -1,0 +1,291 @@
+"""Membership (Totem, section 5): gather, commit, recovery, who is left out and who comes back."""
+
+from __future__ import annotations
+
+import pytest
+from papers import CONFIG, Three, audit, deaf_to_data, say
+from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, read
+
+from ringproto._core.wire import Kind, Phase, ring_bytes
+from ringproto.testing.cluster import Cluster
+
+
+def test_processor_begins_alone_in_gather() -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    cluster.start(5)
+    assert cluster.state(5) == "gather"
+    assert history(cluster, 5) == [("R", (5,))]
+
+
+def test_smallest_id_is_the_representative_and_forms_the_ring(judged: list[Cluster]) -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    wire = Wire(cluster)
+    cluster.start(70, 5, 9)
+    assert cluster.run_until_settled({5, 9, 70})
+    assert cluster.configuration(70).ring_id.representative == 5
+    first = next(seen for seen, part in wire.commits() if part.members == 3)
+    assert (first.source, first.destination) == (5, 9)
+    assert next(seen.source for seen, token in wire.tokens()) == 5
+
+
+def test_next_smallest_id_is_the_representative_when_the_smallest_is_gone(ring: Three) -> None:
+    ring.cluster.crash(1)
+    assert ring.cluster.run_until_settled({2, 3})
+    assert ring.cluster.configuration(3).ring_id.representative == 2
+
+
+def test_join_is_said_again_while_others_are_missing(judged: list[Cluster]) -> None:
+    ring = Three(judged)
+    ring.cluster.crash(3)
+    assert ring.cluster.run_until(lambda: ring.cluster.state(1) == "gather")
+    ring.wire.log.clear()
+    assert ring.cluster.run_until(lambda: ring.cluster.state(1) != "gather")
+    times = [seen.time for seen in ring.wire.log if seen.kind is Kind.JOIN and seen.source == 1]
+    assert len(times) / 2 > 0.5 * CONFIG.consensus_timeout_s / CONFIG.join_timeout_s
+
+
+def test_silent_processor_is_given_up_when_the_consensus_timeout_is_over(ring: Three) -> None:
+    ring.cluster.crash(3)
+    assert ring.cluster.run_until_settled({1, 2})
+    fails = [join.fail_set for _, join in ring.wire.joins()]
+    assert fails[0] == ()
+    assert fails[-1] == (3,)
+
+
+def test_ring_forms_only_when_all_have_said_the_same_sets(ring: Three) -> None:
+    ring.cluster.crash(3)
+    assert ring.cluster.run_until_settled({1, 2})
+    log = ring.wire.log
+    first_commit = next(place for place, seen in enumerate(log) if seen.kind is Kind.COMMIT)
+    agreed = {
+        seen.source
+        for seen in log[:first_commit]
+        if seen.kind is Kind.JOIN and (read(seen.datagram).proc_set, read(seen.datagram).fail_set) == ((1, 2, 3), (3,))
+    }
+    assert agreed >= {1, 2}
+
+
+def test_commit_token_goes_round_twice(judged: list[Cluster]) -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    wire = Wire(cluster)
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled({1, 2, 3})
+    name = ring_bytes(cluster.configuration(1).ring_id)
+    parts = [(seen, part) for seen, part in wire.commits() if part.ring == name]
+    assert [part.hop for _, part in parts] == [1, 2, 3, 4, 5, 6]
+    assert [seen.destination for seen, _ in parts] == [2, 3, 1, 2, 3, 1]
+    # In the first rotation each writes its entry, in the second all read them.
+    filled = [[entry.node for entry in part.entries if entry.filled] for _, part in parts]
+    assert filled == [[1], [1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2, 3]]
+
+
+def test_regular_token_starts_when_the_commit_token_has_come_back_twice(judged: list[Cluster]) -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    wire = Wire(cluster)
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled({1, 2, 3})
+    kinds = [seen.kind for seen in wire.log if seen.kind in (Kind.COMMIT, Kind.TOKEN)]
+    assert kinds[:6] == [Kind.COMMIT] * 6
+    assert kinds[6:9] == [Kind.TOKEN] * 3
+    first = next(token for _, token in wire.tokens())
+    assert (first.token_seq, first.seq, first.phase) == (2, 0, Phase.EXCHANGE)
+
+
+def test_lost_commit_token_is_sent_again(judged: list[Cluster]) -> None:
+    for lost_hop in (1, 2, 3, 4, 5, 6):
+        cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+        judged.append(cluster)
+        wire = Wire(cluster)
+        lost: list[Seen] = []
+
+        def lose_once(seen: Seen, hop: int = lost_hop, lost: list[Seen] = lost) -> bool:
+            if seen.kind is Kind.COMMIT and read(seen.datagram).hop == hop and not lost:
+                lost.append(seen)
+                return True
+            return False
+
+        wire.lose = lose_once
+        cluster.start(1, 2, 3)
+        assert cluster.run_until_settled({1, 2, 3})
+        # The formation was not begun again: it is the ring of the commit token that was lost.
+        assert ring_bytes(cluster.configuration(1).ring_id) == read(lost[0].datagram).ring
+        assert counted(cluster, lost[0].source, "commit_tokens_retransmitted") >= 1
+
+
+def states_until_settled(cluster: Cluster, node: int, nodes: set[int]) -> list[str]:
+    """The states that a processor goes through until the ring of these nodes has formed."""
+    states = [cluster.state(node)]
+
+    def note() -> bool:
+        if cluster.state(node) != states[-1]:
+            states.append(cluster.state(node))
+        return cluster.settled(nodes)
+
+    assert cluster.run_until(note, 5.0)
+    return states
+
+
+@pytest.mark.parametrize("node", [1, 2])
+def test_token_lost_in_operational_returns_to_gather(ring: Three, node: int) -> None:
+    ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN and ring.cluster.state(seen.source) == "operational"
+    assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "gather")
+    assert counted(ring.cluster, node, "token_losses") + counted(ring.cluster, 3 - node, "token_losses") >= 1
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2, 3})
+
+
+@pytest.mark.parametrize("node", [1, 2])
+def test_commit_token_lost_for_good_returns_to_gather(ring: Three, node: int) -> None:
+    ring.cluster.crash(3)
+    ring.wire.lose = lambda seen: seen.kind is Kind.COMMIT and seen.source == node
+    assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "commit")
+    assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "gather")
+    assert counted(ring.cluster, node, "token_losses") >= 1
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2})
+
+
+@pytest.mark.parametrize("node", [1, 2])
+def test_token_lost_in_recovery_returns_to_gather(ring: Three, node: int) -> None:
+    ring.cluster.crash(3)
+    ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN
+    assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "recovery")
+    assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "gather")
+    assert history(ring.cluster, node)[-1] == ("R", (1, 2, 3))  # the old ring is as it was
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2})
+
+
+def test_member_goes_through_the_states_in_their_order(ring: Three) -> None:
+    ring.cluster.crash(3)
+    states = states_until_settled(ring.cluster, 2, {1, 2})
+    assert states == ["operational", "gather", "commit", "recovery", "operational"]
+
+
+def test_new_ring_has_a_higher_sequence_than_any_that_its_members_knew(judged: list[Cluster]) -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    cluster.start(1, ring_sequence=5)
+    cluster.start(2, ring_sequence=70_000)
+    cluster.start(3)
+    assert cluster.run_until_settled({1, 2, 3})
+    assert cluster.configuration(1).ring_id.sequence > 70_000
+    assert all(cluster.processor(node).ring_sequence > 70_000 for node in (1, 2, 3))
+
+
+def test_two_rings_that_hear_each_other_merge_without_any_message(judged: list[Cluster]) -> None:
+    ring = Three(judged, 1, 2, 3, 4)
+    ring.cluster.partition({1, 4}, {2, 3})
+    assert ring.cluster.run_until(lambda: ring.cluster.settled({1, 4}) and ring.cluster.settled({2, 3}))
+    ring.wire.log.clear()
+    ring.cluster.heal()
+    assert ring.cluster.run_until_settled({1, 2, 3, 4})
+    assert history(ring.cluster, 3)[-2:] == [("T", (2, 3)), ("R", (1, 2, 3, 4))]
+    assert history(ring.cluster, 4)[-2:] == [("T", (1, 4)), ("R", (1, 2, 3, 4))]
+    first = next(seen for seen in ring.wire.log if {seen.source, seen.destination} not in ({1, 4}, {2, 3}))
+    assert first.kind is Kind.BEACON
+
+
+def test_rings_find_each_other_by_beacons_alone(judged: list[Cluster]) -> None:
+    ring = Three(judged, 1, 2, 3, 4)
+    ring.cluster.partition({1, 4}, {2, 3})
+    assert ring.cluster.run_until(lambda: ring.cluster.settled({1, 4}) and ring.cluster.settled({2, 3}))
+    ring.wire.lose = lambda seen: seen.kind is Kind.BEACON
+    ring.cluster.heal()
+    say(ring.cluster, 2, 1)
+    ring.cluster.run(1.0)
+    # Packets of the other ring were heard and do not count (departure 2).
+    assert counted(ring.cluster, 1, "dropped_other_ring") > 0
+    assert ring.cluster.settled({1, 4}) and ring.cluster.settled({2, 3})
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2, 3, 4})
+
+
+def test_only_the_representative_sends_beacons(ring: Three) -> None:
+    ring.cluster.run(1.0)
+    beacons = [seen for seen in ring.wire.log if seen.kind is Kind.BEACON]
+    assert {seen.source for seen in beacons} == {1}
+    assert len(beacons) / 2 > 0.5 * 1.0 / CONFIG.merge_detect_s
+
+
+def test_member_that_receives_no_packets_is_left_out_by_the_others(ring: Three) -> None:
+    deaf_to_data(ring.wire, 3)
+    say(ring.cluster, 1, 1)
+    assert ring.cluster.run_until(lambda: ring.cluster.configuration(1).members == (1, 2))
+    assert counted(ring.cluster, 1, "failures_to_receive") + counted(ring.cluster, 2, "failures_to_receive") >= 1
+    if ring.cluster.alive(3):
+        assert counted(ring.cluster, 3, "failures_to_receive") == 0
+
+
+def test_member_that_is_only_slow_to_receive_is_not_left_out(ring: Three) -> None:
+    """The aru rises all the time, if slowly: that is progress (departure 5)."""
+    began = ring.cluster.now
+    first: list[int] = []
+
+    def lose_early(seen: Seen) -> bool:
+        if seen.kind is Kind.DATA and seen.destination == 3:
+            seq = int(read(seen.datagram).seq)
+            first.append(seq)
+            return seen.time < began + 0.6 * CONFIG.fail_to_receive_s * (seq - first[0])
+        return False
+
+    ring.wire.lose = lose_early
+    for number in range(5):
+        say(ring.cluster, 1, number, size=1200)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert ring.cluster.now > began + 2 * CONFIG.fail_to_receive_s
+    assert history(ring.cluster, 1).count(("R", (1, 2, 3))) == 1
+
+
+def test_pair_that_cannot_hear_each_other_does_not_make_memberships_flap_for_ever(ring: Three) -> None:
+    ring.cluster.block(2, 3)
+    ring.cluster.block(3, 2)
+    ring.cluster.run(10.0)
+    early = len(audit(ring.cluster, 1, "CONF"))
+    ring.cluster.run(10.0)
+    late = len(audit(ring.cluster, 1, "CONF")) - early
+    assert early <= 12 and late == 0
+    ring.cluster.heal()
+    assert ring.cluster.run_until_settled({1, 2, 3}, 20 * CONFIG.merge_detect_s)
+
+
+def test_link_that_works_one_way_does_not_make_memberships_flap(ring: Three) -> None:
+    ring.cluster.block(2, 3)
+    ring.cluster.run(10.0)
+    early = len(audit(ring.cluster, 1, "CONF"))
+    ring.cluster.run(10.0)
+    assert early <= 12 and len(audit(ring.cluster, 1, "CONF")) == early
+    ring.cluster.heal()
+    assert ring.cluster.run_until_settled({1, 2, 3}, 20 * CONFIG.merge_detect_s)
+
+
+def test_members_say_beacons_while_somebody_is_put_off_and_no_longer(ring: Three) -> None:
+    ring.cluster.block(2, 3)
+    ring.cluster.run(2.0)
+    assert ring.cluster.settled({1, 3}) and ring.cluster.settled({2})
+    # Now 3, which is not the representative, hears 2, and says so; 2 hears nothing of it.
+    ring.cluster.heal()
+    ring.cluster.block(3, 2)
+    ring.cluster.run(0.5)
+    ring.wire.log.clear()
+    ring.cluster.run(1.0)
+    assert {seen.source for seen in ring.wire.log if seen.kind is Kind.BEACON} == {1, 2, 3}
+    ring.cluster.heal()
+    assert ring.cluster.run_until_settled({1, 2, 3}, 20 * CONFIG.merge_detect_s)
+    ring.cluster.run(2 * CONFIG.merge_detect_s)
+    ring.wire.log.clear()
+    ring.cluster.run(1.0)
+    assert {seen.source for seen in ring.wire.log if seen.kind is Kind.BEACON} == {1}
+
+
+def test_processor_that_was_paused_reads_what_came_before_it_accuses_anybody(ring: Three) -> None:
+    ring.cluster.run(0.05)
+    ring.wire.log.clear()
+    ring.cluster.pause(2, 0.5 * CONFIG.token_timeout_s)
+    # The others' clocks do not matter here: all that was sent to it waits in its socket.
+    ring.cluster.run(1.0)
+    assert ring.cluster.settled({1, 2, 3})
+    assert not [seen for seen in ring.wire.log if seen.kind is Kind.JOIN and seen.source == 2]

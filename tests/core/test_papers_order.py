@@ -1,0 +1,232 @@
+"""Total order (Totem, section 4): the token, agreed and safe delivery, flow control, as seen on the wire."""
+
+from __future__ import annotations
+
+from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, say
+from rings import Seen, counted, history, read, throw
+
+from ringproto._core.wire import Kind
+from ringproto.testing.cluster import Cluster
+
+
+def test_only_the_holder_of_the_token_broadcasts(ring: Three) -> None:
+    for node in (1, 2, 3):
+        for number in range(20):
+            say(ring.cluster, node, number, size=700)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    holder = {}
+    packets = 0
+    for seen in ring.wire.log:
+        if seen.kind is Kind.TOKEN:
+            holder[read(seen.datagram).ring] = (seen.source, seen.destination)
+        elif seen.kind is Kind.DATA:
+            packets += 1
+            packet = read(seen.datagram)
+            # Since it sent the last token that was passed on, nobody but its receiver broadcasts.
+            assert holder.get(packet.ring, (0, seen.source))[1] == seen.source
+    assert packets > 40
+
+
+def test_all_members_number_their_packets_in_one_sequence(ring: Three) -> None:
+    for node in (1, 2, 3):
+        for number in range(20):
+            say(ring.cluster, node, number, size=700)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    originators: dict[int, set[int]] = {}
+    for _, packet in ring.wire.packets():
+        originators.setdefault(packet.seq, set()).add(packet.sender)
+    numbers = sorted(originators)
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert all(len(senders) == 1 for senders in originators.values())
+    assert set.union(*originators.values()) == {1, 2, 3}
+
+
+def test_lost_packet_is_asked_for_in_the_token_and_sent_again(ring: Three) -> None:
+    lost: list[int] = []
+
+    def lose_once(seen: Seen) -> bool:
+        if seen.kind is Kind.DATA and seen.destination == 3 and not lost:
+            lost.append(read(seen.datagram).seq)
+            return True
+        return False
+
+    ring.wire.lose = lose_once
+    payload = say(ring.cluster, 1, 1)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert ring.cluster.messages(3) == [payload]
+    asked = [token for _, token in ring.wire.tokens() if lost[0] in token.requests]
+    assert asked
+    copies = [seen for seen, packet in ring.wire.packets() if packet.seq == lost[0] and seen.destination == 3]
+    assert len(copies) == 1
+    assert sum(counted(ring.cluster, node, "retransmissions") for node in (1, 2, 3)) == 1
+
+
+def test_packet_is_sent_again_by_whoever_has_it(ring: Three) -> None:
+    ring.wire.lose = lambda seen: seen.kind is Kind.DATA and (seen.source, seen.destination) == (2, 3)
+    payload = say(ring.cluster, 2, 1)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    (again,) = [seen for seen in ring.wire.log if carries(seen, payload) and seen.destination == 3]
+    assert again.source == 1
+    assert read(again.datagram).sender == 2
+
+
+def test_gap_is_not_asked_for_before_it_is_a_rotation_old(ring: Three) -> None:
+    """Packets and token may overtake each other; only what stays away is asked for (departure 4)."""
+    for number in range(30):
+        say(ring.cluster, 1 + number % 3, number, size=1000)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert not any(token.requests for _, token in ring.wire.tokens())
+    assert sum(counted(ring.cluster, node, "retransmissions") for node in (1, 2, 3)) == 0
+
+
+def test_lost_token_is_sent_again_by_who_passed_it_on(ring: Three) -> None:
+    lost: list[Seen] = []
+
+    def lose_once(seen: Seen) -> bool:
+        if seen.kind is Kind.TOKEN and not lost:
+            lost.append(seen)
+            return True
+        return False
+
+    ring.wire.lose = lose_once
+    payload = say(ring.cluster, 2, 1)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert ring.cluster.messages(3) == [payload]
+    again = next(seen for seen in ring.wire.log if seen.datagram == lost[0].datagram)
+    assert (again.source, again.destination) == (lost[0].source, lost[0].destination)
+    assert counted(ring.cluster, again.source, "tokens_retransmitted") >= 1
+    assert history(ring.cluster, 1).count(("R", (1, 2, 3))) == 1
+
+
+def test_late_copy_of_a_token_is_dropped(ring: Three) -> None:
+    say(ring.cluster, 1, 1)
+    ring.cluster.run(0.1)
+    tokens = [seen.datagram for seen in ring.wire.log if seen.kind is Kind.TOKEN and seen.destination == 2]
+    accepted = len(audit(ring.cluster, 2, "TOKEN"))
+    before = counted(ring.cluster, 2, "duplicate_tokens")
+    throw(ring.cluster, 2, *tokens[:-1])
+    assert counted(ring.cluster, 2, "duplicate_tokens") == before + len(tokens) - 1
+    assert len(audit(ring.cluster, 2, "TOKEN")) == accepted
+    assert not ring.cluster.processor(2).has_transmits
+
+
+def test_accepted_tokens_rise_and_go_round_in_the_order_of_ids(ring: Three) -> None:
+    for number in range(10):
+        say(ring.cluster, 1 + number % 3, number)
+    ring.cluster.run(0.5)
+    hops = [(token.token_seq, seen.source, seen.destination) for seen, token in ring.wire.tokens()]
+    assert [hop for hop, _, _ in hops] == list(range(hops[0][0], hops[0][0] + len(hops)))
+    assert {(source, destination) for _, source, destination in hops} == {(1, 2), (2, 3), (3, 1)}
+
+
+def test_agreed_message_does_not_wait_for_a_member_that_lacks_it(ring: Three) -> None:
+    deaf_to_data(ring.wire, 3)
+    payload = say(ring.cluster, 1, 1, AGREED)
+    ring.cluster.run(0.05)
+    assert [ring.cluster.messages(node) for node in (1, 2, 3)] == [[payload], [payload], []]
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert ring.cluster.messages(3) == [payload]
+
+
+def test_safe_message_waits_for_a_member_that_lacks_it(ring: Three) -> None:
+    deaf_to_data(ring.wire, 3)
+    payload = say(ring.cluster, 1, 1, SAFE)
+    ring.cluster.run(0.05)
+    assert [ring.cluster.messages(node) for node in (1, 2, 3)] == [[], [], []]
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    assert [ring.cluster.messages(node) for node in (1, 2, 3)] == [[payload]] * 3
+
+
+def test_safe_message_is_delivered_when_the_token_has_said_twice_that_all_have_it(ring: Three) -> None:
+    say(ring.cluster, 2, 1, SAFE)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    (packet,) = {packet.seq for _, packet in ring.wire.packets()}
+    for node in (1, 2, 3):
+        log = audit(ring.cluster, node, "TOKEN", "DELV", "SEND")
+        delivered = max(place for place, entry in enumerate(log) if entry[0] == "DELV")
+        said = [entry for entry in log[:delivered] if entry[0] == "TOKEN" and entry[3] >= packet and entry[4] >= packet]
+        # The originator said it the first time itself, when it sent the message.
+        assert len(said) == (1 if node == 2 else 2)
+
+
+def test_agreed_message_is_delivered_when_it_comes(ring: Three) -> None:
+    say(ring.cluster, 2, 1, AGREED)
+    assert ring.cluster.run_until(lambda: bool(ring.cluster.messages(1)))
+    (packet,) = {packet.seq for _, packet in ring.wire.packets()}
+    assert not [entry for entry in audit(ring.cluster, 1, "TOKEN") if entry[3] >= packet]
+
+
+def test_what_every_member_has_is_forgotten_and_not_before(ring: Three) -> None:
+    deaf_to_data(ring.wire, 3)
+    say(ring.cluster, 1, 1)
+    ring.cluster.run(0.05)
+    kept = counted(ring.cluster, 1, "window_packets")
+    assert kept >= 1
+    ring.wire.lose = None
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    ring.cluster.run(0.1)
+    assert counted(ring.cluster, 1, "window_packets") == 0
+
+
+def test_no_rotation_carries_more_packets_than_the_window(judged: list[Cluster]) -> None:
+    ring = Three(judged, window_size=6, visit_max=6)
+    for number in range(60):
+        for node in (1, 2, 3):
+            say(ring.cluster, node, number, size=1000)
+    assert ring.cluster.run_until_settled({1, 2, 3})
+    packets = 0
+    since: dict[int, int] = {1: 0, 2: 0, 3: 0}
+    for seen in ring.wire.log:
+        if seen.kind is Kind.TOKEN:
+            assert read(seen.datagram).fcc <= 6
+            since[seen.destination] = packets
+        elif seen.kind is Kind.DATA and seen.destination == 1 + seen.source % 3:  # one copy of each
+            packets += 1
+            assert packets - since[seen.source] <= 6 * 2  # the rotation that ended, and the one that began
+    assert packets > 100
+
+
+def test_window_is_shared_when_everybody_has_much_to_send(judged: list[Cluster]) -> None:
+    ring = Three(judged, window_size=12, visit_max=12)
+    for number in range(100):
+        for node in (1, 2, 3):
+            say(ring.cluster, node, number, size=1200)
+    ring.cluster.run(0.01)
+    sent = dict.fromkeys((1, 2, 3), 0)
+    for _, packet in ring.wire.packets():
+        sent[packet.sender] += 1
+    assert min(sent.values()) > 0.5 * max(sent.values()) > 10
+
+
+def test_token_of_an_idle_ring_rests_at_the_representative_alone(ring: Three) -> None:
+    ring.cluster.run(0.2)
+    ring.wire.log.clear()
+    ring.cluster.run(1.0)
+    tokens = list(ring.wire.tokens())
+    assert len(tokens) <= 3 * 1.0 / CONFIG.token_hold_s
+    came = {seen.destination: seen.time for seen, _ in tokens[:3]}
+    for seen, _ in tokens[3:]:
+        rested = seen.time - came[seen.source]
+        assert (rested >= 0.9 * CONFIG.token_hold_s) is (seen.source == 1)
+        came[seen.destination] = seen.time
+
+
+def test_resting_token_is_called_by_who_has_something_to_send(ring: Three) -> None:
+    ring.cluster.run(0.2)
+    ring.wire.log.clear()
+    payload = say(ring.cluster, 3, 1)
+    began = ring.cluster.now
+    assert ring.cluster.run_until(lambda: ring.cluster.messages(2) == [payload])
+    wakes = [seen for seen in ring.wire.log if seen.kind is Kind.WAKE]
+    assert [(seen.source, seen.destination) for seen in wakes] == [(3, 1)]
+    assert ring.cluster.now - began < 0.5 * CONFIG.token_hold_s
+
+
+def test_resting_token_goes_on_by_itself_when_the_call_is_lost(ring: Three) -> None:
+    ring.cluster.run(0.2)
+    ring.wire.lose = lambda seen: seen.kind is Kind.WAKE
+    payload = say(ring.cluster, 3, 1)
+    assert ring.cluster.run_until(lambda: ring.cluster.messages(2) == [payload])
+    assert history(ring.cluster, 2).count(("R", (1, 2, 3))) == 1
