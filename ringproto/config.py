@@ -75,7 +75,7 @@ class Config:
     """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
     token_retransmit_s: float = 0.1
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
-    token_retransmit_min_s: float = 0.002
+    token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
     token_hold_s: float = 0.025
     """How long the representative lets the token of an idle ring rest (corosync: hold)."""
