@@ -184,9 +184,9 @@ class SimulatedNetwork:
         self._recorded: list[tuple[Link, bytes]] = []
         self._tokens = 0
         self._after_commit: set[int] = set()
-        self.clear = Weather() if weather is None else weather
-        """The weather while there are no faults."""
-        self.weather = self.clear
+        self.clear = Weather()
+        """The weather when all is calm."""
+        self.weather = self.clear if weather is None else weather
 
     @property
     def weather(self) -> Weather:
