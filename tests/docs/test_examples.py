@@ -38,6 +38,7 @@ EXPECTED_PAGES = {
     "configuration.md",
     "model.md",
     "performance.md",
+    "performance-growth.md",
     "protocol.md",
     "quickstart.md",
     "statistics.md",
