@@ -39,6 +39,7 @@ EXPECTED_PAGES = {
     "model.md",
     "performance-levers.md",
     "performance.md",
+    "performance-growth.md",
     "protocol.md",
     "quickstart.md",
     "statistics.md",
