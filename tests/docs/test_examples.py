@@ -37,6 +37,7 @@ EXPECTED_PAGES = {
     "command-line.md",
     "configuration.md",
     "model.md",
+    "performance-levers.md",
     "performance.md",
     "protocol.md",
     "quickstart.md",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from service_cluster import LATENCY_S, Cluster, Program, numbered, until
+from service_cluster import LATENCY_S, Cluster, Program, numbered, trio_alone, until
 
 from ringproto import (
     Config,
@@ -16,7 +16,6 @@ from ringproto import (
     RegularConfiguration,
     Ring,
     RingClosedError,
-    trio_alone,
 )
 
 MIB = 2**20
