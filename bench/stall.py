@@ -5,10 +5,10 @@ Run it by hand, and give the kinds of stall to measure fewer:
 
     python bench/stall.py [--repetitions 3] [--token-timeout 0.2] [--driver trio thread] [sleep compute collect held]
 
-``sleep`` blocks in ``time.sleep``, ``compute`` is a loop in Python, ``collect`` collects the garbage of a heap of 200,000
-lists, one collection after the other, and ``held`` is one call into C that does not let Python's lock go. A latency counts from the
-time at which a message was due, so that no wait is left out; those that were due while the third process was stalled
-are listed apart. «kept» says that no process saw a new configuration.
+``sleep`` blocks in ``time.sleep``, ``compute`` is a loop in Python, ``collect`` collects the garbage of a heap of
+200,000 lists, one collection after the other, and ``held`` is one call into C that does not let Python's lock go. A
+latency counts from the time at which a message was due, so that no wait is left out; those that were due while the
+third process was stalled are listed apart. «kept» says that no process saw a new configuration.
 """
 
 from __future__ import annotations

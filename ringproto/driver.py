@@ -10,7 +10,6 @@ too; a loop on a thread of its own (``thread_driver.py``) shares the core by it.
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -68,8 +67,6 @@ class Driver(ABC):
         self._room_wanted = False
         self._listener: Listener
         self._failure: BaseException | None = None
-        # When the core was last given datagrams or the time.
-        self._fed_at = -math.inf
 
     # How the processor is
 
@@ -261,7 +258,7 @@ class Driver(ABC):
     def _feed(self, batch: list[bytes]) -> None:
         """Give the core datagrams, then the time."""
         processor = self._processor
-        now = self._fed_at = self._clock()
+        now = self._clock()
         if batch:
             processor.handle_datagrams(batch, now)
         if processor.next_timeout <= now:

@@ -15,8 +15,6 @@ __all__ = ["TrioDriver"]
 
 _LOOK_S = 0.0005
 """How long to look for datagrams when a timer is overdue."""
-_FAR_S = 0.001
-"""A deadline that was further away than this when the core was called is not asked whether it is overdue."""
 
 
 class TrioDriver(Driver):
@@ -72,8 +70,7 @@ class TrioDriver(Driver):
     def _next_wake(self) -> float:
         """When to stop waiting for datagrams. What has arrived already is read first, however late it is: a processor
         that was away must not judge others by datagrams that wait in its own socket."""
-        timeout = self._processor.next_timeout
-        return timeout if timeout > self._fed_at + _FAR_S else max(timeout, self._clock() + _LOOK_S)
+        return max(self._processor.next_timeout, self._clock() + _LOOK_S)
 
     async def _flush(self) -> None:
         while self._processor.has_transmits:

@@ -34,6 +34,7 @@ class BlockingWait:
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
+        self._closed = False
         self._interrupts = select.poll()
         self._interrupts.register(self._reading, select.POLLIN)
         self._all = select.poll()
@@ -50,7 +51,7 @@ class BlockingWait:
         poll = self._interrupts if pause_s else self._all
         wait_s = min(timeout_s, pause_s) if pause_s else min(timeout_s, _FOREVER_S)
         for end, _ in poll.poll(math.ceil(max(wait_s, 0.0) * 1000)):
-            if end == self._reading:
+            if end == self._reading and not self._closed:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._reading, 4096)
 
@@ -60,6 +61,9 @@ class BlockingWait:
             os.write(self._writing, b"\0")
 
     def close(self) -> None:
+        """End it, from any thread; a wait that is under way returns and touches nothing that was closed."""
+        self._closed = True
+        self.interrupt()
         os.close(self._reading)
         os.close(self._writing)
 

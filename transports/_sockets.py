@@ -499,6 +499,7 @@ class SocketTransport:
         assert self._blocking is not None, "begin_blocking() comes first"
         if not self._more:
             self._blocking.wait(timeout_s)
+            self._check_open()
         return self._read_counted()
 
     def interrupt(self) -> None:

@@ -75,6 +75,8 @@ class BlockingLoopback:
                 self._check_open()
                 now = time.monotonic()
                 if batch := queue.take(now):
+                    self._inner._datagrams_received += len(batch)
+                    self._inner._bytes_received += sum(map(len, batch))
                     return batch
                 if self._interrupted or now >= deadline:
                     self._interrupted = False

@@ -328,6 +328,7 @@ async def test_barrier_that_completes_in_time_is_not_reported(cluster: Cluster) 
     assert reports == []
 
 
+@trio_alone
 async def test_every_configuration_has_a_deadline_of_its_own(cluster: Cluster) -> None:
     reports: list[frozenset[int]] = []
 
@@ -436,6 +437,7 @@ async def test_statistics_have_what_the_issue_names(cluster: Cluster) -> None:
     assert sum(program.ring.statistics()["retransmissions"] for program in programs) > 0
 
 
+@trio_alone
 async def test_statistics_count_drops_by_reason(cluster: Cluster) -> None:
     first, _ = await cluster.form(1, 2)
     stranger = cluster.network.open(77)

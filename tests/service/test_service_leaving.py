@@ -35,6 +35,7 @@ async def _is_cancelled(ring: Ring) -> None:
     await trio.sleep(1.0)
 
 
+@trio_alone
 @pytest.mark.parametrize("body", [_returns, _raises, _is_cancelled, None], ids=["end", "error", "inner", "cancel"])
 async def test_leaving_costs_the_others_no_timeout(cluster: Cluster, body: object) -> None:
     first, second = await cluster.form(1, 2)

@@ -86,6 +86,7 @@ async def test_what_follows_the_transitional_configuration_is_of_the_ring_that_e
                 ended = None
 
 
+@trio_alone
 async def test_crash_is_noticed_and_the_id_can_come_back(cluster: Cluster) -> None:
     first, second, third = await cluster.form(1, 2, 3)
     third.crash()
@@ -235,7 +236,7 @@ async def test_whole_story_can_be_repeated(latency_s: tuple[float, float]) -> No
 async def _story(latency_s: tuple[float, float]) -> list[object]:
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        cluster = Cluster(nursery)
+        cluster = Cluster(nursery, "trio")
         cluster.network.latency_s = latency_s
         cluster.network.loss = 0.01
         programs = await cluster.form(1, 2, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from service_cluster import LATENCY_S, Cluster, Program, numbered, until
+from service_cluster import LATENCY_S, Cluster, Program, numbered, trio_alone, until
 
 from ringproto import (
     Config,
@@ -16,7 +16,6 @@ from ringproto import (
     RegularConfiguration,
     Ring,
     RingClosedError,
-    trio_alone,
 )
 
 MIB = 2**20
@@ -270,6 +269,7 @@ async def test_closing_the_events_wakes_a_reader(cluster: Cluster) -> None:
     assert told.is_set()
 
 
+@trio_alone
 async def test_program_that_reads_only_recovery_complete(cluster: Cluster) -> None:
     seen = []
 
@@ -357,6 +357,7 @@ async def test_ring_without_faults_sends_nothing_twice_under_load(
     nothing_was_sent_twice(programs, before)
 
 
+@trio_alone
 @pytest.mark.parametrize("latency_ticks", [0, 1])
 async def test_send_at_the_very_moment_of_an_arrival_costs_no_datagram(cluster: Cluster, latency_ticks: int) -> None:
     """All times are multiples of one tick, so sends meet the arrival of the resting token again and again."""

@@ -108,6 +108,24 @@ async def test_closed_transport_raises(two: Two) -> None:
     first.interrupt()  # does nothing
 
 
+async def test_closing_ends_a_wait(two: Two) -> None:
+    _, second = two
+    raised: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            second.receive_blocking(3600.0)
+        except trio.ClosedResourceError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    await trio.sleep(0.05)
+    await second.aclose()
+    thread.join(PATIENCE_S)
+    assert len(raised) == 1
+
+
 @pytest.mark.parametrize("wrong", [(2, b""), (-1, b"x"), (2, "x")])
 async def test_what_cannot_be_sent_is_refused(two: Two, wrong: Any) -> None:
     first, second = two
