@@ -183,6 +183,20 @@ def _foreign(records: Sequence[Record]) -> Table | None:
     return Table("The machine beside the measurement", ["", "median, least and most of all runs"], [row])
 
 
+def _disturbed(records: Sequence[Record]) -> Table | None:
+    """The runs with faults, and those in which the group changed although nobody was killed."""
+    rows = []
+    for record in records:
+        wrong = {name: count for name, count in record.get("faults", {}).items() if count}
+        if wrong or record.get("changes"):
+            what = (
+                f"{record['part']}, {record['system']}, {record['network']}, {record['size']:,} B, {record['senders']}"
+            )
+            found = ", ".join(f"{name} {count:,}" for name, count in wrong.items())
+            rows.append([what, str(record.get("changes", 0)), found])
+    return Table("Runs with faults or with changes of the group", ["", "changes", "faults"], rows) if rows else None
+
+
 def results_tables(records: Sequence[Record]) -> list[Table]:
     """All tables that the records give."""
     found: list[Table | None] = []
@@ -200,5 +214,5 @@ def results_tables(records: Sequence[Record]) -> list[Table]:
     found.append(_ratios(title, throughput, _thrift))
     makers = (("ping", _ping), ("paced", _paced), ("idle", _idle), ("crash", _crash))
     found += [make(part) for name, make in makers if (part := pick(records, part=name))]
-    found.append(_foreign(records))
+    found += [_disturbed(records), _foreign(records)]
     return [table for table in found if table is not None]

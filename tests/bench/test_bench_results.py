@@ -106,6 +106,12 @@ def test_a_run_with_faults_is_marked_and_a_peer_gains_nothing_by_it() -> None:
     assert held({"records": records, "failures": []}), "a peer's fault is not ours"
     records[0]["faults"] = {**FINE, "orders_differ": 2}
     assert not held({"records": records, "failures": []})
+    records[0]["changes"] = 1
+    assert held({"records": records, "failures": []}), "who was left out may lack what the others delivered without it"
+    assert [row[1:] for row in named(results_tables(records), "Runs with faults").rows] == [
+        ["1", "orders_differ 2"],
+        ["0", "lost 1"],
+    ]
 
 
 def test_losses_of_what_promises_nothing_are_no_fault() -> None:
