@@ -100,9 +100,9 @@ class Config:
     ``open_ring``); the barrier itself goes on waiting. ``None``: never."""
 
     # Windows and queues
-    window_size: int = 256
+    window_size: int = 512
     """Most packets broadcast in one rotation of the token (Totem: window size)."""
-    visit_max: int = 64
+    visit_max: int = 128
     """Most packets one processor broadcasts in one visit of the token (Totem: max_messages)."""
     accelerated_window: int = 0
     """Most packets of a visit that are sent after the token (Babay and Amir: accelerated window); 0: the token goes
