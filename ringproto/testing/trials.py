@@ -94,16 +94,25 @@ def lost_data(trial: _Trial) -> str | None:
 
 
 def deaf_member(trial: _Trial) -> str | None:
-    """One member gets no data while the others send; these must go on without it, and deliver their safe messages."""
+    """One member gets no data while the others send; these must go on without it, and deliver their safe messages.
+    In half of the runs the ring breaks meanwhile, so that there is a recovery that the deaf one cannot complete."""
     cluster = trial.cluster
     deaf = trial.random.choice(trial.core)
     others = tuple(node for node in trial.core if node != deaf)
-    cluster.filter = lambda time, source, destination, datagram: destination != deaf or kind_of(datagram) != "data"
+    kept_from_all: tuple[str, ...] = ()
+    cluster.filter = lambda time, source, destination, datagram: (
+        kind_of(datagram) not in kept_from_all and (destination != deaf or kind_of(datagram) != "data")
+    )
     # The token does not rest while data is missing. On a slow network there are fewer rotations until the timeouts are
     # over, each like the one before.
     cluster.network.weather = Weather(latency_s=(trial.unit_s / 3000, trial.unit_s / 1000))
     trial.say(others, Guarantee.AGREED, size=LARGE)
     trial.say(others, Guarantee.SAFE)
+    if trial.random.random() < 0.5:
+        cluster.run(trial.unit_s / 50)
+        kept_from_all = ("token",)
+        cluster.run_until(lambda: any(cluster.state(node) == "gather" for node in others), 2 * trial.unit_s)
+        kept_from_all = ()
     delivered = trial.wait(lambda: all(_returned(cluster, node) for node in others))
     cluster.network.weather = cluster.network.clear
     cluster.filter = None
