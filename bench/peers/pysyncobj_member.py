@@ -70,7 +70,10 @@ class PysyncobjMember:
                     time.sleep(0.005)
                 assert self._looks is not None
                 self._looks.join()
-                self._state.log.write(self._log_stem)
+                # The thread of PySyncObj may still deliver what came too late; that goes to a log that nobody reads.
+                log, self._state.log = self._state.log, Log()
+                time.sleep(0.02)
+                log.write(self._log_stem)
                 say("done", **self._meter.report())
             else:
                 return
