@@ -1,8 +1,8 @@
-"""Run all tests in two processes beside each other, one for each core: what computes, and what waits.
+"""Run all tests in two processes beside each other, one for each core, in parts that take about as long.
 
-``python tests/together.py`` is what ``make test`` runs. The simulator, the model and the judge compute; everything else
-mostly waits for clocks, processes and sockets. The output of one is shown as it comes, that of the other when the first
-is done. The exit code is 0 only if both passed. Arguments go to both.
+``python tests/together.py`` is what ``make test`` runs. One part mostly computes: the core, the simulator, the model
+and the judge. The other mostly waits for clocks, processes and sockets. The output of one is shown as it comes, that of
+the other when the first is done. The exit code is 0 only if both passed. Arguments go to both.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMPUTING = ("simulation", "model", "testing")
+COMPUTING = ("core", "fuzz", "model", "simulation", "testing", "transports")
 
 
 def parts() -> tuple[list[str], list[str]]:
-    """The folders and modules that compute, and all others, as paths."""
+    """The folders and modules of the part that computes, and all others, as paths."""
     computing, others = [], []
     for path in sorted(HERE.iterdir()):
         if path.is_dir() and not any(path.glob("test_*.py")):

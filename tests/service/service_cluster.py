@@ -48,9 +48,17 @@ LATENCY_S = (0.0001, 0.001)
 
 
 async def until(predicate: Callable[[], bool], what: str | Callable[[], str], within_s: float = 30.0) -> None:
-    """Let time pass until the predicate holds; it is asked each half millisecond of the test's clock."""
+    """Let time pass until the predicate holds; it is asked each half millisecond of the test's clock. If it asks for an
+    element of a list that is not there yet, it does not hold yet."""
+
+    def holds() -> bool:
+        try:
+            return predicate()
+        except IndexError:
+            return False
+
     with trio.move_on_after(within_s):
-        while not predicate():
+        while not holds():
             await trio.sleep(0.0005)
         return
     told = what if isinstance(what, str) else what()
