@@ -13,6 +13,9 @@ import trio
 import trio.testing
 from service_cluster import BaseExceptionGroup, Cluster
 
+ON_THREADS = ("test_service_formation.py", "test_service_hosting.py", "test_service_stall.py")
+"""The tests that always run on both drivers. Those of the thread run in real time, where a busy machine can break a
+ring; ``--both-drivers`` runs the others on it as well."""
 STEPS_MAX = 60_000
 """So many steps of tasks at one moment of the virtual clock: tasks only keep each other busy, and it stands still."""
 WATCHDOG_S = 60.0
@@ -84,13 +87,19 @@ def unwrapped() -> Iterator[None]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = []
     for item in items:
         if item.path.parent == Path(__file__).parent and item.get_closest_marker("trio") is not None:
             callspec = getattr(item, "callspec", None)
             in_thread = callspec is not None and callspec.params.get("driver") == "thread"
             real = in_thread or item.get_closest_marker("real_time") is not None
             item.add_marker(pytest.mark.trio(run=run_in_real_time if real else run_on_mock_clock), append=False)
+            if in_thread and item.path.name not in ON_THREADS and not config.getoption("--both-drivers"):
+                left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)
