@@ -23,7 +23,6 @@ from ringproto.testing.addresses import change_address
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
-from ringproto.testing.long_life import AGES, HOPS_MAX, age
 from ringproto.testing.network import Link
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
@@ -444,10 +443,6 @@ class Faults:
             others = [node for node in self.nodes if node != host.node]
             change_address(self.cluster, host.node, {node: self._some_time_s(5 * self.unit_s) for node in others})
 
-    def _age(self) -> None:
-        """A token as after years of rotations, but not at their very end: that would be another fault later."""
-        age(self.cluster, self.random.choice([hops for hops in AGES if hops < HOPS_MAX // 2]))
-
     def _disturb(self, host: Host, calls: SystemCalls) -> None:
         cluster = self.cluster
         cluster.disturb_system_calls(host.node, calls)
@@ -568,7 +563,6 @@ DISTURBANCES: dict[str, Callable[[Faults], None]] = {
     "stuck recover": Faults._stuck_recover,
     "never reads": Faults._never_reads,
     "address": Faults._change_address,
-    "long life": Faults._age,
 }
 
 

@@ -35,7 +35,8 @@ def hops_of(token: bytes) -> int:
 def age(cluster: Cluster, hops: int) -> None:
     """The next token that is sent, of whichever ring, has the number ``hops`` unless its own is higher.
 
-    It takes the place of ``cluster.filter`` until then, and puts back what was there.
+    It takes the place of ``cluster.filter`` until then, and puts back what was there. Not for a network on which a
+    token is so late that it is sent again: of one token that is there with two numbers, members make two.
 
     Raises:
         ValueError: a token cannot have this number.

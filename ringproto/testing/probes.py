@@ -471,7 +471,6 @@ PROBES: dict[str, Probe] = {
     "interface down": _happened("disturbance: interface"),
     "clock jump": _happened("disturbance: clock jump"),
     "another address while it runs": _happened("another address"),
-    "token numbered as after years of rotations": _happened("token numbered as after a long life"),
     # Who does not belong
     "refusal": _counter("refusals_sent"),
     "refused processor left": _refused_stranger,
