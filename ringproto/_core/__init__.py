@@ -1,6 +1,7 @@
 """The protocol: a deterministic state machine without I/O. Its face is :class:`Processor`."""
 
 from ringproto._core.delivery import Change
+from ringproto._core.ordering import NUMBER_END
 from ringproto._core.processor import Processor
 
-__all__ = ["Change", "Processor"]
+__all__ = ["NUMBER_END", "Change", "Processor"]

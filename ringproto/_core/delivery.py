@@ -174,7 +174,6 @@ class Delivery:
                 self._deliver_packet(packet, ring_id)
             seq += 1
         self.reassembler.clear()
-        self.delivered = 0
         self.held = 0
 
     def install(self, ring_id: RingId, members: tuple[int, ...], primary: bool) -> None:

@@ -20,20 +20,41 @@ _FREE = 1
 """So often somebody may be left out and come back at once: a join that was lost says nothing about a link."""
 _FORGIVEN = 256
 """A mark that nothing was added to in so many ``merge_detect_s`` is forgotten."""
-_HOLD_MAX = 4
-"""Who is left out again must be heard by all for a time that doubles so often: 15 ``merge_detect_s`` at most."""
+_HOLD_MAX = 3
+"""Who is left out again must be heard by all for a time that doubles so often: 7 ``merge_detect_s`` at most."""
+_DOUBTFUL = 3
+"""Who was left out so often counts as heard only while nearly all of its beacons come."""
+_MEMORY = 8
+"""The share of the beacons that come is a mean over about so many of them."""
+_STEADY = 0.8
+"""The least share: of a link that loses more a token ring with a timeout of some retransmissions breaks again."""
+_MISSED_MAX = 32
+"""Of more beacons that did not come it makes no difference how many they were."""
 
 
 class _Word:
     """What was heard of a processor last."""
 
-    __slots__ = ("at", "incarnation", "told")
+    __slots__ = ("at", "incarnation", "share", "told")
 
     def __init__(self, at: float, incarnation: int) -> None:
         self.at = at
         self.incarnation = incarnation
         self.told: tuple[float, Beacon] | None = None
         """When its last beacon came, and the beacon."""
+        self.share = 0.0
+        """Of the beacons that it says one per interval, how many came of late: a smoothed share."""
+
+    def tell(self, beacon: Beacon, now: float, interval_s: float) -> None:
+        """A beacon came. One that was said between two that were due says nothing of those that were lost."""
+        due = 1 if self.told is None else round((now - self.told[0]) / interval_s)
+        if due > 0:
+            kept = 1 - 1 / _MEMORY
+            self.share = self.share * kept ** min(due, _MISSED_MAX) + 1 / _MEMORY
+            self.told = (now, beacon)
+        else:
+            assert self.told is not None
+            self.told = (self.told[0], beacon)
 
 
 class _Mark:
@@ -77,11 +98,19 @@ class Hearing:
     def hear_beacon(self, node: int, beacon: Beacon, now: float) -> None:
         """A beacon of this processor came."""
         self.hear(node, beacon.identity.incarnation, now)
-        self._words[node].told = (now, beacon)
+        self._words[node].tell(beacon, now, self._interval_s)
 
     def heard(self, now: float) -> tuple[int, ...]:
-        """Who was heard of late, sorted; of more than fit into a ring, those that were heard last."""
-        fresh = [node for node, word in self._words.items() if now - word.at < self.fresh_s]
+        """Who was heard of late, sorted; of more than fit into a ring, those that were heard last.
+
+        Who was left out time and again is heard if its beacons come steadily: a link that loses half of all is good
+        for a ring now and then, and never for long.
+        """
+        fresh = [
+            node
+            for node, word in self._words.items()
+            if now - word.at < self.fresh_s and (word.share >= _STEADY or self._level(node) < _DOUBTFUL)
+        ]
         return tuple(sorted(fresh[-self._members_max :]))
 
     def mark(self, left_out: Mapping[int, int | None], now: float) -> None:

@@ -43,11 +43,13 @@ cdef class Membership:
     cdef dict _incarnations
     cdef object _join_said_at
     cdef object _obligations
+    cdef object _origin
     cdef Token _own_token
     cdef object _put_off_at
     cdef Py_ssize_t _requests_max
     cdef RegularSource _source
     cdef object _speakers
+    cdef double _resend_s
     cdef bint _woke
 
     cpdef handle(self, int what, object sender, object body)
@@ -67,7 +69,7 @@ cdef class Membership:
 
     cdef bint _accepts(self, Ring ring, Token token)
     cdef _note_token(self, Ring ring, Token token)
-    cdef bint _gathers_without_deaf(self, Ring ring)
+    cdef bint _gathers_anew(self, Ring ring, Token token)
     cdef bint _may_send(self, Ring ring, Token token)
 
     @cython.locals(ring=Ring, visit=Visit)

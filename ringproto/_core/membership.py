@@ -69,6 +69,7 @@ class Membership:
         now: float,
         ring_sequence: int,
         audit: list[tuple[Any, ...]] | None,
+        origin: int = 0,
     ) -> None:
         self.node = node
         self.config = config
@@ -96,7 +97,9 @@ class Membership:
         self.barrier = Barrier(configuration)
         self.outbox = Outbox(config, self.barrier)
         self.delivery = Delivery(config, configuration, self.barrier, audit)
-        self.ring = Ring(first, (node,), node, config, self._requests_max)
+        self._origin = origin
+        self.ring = self._new_ring(first, (node,))
+        self.delivery.delivered = self.ring.window.released
         self.ring.phase = int(Phase.INSTALLED)
         self._source = RegularSource(self.outbox, self.codec, datagram_size, audit)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
@@ -105,6 +108,7 @@ class Membership:
         self._held_token: Token | None = None
         self._own_token: Token | None = None
         self._woke = False
+        self._resend_s = 0.0
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
         self._put_off_at = -math.inf
@@ -163,7 +167,8 @@ class Membership:
                 self._take_forming_token(self._forming, token)
             else:
                 self._note_token(self.ring, token)
-                self._visit(token)
+                if not self._gathers_anew(self.ring, token):
+                    self._visit(token)
         if self._held_token is not None and self.ring.idle_visits < 2:
             self._token_rested(0, None)
 
@@ -368,7 +373,7 @@ class Membership:
         """All agree and this processor has the smallest id: it is the representative."""
         self.ring_sequence += 1
         ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
-        ring = Ring(ring_id, members, self.node, self.config, self._requests_max)
+        ring = self._new_ring(ring_id, members)
         token = CommitToken(ring.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
         formation = Formation(ring, token)
         if len(members) == 1:
@@ -376,6 +381,9 @@ class Membership:
             self._start_token(formation)
         else:
             self._enter_commit(formation, token)
+
+    def _new_ring(self, ring_id: RingId, members: tuple[int, ...]) -> Ring:
+        return Ring(ring_id, members, self.node, self.config, self._requests_max, self._origin)
 
     def _entry(self) -> Entry:
         return Entry(
@@ -397,13 +405,14 @@ class Membership:
 
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
         formation.pass_on(token, self.codec, self._datagram_size)
+        self._resend_s = self.config.token_retransmit_s
         self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
 
     def _send_commit(self, formation: Formation, count: str) -> None:
         for datagram in formation.datagrams:
             self._transmit(formation.ring.successor, datagram, count)
-        self.timers.set(_TOKEN_RETRANSMIT, self.now + self.config.token_retransmit_s)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
 
     @property
     def _forming(self) -> Formation:
@@ -435,7 +444,7 @@ class Membership:
             self.counters.add("dropped_other_membership")
         else:
             self.ring_sequence = ring_id.sequence
-            ring = Ring(ring_id, members, self.node, self.config, self._requests_max)
+            ring = self._new_ring(ring_id, members)
             token = token.filled(self._entry())
             self._enter_commit(Formation(ring, token), token)
 
@@ -519,7 +528,7 @@ class Membership:
         """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
         ring = formation.ring
         self._note_token(ring, token)
-        if self._gathers_without_deaf(ring):
+        if self._gathers_anew(ring, token):
             return
         token = formation.advance(token, self.node)
         if ring.phase == Phase.INSTALLED:
@@ -597,7 +606,7 @@ class Membership:
         self._held_token = None
         self.timers.clear(_TOKEN_HOLD)
         self._note_token(ring, token)
-        if self._gathers_without_deaf(ring):
+        if self._gathers_anew(ring, token):
             return
         if ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
             self._held_token = token
@@ -606,8 +615,15 @@ class Membership:
         else:
             self._visit(token)
 
-    def _gathers_without_deaf(self, ring: Ring) -> bool:
-        """A member that has held the aru up for too long is left out, in recovery as on an installed ring."""
+    def _gathers_anew(self, ring: Ring, token: Token) -> bool:
+        """The token says that this ring must end, in recovery as when it is installed.
+
+        Its numbers may have come to their end. A member that has held the aru up for too long is left out.
+        """
+        if ring.worn_out(token):
+            self.counters.add("rings_worn_out")
+            self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
+            return True
         deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
@@ -663,19 +679,26 @@ class Membership:
             assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_sent")
             self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+            self._resend_s = ring.retransmit_after(self.config)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
         for datagram in datagrams[before:]:
             self._transmit(0, datagram, "datagrams_broadcast")
 
     def _retransmit_token(self, sender: int, body: None) -> None:
+        """Nothing was heard of the token, or of the commit token: once more, and the next time sooner.
+
+        It may have been lost on a link that loses most of what is sent over it. The ring breaks with the token timeout,
+        and within it the token should be tried as often as may be.
+        """
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
+        self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)
         if formation is not None and ring.forwarded is None:
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:
             assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + ring.retransmit_after(self.config))
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")

@@ -27,6 +27,7 @@ cdef class Ring:
     cdef public tuple members
     cdef public bytes name
     cdef public object node
+    cdef readonly long long origin
     cdef readonly Pace pace
     cdef public int phase
     cdef public long long retransmitted
@@ -40,6 +41,7 @@ cdef class Ring:
 
     cpdef objection(self, Token token)
 
+    cpdef bint worn_out(self, Token token)
     cpdef bint plausible(self, Token token)
 
     @cython.locals(rotation=double, quiet=bint)

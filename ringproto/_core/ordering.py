@@ -16,6 +16,8 @@ from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ri
 from ringproto.config import Config
 from ringproto.types import Priority, RingId
 
+NUMBER_END = 2**62
+"""A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
 _INSTALLED = int(Phase.INSTALLED)  # to look a member of an enum up costs more than what is done with it
 _HIGH = int(Priority.HIGH)
 
@@ -55,6 +57,7 @@ class Ring:
         "members",
         "name",
         "node",
+        "origin",
         "pace",
         "phase",
         "retransmitted",
@@ -67,21 +70,25 @@ class Ring:
         "window",
     )
 
-    def __init__(self, ring_id: RingId, members: tuple[int, ...], node: int, config: Config, requests_max: int) -> None:
+    def __init__(
+        self, ring_id: RingId, members: tuple[int, ...], node: int, config: Config, requests_max: int, origin: int = 0
+    ) -> None:
         self.id = ring_id
         self.name = ring_bytes(ring_id)
         """The id as it stands in datagrams."""
         self.members = members
         self.node = node
         self.successor = members[(members.index(node) + 1) % len(members)]
-        self.window = Window(8 * config.window_size)
+        self.origin = origin
+        """Packets, messages and rotations are counted from here."""
+        self.window = Window(8 * config.window_size, origin)
         self.token_seq = 0
-        self.stable = 0
+        self.stable = origin
         """Every member has all packets up to this one."""
         self.phase = int(Phase.EXCHANGE)
         self.forwarded: bytes | None = None
         """The token as it was passed on, to be sent again."""
-        self.forwarded_seq = 0
+        self.forwarded_seq = origin
         self.idle_visits = 0
         """Visits in a row in which nothing had happened on the ring since the last one."""
         self.rotations = 0
@@ -89,19 +96,19 @@ class Ring:
         """A smoothed rotation time."""
         self.blocked = False
         """Whether flow control let nothing new out at the last visit."""
-        self.last_own = 0
+        self.last_own = origin
         """The last packet that this processor originated."""
         self.sent = 0
         self.retransmitted = 0
-        self.aru_seen = (0, 0)
+        self.aru_seen = (origin, 0)
         self.aru_changed_at = 0.0
         self.pace = Pace(config.visit_max, config.rotation_target_s)
         """How much of its turn this processor uses."""
         self._flow = FlowControl(config.window_size, config.visit_max)
         self._requests_max = requests_max
-        self._last_aru = 0
-        self._last_seq = 0
-        self._noted_seq = 0
+        self._last_aru = origin
+        self._last_seq = origin
+        self._noted_seq = origin
         self._usual_s = 0.0
         self._visited_at = -1.0
 
@@ -111,7 +118,12 @@ class Ring:
 
     def first_token(self) -> Token:
         """The token with which the representative starts the ring; nobody is taken to be ready yet."""
-        return Token(self.node, self.name, 1, 0, 0, 0, 0, 0, 0, int(Phase.EXCHANGE), True, ())
+        at = self.origin
+        return Token(self.node, self.name, at + 1, at, at, at, 0, 0, 0, int(Phase.EXCHANGE), True, ())
+
+    def worn_out(self, token: Token) -> bool:
+        """Whether the numbers of a ring come to their end: another one, with fresh numbers, must take its place."""
+        return token.token_seq >= NUMBER_END or token.seq >= NUMBER_END or token.message_seq >= NUMBER_END
 
     def objection(self, token: Token) -> str | None:
         """Why a token is not the next one of this ring for this processor; ``None`` if it is."""
@@ -173,7 +185,7 @@ class Ring:
 
     def _rotation(self, token: Token) -> int:
         """The number of the token's rotation, the same at all members."""
-        return (token.token_seq - 1) // len(self.members)
+        return (token.token_seq - 1 - self.origin) // len(self.members)
 
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in

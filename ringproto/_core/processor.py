@@ -13,6 +13,7 @@ from typing import Any
 from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
+from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
 from ringproto._core.wire import (
     BEACON,
@@ -48,6 +49,8 @@ class Processor:
         now: seconds on the clock that all later calls use.
         ring_sequence: the highest ring sequence that an earlier incarnation knew, if that was stored; else 0.
         audit: a list to which everything that the rules of EVS and of the barrier speak of is appended.
+        origin: what every ring counts its packets, messages and tokens from, the same at all processors; a test that
+            wants a ring of years ago gives a high one.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -65,6 +68,7 @@ class Processor:
         now: float,
         ring_sequence: int = 0,
         audit: list[tuple[Any, ...]] | None = None,
+        origin: int = 0,
     ) -> None:
         if not isinstance(node, int) or isinstance(node, bool) or not 1 <= node <= NODE_MAX:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
@@ -74,6 +78,8 @@ class Processor:
             raise ValueError(f"ring_sequence must be a whole number from 0 to 2**63 - 1, not {ring_sequence!r}")
         if audit is not None and not isinstance(audit, list):
             raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")
+        if not isinstance(origin, int) or isinstance(origin, bool) or not 0 <= origin < NUMBER_END:
+            raise ValueError(f"origin must be a whole number from 0 to 2**62 - 1, not {origin!r}")
         size = datagram_size if config.datagram_size is None else config.datagram_size
         if size > datagram_size:
             raise ConfigError(f"Config.datagram_size is {size}, but the transport takes at most {datagram_size} bytes")
@@ -91,7 +97,7 @@ class Processor:
         self.node = node
         self.config = config
         self._audit = audit
-        self._membership = Membership(node, config, size, Entropy(seed), now, ring_sequence, audit)
+        self._membership = Membership(node, config, size, Entropy(seed), now, ring_sequence, audit, origin)
         self._codec = self._membership.codec
 
     # In

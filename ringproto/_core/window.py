@@ -10,20 +10,20 @@ from ringproto._core.wire import Packet
 
 
 class Window:
-    """Packets ``released + 1`` to ``high`` of one ring, with gaps after ``aru``."""
+    """Packets ``released + 1`` to ``high`` of one ring, with gaps after ``aru``; the first is ``origin + 1``."""
 
     __slots__ = ("_mask", "_slots", "aru", "capacity", "high", "released")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, origin: int = 0) -> None:
         size = 1
         while size < capacity:
             size *= 2
         self._slots: list[Packet | None] = [None] * size
         self._mask = size - 1
         self.capacity = size
-        self.released = 0
-        self.aru = 0
-        self.high = 0
+        self.released = origin
+        self.aru = origin
+        self.high = origin
 
     def insert(self, packet: Packet) -> bool:
         """Take in a packet; ``False`` if it is known already, or too far ahead to be kept (it will be asked for)."""

@@ -65,6 +65,8 @@ class Cluster:
         if watch is not None:
             self.network.on_loss = watch.lost
         self.hosts: dict[int, Host] = {}
+        self.origin = 0
+        """What all rings count their packets, messages and tokens from (``Processor``); set it before ``start``."""
         self.storage_survived = True
         """False as soon as one processor was restarted with less than it had stored."""
 
@@ -136,6 +138,7 @@ class Cluster:
                 host.habits = dataclasses.replace(habits)
             if system_calls is not None:
                 host.system_calls = dataclasses.replace(system_calls)
+            host.origin = self.origin
             host.start(ring_sequence)
 
     def crash(self, *nodes: int) -> None:
@@ -377,7 +380,11 @@ class Cluster:
         for others in strangers.values():
             config = self.hosts[others[0].node].config
             violations += judge(
-                others, quorum=config.quorum, window_size=config.window_size, retransmits_max=retransmits_max
+                others,
+                quorum=config.quorum,
+                window_size=config.window_size,
+                retransmits_max=retransmits_max,
+                origin=self.origin,
             )
         lives: Sequence[tuple[int, int]] | None = None
         if complete is not None:
@@ -390,6 +397,7 @@ class Cluster:
             storage_survives=self.storage_survived,
             window_size=self.config.window_size,
             retransmits_max=retransmits_max,
+            origin=self.origin,
         )
 
     def belongs(self, node: int) -> bool:

@@ -219,7 +219,6 @@ class Faults:
     def end(self) -> None:
         """No more of it. What is broken stays so until somebody mends it."""
         self.over = True
-        self.cluster.filter = None  # of a token that was to be numbered otherwise and did not come
         for host in self.cluster.hosts.values():
             host.trap = None
             host.early_timers = 0.0

@@ -56,6 +56,7 @@ class Host:
         "node",
         "on_crash",
         "on_failure",
+        "origin",
         "overflowed",
         "processor",
         "queue",
@@ -102,6 +103,7 @@ class Host:
         self.audit: Audit = []
         self.finished: list[Audit] = []
         self.lives = 0
+        self.origin = 0
         self.clock_rate = 1.0
         self.clock_offset_s = random.uniform(0.0, 10_000.0)
         self.service_s = 0.000_005
@@ -170,6 +172,7 @@ class Host:
             now=self._now(),
             ring_sequence=ring_sequence,
             audit=self.audit,
+            origin=self.origin,
         )
         self.application = Application(self, self.random, self.lives)
         if self.watch is not None:

@@ -50,6 +50,7 @@ def judge(
     storage_survives: bool = False,
     window_size: int | None = None,
     retransmits_max: int = 128,
+    origin: int = 0,
 ) -> list[Violation]:
     """All violations of a run, at most ``VIOLATIONS_MAX`` of each rule; none if it was right.
 
@@ -58,6 +59,7 @@ def judge(
     together in one last regular configuration, its barrier complete if it has the quorum, with everything delivered
     that they accepted. ``truncated``: logs of killed processes may lack their last records. ``storage_survives``: ring
     sequences must rise over restarts too. ``window_size`` (packets) and ``retransmits_max`` bound what K5 sees.
+    ``origin``: what the rings counted their messages from.
     """
     with uncollected():
         run = Run(
@@ -68,5 +70,6 @@ def judge(
             storage_survives=storage_survives,
             window_size=window_size,
             retransmits_max=retransmits_max,
+            origin=origin,
         )
         return [violation for rule in RULES.values() for violation in islice(rule(run), VIOLATIONS_MAX)]

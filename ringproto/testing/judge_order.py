@@ -373,7 +373,7 @@ def t1_places_rise(run: Run) -> Iterator[Violation]:
     for stay in run.stays():
         if stay.straight:
             continue
-        last = 0
+        last = run.origin
         for index, seq in enumerate(stay.places):
             if seq == DONE_PLACE:
                 continue
@@ -384,15 +384,16 @@ def t1_places_rise(run: Run) -> Iterator[Violation]:
 
 
 def t2_no_gap_in_a_regular_configuration(run: Run) -> Iterator[Violation]:
-    """In a regular configuration messages and unblocks together are 1, 2, 3, ... without gap."""
+    """In a regular configuration messages and unblocks together are 1, 2, 3, ... (from the origin) without gap."""
+    origin = run.origin
     for stay in run.stays():
         if stay.straight:
             continue
         got = set(stay.places[: stay.regular_length])
         got.discard(DONE_PLACE)
-        highest = max(got, default=0)
-        if len(got) < highest:
-            lacking = [seq for seq in range(1, min(highest, len(got) + 10)) if seq not in got]
+        highest = max(got, default=origin)
+        if len(got) < highest - origin:
+            lacking = [seq for seq in range(origin + 1, min(highest, origin + len(got) + 10)) if seq not in got]
             index = next(index for index, seq in enumerate(stay.places) if seq > lacking[0])
             text = f"seq {_few(lacking)} missing, and {describe(stay.stream[index])} was delivered in the regular one"
             yield stay.violation("T2", stay.stream_at[index], text)

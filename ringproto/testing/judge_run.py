@@ -145,9 +145,9 @@ class Stay:
         """With the length of the stream at that place."""
         self.misplaced: list[tuple[int, Record]] = []
         self.prefix = 0
-        """Everything from 1 to here was delivered in com(c): the hole, if there is one, is the next."""
+        """Everything from the first to here was delivered in com(c): the hole, if there is one, is the next."""
         self.straight = True
-        """Whether exactly 1, 2, 3, ... was delivered in com(c)."""
+        """Whether exactly the first, the second, the third and so on was delivered in com(c)."""
 
     @property
     def regular_length(self) -> int:
@@ -160,13 +160,14 @@ class Stay:
         both: list[tuple[int, Union[Send, UnbSend]]] = [*self.sends, *self.unblocks_sent]
         return sorted(both, key=lambda entry: entry[0])
 
-    def measure(self) -> None:
-        """Find the first hole, when all of the stay was read."""
+    def measure(self, origin: int) -> None:
+        """Find the first hole, when all of the stay was read; the first number is ``origin + 1``."""
+        self.prefix = origin
         seqs = [seq for seq in self.places if seq != DONE_PLACE] if self.dones else self.places
         count = len(seqs)
-        self.straight = seqs == list(range(1, count + 1))
+        self.straight = seqs == list(range(origin + 1, origin + count + 1))
         if self.straight:
-            self.prefix = count
+            self.prefix += count
             return
         got = set(seqs)
         while self.prefix + 1 in got:
@@ -233,6 +234,7 @@ class Run:
         "lives",
         "mismatches",
         "nodes",
+        "origin",
         "quorum",
         "retransmits_max",
         "rings",
@@ -251,6 +253,7 @@ class Run:
         storage_survives: bool,
         window_size: int | None,
         retransmits_max: int,
+        origin: int = 0,
     ) -> None:
         self.quorum = quorum
         self.complete = complete
@@ -258,6 +261,7 @@ class Run:
         self.storage_survives = storage_survives
         self.window_size = window_size
         self.retransmits_max = retransmits_max
+        self.origin = origin
         self.lives = [_read(transcript) for transcript in transcripts]
         self.nodes: dict[int, list[Life]] = defaultdict(list)
         self.rings: dict[RingId, RingLog] = {}
@@ -267,6 +271,7 @@ class Run:
                 ring = self.rings.get(stay.ring_id)
                 if ring is None:
                     ring = self.rings[stay.ring_id] = RingLog(stay.ring_id, stay.configuration.members)
+                stay.measure(origin)
                 _gather(ring, stay)
         self.mismatches = [mismatch for ring in self.rings.values() for mismatch in _compare(ring)]
         self.chains: dict[RingId, list[Link]] = _chains(self.lives)
@@ -378,7 +383,6 @@ def _read(transcript: Transcript) -> Life:
 
 
 def _gather(ring: RingLog, stay: Stay) -> None:
-    stay.measure()
     ring.stays.append(stay)
     ring.nodes[stay.life.node].append(stay)
     for at, record in stay.all_sent:

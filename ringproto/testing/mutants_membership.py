@@ -140,7 +140,7 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                "        if self._gathers_without_deaf(ring):\n            return\n        token = formation",
+                "        if self._gathers_anew(ring, token):\n            return\n        token = formation",
                 "        token = formation",
             ),
         ),

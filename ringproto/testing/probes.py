@@ -57,6 +57,7 @@ class Evidence:
             storage_survives=False,
             window_size=config.window_size,
             retransmits_max=config.retransmits_max,
+            origin=cluster.origin,
         )
         self.counters: Counter[str] = Counter()
         """The counters of all incarnations together."""

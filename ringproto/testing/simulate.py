@@ -17,6 +17,7 @@ import random as random_module
 import traceback
 from collections.abc import Collection
 
+from ringproto._core import NUMBER_END
 from ringproto.config import Config
 from ringproto.errors import RingError
 from ringproto.testing import trials
@@ -62,6 +63,8 @@ HUGE_EVERY = 48
 FLOOD_EVERY = 128
 """One full seed in so many has a processor that sends 50,000 recovery messages in one configuration."""
 FLOOD = 50_000
+LIVES = (10_000, 100_000)
+"""So far a ring may count in a run in which numbers come to their end: that is not to be often."""
 SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
 CROWDED = 0.06
@@ -221,6 +224,7 @@ class _Run:
         sequence = 0
         if random.random() < 0.2 and "storage" not in self.faults.names:
             sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
+        cluster.origin = self._draw_origin()
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:
             cluster.at(
@@ -258,6 +262,16 @@ class _Run:
             turn += 1
             if turn % SAMPLE_EVERY == 0:
                 self.storms.sample()
+
+    def _draw_origin(self) -> int:
+        """Rings that have counted for years: to where a power of two comes, or their end, which is a change."""
+        random = self.random
+        luck = random.random()
+        if luck < 0.8:
+            return 0
+        if luck < 0.9 or self.fault_free:
+            return int(random.choice((2**31, 2**32)) - random.randint(1, 200))
+        return NUMBER_END - random.randint(*LIVES)
 
     def _draw_habits(self) -> Habits:
         random = self.random

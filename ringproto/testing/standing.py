@@ -29,7 +29,7 @@ REST_MAX = 1
 """So many configurations a processor may install meanwhile: the ring may try again once."""
 STUCK_UNITS = 20
 """So long it may take until everybody waits for those whose recovery function does not return."""
-HOLD_INTERVALS = 15
+HOLD_INTERVALS = 19
 """After so many ``merge_detect_s``, at the latest, a ring may try once more with somebody behind a lossy link
 (departure 8): that is two configurations, one with it and one without."""
 

@@ -58,7 +58,7 @@ def bounds(
         "datagrams_broadcast": visits * config.visit_max,
         "wakes_sent": visits + installed,
         "commit_tokens_sent": 2 * parts * (gathers + 1),
-        "commit_tokens_retransmitted": parts * (elapsed_s / config.token_retransmit_s + 1),
+        "commit_tokens_retransmitted": parts * (elapsed_s / config.token_retransmit_min_s + 1),
         "refusals_sent": processors * (elapsed_s / config.consensus_timeout_s + 1),
         "leaves_sent": LEAVE_COPIES,
     }

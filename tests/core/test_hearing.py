@@ -124,20 +124,58 @@ def waits_after(times: int) -> int:
 
 
 def test_all_must_hear_all_for_longer_each_time_but_not_for_ever_longer() -> None:
-    assert [waits_after(times) for times in range(1, 9)] == [0, 0, 1, 3, 7, 15, 15, 15]
+    assert [waits_after(times) for times in range(1, 8)] == [0, 0, 13, 15, 19, 19, 19]
 
 
 def test_time_begins_anew_when_a_link_fails() -> None:
     mine = hearing()
+    for at in range(20):
+        all_speak(mine, ((ME, 2), (3,)), at)
+    left_out(mine, 3, 3, now=20.0)
+    all_speak(mine, ((ME, 2), (3,)), 20.0)
+    assert mine.puts_off_beacon((ME, 2), 3, 20.0)
+    mine.hear_beacon(2, beacon((1, 2), (1,)), 20.5)
+    assert mine.puts_off_beacon((ME, 2), 3, 20.5)
+    all_speak(mine, ((ME, 2), (3,)), 21.0)
+    assert mine.puts_off_beacon((ME, 2), 3, 21.0)
+    all_speak(mine, ((ME, 2), (3,)), 22.0)
+    assert not mine.puts_off_beacon((ME, 2), 3, 22.0)
+
+
+def heard_of(mine: Hearing, node: int, kept: str) -> list[bool]:
+    """Whether it counts as heard after each interval, of whose beacons only those marked "x" come."""
+    heard = []
+    for at, came in enumerate(kept):
+        if came == "x":
+            mine.hear_beacon(node, beacon((node,), ()), at * INTERVAL_S)
+        heard.append(node in mine.heard(at * INTERVAL_S))
+    return heard
+
+
+@pytest.mark.parametrize(("kept", "steady"), [("x", True), ("xxxxxxx-", True), ("xx-", False), ("x-", False)])
+def test_who_was_left_out_time_and_again_is_heard_while_its_beacons_come_steadily(kept: str, steady: bool) -> None:
+    mine = hearing()
     left_out(mine, 3, 3)
-    all_speak(mine, ((ME, 2), (3,)), 0.0)
-    assert mine.puts_off_beacon((ME, 2), 3, 0.0)
-    mine.hear_beacon(2, beacon((1, 2), (1,)), 0.5)
-    assert mine.puts_off_beacon((ME, 2), 3, 0.5)
-    all_speak(mine, ((ME, 2), (3,)), 1.0)
-    assert mine.puts_off_beacon((ME, 2), 3, 1.0)
-    all_speak(mine, ((ME, 2), (3,)), 2.0)
-    assert not mine.puts_off_beacon((ME, 2), 3, 2.0)
+    late = heard_of(mine, 3, 40 * kept)[-16:]
+    assert late == [steady] * 16
+
+
+def test_who_was_left_out_less_often_is_heard_by_any_word() -> None:
+    mine = hearing()
+    left_out(mine, 3, 2)
+    assert all(heard_of(mine, 3, 10 * "x--"))
+
+
+def test_beacons_between_two_that_are_due_make_no_bad_link_a_good_one() -> None:
+    mine = hearing()
+    left_out(mine, 3, 3)
+    for at in range(100):
+        if at // 10 % 2:
+            mine.hear_beacon(3, beacon((3,), ()), at * INTERVAL_S / 10)
+            assert mine.heard(at * INTERVAL_S / 10) == ()
+    for at in range(100, 250):
+        mine.hear_beacon(3, beacon((3,), ()), at * INTERVAL_S / 10)
+    assert mine.heard(25.0) == (3,)
 
 
 def test_silence_is_a_link_that_failed() -> None:
@@ -153,9 +191,11 @@ def test_join_is_welcome_as_soon_as_all_hear_all() -> None:
     """Who waits less long begins, and the others follow."""
     mine = hearing()
     left_out(mine, 3, 8)
-    all_speak(mine, ((ME, 2), (3,)), 1.0)
-    assert mine.puts_off_beacon((ME, 2), 3, 1.0)
-    assert not mine.puts_off_join((ME, 2), 3, 1.0)
+    for at in range(13):
+        assert mine.puts_off_join((ME, 2), 3, at)
+        all_speak(mine, ((ME, 2), (3,)), at)
+    assert mine.puts_off_beacon((ME, 2), 3, 12.0)
+    assert not mine.puts_off_join((ME, 2), 3, 12.0)
 
 
 def test_mark_is_lifted_on_a_common_ring_and_remembered() -> None:
@@ -164,12 +204,11 @@ def test_mark_is_lifted_on_a_common_ring_and_remembered() -> None:
     mine.lift((ME, 2, 3))
     assert not mine.puts_off_join((ME,), 3, 0.0)
     left_out(mine, 3, 1)
-    all_speak(mine, ((ME,), (3,)), 0.0)
-    assert mine.puts_off_beacon((ME,), 3, 0.0)
-    all_speak(mine, ((ME,), (3,)), 0.9)
-    assert mine.puts_off_beacon((ME,), 3, 0.9), "it was the third time"
-    all_speak(mine, ((ME,), (3,)), 1.0)
-    assert not mine.puts_off_beacon((ME,), 3, 1.0)
+    for at in range(13):
+        all_speak(mine, ((ME,), (3,)), at)
+        assert mine.puts_off_beacon((ME,), 3, at), "it was the third time"
+    all_speak(mine, ((ME,), (3,)), 13.0)
+    assert not mine.puts_off_beacon((ME,), 3, 13.0)
 
 
 def test_long_peace_is_forgiven() -> None:
