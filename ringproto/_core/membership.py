@@ -611,7 +611,10 @@ class Membership:
         if ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
             self._held_token = token
             self.timers.clear(_TOKEN_LOSS)
-            self.timers.set(_TOKEN_HOLD, self.now + self.config.token_hold_s)
+            # Not for long while somebody lacks a packet: it may have come meanwhile.
+            settled = token.aru == token.seq
+            rest_s = self.config.token_hold_s if settled else self.config.token_retransmit_min_s
+            self.timers.set(_TOKEN_HOLD, self.now + min(rest_s, self.config.token_hold_s))
         else:
             self._visit(token)
 

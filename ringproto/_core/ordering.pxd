@@ -9,6 +9,10 @@ from ringproto._core.wire cimport Codec, Packet, Token
 
 
 cdef class Ring:
+    cdef double _ask_after
+    cdef double _ask_max_s
+    cdef double _ask_wait_s
+    cdef list _asked
     cdef FlowControl _flow
     cdef long long _last_aru
     cdef long long _last_seq
@@ -44,7 +48,7 @@ cdef class Ring:
     cpdef bint worn_out(self, Token token)
     cpdef bint plausible(self, Token token)
 
-    @cython.locals(rotation=double, quiet=bint)
+    @cython.locals(rotation=double, quiet=bint, stuck=bint)
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)
@@ -60,6 +64,9 @@ cdef class Ring:
 
     @cython.locals(mine=list)
     cdef list _requests(self, list others)
+
+    @cython.locals(asked=Py_ssize_t, now=double)
+    cdef list _due(self, list missing)
 
 
 cdef class Visit:

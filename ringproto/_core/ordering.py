@@ -39,6 +39,10 @@ class Ring:
     """The state of one ring id at one processor."""
 
     __slots__ = (
+        "_ask_after",
+        "_ask_max_s",
+        "_ask_wait_s",
+        "_asked",
         "_flow",
         "_last_aru",
         "_last_seq",
@@ -106,6 +110,11 @@ class Ring:
         """How much of its turn this processor uses."""
         self._flow = FlowControl(config.window_size, config.visit_max)
         self._requests_max = requests_max
+        # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
+        self._asked: list[int] = []
+        self._ask_after = 0.0
+        self._ask_wait_s = 0.0
+        self._ask_max_s = config.token_retransmit_min_s
         self._last_aru = origin
         self._last_seq = origin
         self._noted_seq = origin
@@ -167,7 +176,9 @@ class Ring:
         if seen != self.aru_seen or token.aru == token.seq or token.aru_id == 0:
             self.aru_seen = seen
             self.aru_changed_at = now
-        quiet = token.seq == self._last_seq == token.aru == self.stable and not token.requests
+        # Also when somebody lacks a packet and has just asked in vain: until it asks again there is nothing to do.
+        stuck = token.aru == self._last_aru < token.seq
+        quiet = token.seq == self._last_seq and not token.requests and (token.seq == token.aru == self.stable or stuck)
         self.idle_visits = self.idle_visits + 1 if quiet else 0
 
     def _note_usual(self, rotation: float) -> None:
@@ -284,8 +295,26 @@ class Ring:
     def _requests(self, others: list[int]) -> list[int]:
         mine = self.window.missing(self._last_seq, self._requests_max)
         if mine:
-            others = sorted(set(others).union(mine))
+            others = sorted(set(others).union(self._due(mine)))
         return others[: self._requests_max]
+
+    def _due(self, missing: list[int]) -> list[int]:
+        """Which of the missing packets to ask for now.
+
+        As long as something comes of it, all of them at every visit. What nothing comes of is asked for less often: a
+        member that receives no data would make the others send everything again with every rotation.
+        """
+        asked = len(self._asked)
+        now = self._visited_at
+        if missing[:asked] != self._asked or not asked:
+            self._ask_wait_s = self._usual_s / 2
+        elif now < self._ask_after:
+            self._asked = missing
+            return missing[asked:]
+        self._asked = missing
+        self._ask_wait_s = min(2 * self._ask_wait_s, self._ask_max_s)
+        self._ask_after = now + self._ask_wait_s
+        return missing
 
 
 class Visit:

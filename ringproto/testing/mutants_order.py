@@ -85,6 +85,17 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant(
+        "token-tried-no-sooner",
+        "A token that is lost again and again is sent again after the same wait each time: too seldom for a bad link.",
+        (
+            Change(
+                "membership",
+                "self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)",
+                "pass",
+            ),
+        ),
+    ),
     # Retransmission
     Mutant(
         "requests-never-served",

@@ -29,8 +29,10 @@ REST_MAX = 1
 """So many configurations a processor may install meanwhile: the ring may try again once."""
 STUCK_UNITS = 20
 """So long it may take until everybody waits for those whose recovery function does not return."""
+BEARABLE_LOSS = 0.5
+"""A ring lives with a link that loses so much."""
 HOLD_INTERVALS = 19
-"""After so many ``merge_detect_s``, at the latest, a ring may try once more with somebody behind a lossy link
+"""After so many ``merge_detect_s``, at the latest, a ring may try once more with somebody behind a link that loses more
 (departure 8): that is two configurations, one with it and one without."""
 
 
@@ -78,7 +80,7 @@ def _bridge(fault: StandingFault) -> None:
 def _lossy(fault: StandingFault) -> None:
     """Two that hear each other sometimes."""
     first, second = fault.random.sample(fault.core, 2)
-    loss = fault.random.uniform(0.1, 0.9)
+    loss = fault.loss = fault.random.uniform(0.1, 0.9)
     fault.cluster.network.link(first, second).loss = loss
     fault.cluster.network.link(second, first).loss = loss
 
@@ -103,6 +105,8 @@ class StandingFault:
         self.core = core
         self.kind = kind
         self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+        self.loss = 0.0
+        """Of a lossy link, how much it loses."""
         self.violations: list[Violation] = []
 
     @classmethod
@@ -137,7 +141,7 @@ class StandingFault:
         KINDS[self.kind](self)
         for units, most in ((SETTLE_UNITS, SETTLE_MAX), (REST_UNITS, REST_MAX)):
             seconds = units * self.unit_s
-            if self.kind == "lossy":
+            if self.loss > BEARABLE_LOSS:
                 most = SETTLE_MAX + math.ceil(2 * seconds / (HOLD_INTERVALS * cluster.config.merge_detect_s))
             before = self._installed()
             cluster.run(seconds)

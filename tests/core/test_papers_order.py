@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, say
 from rings import Seen, counted, history, read, throw
 
@@ -96,6 +99,27 @@ def test_lost_token_is_sent_again_by_who_passed_it_on(ring: Three) -> None:
     assert (again.source, again.destination) == (lost[0].source, lost[0].destination)
     assert counted(ring.cluster, again.source, "tokens_retransmitted") >= 1
     assert history(ring.cluster, 1).count(("R", (1, 2, 3))) == 1
+
+
+def test_token_that_is_lost_again_and_again_is_tried_sooner_each_time(ring: Three) -> None:
+    """On a link that loses most of what it carries, the tries within the token timeout are what keeps the ring."""
+    ring.cluster.run(0.1)
+    tries: list[float] = []
+
+    def lose(seen: Seen) -> bool:
+        if seen.kind is Kind.TOKEN and seen.destination == 3:
+            tries.append(seen.time)
+            return True
+        return False
+
+    ring.wire.lose = lose
+    ring.cluster.run(0.9 * CONFIG.token_timeout_s)
+    waits = [later - earlier for earlier, later in pairwise(tries)]
+    assert waits[:3] == pytest.approx(
+        [CONFIG.token_retransmit_s, CONFIG.token_retransmit_s / 2, CONFIG.token_retransmit_min_s], rel=0.1
+    )
+    assert waits[3:] == pytest.approx([CONFIG.token_retransmit_min_s] * len(waits[3:]), rel=0.1)
+    assert len(waits) > 8
 
 
 def test_late_copy_of_a_token_is_dropped(ring: Three) -> None:

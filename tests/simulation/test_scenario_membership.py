@@ -406,3 +406,66 @@ def test_member_without_data_does_not_keep_a_recovery_going_for_ever(ring):
     assert ring.run_until(lambda: ring.configuration(1).members == (1,), 3.0), ring.state(1)
     ring.filter = None
     assert ring.run_until_settled({1, 2}, 3.0)
+
+
+def lossy(cluster: Cluster, first: int, second: int, loss: float) -> None:
+    cluster.network.link(first, second).loss = loss
+    cluster.network.link(second, first).loss = loss
+
+
+def configurations(cluster: Cluster) -> int:
+    return max(int(cluster.processor(node).statistics()["configurations"]) for node in cluster.hosts)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 3), (1, 5), (2, 4)])
+def test_link_that_loses_half_of_all_costs_no_configuration(make_ring, first, second):
+    """The token is tried again sooner each time, and often before the ring is given up."""
+    cluster = make_ring(1, 2, 3, 4, 5)
+    before = configurations(cluster)
+    lossy(cluster, first, second, 0.5)
+    for number in range(20):
+        cluster.submit(first, b"%d.1.x%d|over a bad link" % (first, number), Priority.HIGH)
+        cluster.run(1.0)
+    assert configurations(cluster) == before
+    assert len(cluster.messages(second)) == 20
+
+
+@pytest.mark.parametrize("loss", [0.85, 0.95])
+def test_memberships_come_to_rest_when_a_link_loses_nearly_all(make_ring, loss):
+    """Some beacons and joins pass at any time. Who was left out time and again must be heard steadily to come back."""
+    cluster = make_ring(1, 2, 3, 4, 5)
+    lossy(cluster, 2, 4, loss)
+    cluster.run(30.0)
+    seen = configurations(cluster)
+    cluster.run(30.0)
+    assert configurations(cluster) <= seen + 2
+    lossy(cluster, 2, 4, 0.0)
+    unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+    assert cluster.run_until_settled(range(1, 6), 20 * unit_s)
+
+
+@pytest.mark.parametrize("lacks", ["everything", "one packet"])
+def test_what_a_deaf_member_lacks_is_not_sent_with_every_rotation(make_ring, lacks):
+    """Until it is left out the ring waits for it, and that must not fill the network."""
+    cluster = make_ring(1, 2, 3)
+    sent: list[str] = []
+    lacking: list[bytes] = []
+
+    def lose(time, source, destination, datagram):
+        kind = kind_of(datagram)
+        sent.append(kind)
+        if destination != 2 or kind != "data":
+            return True
+        lacking.append(datagram)
+        return lacks == "one packet" and datagram != lacking[0]
+
+    before = cluster.configuration(1).ring_id
+    cluster.filter = lose
+    for number in range(20):
+        cluster.submit(1, b"1.1.x%d|" % number + bytes(1000), Priority.HIGH)
+    assert cluster.run_until(lambda: cluster.configuration(1).ring_id != before, 2.0)
+    config = cluster.config
+    asked = config.fail_to_receive_s / config.token_retransmit_min_s + 10
+    copies = 2  # a broadcast is a datagram for each of the others
+    assert sent.count("data") <= copies * (20 + asked * (20 if lacks == "everything" else 1))
+    assert sent.count("token") <= 3 * 3 * asked  # to ask, to answer, and to see that nothing came of it
