@@ -176,9 +176,12 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     async def _take(self, limit: int) -> list[Event]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not (events := self._try_take(limit)):
-            await self._arrivals.park()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        events = self._try_take(limit)
+        if events:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not events:
+            await self._arrivals.park()  # lets the other tasks run, so nothing more has to
+            events = self._try_take(limit)
         return events
 
     def _try_take(self, limit: int) -> list[Event]:

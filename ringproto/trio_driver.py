@@ -1,20 +1,27 @@
-"""The driver that is a task of trio: it waits for datagrams until the next deadline, and does much at each wake-up."""
+"""The driver that is a task of trio: it waits for datagrams until the next deadline, and does much at each wake-up.
+
+What a hop of the token costs is mostly what trio does for it, so the path of a hop has one wait and little else. The
+deadline of that wait is moved only when the core's next timeout comes before it, or when it is near: with each token
+the timeouts move on, and a deadline that is too early does no harm. What the network takes at once is sent in passing.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
 from ringproto._core import Processor
 from ringproto.driver import Driver
-from ringproto.transports import Transport
+from ringproto.transports import EagerTransport, Transport
 
 __all__ = ["TrioDriver"]
 
 _LOOK_S = 0.0005
-"""How long to look for datagrams when a timer is overdue."""
+"""How long to look for datagrams when a timer is overdue. What has arrived already is read first, however late it is: a
+processor that was away must not judge others by datagrams that wait in its own socket."""
+_NEAR = 0.25
+"""The deadline is moved on when no more than this part of its time is left."""
 
 
 class TrioDriver(Driver):
@@ -25,8 +32,13 @@ class TrioDriver(Driver):
     ) -> None:
         super().__init__(transport, clock, processor, unblocks=unblocks)
         self._scope = trio.CancelScope()
-        # The wait for datagrams, while it waits.
+        self._eager = transport if isinstance(transport, EagerTransport) else None
+        # The wait for datagrams, while it waits; until when; and when that deadline is so near that it is moved on.
         self._waiting: trio.CancelScope | None = None
+        self._deadline = 0.0
+        self._near = 0.0
+        # What has to be sent by a call that may wait; nothing more, if the transport keeps the rest itself.
+        self._rest: Sequence[tuple[int, bytes]] | None = None
 
     def stop(self) -> None:
         self._scope.cancel()
@@ -35,51 +47,68 @@ class TrioDriver(Driver):
     async def _drive(self) -> None:
         with self._scope:
             try:
+                self.settle()
                 await self._turn()
             finally:
                 self._waiting = None
 
     @trio.lowlevel.enable_ki_protection
     async def _turn(self) -> None:
-        processor, transport = self._processor, self._transport
-        self.settle()
         while True:
-            await self._flush()
-            if processor.left:
+            await self._send_waiting()
+            if self._processor.left:
                 return
-            # The scope is for the wait alone: neither a deadline nor a wake-up may cut a send short.
-            with trio.CancelScope(deadline=self._next_wake()) as scope:
-                self._waiting = scope
-                while True:
-                    batch = await transport.receive()
-                    self._waiting = None
-                    self._feed(batch)
-                    self.settle()
-                    if scope.cancel_called:
-                        break
-                    scope.deadline = math.inf
-                    await self._flush()
-                    if processor.left:
-                        break
-                    scope.deadline = self._next_wake()
-                    self._waiting = scope
+            # The scope is for the wait for datagrams alone: neither a deadline nor a wake-up may cut a send short.
+            with trio.CancelScope(deadline=self._next_deadline(self._clock())) as scope:
+                await self._take_datagrams(scope)
             self._waiting = None
             self._feed([])
             self.settle()
 
-    def _next_wake(self) -> float:
-        """When to stop waiting for datagrams. What has arrived already is read first, however late it is: a processor
-        that was away must not judge others by datagrams that wait in its own socket."""
-        return max(self._processor.next_timeout, self._clock() + _LOOK_S)
+    @trio.lowlevel.enable_ki_protection
+    async def _take_datagrams(self, scope: trio.CancelScope) -> None:
+        """Until the scope is cancelled, the processor has left, or something has to wait to be sent."""
+        processor, transport = self._processor, self._transport
+        while True:
+            self._waiting = scope
+            batch = await transport.receive()
+            self._waiting = None
+            now = self._feed(batch)
+            self.settle()
+            self._send_now()
+            if self._rest is not None or processor.left:
+                return
+            if now >= self._near or processor.next_timeout < self._deadline:
+                scope.deadline = self._next_deadline(now)
 
-    async def _flush(self) -> None:
-        while self._processor.has_transmits:
-            await self._transport.send(self._processor.take_transmits())
+    def _next_deadline(self, now: float) -> float:
+        self._deadline = deadline = max(self._processor.next_timeout, now + _LOOK_S)
+        self._near = deadline - _NEAR * (deadline - now)
+        return deadline
+
+    async def _send_waiting(self) -> None:
+        """Send everything, and wait for that if the network takes no more."""
+        while self._rest is not None or self._processor.has_transmits:
+            transmits, self._rest = self._rest, None
+            await self._transport.send(self._processor.take_transmits() if transmits is None else transmits)
+
+    def _send_now(self) -> None:
+        """Send what can be sent without waiting; the rest is for :meth:`_send_waiting`."""
+        processor, eager = self._processor, self._eager
+        while processor.has_transmits and self._rest is None:
+            transmits = processor.take_transmits()
+            if eager is None:
+                self._rest = transmits
+            elif not eager.send_nowait(transmits):
+                self._rest = ()
 
     def _nudge(self) -> None:
-        processor, waiting = self._processor, self._waiting
-        if waiting is not None:
-            if processor.has_transmits or processor.left:
-                waiting.cancel()
-            elif processor.next_timeout < waiting.deadline:
-                waiting.deadline = processor.next_timeout
+        waiting = self._waiting
+        if waiting is None:
+            return  # the loop is in the middle of something, and looks itself
+        processor = self._processor
+        if processor.has_transmits or processor.left:
+            # Not sent here: what a transport raises is the loop's, and not its who called the core.
+            waiting.cancel()
+        elif processor.next_timeout < self._deadline:
+            self._deadline = waiting.deadline = processor.next_timeout

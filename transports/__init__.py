@@ -16,6 +16,7 @@ if __name__ != "ringproto.transports":
 from ringproto.transports._interface import (
     AddressInUseError,
     BlockingTransport,
+    EagerTransport,
     InterfaceError,
     Transport,
     TransportError,
@@ -27,6 +28,7 @@ from ringproto.transports.unicast_udp import open_unicast_udp
 __all__ = [
     "AddressInUseError",
     "BlockingTransport",
+    "EagerTransport",
     "InterfaceError",
     "LoopbackNetwork",
     "Transport",

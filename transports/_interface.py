@@ -99,6 +99,20 @@ class Transport(Protocol):
 
 
 @runtime_checkable
+class EagerTransport(Transport, Protocol):
+    """A transport that can also send without waiting, as all of this package can; a hop of the token is cheaper so."""
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        """As :meth:`Transport.send`, with the same errors, but what would have to wait is kept.
+
+        ``False`` if something was kept: then :meth:`Transport.send`, perhaps of nothing, comes next and sends it first.
+
+        Raises:
+            trio.BusyResourceError: also if something is kept still.
+        """
+
+
+@runtime_checkable
 class BlockingTransport(Transport, Protocol):
     """A transport that one thread can use which trio does not know: what ``open_ring(..., driver="thread")`` takes.
 

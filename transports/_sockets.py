@@ -293,6 +293,12 @@ class Readable:
             self._epoll = select.epoll()
             for one in sockets:
                 self._epoll.register(one.socket.fileno(), select.EPOLLIN)
+        self.simple: socket.socket | int | None = None
+        """What trio can wait for in place of :meth:`wait`, if there is one thing and no socket keeps failing."""
+        if self._epoll is not None:
+            self.simple = self._epoll.fileno()
+        elif len(sockets) == 1:
+            self.simple = sockets[0].socket
 
     async def wait(self) -> None:
         """Return when a read is worth a try. Cancellation changes nothing.
@@ -301,16 +307,19 @@ class Readable:
             trio.ClosedResourceError: it was closed meanwhile.
             trio.BusyResourceError: another task waits.
         """
-        for one in self._sockets:
-            if one.errors_in_a_row:
-                await self._pause()
-                break
-        if self._epoll is not None:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-        elif len(self._sockets) == 1:
-            await trio.lowlevel.wait_readable(self._sockets[0].socket)
+        if self.in_trouble():
+            await self._pause()
+        if self.simple is not None:
+            await trio.lowlevel.wait_readable(self.simple)
         else:
             await self._wait_each()
+
+    def in_trouble(self) -> bool:
+        """Whether a socket failed when it was read last."""
+        for one in self._sockets:  # in a loop, because any() costs several times as much as this
+            if one.errors_in_a_row:
+                return True
+        return False
 
     async def _pause(self) -> None:
         """Leave sockets that keep failing alone for a moment."""
@@ -370,6 +379,8 @@ class SocketTransport:
         # Whether a read is worth a try without waiting for the sockets.
         self._more = False
         self._sending = False
+        # What send_nowait() could not send, and the place in it that was reached.
+        self._kept: tuple[list[bytes], list[bytes], int] | None = None
         self._sent_since_yield = 0
         self._closed = False
         self._last_gauges: dict[str, int] = {}
@@ -383,21 +394,47 @@ class SocketTransport:
         if self._sending:
             raise trio.BusyResourceError("another task is sending through this transport")
         addresses, datagrams = self._route(transmits)
-        if not datagrams:
-            return
         self._sending = True
         try:
-            self._before_write(trio.current_time)
-            place = self._writer.write_some(addresses, datagrams, 0)
+            if self._kept is not None:
+                kept, self._kept = self._kept, None
+                try:
+                    await self._writer.write_rest(*kept)
+                except trio.Cancelled:
+                    self._counts["drops_cancelled"] += len(datagrams)
+                    raise
+                self._after_write()
+            place = self._write(addresses, datagrams)
             if place < len(datagrams):
                 await self._writer.write_rest(addresses, datagrams, place)
-            self._after_write()
+                self._after_write()
         finally:
             self._sending = False
         self._sent_since_yield += len(datagrams)
         if self._sent_since_yield >= YIELD_EVERY:
             self._sent_since_yield = 0
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        """Send datagrams; see :meth:`ringproto.transports.EagerTransport.send_nowait`."""
+        self._check_open()
+        if self._sending or self._kept is not None:
+            raise trio.BusyResourceError("what this transport sends waits for room; await send() of nothing first")
+        addresses, datagrams = self._route(transmits)
+        place = self._write(addresses, datagrams)
+        if place < len(datagrams):
+            self._kept = (addresses, datagrams, place)
+            return False
+        return True
+
+    def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
+        """Write what there is room for now; returns the place that was reached."""
+        if not datagrams:
+            return 0
+        self._before_write(trio.current_time)
+        place = self._writer.write_some(addresses, datagrams, 0)
+        self._after_write()
+        return place
 
     def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
         """Check all of a batch, then say what goes to which packed address."""
@@ -460,11 +497,14 @@ class SocketTransport:
     async def receive(self) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
         self._check_open()
+        readable = self._readable
         while True:
             if self._more:
                 await trio.lowlevel.checkpoint()
+            elif readable.simple is not None and not readable.in_trouble():
+                await trio.lowlevel.wait_readable(readable.simple)
             else:
-                await self._readable.wait()
+                await readable.wait()
             # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
             self._check_open()
             batch = self._read_counted()

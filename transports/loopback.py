@@ -356,6 +356,14 @@ class LoopbackTransport:
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Put datagrams on the network; see :meth:`ringproto.transports.Transport.send`. Never waits for room."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        self.send_nowait(transmits)
+        self._sent_since_yield += len(transmits)
+        if self._sent_since_yield >= YIELD_EVERY:
+            self._sent_since_yield = 0
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        """Put datagrams on the network; see :meth:`ringproto.transports.EagerTransport.send_nowait`. Keeps nothing."""
         self._check_open()
         size_max = self.datagram_size_max
         for destination, datagram in transmits:
@@ -367,10 +375,7 @@ class LoopbackTransport:
             self._put(transmits, trio.current_time())
         else:
             self._drops_crashed += len(transmits)
-        self._sent_since_yield += len(transmits)
-        if self._sent_since_yield >= YIELD_EVERY:
-            self._sent_since_yield = 0
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        return True
 
     def _put(self, transmits: Sequence[tuple[int, bytes]], now: float) -> None:
         network = self._network

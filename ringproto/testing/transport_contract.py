@@ -26,7 +26,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from ringproto.transports import Transport
+from ringproto.transports import EagerTransport, Transport
 
 __all__ = ["CONTRACT", "Check", "ContractError", "OpenTransports", "check_transport"]
 
@@ -159,6 +159,38 @@ async def misuse_raises_and_sends_nothing(open_transports: OpenTransports) -> No
             await _expect_nothing(receiver, "anything of a batch that was refused")
         await first.send([good])
         await _expect(second, [good[1]], "a datagram after a batch that was refused")
+
+
+async def sending_without_waiting_keeps_the_same_promises(open_transports: OpenTransports) -> None:
+    """For an :class:`EagerTransport`; there is nothing to see of another one."""
+    async with _opened(open_transports) as transports:
+        first, second, _ = transports
+        if not isinstance(first, EagerTransport):
+            return
+        good = (0, b"the good one")
+        for transmit, what, error in (
+            ((0, bytes(first.datagram_size_max + 1)), "a datagram that is too large", ValueError),
+            ((-1, b"x"), "the destination -1", ValueError),
+        ):
+            try:
+                first.send_nowait([good, transmit])
+            except error:
+                continue
+            raise ContractError(f"send_nowait() must raise {error.__name__} for {what}")
+        await _expect_nothing(second, "anything of a batch that was refused")
+        datagrams = [b"%d" % number for number in range(40)]
+        for start in range(0, 40, 8):
+            batch = [(second.node, datagram) for datagram in datagrams[start : start + 4]]
+            if not first.send_nowait(batch):
+                await first.send([])
+            await first.send([(second.node, datagram) for datagram in datagrams[start + 4 : start + 8]])
+        await _expect(second, datagrams, "batches that were sent in both ways")
+        await first.aclose()
+        try:
+            first.send_nowait([good])
+        except trio.ClosedResourceError:
+            return
+        raise ContractError("send_nowait() on a closed transport must raise trio.ClosedResourceError")
 
 
 async def nobody_is_no_error(open_transports: OpenTransports) -> None:
@@ -369,6 +401,7 @@ CONTRACT: tuple[Check, ...] = (
     one_sender_keeps_its_order,
     every_size_arrives_unchanged,
     misuse_raises_and_sends_nothing,
+    sending_without_waiting_keeps_the_same_promises,
     nobody_is_no_error,
     cancelled_receive_loses_nothing,
     cancelled_send_on_entry_sends_nothing,

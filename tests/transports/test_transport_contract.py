@@ -19,7 +19,7 @@ from transport_openers import (
 )
 
 from ringproto.testing.transport_contract import CONTRACT, Check, ContractError, OpenTransports, check_transport
-from ringproto.transports import Transport
+from ringproto.transports import EagerTransport, Transport
 
 by_name = pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 
@@ -171,6 +171,21 @@ class IgnoresCancellation(Broken):
             await self.inner.send(transmits)
 
 
+class KeepsForGood(Broken):
+    """Says that it keeps what could not be sent at once, and never sends it."""
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        assert isinstance(self.inner, EagerTransport)
+        self.inner.send_nowait(transmits[:1])
+        return len(transmits) == 1
+
+
+class ChecksLate(Broken):
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        assert isinstance(self.inner, EagerTransport)
+        return all([self.inner.send_nowait([transmit]) for transmit in transmits])
+
+
 class ReturnsNothing(Broken):
     async def receive(self) -> list[bytes]:
         await trio.lowlevel.checkpoint()
@@ -227,6 +242,8 @@ class CountsNothing(Broken):
         (CutsShort, "every_size_arrives_unchanged"),
         (SendsHalfOfABadBatch, "misuse_raises_and_sends_nothing"),
         (TakesAnySize, "misuse_raises_and_sends_nothing"),
+        (KeepsForGood, "sending_without_waiting_keeps_the_same_promises"),
+        (ChecksLate, "sending_without_waiting_keeps_the_same_promises"),
         (LosesOnCancellation, "cancelled_receive_loses_nothing"),
         (IgnoresCancellation, "cancelled_send_on_entry_sends_nothing"),
         (Doubles, "sending_and_receiving_at_once"),

@@ -150,6 +150,36 @@ async def test_send_buffer_that_stays_full_drops_the_rest_within_a_bounded_time(
     assert await second.receive() == [b"d"]
 
 
+async def test_what_cannot_be_sent_at_once_is_kept_and_goes_first(pair: Pair) -> None:
+    first, second = pair
+    script_sender(first, 1, -errno.EAGAIN)
+    assert not first.send_nowait([(2, b"a"), (2, b"b"), (2, b"c")])
+    with pytest.raises(trio.BusyResourceError):
+        first.send_nowait([(2, b"too early")])
+    await first.send([(2, b"d")])
+    assert await second.receive() == [b"a", b"b", b"c", b"d"]
+    assert first.send_nowait([(2, b"e")])
+    assert await second.receive() == [b"e"]
+
+
+async def test_cancelled_with_something_kept_drops_that_and_the_rest(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    first, second = pair
+
+    async def never_writable(_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.lowlevel, "wait_writable", never_writable)
+    script_sender(first, 1, -errno.EAGAIN)
+    assert not first.send_nowait([(2, b"a"), (2, b"b")])
+    with trio.move_on_after(SEND_WAIT_S / 2):
+        await first.send([(2, b"c"), (2, b"d")])
+    assert first.statistics()["drops_cancelled"] == 3
+    assert first.send_nowait([(2, b"e")])
+    assert await second.receive() == [b"a", b"e"]
+
+
 async def test_socket_that_says_writable_and_is_not_does_not_spin(
     pair: Pair, autojump_clock: trio.testing.MockClock
 ) -> None:
