@@ -18,6 +18,10 @@ __all__ = ["MUST_BE_EQUAL", "Config"]
 MUST_BE_EQUAL = ("quorum", "members_max", "message_size_max", "window_size", "datagram_size")
 """What all processors of a ring must agree on (``datagram_size`` as it is in use)."""
 
+_WINDOW_BYTES = 512 * 1352
+"""How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it several times."""
+_WINDOW_SIZES = (8, 512)
+
 # field: (least, greatest)
 _RANGES: dict[str, tuple[float, float]] = {
     "quorum": (1, 256),
@@ -100,10 +104,12 @@ class Config:
     ``open_ring``); the barrier itself goes on waiting. ``None``: never."""
 
     # Windows and queues
-    window_size: int = 512
-    """Most packets broadcast in one rotation of the token (Totem: window size)."""
-    visit_max: int = 128
-    """Most packets one processor broadcasts in one visit of the token (Totem: max_messages)."""
+    window_size: int | None = None
+    """Most packets broadcast in one rotation of the token (Totem: window size). ``None``: as many as have some 700 KB
+    together, but from 8 to 512."""
+    visit_max: int | None = None
+    """Most packets one processor broadcasts in one visit of the token (Totem: max_messages). ``None``: a quarter of
+    ``window_size``."""
     accelerated_window: int = 0
     """Most packets of a visit that are sent after the token (Babay and Amir: accelerated window); 0: the token goes
     last."""
@@ -162,6 +168,21 @@ class Config:
     def cluster_hash(self) -> int:
         """The 64 bits of the cluster's name that every datagram carries."""
         return int.from_bytes(hashlib.sha256(b"ringproto cluster\0" + self.cluster.encode()).digest()[:8], "big")
+
+    def fitted(self, datagram_size: int) -> Config:
+        """The same, with what hangs on the size of the datagrams (in bytes) filled in: the two windows."""
+        least, greatest = _WINDOW_SIZES
+        window_size = self.window_size
+        if window_size is None:
+            window_size = max(least, min(greatest, _WINDOW_BYTES // datagram_size))
+        visit_max = max(1, window_size // 4) if self.visit_max is None else self.visit_max
+        return self.replace(window_size=window_size, visit_max=visit_max)
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """``window_size`` and ``visit_max``; only where both are numbers, as in what :meth:`fitted` returns."""
+        assert self.window_size is not None and self.visit_max is not None, "Config.fitted() fills them in"
+        return self.window_size, self.visit_max
 
     def replace(self, **changes: Any) -> Config:
         """The same settings with some changed.

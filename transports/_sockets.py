@@ -29,7 +29,7 @@ import trio
 
 from ringproto.transports._addresses import format_address
 from ringproto.transports._blocking import BlockingWait, wait_for_room
-from ringproto.transports._checks import YIELD_EVERY, is_node, refuse_transmit
+from ringproto.transports._checks import YIELD_EVERY, check_whole, is_node, refuse_transmit
 from ringproto.transports._interface import AddressInUseError, TransportError
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
@@ -41,7 +41,16 @@ else:
     except ImportError:
         from ringproto.transports._plain import Receiver, Sender
 
-__all__ = ["BATCHED", "DATAGRAM_SIZE_MAX", "DATAGRAM_SIZE_MIN", "DatagramSocket", "SocketTransport", "bound_socket"]
+__all__ = [
+    "BATCHED",
+    "DATAGRAM_SIZE_MAX",
+    "DATAGRAM_SIZE_MIN",
+    "DatagramSocket",
+    "SocketTransport",
+    "bound_socket",
+    "check_datagram_size",
+    "fitting_datagram_size",
+]
 
 BATCHED: bool = Receiver.__module__.endswith("_batch")
 """Whether datagrams are read and written by the compiled module, many in one system call."""
@@ -49,6 +58,9 @@ BATCHED: bool = Receiver.__module__.endswith("_batch")
 DATAGRAM_SIZE_MIN = 64
 DATAGRAM_SIZE_MAX = 65_507
 """What fits into one UDP datagram over IPv4, in bytes."""
+
+_FRAME_SIZE = 1352
+_HOST_SIZE = 32_000 if sys.platform == "linux" else 8_952
 
 BATCH_MAX = 128
 """Most messages that one system call reads."""
@@ -68,6 +80,24 @@ _SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters, of which 
 _MEMINFO = struct.Struct("=9I")
 
 logger = logging.getLogger("ringproto.transports")
+
+
+def check_datagram_size(size: int | None) -> None:
+    """Raise ValueError unless it can be the size of a datagram, or ``None``."""
+    if size is not None:
+        check_whole(size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+
+
+def fitting_datagram_size(size: int | None, *, local: bool) -> int:
+    """``size``, or if that is ``None`` what suits the way: from here to other hosts, or within this one (``local``).
+
+    A datagram costs nearly the same whatever its size, so within a host, where no frame limits it, a large one carries
+    more than twice as much for the same work. More than 32,000 bytes gain little, and ask the kernel for larger
+    pieces of memory in a row. Systems other than Linux refuse more than about 9,000 unless they are told otherwise.
+    """
+    if size is not None:
+        return size
+    return _HOST_SIZE if local else _FRAME_SIZE
 
 
 def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
@@ -316,10 +346,8 @@ class Readable:
 
     def in_trouble(self) -> bool:
         """Whether a socket failed when it was read last."""
-        for one in self._sockets:  # in a loop, because any() costs several times as much as this
-            if one.errors_in_a_row:
-                return True
-        return False
+        first = self._sockets[0]
+        return first.errors_in_a_row > 0 or (self._sockets[-1] is not first and self._sockets[-1].errors_in_a_row > 0)
 
     async def _pause(self) -> None:
         """Leave sockets that keep failing alone for a moment."""

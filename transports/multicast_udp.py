@@ -35,11 +35,11 @@ from ringproto.transports._addresses import format_address, pack_address
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import InterfaceError, TransportError
 from ringproto.transports._sockets import (
-    DATAGRAM_SIZE_MAX,
-    DATAGRAM_SIZE_MIN,
     DatagramSocket,
     SocketTransport,
     bound_socket,
+    check_datagram_size,
+    fitting_datagram_size,
     logger,
 )
 from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface
@@ -85,7 +85,7 @@ async def open_multicast_udp(
     *,
     interface: str,
     ttl: int = 1,
-    datagram_size: int = 1352,
+    datagram_size: int | None = None,
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     offload: bool = True,
@@ -100,8 +100,9 @@ async def open_multicast_udp(
             (``"10.77.0.0/24"``). The loopback interface works for IPv4.
         ttl: how many hops multicasts may go (time to live; IPv6: hop limit), 0 to 255; 1 stays on the link. Always 0 on
             the loopback interface.
-        datagram_size: the largest UDP datagram, in bytes, with the 8 bytes of the transport header. The default fits
-            into a frame of 1400 bytes. ``datagram_size_max`` is 8 less.
+        datagram_size: the largest UDP datagram, in bytes, with the 8 bytes of the transport header, the same at all
+            processors. ``None``: 32,000 on the loopback interface; else 1352, which fits into a frame of 1400 bytes.
+            ``datagram_size_max`` is 8 less.
         receive_buffer: bytes of receive buffer to ask the system for, for each of the two sockets.
             ``statistics()["receive_buffer_bytes"]`` says what it gave.
         send_buffer: the same for sending.
@@ -121,7 +122,7 @@ async def open_multicast_udp(
     address = _check_group(group)
     check_whole(port, "port", 1, 65_535)
     check_whole(ttl, "ttl", 0, 255)
-    check_whole(datagram_size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+    check_datagram_size(datagram_size)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     await trio.lowlevel.checkpoint()
@@ -133,18 +134,19 @@ async def open_multicast_udp(
             "close that transport first, or use another node id"
         )
     headers = 48 if address.version == 6 else 28
-    if found.mtu is not None and datagram_size + headers > found.mtu:
+    size = fitting_datagram_size(datagram_size, local=found.loopback)
+    if found.mtu is not None and size + headers > found.mtu:
         logger.warning(
             "datagrams of %d bytes do not fit into the %d bytes of a packet on %s and will be sent in fragments: "
             "use datagram_size=%d or less at all processors",
-            datagram_size,
+            size,
             found.mtu,
             found.name,
             found.mtu - headers,
         )
     membership = Membership(address, port, found, 0 if found.loopback else ttl)
     try:
-        transport = MulticastUDP(node, membership, datagram_size, receive_buffer, send_buffer, offload)
+        transport = MulticastUDP(node, membership, size, receive_buffer, send_buffer, offload)
     except BaseException:
         membership.close()
         raise

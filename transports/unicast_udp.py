@@ -19,11 +19,11 @@ from ringproto.transports._addresses import format_address, is_wildcard, pack_ad
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
 from ringproto.transports._sockets import (
-    DATAGRAM_SIZE_MAX,
-    DATAGRAM_SIZE_MIN,
     DatagramSocket,
     SocketTransport,
     bound_socket,
+    check_datagram_size,
+    fitting_datagram_size,
     logger,
 )
 
@@ -37,7 +37,7 @@ async def open_unicast_udp(
     node: int,
     peers: Mapping[int, tuple[str, int]],
     *,
-    datagram_size: int = 1352,
+    datagram_size: int | None = None,
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     family: int | None = None,
@@ -49,7 +49,8 @@ async def open_unicast_udp(
         node: the own node id, one of those in ``peers``.
         peers: for every processor, this one too, its (host, port). The own entry is what is bound; it may be a
             wildcard (``"0.0.0.0"``, ``"::"``). Host names are resolved once, here.
-        datagram_size: the largest datagram, in bytes. The default fits into a frame of 1400 bytes.
+        datagram_size: the largest datagram, in bytes, the same at all processors. ``None``: 32,000 if every other
+            processor is at a loopback address, and so on this host; else 1352, which fits into a frame of 1400 bytes.
         receive_buffer: bytes of receive buffer to ask the system for. ``statistics()["receive_buffer_bytes"]`` says
             what it gave.
         send_buffer: the same for sending.
@@ -68,7 +69,7 @@ async def open_unicast_udp(
     Cancellation: leaves nothing open.
     """
     check_node(node)
-    check_whole(datagram_size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+    check_datagram_size(datagram_size)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if family is not None and family not in _FAMILIES:
@@ -78,9 +79,11 @@ async def open_unicast_udp(
     chosen = _choose_family(found, peers, family)
     addresses = {peer: candidates[chosen] for peer, candidates in found.items()}
     _check_addresses(node, addresses)
+    local = all(_ip(address).is_loopback for peer, address in addresses.items() if peer != node)
+    size = fitting_datagram_size(datagram_size, local=local and len(addresses) > 1)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
     try:
-        return UnicastUDP(node, addresses, sock, datagram_size, receive_buffer, send_buffer, offload)
+        return UnicastUDP(node, addresses, sock, size, receive_buffer, send_buffer, offload)
     except BaseException:
         sock.close()
         raise

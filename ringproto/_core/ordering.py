@@ -85,7 +85,8 @@ class Ring:
         self.successor = members[(members.index(node) + 1) % len(members)]
         self.origin = origin
         """Packets, messages and rotations are counted from here."""
-        self.window = Window(8 * config.window_size, origin)
+        window_size, visit_max = config.windows
+        self.window = Window(8 * window_size, origin)
         self.token_seq = 0
         self.stable = origin
         """Every member has all packets up to this one."""
@@ -106,9 +107,9 @@ class Ring:
         self.retransmitted = 0
         self.aru_seen = (origin, 0)
         self.aru_changed_at = 0.0
-        self.pace = Pace(config.visit_max, config.rotation_target_s)
+        self.pace = Pace(visit_max, config.rotation_target_s)
         """How much of its turn this processor uses."""
-        self._flow = FlowControl(config.window_size, config.visit_max)
+        self._flow = FlowControl(window_size, visit_max)
         self._requests_max = requests_max
         # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
         self._asked: list[int] = []

@@ -43,7 +43,7 @@ class Processor:
 
     Args:
         node: its id, 1 to 2**32 - 1.
-        config: its settings.
+        config: its settings; those in use are in the attribute of this name.
         datagram_size: the largest datagram in bytes that the transport takes; ``config.datagram_size`` may be less.
         seed: 16 random bytes, never used before by any processor.
         now: seconds on the clock that all later calls use.
@@ -94,6 +94,7 @@ class Processor:
                 f"Config.members_max is {config.members_max}, and a beacon of so many has {needed} bytes, "
                 f"a datagram only {size}. Lower members_max to {members_that_fit(size)}, or send larger datagrams"
             )
+        config = config.fitted(size)
         self.node = node
         self.config = config
         self._audit = audit

@@ -34,7 +34,7 @@ class Speakers:
     def __init__(self, node: int, config: Config, datagram_size: int, incarnation: int, counters: Counters) -> None:
         self.incarnation = incarnation
         self.limits = Limits(
-            config.quorum, config.members_max, config.message_size_max, config.window_size, datagram_size
+            config.quorum, config.members_max, config.message_size_max, config.windows[0], datagram_size
         )
         self._node = node
         self._counters = counters

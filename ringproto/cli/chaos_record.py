@@ -53,7 +53,7 @@ class RoundRecord:
         """The record of a round that has not begun."""
         config = script.config
         return cls(
-            script.seed, script.lines(), config.quorum, config.window_size, config.retransmits_max, script.storage
+            script.seed, script.lines(), config.quorum, config.windows[0], config.retransmits_max, script.storage
         )
 
     def write(self, folder: Path) -> None:

@@ -114,7 +114,7 @@ class Script:
         storage = "kept" if self.storage else "lost"
         return [
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
-            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size}, ring sequence {storage}, "
+            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.windows[0]}, ring sequence {storage}, "
             f"{self.disorder}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
         ]
@@ -167,6 +167,7 @@ def _draw_config(random: Random, count: int) -> Config:
         low_every=random.choice((2, 16)),
         send_queue_max=random.choice((16, 64, 256)),
         message_size_max=64 * 1024,
+        datagram_size=random.choice((600, 1352, None)),
     )
 
 

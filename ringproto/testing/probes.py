@@ -137,12 +137,12 @@ def _tokens(evidence: Evidence) -> Iterator[tuple[int, int, int, int, int]]:
 
 
 def _window_full(evidence: Evidence) -> bool:
-    window = evidence.config.window_size
+    window = evidence.config.windows[0]
     return any(fcc >= window and backlog and members > 1 for _, fcc, backlog, _, members in _tokens(evidence))
 
 
 def _unconfirmed(evidence: Evidence) -> bool:
-    window = evidence.config.window_size
+    window = evidence.config.windows[0]
     return any(unconfirmed >= 2 * window for unconfirmed, _, _, _, _ in _tokens(evidence))
 
 

@@ -55,7 +55,7 @@ def bounds(
         "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers,
         "tokens_sent": visits,
         "tokens_retransmitted": elapsed_s / config.token_retransmit_min_s + 1,
-        "datagrams_broadcast": visits * config.visit_max,
+        "datagrams_broadcast": visits * config.windows[1],
         "wakes_sent": visits + installed,
         "commit_tokens_sent": 2 * parts * (gathers + 1),
         "commit_tokens_retransmitted": parts * (elapsed_s / config.token_retransmit_min_s + 1),

@@ -78,3 +78,20 @@ def test_members_max_that_no_datagram_of_this_size_can_name_is_refused_with_what
     start(1352, members_max=160)
     with pytest.raises(ConfigError, match="Lower members_max to 160"):
         start(1352, members_max=161)
+
+
+@pytest.mark.parametrize(
+    ("datagram_size", "windows"),
+    [(600, (512, 128)), (1352, (512, 128)), (8952, (77, 19)), (32_000, (21, 5)), (65_000, (10, 2))],
+)
+def test_windows_are_as_many_packets_as_have_so_many_bytes(datagram_size: int, windows: tuple[int, int]) -> None:
+    assert Config.lan().fitted(datagram_size).windows == windows
+    processor = Processor(1, Config.lan(), datagram_size=datagram_size, seed=bytes(16), now=0.0)
+    assert processor.config.windows == windows
+
+
+def test_windows_that_are_given_stay() -> None:
+    assert Config.lan(window_size=7).fitted(65_000).windows == (7, 1)
+    assert Config.lan(window_size=1).fitted(65_000).windows == (1, 1)
+    assert Config.lan(visit_max=3).fitted(1352).windows == (512, 3)
+    assert Config.lan(window_size=30, visit_max=9).fitted(1352).windows == (30, 9)

@@ -14,7 +14,7 @@ from ringproto._core.wire import Entry, Phase, Token
 from ringproto.config import Config
 
 MEMBERS = (1, 2, 3)
-CONFIG = Config()
+CONFIG = Config().fitted(1400)
 
 
 def entry(node: int, aru: int = 0) -> Entry:

@@ -43,7 +43,7 @@ class Member:
     def __init__(
         self, node: int = 2, *, requests_max: int = 64, members: Sequence[int] = MEMBERS, **changes: Any
     ) -> None:
-        self.ring = Ring(OLD_ID, tuple(members), node, Config(**changes), requests_max)
+        self.ring = Ring(OLD_ID, tuple(members), node, Config(**changes).fitted(1352), requests_max)
         self.ring.phase = int(Phase.INSTALLED)
         self.codec = codec(node=node)
         self.now = 10.0
@@ -83,7 +83,7 @@ def test_first_member_is_the_representative() -> None:
 
 
 def test_new_ring_has_sent_and_seen_nothing() -> None:
-    ring = Ring(OLD_ID, MEMBERS, 2, Config(), 64)
+    ring = Ring(OLD_ID, MEMBERS, 2, Config().fitted(1352), 64)
     assert (ring.phase, ring.token_seq, ring.stable, ring.last_own, ring.forwarded_seq) == (Phase.EXCHANGE, 0, 0, 0, 0)
     assert (ring.forwarded, ring.rotations, ring.sent, ring.retransmitted) == (None, 0, 0, 0)
     assert ring.holds_up(99.0, 1.0) == 0
@@ -550,7 +550,7 @@ def test_request_list_of_a_stranger_is_cut_to_the_own_bound() -> None:
 @pytest.mark.parametrize(("node", "taken"), [(MEMBERS[0], False), (MEMBERS[1], True)])
 def test_next_phase_is_taken_from_the_token_by_all_but_the_representative(node: int, taken: bool) -> None:
     """It alone begins a phase; a token in one that it has not begun is forged, and would lead it past the last."""
-    ring = Ring(OLD_ID, MEMBERS, node, Config(), 64)
+    ring = Ring(OLD_ID, MEMBERS, node, Config().fitted(1352), 64)
     ring.phase = int(Phase.RECEIVED)
     assert ring.plausible(token(phase=int(Phase.RECEIVED)))
     assert ring.plausible(token(phase=int(Phase.INSTALLED))) == taken

@@ -31,7 +31,7 @@ class Sender:
         self.barrier = Barrier(RegularConfiguration(OLD_ID, (7,), (7,), (), True))
         self.outbox = Outbox(Config(), self.barrier)
         self.source = RegularSource(self.outbox, codec(), SIZE, self.audit)
-        self.ring = Ring(OLD_ID, (7,), 7, Config(), 64)
+        self.ring = Ring(OLD_ID, (7,), 7, Config().fitted(1400), 64)
         if complete:
             self.barrier.deliver_unblock(7, OLD_ID, 1)
 

@@ -25,7 +25,7 @@ def entry(node: int, aru: int = 0, delivered: int = 0, *, owes: tuple[int, ...] 
 
 
 def new_ring(node: int = 1, *members: int) -> Ring:
-    return Ring(NEW_ID, members or (1, 2, 3), node, Config(), 64)
+    return Ring(NEW_ID, members or (1, 2, 3), node, Config().fitted(1400), 64)
 
 
 def exchange(node: int, have: Window, *entries: Entry) -> Exchange:

@@ -12,7 +12,7 @@ from ringproto._core.speakers import Speakers
 from ringproto._core.wire import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 
-CONFIG = Config(quorum=2, members_max=64, message_size_max=2**20, window_size=256)
+CONFIG = Config(quorum=2, members_max=64, message_size_max=2**20, window_size=256).fitted(1400)
 OTHER = {
     "quorum": 3,
     "members_max": 65,

@@ -183,7 +183,7 @@ class KeepsForGood(Broken):
 class ChecksLate(Broken):
     def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
         assert isinstance(self.inner, EagerTransport)
-        return all([self.inner.send_nowait([transmit]) for transmit in transmits])
+        return all(self.inner.send_nowait([transmit]) for transmit in transmits)
 
 
 class ReturnsNothing(Broken):

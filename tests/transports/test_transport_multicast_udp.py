@@ -385,7 +385,7 @@ async def test_group_that_cannot_be_joined_leaves_nothing_open(monkeypatch: pyte
 async def test_datagrams_that_need_fragments_are_hinted_at(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fake_interface(monkeypatch, mtu=1280)
+    fake_interface(monkeypatch, mtu=1280, loopback=False)
     with caplog.at_level(logging.WARNING, "ringproto.transports"):
         (transport,) = await open_nodes(1)
     assert "datagrams of 1352 bytes do not fit into the 1280 bytes" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -74,9 +75,29 @@ async def test_example_of_the_documentation_works() -> None:
     peers = {1: ("127.0.0.1", one), 2: ("127.0.0.1", two)}
     first, second = await open_unicast_udp(1, peers), await open_unicast_udp(2, peers)
     assert repr(first) == f"<UnicastUDP node 1 at 127.0.0.1:{one}, 1 peers>"
-    assert first.datagram_size_max == 1352
+    assert first.datagram_size_max == (32_000 if sys.platform == "linux" else 8_952)
     await exchange(first, second)
     await close(first, second)
+
+
+@pytest.mark.parametrize(
+    ("peers", "local"),
+    [
+        ({1: "127.0.0.1", 2: "127.0.0.2"}, True),
+        ({1: "0.0.0.0", 2: "127.0.0.2", 3: "127.1.2.3"}, True),
+        ({1: "127.0.0.1", 2: "127.0.0.2", 3: "192.0.2.7"}, False),
+        ({1: "127.0.0.1"}, False),
+    ],
+)
+async def test_datagrams_are_large_only_where_all_others_are_on_this_host(peers: dict[int, str], local: bool) -> None:
+    ports = free_ports(len(peers))
+    table = {node: (host, port) for (node, host), port in zip(peers.items(), ports, strict=True)}
+    transport = await open_unicast_udp(1, table)
+    assert (transport.datagram_size_max > 1352) is local
+    await transport.aclose()
+    transport = await open_unicast_udp(1, table, datagram_size=700)
+    assert transport.datagram_size_max == 700
+    await transport.aclose()
 
 
 async def test_host_names_are_resolved(names: Any) -> None:
