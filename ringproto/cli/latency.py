@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
-import signal
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, console, need_extra, positive, whole
-from ringproto.cli.children import Children, open_children
+from ringproto.cli.children import Children
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
 from ringproto.cli.latency_flood import run_flood
-from ringproto.cli.latency_member import HEADER_SIZE, measure
-from ringproto.cli.measuring import FORM_TIMEOUT_S, START_AHEAD_S, start_members, until_said
+from ringproto.cli.latency_member import LatencyMember
+from ringproto.cli.measuring import (
+    DRAIN_S,
+    FORM_TIMEOUT_S,
+    START_AHEAD_S,
+    common_setup,
+    conduct,
+    failure_of,
+    start_members,
+    until_said,
+)
+from ringproto.cli.open_loop import HEADER_SIZE
 
 __all__ = ["add_parser", "run"]
 
-_DRAIN_S = 10.0
 _SIZE_MAX = 2**20
 
 
@@ -68,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return run_flood(args)
     if not args.json:
         print(f"measuring {_title(args)}, for {args.warmup:g} + {args.duration:g} s", flush=True)
-    reports, sent, due = trio.run(partial(_conduct, args))
+    reports, sent, due = conduct(args, _measure)
     merged = new_histogram()
     for report in reports:
         add_encoded(merged, report["histogram"])
@@ -101,39 +105,23 @@ def _title(args: argparse.Namespace) -> str:
     )
 
 
-async def _conduct(args: argparse.Namespace) -> tuple[list[dict[str, Any]], int, int]:
-    """The members' reports, how many messages were sent, and how many were due."""
-    async with open_children() as children:
-        children.on_signals(signal.SIGINT, signal.SIGTERM)
-        return await _measure(args, children)
-
-
 async def _measure(args: argparse.Namespace, children: Children) -> tuple[list[dict[str, Any]], int, int]:
-    nodes = list(range(1, args.nodes + 1))
-    setup = {
-        "nodes": nodes,
-        "config": {"cluster": f"latency-{secrets.token_hex(8)}", "quorum": args.nodes},
-        "rate": args.rate,
-        "size": args.size,
-        "guarantee": args.guarantee.upper(),
-        "priority": args.priority.upper(),
-        "warmup_s": args.warmup,
-        "duration_s": args.duration,
-        "drain_s": _DRAIN_S,
-    }
+    """The members' reports, how many messages were sent, and how many were due."""
+    setup = {**common_setup(args), "priority": args.priority.upper(), "duration_s": args.duration}
+    nodes = setup["nodes"]
     heard: dict[int, dict[str, Any]] = {node: {} for node in nodes}
-    members = await start_members(args.transport, children, setup, heard, measure, "ringproto.cli.latency_member")
+    members = await start_members(args.transport, children, setup, heard, LatencyMember)
 
     await until_said(children, heard, "ready", FORM_TIMEOUT_S)
     start_ns = time.monotonic_ns() + round(START_AHEAD_S * 1e9)
     for member in members:
         await member.send({"start_ns": start_ns})
-    await until_said(children, heard, "sent", args.warmup + args.duration + _DRAIN_S + FORM_TIMEOUT_S)
+    await until_said(children, heard, "sent", args.warmup + args.duration + DRAIN_S + FORM_TIMEOUT_S)
     sent = {node: heard[node]["sent"] for node in nodes}
     for member in members:
         await member.send({"sent": sent})
     # A member waits as long as something comes; what is queued at the end of an overload may take as long again.
-    await until_said(children, heard, "report", args.warmup + args.duration + 2 * _DRAIN_S + FORM_TIMEOUT_S)
+    await until_said(children, heard, "report", args.warmup + args.duration + 2 * DRAIN_S + FORM_TIMEOUT_S)
     for member in members:
         await member.dismiss()
     due = len(nodes) * int((args.warmup + args.duration) * args.rate / args.nodes)
@@ -148,10 +136,7 @@ def _result(
     summary = summary_ms(merged)
     slowest_s = max(report["measured_s"] for report in reports)
     messages = summary["count"] / len(reports)
-    faults = [f"{count} {what}" for what, count in counts.items() if count]
-    failure = f"not every message was delivered everywhere, once and in order: {', '.join(faults)}" if faults else None
-    if not summary["count"]:
-        failure = failure or "no message fell into the time that is measured: raise --rate or --duration"
+    failure = failure_of(counts, measured=summary["count"] > 0)
     return {
         "command": "latency",
         "held": failure is None,

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
-import signal
 import time
-from functools import partial
 from typing import Any
 
-import trio
-
 from ringproto.cli._common import RunFailedError, UsageError, console
-from ringproto.cli.children import Children, open_children
+from ringproto.cli.children import Children
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
-from ringproto.cli.latency_flood_member import measure_flood
-from ringproto.cli.measuring import FORM_TIMEOUT_S, START_AHEAD_S, start_members, until_said
+from ringproto.cli.latency_flood_member import FloodMember
+from ringproto.cli.measuring import (
+    DRAIN_S,
+    FORM_TIMEOUT_S,
+    START_AHEAD_S,
+    common_setup,
+    conduct,
+    failure_of,
+    start_members,
+    until_said,
+)
 
 __all__ = ["run_flood"]
 
 _ROUNDS = 3
-_DRAIN_S = 10.0
 _QUIET_S = 1.5
 """Before the flood alone, so long without ``HIGH`` that the ring counts it as not in use."""
 _LOADS = ({"high": True, "low": False}, {"high": False, "low": True}, {"high": True, "low": True})
@@ -42,7 +45,7 @@ def run_flood(args: argparse.Namespace) -> int:
             f"{args.guarantee}: idle and in a flood of LOW from every processor, for {args.duration:g} s each",
             flush=True,
         )
-    phases = trio.run(partial(_conduct, args))
+    phases = conduct(args, _measure)
     result = _result(args, phases)
     if args.json:
         print(json.dumps(result, indent=2))
@@ -53,31 +56,13 @@ def run_flood(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _conduct(args: argparse.Namespace) -> list[list[dict[str, Any]]]:
-    """What the processors report of each phase."""
-    async with open_children() as children:
-        children.on_signals(signal.SIGINT, signal.SIGTERM)
-        return await _measure(args, children)
-
-
 async def _measure(args: argparse.Namespace, children: Children) -> list[list[dict[str, Any]]]:
-    nodes = list(range(1, args.nodes + 1))
-    setup = {
-        "nodes": nodes,
-        "config": {"cluster": f"latency-{secrets.token_hex(8)}", "quorum": args.nodes},
-        "rate": args.rate,
-        "size": args.size,
-        "guarantee": args.guarantee.upper(),
-        "warmup_s": args.warmup,
-        "duration_s": args.duration / _ROUNDS,
-        "drain_s": _DRAIN_S,
-    }
-    heard: dict[int, dict[str, Any]] = {node: {} for node in nodes}
-    members = await start_members(
-        args.transport, children, setup, heard, measure_flood, "ringproto.cli.latency_flood_member"
-    )
+    """What the processors report of each phase."""
+    setup = {**common_setup(args), "duration_s": args.duration / _ROUNDS}
+    heard: dict[int, dict[str, Any]] = {node: {} for node in setup["nodes"]}
+    members = await start_members(args.transport, children, setup, heard, FloodMember)
     await until_said(children, heard, "ready", FORM_TIMEOUT_S)
-    limit_s = args.warmup + args.duration + 2 * _DRAIN_S + FORM_TIMEOUT_S
+    limit_s = args.warmup + args.duration + 2 * DRAIN_S + FORM_TIMEOUT_S
     phases = []
     for _ in range(_ROUNDS):
         for load in _LOADS:
@@ -102,12 +87,7 @@ def _result(args: argparse.Namespace, phases: list[list[dict[str, Any]]]) -> dic
     counts = {what: sum(report[what] for report in every) for what in ("lost", "extra", "disordered", "unsent")}
     idle, flood = (_high(phases[load :: len(_LOADS)]) for load in (0, 2))
     alone, beside = (_low_per_s(phases[load :: len(_LOADS)]) for load in (1, 2))
-    failure = None
-    if any(counts.values()):
-        faults = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        failure = f"not every message was delivered everywhere, once and in order: {faults}"
-    elif not (idle["count"] and flood["count"] and alone):
-        failure = "no message fell into the time that is measured: raise --rate or --duration"
+    failure = failure_of(counts, measured=bool(idle["count"] and flood["count"] and alone))
     return {
         "command": "latency",
         "held": failure is None,

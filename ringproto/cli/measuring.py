@@ -1,16 +1,39 @@
-"""Bringing the processors of a measurement up on one transport, and waiting for what they say."""
+"""The conductor's side of a measurement: it brings the processors up, waits for what they say, and judges the counts.
+
+measuring_member.py is what each of the processors does.
+"""
 
 from __future__ import annotations
 
+import argparse
+import secrets
+import signal
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from ringproto.cli.children import Child, Children, TaskChild
+import trio
+
+from ringproto.cli.children import Child, Children, TaskChild, open_children
+from ringproto.cli.measuring_member import MeasuringMember
 from ringproto.cli.opening import local_transport
-from ringproto.transports import LoopbackNetwork
+from ringproto.cli.pipes import Line
+from ringproto.transports import LoopbackNetwork, Transport
 
-__all__ = ["FORM_TIMEOUT_S", "START_AHEAD_S", "start_members", "until_said"]
+__all__ = [
+    "DRAIN_S",
+    "FORM_TIMEOUT_S",
+    "START_AHEAD_S",
+    "common_setup",
+    "conduct",
+    "failure_of",
+    "start_members",
+    "until_said",
+]
+
+Found = TypeVar("Found")
+
+DRAIN_S = 10.0
+"""How long a processor waits for more, when not everything was delivered."""
 
 FORM_TIMEOUT_S = 30.0
 """How long processors may take to start and form their ring."""
@@ -18,13 +41,47 @@ START_AHEAD_S = 0.3
 """So far in the future a measurement is started, so that every processor knows of it in time."""
 
 
+def conduct(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Children], Awaitable[Found]]) -> Found:
+    """Run ``measure`` under trio, with children that end with it and on signals; returns what it found."""
+
+    async def main() -> Found:
+        async with open_children() as children:
+            children.on_signals(signal.SIGINT, signal.SIGTERM)
+            return await measure(args, children)
+
+    return trio.run(main)
+
+
+def common_setup(args: argparse.Namespace) -> dict[str, Any]:
+    """What every processor of every measurement is told."""
+    return {
+        "nodes": list(range(1, args.nodes + 1)),
+        "config": {"cluster": f"latency-{secrets.token_hex(8)}", "quorum": args.nodes},
+        "rate": args.rate,
+        "size": args.size,
+        "guarantee": args.guarantee.upper(),
+        "warmup_s": args.warmup,
+        "drain_s": DRAIN_S,
+    }
+
+
+def failure_of(counts: Mapping[str, int], measured: bool) -> str | None:
+    """What is wrong with a measurement; ``None`` if nothing is.
+
+    ``counts`` is what was lost and the like; ``measured`` whether there is anything to speak of.
+    """
+    faults = [f"{count} {what}" for what, count in counts.items() if count]
+    if faults:
+        return f"not every message was delivered everywhere, once and in order: {', '.join(faults)}"
+    return None if measured else "no message fell into the time that is measured: raise --rate or --duration"
+
+
 async def start_members(
     transport: str,
     children: Children,
     setup: Mapping[str, Any],
     heard: Mapping[int, dict[str, Any]],
-    member: Callable[..., Awaitable[None]],
-    module: str,
+    kind: Callable[[Line, Mapping[str, Any]], MeasuringMember],
 ) -> list[Child | TaskChild]:
     """Start every processor of a measurement, on one transport.
 
@@ -33,19 +90,19 @@ async def start_members(
         children: where they run.
         setup: what each is told, beside its node and transport.
         heard: for each node, where what it says is put.
-        member: what a processor does, for one that is a task.
-        module: the same as a program, for one that is a process.
+        kind: what each of them is; the module that it is of is also a program, for those that are processes.
     """
     if transport == "loopback":
         network = LoopbackNetwork(seed=1)
+
+        def task(node: int, transport: Transport) -> Callable[[Line], Awaitable[None]]:
+            return lambda line: kind(line, {**setup, "node": node}).run(transport)
+
         return [
-            children.start_task(
-                f"processor {node}",
-                partial(member, setup={**setup, "node": node}, transport=network.open(node=node)),
-                said.update,
-            )
+            children.start_task(f"processor {node}", task(node, network.open(node=node)), said.update)
             for node, said in heard.items()
         ]
+    module = kind.__module__
     description = local_transport(transport, list(heard))
     return [
         await children.start(
