@@ -1,10 +1,11 @@
 """Trials: small faults that a ring which works must bear, one of them for the core of each run when it has settled.
 
 The random faults of the safety phase excuse much: a ring that breaks may break. A trial is one exact fault, so what
-must follow can be said exactly too: a lost token costs no configuration, nor one that is lost again; one data packet lost in ten neither, and all
-is delivered; a member that gets no data is left out; a pair that does not hear each other does not make the memberships
-flap; a ring that breaks under load, and again when some members have installed the next one and others have not, loses
-nothing; late copies are known as such. After it the core must come together again, as after the safety phase.
+must follow can be said exactly too: a lost token costs no configuration, nor one that is lost again; one data packet
+lost in ten neither, and all is delivered; a member that gets no data is left out; a pair that does not hear each
+other does not make the memberships flap; a ring that breaks under load, and again when some members have installed
+the next one and others have not, loses nothing; late copies are known as such. After it the core must come together
+again, as after the safety phase.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ringproto.__main__ import main
-from ringproto.cli import latency
 
 
 def measured(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, dict[str, Any]]:
