@@ -509,7 +509,7 @@ def test_visit_sends_nothing_that_its_own_window_could_not_keep() -> None:
 
 
 def busy_member() -> Member:
-    member = Member(window_size=4).have(1, 2, 3, 4)
+    member = Member(window_size=4, visit_max=4).have(1, 2, 3, 4)
     member.visit(token(5, seq=4, aru=4))
     member.visit(token(8, seq=4, aru=4))
     member.ring.window.release(4)
