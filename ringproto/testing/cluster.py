@@ -337,8 +337,10 @@ class Cluster:
                 return False
             if application.configuration.primary and application.returned != application.accepted:
                 return False
-            # Without a quorum no completion tells that the recovery messages are through.
+            # Without a quorum no completion tells that the recovery messages and the unblocks are through.
             if application.pending or application.recovery_returned < application.recovery_accepted:
+                return False
+            if any(not self.hosts[member].habits.hold for member in host.processor.waiting_for):
                 return False
             if application.held is not None and not host.habits.hold:
                 return False

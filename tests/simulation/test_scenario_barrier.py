@@ -164,6 +164,18 @@ def test_recovery_messages_are_exchanged_without_quorum(make_ring):
     assert completions(cluster, 1) == completions(cluster, 2) == []
 
 
+def test_without_quorum_it_is_settled_only_when_the_last_unblock_is_delivered(make_ring):
+    cluster = make_ring(1, 2, 3, form=False, quorum=4)
+    cluster.hold(3)
+    assert cluster.run_until_settled({1, 2, 3})
+    assert cluster.processor(1).waiting_for == {3}
+    cluster.release(3)
+    assert not cluster.settled({1, 2, 3})
+    assert cluster.run_until_settled({1, 2, 3})
+    assert [cluster.processor(node).waiting_for for node in (1, 2, 3)] == [set()] * 3
+    assert cluster.judge(complete={1, 2, 3}) == []
+
+
 def test_accepted_messages_survive_changes_in_order_and_once(ring):
     sent = [b"1.1.%d|" % counter for counter in range(60)]
     for turn in range(6):
