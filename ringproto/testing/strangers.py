@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ringproto.config import Config
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import Violation
@@ -52,7 +53,7 @@ class Strangers:
             elif kind == "other limits":
                 field = random.choice(("quorum", "members_max", "message_size_max", "window_size", "datagram_size"))
                 value = cluster.datagram_size if field == "datagram_size" else getattr(config, field)
-                config = config.replace(**{field: value - 1 if value > 1 else 2})
+                config = _with_limit(config, field, value - 1 if value > 1 else 2)
             system_calls = SystemCalls(version=ANOTHER_VERSION) if kind == "another version" else None
             cluster.start(*KINDS[kind], config=config, habits=habits, system_calls=system_calls)
 
@@ -70,3 +71,11 @@ class Strangers:
                     )
                     violations.append(Violation("mixed", text, node, incarnation, place))
         return violations
+
+
+def _with_limit(config: Config, field: str, value: int) -> Config:
+    """The settings with one limit changed, and the quorum with it where it would be more than all members."""
+    changes = {field: value}
+    if field == "members_max":
+        changes["quorum"] = min(config.quorum, value)
+    return config.replace(**changes)

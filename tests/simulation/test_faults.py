@@ -187,6 +187,14 @@ def test_two_processors_of_another_version_form_a_ring_of_their_own():
 # Strangers
 
 
+def test_strangers_with_other_limits_start_whatever_the_limits_are():
+    for seed in range(20):  # which limit is another one is drawn
+        cluster = Cluster(seed, Config.testing(quorum=3, members_max=3))
+        strangers = Strangers(cluster, ("other limits",))
+        strangers.start(Habits())
+        assert all(cluster.alive(node) for node in strangers.nodes)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_strangers_disturb_nobody(kind):
     cluster = Cluster(9)
