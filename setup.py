@@ -1,8 +1,9 @@
 """The packages and the extension modules; everything else is in pyproject.toml.
 
 ``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
-it pays: ROOMS is the list. The sources stay plain Python, some with a .pxd of C types beside them, and run without
-being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython proper (.pyx).
+it pays: ROOMS is the list. So is one module of the transports. The sources stay plain Python, some with a .pxd of C
+types beside them, and run without being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython
+proper (.pyx).
 
 With ``RINGPROTO_SANITIZE=1`` in the environment the modules are built with the address and undefined-behaviour
 sanitizers (``make sanitize`` does that, in a folder of its own).
@@ -43,6 +44,7 @@ else:
     LINK_FLAGS = []
 
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
+sources["ringproto.transports._segments"] = "transports/_segments.py"
 if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
-from priced_ring import Outcome, PricedRing, Prices
+from priced_ring import FRAME_SIZE, Outcome, PricedRing, Prices
 
 from ringproto import Config
 
@@ -31,6 +31,13 @@ def flood(count: int, cores: int, target_s: float | None) -> str:
 def loaded(loss: float, window: int, size: int, wire_s: float, **changes: float | None) -> Outcome:
     config = Config.lan(send_queue_max=1024, accelerated_window=window, **changes)
     return PricedRing(3, config, loss=loss, size=size, prices=Prices(wire=wire_s)).run(0.4, flood=True, high_every=1.0)
+
+
+def segmented(loss: float, frames: int, size: int) -> Outcome:
+    """With datagrams of so many frames, each of which may be lost."""
+    config = Config.lan(send_queue_max=1024)
+    ring = PricedRing(3, config, loss=loss, datagram_size=frames * FRAME_SIZE, size=size)
+    return ring.run(0.4, flood=True, high_every=1.0)
 
 
 def main() -> None:
@@ -54,6 +61,11 @@ def main() -> None:
             f"{got.rotation_s * 1e3:.2f} | {got.retransmissions} |",
             flush=True,
         )
+    print("| payload | frames of a datagram | LOW /s, losing 0, 0.1 %, 1 %, 5 % and 20 % of the frames |")
+    for size in (200, 1300):
+        for frames in (1, 8):
+            rates = [segmented(loss, frames, size).low_per_s for loss in (0.0, 0.001, 0.01, 0.05, 0.2)]
+            print(f"| {size} | {frames} | {', '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``RINGPROTO_INTERPRETED=1`` in the environment: run the core from its Python sources, compiled or not.
+"""``RINGPROTO_INTERPRETED=1`` in the environment: run from the Python sources what is compiled from them.
 
 For debuggers, coverage and coverage-guided fuzzing. Compiled and interpreted do the same; a test holds that.
 """
@@ -15,12 +15,12 @@ from types import ModuleType
 
 
 class _Sources:
-    """Finds the rooms of the core in their sources, before the import system finds the built modules."""
+    """Finds modules in their sources, before the import system finds what was built from them."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, room = name.rpartition(".")
-        if package != "ringproto._core" or path is None:
+        if package not in ("ringproto._core", "ringproto.transports") or path is None:
             return None
         for folder in path:
             source = Path(folder) / f"{room}.py"

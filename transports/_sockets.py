@@ -23,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -31,6 +31,8 @@ from ringproto.transports._addresses import format_address
 from ringproto.transports._blocking import BlockingWait, wait_for_room
 from ringproto.transports._checks import YIELD_EVERY, check_whole, is_node, refuse_transmit
 from ringproto.transports._interface import AddressInUseError, TransportError
+from ringproto.transports._segments import HEADER_SIZE as SEGMENT_HEADER_SIZE
+from ringproto.transports._segments import MARK, SEGMENTS_MAX, Cutter, Joiner
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
 if TYPE_CHECKING or sys.platform != "linux" or _interpreted:
@@ -46,10 +48,10 @@ __all__ = [
     "DATAGRAM_SIZE_MAX",
     "DATAGRAM_SIZE_MIN",
     "DatagramSocket",
+    "Sizes",
     "SocketTransport",
     "bound_socket",
-    "check_datagram_size",
-    "fitting_datagram_size",
+    "fitting_sizes",
 ]
 
 BATCHED: bool = Receiver.__module__.endswith("_batch")
@@ -60,6 +62,7 @@ DATAGRAM_SIZE_MAX = 65_507
 """What fits into one UDP datagram over IPv4, in bytes."""
 
 _FRAME_SIZE = 1352
+_FRAMES_BYTES = 8 * _FRAME_SIZE
 _HOST_SIZE = 32_000 if sys.platform == "linux" else 8_952
 
 BATCH_MAX = 128
@@ -82,22 +85,50 @@ _MEMINFO = struct.Struct("=9I")
 logger = logging.getLogger("ringproto.transports")
 
 
-def check_datagram_size(size: int | None) -> None:
-    """Raise ValueError unless it can be the size of a datagram, or ``None``."""
-    if size is not None:
-        check_whole(size, "datagram_size", DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+class Sizes(NamedTuple):
+    """How large what a transport sends may be, in bytes, without what the transport itself puts in front."""
+
+    datagram: int
+    """The largest datagram of the ring."""
+    segment: int
+    """What is larger than this is cut."""
 
 
-def fitting_datagram_size(size: int | None, *, local: bool) -> int:
-    """``size``, or if that is ``None`` what suits the way: from here to other hosts, or within this one (``local``).
+def fitting_sizes(datagram_size: int | None, segment_size: int | None, header_size: int, *, local: bool) -> Sizes:
+    """The sizes that a transport was given, or where these are ``None`` what suits the way.
 
-    A datagram costs nearly the same whatever its size, so within a host, where no frame limits it, a large one carries
-    more than twice as much for the same work. More than 32,000 bytes gain little, and ask the kernel for larger
-    pieces of memory in a row. Systems other than Linux refuse more than about 9,000 unless they are told otherwise.
+    A datagram costs the ring nearly the same whatever its size. Within a host (``local``) no frame limits it, and a
+    large one carries more than twice as much for the same work. More than 32,000 bytes gain little, and ask the kernel
+    for larger pieces of memory in a row. Systems other than Linux refuse more than about 9,000 unless they are told
+    otherwise. Between hosts it is as many whole segments as go into 8 frames: a lost segment costs its datagram.
+
+    Args:
+        datagram_size, segment_size: what the transport was given; both with its header.
+        header_size: bytes of the transport's header, which each segment begins with.
+        local: whether all processors are on this host.
+
+    Raises:
+        ValueError: a size is no size of a datagram, or the datagram has too many segments.
     """
-    if size is not None:
-        return size
-    return _HOST_SIZE if local else _FRAME_SIZE
+    for size, name in ((datagram_size, "datagram_size"), (segment_size, "segment_size")):
+        if size is not None:
+            check_whole(size, name, DATAGRAM_SIZE_MIN, DATAGRAM_SIZE_MAX)
+    if segment_size is None:
+        segment_size = DATAGRAM_SIZE_MAX if local else _FRAME_SIZE
+    segment = segment_size - header_size
+    piece = segment - SEGMENT_HEADER_SIZE
+    if datagram_size is not None:
+        datagram = datagram_size - header_size
+    elif local and segment_size >= _HOST_SIZE:
+        datagram = _HOST_SIZE - header_size
+    else:
+        datagram = max(segment, _FRAMES_BYTES // segment_size * piece)
+    if datagram > segment and datagram > SEGMENTS_MAX * piece:
+        raise ValueError(
+            f"a datagram of {datagram} bytes would have more than {SEGMENTS_MAX} segments of {segment_size} bytes: "
+            "give a larger segment_size or a smaller datagram_size"
+        )
+    return Sizes(datagram, segment)
 
 
 def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
@@ -149,8 +180,9 @@ class DatagramSocket:
 
     Args:
         sock: non-blocking; owned from here on.
-        size: the largest datagram, in bytes without header.
+        size: the largest datagram of the ring, in bytes, cut or not.
         header: what every datagram that goes out begins with. Those that come in begin with one of the same size.
+        senders_max: how many senders may have a datagram in the making.
         skip: the origin of the own datagrams, if they can come back.
         counts: where trouble is counted by name; several sockets may share it.
         offload: whether the kernel may take and give runs of datagrams, if it can.
@@ -161,14 +193,18 @@ class DatagramSocket:
         sock: socket.socket,
         *,
         size: int,
+        senders_max: int,
         header: bytes = b"",
         skip: bytes | None = None,
         counts: Counter[str],
         offload: bool,
     ) -> None:
-        batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (size + len(header))))
+        # One that is just as large may be a segment, if its first byte is the mark.
+        room = size + SEGMENT_HEADER_SIZE
+        batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (room + len(header))))
         self.socket = sock
-        self.receiver = Receiver(sock, batch, size, len(header), skip, offload)
+        self.receiver = Receiver(sock, batch, room, len(header), skip, offload)
+        self.joiner = Joiner(size, senders_max, counts)
         self.sender = Sender(sock, SEND_BATCH_MAX, header, offload)
         self._counts = counts
         self.errors_in_a_row = 0
@@ -386,16 +422,16 @@ class SocketTransport:
 
     Args:
         node: the own node id.
-        datagram_size_max: the largest datagram, in bytes without header.
+        sizes: of the largest datagram, and of what is not cut.
         sockets: those that are read; the last one is also written.
         counts: the counter that the sockets share.
     """
 
-    def __init__(
-        self, node: int, datagram_size_max: int, sockets: Sequence[DatagramSocket], counts: Counter[str]
-    ) -> None:
+    def __init__(self, node: int, sizes: Sizes, sockets: Sequence[DatagramSocket], counts: Counter[str]) -> None:
         self.node = node
-        self.datagram_size_max = datagram_size_max
+        self.datagram_size_max = sizes.datagram
+        self._segment_size = min(sizes)
+        self._cutter = Cutter(sizes.segment)
         self._counts = counts
         self._sockets = sockets
         self._writer = sockets[-1]
@@ -470,19 +506,29 @@ class SocketTransport:
             # A token alone is what the latency of an idle ring is made of: none of what batches need.
             destination, datagram = transmits[0]
             address = self._addresses.get(destination)
-            if address is not None and type(datagram) is bytes and 0 < len(datagram) <= self.datagram_size_max:
+            if (
+                address is not None
+                and type(datagram) is bytes
+                and 0 < len(datagram) <= self._segment_size
+                and datagram[0] != MARK
+            ):
                 return [address], [datagram]
         addresses: list[bytes] = []
         datagrams: list[bytes] = []
         strangers: list[int] = []
         broadcasts: list[bytes] = []
         size_max = self.datagram_size_max
+        segment_size = self._segment_size
         known = self._addresses
         for destination, datagram in transmits:
             if type(datagram) is not bytes or not 0 < len(datagram) <= size_max:
                 refuse_transmit(destination, datagram, size_max)
+            whole = len(datagram) <= segment_size and datagram[0] != MARK
             if destination == 0:
-                broadcasts.append(datagram)
+                if whole:
+                    broadcasts.append(datagram)
+                else:
+                    broadcasts += self._cutter.cut(datagram)
                 continue
             if broadcasts:
                 self._route_broadcasts(broadcasts, addresses, datagrams)
@@ -495,8 +541,9 @@ class SocketTransport:
                 address = self._elsewhere
                 if address is None or destination == self.node:
                     continue
-            addresses.append(address)
-            datagrams.append(datagram)
+            segments = [datagram] if whole else self._cutter.cut(datagram)
+            addresses += [address] * len(segments)
+            datagrams += segments
         self._route_broadcasts(broadcasts, addresses, datagrams)
         for destination in strangers:
             if destination == self.node:
@@ -602,7 +649,7 @@ class SocketTransport:
             "bytes_sent": self._writer.sender.bytes_sent,
             "datagrams_received": 0,
             "bytes_received": 0,
-            "drops_oversized": sum(one.receiver.oversized for one in self._sockets),
+            "drops_oversized": sum(one.receiver.oversized + one.joiner.oversized for one in self._sockets),
             "drops_undersized": sum(one.receiver.undersized for one in self._sockets),
         }
         numbers.update(self._counts)

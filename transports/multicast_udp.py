@@ -36,10 +36,10 @@ from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import InterfaceError, TransportError
 from ringproto.transports._sockets import (
     DatagramSocket,
+    Sizes,
     SocketTransport,
     bound_socket,
-    check_datagram_size,
-    fitting_datagram_size,
+    fitting_sizes,
     logger,
 )
 from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface
@@ -86,6 +86,7 @@ async def open_multicast_udp(
     interface: str,
     ttl: int = 1,
     datagram_size: int | None = None,
+    segment_size: int | None = None,
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     offload: bool = True,
@@ -100,9 +101,12 @@ async def open_multicast_udp(
             (``"10.77.0.0/24"``). The loopback interface works for IPv4.
         ttl: how many hops multicasts may go (time to live; IPv6: hop limit), 0 to 255; 1 stays on the link. Always 0 on
             the loopback interface.
-        datagram_size: the largest UDP datagram, in bytes, with the 8 bytes of the transport header, the same at all
-            processors. ``None``: 32,000 on the loopback interface; else 1352, which fits into a frame of 1400 bytes.
+        datagram_size: the largest datagram of the ring, in bytes, with the 8 bytes of the transport header, the same at
+            all processors. ``None``: 32,000 on the loopback interface; else what fits into eight segments of 1352.
             ``datagram_size_max`` is 8 less.
+        segment_size: the largest datagram on the network, in bytes, with the transport header; larger ones of the ring
+            are cut into segments, and put together again. ``None``: 1352, which fits into a frame of 1400 bytes; on the
+            loopback interface nothing is cut.
         receive_buffer: bytes of receive buffer to ask the system for, for each of the two sockets.
             ``statistics()["receive_buffer_bytes"]`` says what it gave.
         send_buffer: the same for sending.
@@ -122,7 +126,6 @@ async def open_multicast_udp(
     address = _check_group(group)
     check_whole(port, "port", 1, 65_535)
     check_whole(ttl, "ttl", 0, 255)
-    check_datagram_size(datagram_size)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     await trio.lowlevel.checkpoint()
@@ -134,19 +137,20 @@ async def open_multicast_udp(
             "close that transport first, or use another node id"
         )
     headers = 48 if address.version == 6 else 28
-    size = fitting_datagram_size(datagram_size, local=found.loopback)
-    if found.mtu is not None and size + headers > found.mtu:
+    sizes = fitting_sizes(datagram_size, segment_size, HEADER_SIZE, local=found.loopback)
+    largest = min(sizes) + HEADER_SIZE
+    if found.mtu is not None and largest + headers > found.mtu:
         logger.warning(
             "datagrams of %d bytes do not fit into the %d bytes of a packet on %s and will be sent in fragments: "
-            "use datagram_size=%d or less at all processors",
-            size,
+            "use segment_size=%d or less",
+            largest,
             found.mtu,
             found.name,
             found.mtu - headers,
         )
     membership = Membership(address, port, found, 0 if found.loopback else ttl)
     try:
-        transport = MulticastUDP(node, membership, size, receive_buffer, send_buffer, offload)
+        transport = MulticastUDP(node, membership, sizes, receive_buffer, send_buffer, offload)
     except BaseException:
         membership.close()
         raise
@@ -252,24 +256,31 @@ class MulticastUDP(SocketTransport):
         self,
         node: int,
         membership: Membership,
-        datagram_size: int,
+        sizes: Sizes,
         receive_buffer: int,
         send_buffer: int,
         offload: bool,
     ) -> None:
         counts: Counter[str] = Counter()
         self._membership = membership
-        size = datagram_size - HEADER_SIZE
         header = _HEADER.pack(MAGIC, node)
         own_address = membership.own_socket.getsockname()
         own_origin = pack_address(own_address) + header
         self._group, self._own = (
-            DatagramSocket(sock, size=size, header=header, skip=own_origin, counts=counts, offload=offload)
+            DatagramSocket(
+                sock,
+                size=sizes.datagram,
+                senders_max=PEERS_MAX,
+                header=header,
+                skip=own_origin,
+                counts=counts,
+                offload=offload,
+            )
             for sock in (membership.group_socket, membership.own_socket)
         )
         for one in (self._group, self._own):
             one.set_buffers(receive_buffer, send_buffer)
-        super().__init__(node, size, [self._group, self._own], counts)
+        super().__init__(node, sizes, [self._group, self._own], counts)
         self._everybody = [pack_address(membership.destination)]
         self._elsewhere = self._everybody[0]
         # Origins that were introduced: one for each node in _addresses.
@@ -307,14 +318,13 @@ class MulticastUDP(SocketTransport):
         origins: list[bytes] = []
         datagrams: list[bytes] = []
         more = sock.read(origins, datagrams)
-        if self._origins.issuperset(origins):
-            return more, datagrams
-        kept = [
-            datagram
-            for origin, datagram in zip(origins, datagrams, strict=True)
-            if origin in self._origins or self._introduce(origin)
-        ]
-        return more, kept
+        if not self._origins.issuperset(origins):
+            places = [
+                place for place, origin in enumerate(origins) if origin in self._origins or self._introduce(origin)
+            ]
+            origins = [origins[place] for place in places]
+            datagrams = [datagrams[place] for place in places]
+        return more, sock.joiner.join(origins, datagrams)
 
     def _introduce(self, origin: bytes) -> bool:
         """Learn where a node is from the first datagram with this origin, and say whether it is a good one."""

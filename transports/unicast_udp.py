@@ -20,10 +20,10 @@ from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
 from ringproto.transports._sockets import (
     DatagramSocket,
+    Sizes,
     SocketTransport,
     bound_socket,
-    check_datagram_size,
-    fitting_datagram_size,
+    fitting_sizes,
     logger,
 )
 
@@ -38,6 +38,7 @@ async def open_unicast_udp(
     peers: Mapping[int, tuple[str, int]],
     *,
     datagram_size: int | None = None,
+    segment_size: int | None = None,
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     family: int | None = None,
@@ -49,8 +50,10 @@ async def open_unicast_udp(
         node: the own node id, one of those in ``peers``.
         peers: for every processor, this one too, its (host, port). The own entry is what is bound; it may be a
             wildcard (``"0.0.0.0"``, ``"::"``). Host names are resolved once, here.
-        datagram_size: the largest datagram, in bytes, the same at all processors. ``None``: 32,000 if every other
-            processor is at a loopback address, and so on this host; else 1352, which fits into a frame of 1400 bytes.
+        datagram_size: the largest datagram of the ring, in bytes, the same at all processors. ``None``: 32,000 if every
+            other processor is at a loopback address, and so on this host; else what fits into eight segments of 1352.
+        segment_size: the largest datagram on the network, in bytes; larger ones of the ring are cut into segments, and
+            put together again. ``None``: 1352, which fits into a frame of 1400 bytes; within a host nothing is cut.
         receive_buffer: bytes of receive buffer to ask the system for. ``statistics()["receive_buffer_bytes"]`` says
             what it gave.
         send_buffer: the same for sending.
@@ -69,7 +72,6 @@ async def open_unicast_udp(
     Cancellation: leaves nothing open.
     """
     check_node(node)
-    check_datagram_size(datagram_size)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if family is not None and family not in _FAMILIES:
@@ -80,10 +82,10 @@ async def open_unicast_udp(
     addresses = {peer: candidates[chosen] for peer, candidates in found.items()}
     _check_addresses(node, addresses)
     local = all(_ip(address).is_loopback for peer, address in addresses.items() if peer != node)
-    size = fitting_datagram_size(datagram_size, local=local and len(addresses) > 1)
+    sizes = fitting_sizes(datagram_size, segment_size, 0, local=local and len(addresses) > 1)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
     try:
-        return UnicastUDP(node, addresses, sock, size, receive_buffer, send_buffer, offload)
+        return UnicastUDP(node, addresses, sock, sizes, receive_buffer, send_buffer, offload)
     except BaseException:
         sock.close()
         raise
@@ -97,15 +99,17 @@ class UnicastUDP(SocketTransport):
         node: int,
         addresses: Mapping[int, tuple[Any, ...]],
         sock: socket.socket,
-        datagram_size: int,
+        sizes: Sizes,
         receive_buffer: int,
         send_buffer: int,
         offload: bool,
     ) -> None:
         counts: Counter[str] = Counter()
-        self._socket = DatagramSocket(sock, size=datagram_size, counts=counts, offload=offload)
+        self._socket = DatagramSocket(
+            sock, size=sizes.datagram, senders_max=len(addresses), counts=counts, offload=offload
+        )
         self._socket.set_buffers(receive_buffer, send_buffer)
-        super().__init__(node, datagram_size, [self._socket], counts)
+        super().__init__(node, sizes, [self._socket], counts)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
         self._everybody = list(self._addresses.values())
         self._sources = frozenset(self._everybody)
@@ -118,11 +122,13 @@ class UnicastUDP(SocketTransport):
         sources: list[bytes] = []
         datagrams: list[bytes] = []
         self._more = self._socket.read(sources, datagrams)
-        if self._sources.issuperset(sources):
-            return datagrams
-        kept = [datagram for source, datagram in zip(sources, datagrams, strict=True) if source in self._sources]
-        self._counts["drops_unknown_source"] += len(datagrams) - len(kept)
-        return kept
+        if not self._sources.issuperset(sources):
+            came = len(datagrams)
+            places = [place for place, source in enumerate(sources) if source in self._sources]
+            sources = [sources[place] for place in places]
+            datagrams = [datagrams[place] for place in places]
+            self._counts["drops_unknown_source"] += came - len(datagrams)
+        return self._socket.joiner.join(sources, datagrams)
 
 
 def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:

@@ -140,7 +140,10 @@ class _Conductor:
         self._loading = True
         self._marks = 0
         self._began = time.monotonic()
-        self._transport = _local_transport(self._script.transport, self._script.nodes)
+        self._transport = {
+            **_local_transport(self._script.transport, self._script.nodes),
+            "segment_size": self._script.segment_size,
+        }
         self._config = {
             **dataclasses.asdict(self._script.config),
             # Nobody else's processors on this host are of this cluster.

@@ -103,6 +103,8 @@ class Script:
     """In which order the processors leave at the end."""
     disorder: Disorder = CALM
     """What happens to all datagrams until all is mended."""
+    segment_size: int | None = None
+    """Into segments of how many bytes datagrams are cut, if they are."""
 
     @property
     def unit_s(self) -> float:
@@ -112,10 +114,11 @@ class Script:
     def lines(self) -> list[str]:
         """The script for readers."""
         storage = "kept" if self.storage else "lost"
+        segments = f"segments of {self.segment_size} bytes, " if self.segment_size else ""
         return [
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
             f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.windows[0]}, ring sequence {storage}, "
-            f"{self.disorder}",
+            f"{segments}{self.disorder}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
         ]
 
@@ -148,6 +151,7 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
         comeback,
         tuple(leaving),
         disorder,
+        random.choice((None, 600, 1352)),
     )
 
 

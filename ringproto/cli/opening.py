@@ -32,16 +32,22 @@ def local_transport(kind: str, nodes: Sequence[int]) -> dict[str, Any]:
 
 
 async def open_transport(node: int, description: Mapping[str, Any]) -> Transport:
-    """Open what :func:`local_transport` describes, or the command ``node`` was given.
+    """Open what :func:`local_transport` describes, or the command ``node`` was given; a ``segment_size`` may be in it.
 
     Raises:
         OSError, ValueError: as the functions of ``ringproto.transports`` do.
     """
+    segment_size = description.get("segment_size")
     if description["kind"] == "unicast":
-        return await open_unicast_udp(
-            node, {int(peer): (host, port) for peer, (host, port) in description["peers"].items()}
-        )
-    return await open_multicast_udp(node, description["group"], description["port"], interface=description["interface"])
+        peers = {int(peer): (host, port) for peer, (host, port) in description["peers"].items()}
+        return await open_unicast_udp(node, peers, segment_size=segment_size)
+    return await open_multicast_udp(
+        node,
+        description["group"],
+        description["port"],
+        interface=description["interface"],
+        segment_size=segment_size,
+    )
 
 
 async def until_left(scope: trio.CancelScope, function: Callable[[], Awaitable[object]]) -> None:

@@ -1,4 +1,4 @@
-"""The augmenting ``.pxd`` files beside the modules of the core.
+"""The augmenting ``.pxd`` files beside the modules of the core, and one of the transports.
 
 A class that one of them declares has only the attributes that are declared there. Cython compiles an assignment to any
 other one without a word, and it fails when it runs.
@@ -14,7 +14,8 @@ import pytest
 
 import ringproto
 
-CORE = Path(ringproto.__file__).parent / "_core"
+PACKAGE = Path(ringproto.__file__).parent
+AUGMENTING = [*sorted((PACKAGE / "_core").glob("*.pxd")), *sorted((PACKAGE / "transports").glob("*.pxd"))]
 CLASS = re.compile(r"^cdef class (\w+)[^\n]*:\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
 ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w ]+?(?:\[\])? (\w+)\s*(?:#.*)?$", re.MULTILINE)
 
@@ -35,7 +36,7 @@ def assigned(path: Path) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("types", sorted(CORE.glob("*.pxd")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("types", AUGMENTING, ids=lambda path: path.stem)
 def test_typed_class_declares_every_attribute(types: Path) -> None:
     classes = assigned(types.with_suffix(".py"))
     declared = {name: set(ATTRIBUTE.findall(body)) for name, body in CLASS.findall(types.read_text())}

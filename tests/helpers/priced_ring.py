@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from ringproto import Config, Guarantee, Message, Priority, RegularConfiguration
 from ringproto._core import Processor
 
+FRAME_SIZE = 1344
+"""Bytes of a datagram that fit into a frame."""
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -78,7 +81,8 @@ class PricedRing:
         count: how many.
         config: their settings.
         cores: how many of them run at a time.
-        loss: the part of the datagrams to each receiver that is lost.
+        loss: the part of the frames to each receiver that is lost; with it goes the datagram it belongs to.
+        datagram_size: bytes of the largest datagram; a frame takes ``FRAME_SIZE`` of them.
         size: bytes of a message, 16 at least.
         buffer: datagrams that a receiver keeps; what comes beyond is lost.
         events_max: events that the application takes at a time.
@@ -92,6 +96,7 @@ class PricedRing:
         *,
         cores: int | None = None,
         loss: float = 0.0,
+        datagram_size: int = FRAME_SIZE,
         size: int = 200,
         buffer: int = 100_000,
         events_max: int = 256,
@@ -109,7 +114,7 @@ class PricedRing:
         self._cores = [0.0] * (count if cores is None else cores)
         self._steps: list[tuple[float, int, int]] = []
         self._nodes = {
-            node: _Node(Processor(node, config, datagram_size=1344, seed=bytes([node]) * 16, now=0.0))
+            node: _Node(Processor(node, config, datagram_size=datagram_size, seed=bytes([node]) * 16, now=0.0))
             for node in range(1, count + 1)
         }
         self._flooding = False
@@ -212,7 +217,8 @@ class PricedRing:
     def _carry(self, node: int, datagram: bytes, at: float) -> None:
         """A datagram gets to a processor at a time, if it is not lost."""
         this = self._nodes[node]
-        if self._random.random() < self._loss or len(this.inbox) >= self._buffer:
+        frames = -(-len(datagram) // FRAME_SIZE)
+        if self._random.random() >= (1.0 - self._loss) ** frames or len(this.inbox) >= self._buffer:
             return
         heapq.heappush(this.inbox, (at, next(self._serial), datagram))
         self._plan(node, at)

@@ -66,6 +66,7 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "ringproto/py.typed",
         "ringproto/_core/wire.pxd",
         "transports/_batch.pyx",
+        "transports/_segments.pxd",
         "docs/wire.md",
         "tests/conftest.py",
         "bench/peers/member.c",

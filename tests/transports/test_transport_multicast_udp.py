@@ -16,6 +16,7 @@ import trio.testing
 from transport_openers import GROUP, free_ports
 
 from ringproto.transports import AddressInUseError, InterfaceError, TransportError, interfaces, open_multicast_udp
+from ringproto.transports._sockets import Sizes
 from ringproto.transports.interfaces import Interface, find_interface
 from ringproto.transports.multicast_udp import HEADER_SIZE, HELD_ROUNDS_MAX, MAGIC, PEERS_MAX, Membership, MulticastUDP
 
@@ -149,7 +150,7 @@ async def test_two_processors_with_one_id_hear_of_each_other_and_do_not_raise() 
     _, port = group_of(first)
     # A second one with this id in the same process is refused, so it goes round that check here.
     membership = Membership(first._membership.group, port, first._membership.interface, 0)
-    twin = MulticastUDP(1, membership, 1352, 2**16, 2**16, offload=True)
+    twin = MulticastUDP(1, membership, Sizes(1344, 1344), 2**16, 2**16, offload=True)
     await twin.send([(0, b"x")])
     assert await waiting(first) == []
     assert first.statistics()["drops_own_node_id"] == 1
@@ -319,6 +320,7 @@ async def test_port_of_another_program_is_named() -> None:
         ({"ttl": 256}, "ttl must be a whole number from 0 to 255"),
         ({"ttl": -1}, "ttl must be"),
         ({"datagram_size": 10}, "datagram_size must be"),
+        ({"segment_size": 65_508}, "segment_size must be"),
         ({"receive_buffer": None}, "receive_buffer must be"),
         ({"interface": ""}, "interface must be a name"),
         ({"interface": "::1"}, "interface '::1' is IPv6, and the group is IPv4"),
@@ -389,7 +391,7 @@ async def test_datagrams_that_need_fragments_are_hinted_at(
     with caplog.at_level(logging.WARNING, "ringproto.transports"):
         (transport,) = await open_nodes(1)
     assert "datagrams of 1352 bytes do not fit into the 1280 bytes" in caplog.text
-    assert "datagram_size=1252" in caplog.text
+    assert "segment_size=1252" in caplog.text
     await transport.aclose()
 
 

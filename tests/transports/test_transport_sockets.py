@@ -382,7 +382,7 @@ async def test_either_of_two_sockets_wakes(with_epoll: bool) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
-        sockets.append(DatagramSocket(sock, size=100, counts=counts, offload=True))
+        sockets.append(DatagramSocket(sock, size=100, senders_max=2, counts=counts, offload=True))
     readable = Readable(sockets, use_epoll=with_epoll)
     assert (readable._epoll is not None) == with_epoll
     for one in sockets:

@@ -35,18 +35,25 @@ async def open_slow_loopback(nodes: tuple[int, ...]) -> Sequence[Transport]:
     return [network.open(node) for node in nodes]
 
 
-def unicast_opener(host: str, *, offload: bool = True) -> OpenTransports:
+def unicast_opener(host: str, *, offload: bool = True, segment_size: int | None = None) -> OpenTransports:
     async def open_unicast(nodes: tuple[int, ...]) -> Sequence[Transport]:
         peers = {node: (host, port) for node, port in zip(nodes, free_ports(len(nodes), host), strict=True)}
-        return [await open_unicast_udp(node, peers, offload=offload) for node in nodes]
+        return [await open_unicast_udp(node, peers, offload=offload, segment_size=segment_size) for node in nodes]
 
     return open_unicast
 
 
-def multicast_opener(group: str, interface: str, port: int | None = None, *, offload: bool = True) -> OpenTransports:
+def multicast_opener(
+    group: str, interface: str, port: int | None = None, *, offload: bool = True, segment_size: int | None = None
+) -> OpenTransports:
     async def open_multicast(nodes: tuple[int, ...]) -> Sequence[Transport]:
         chosen = port or free_ports(1)[0]
-        return [await open_multicast_udp(node, group, chosen, interface=interface, offload=offload) for node in nodes]
+        return [
+            await open_multicast_udp(
+                node, group, chosen, interface=interface, offload=offload, segment_size=segment_size
+            )
+            for node in nodes
+        ]
 
     return open_multicast
 

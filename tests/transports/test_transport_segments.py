@@ -1,0 +1,286 @@
+"""Datagrams larger than a frame: whatever is cut comes out as it was, and nothing else ever does."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections import Counter
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from transport_openers import GROUP, free_ports, multicast_opener, unicast_opener
+
+from ringproto.testing.transport_contract import CONTRACT, Check
+from ringproto.transports import open_unicast_udp
+from ringproto.transports._segments import HEADER_SIZE, LATE_MAX, MARK, PADDING_MAX, Cutter, Joiner
+from ringproto.transports._sockets import Sizes, fitting_sizes
+
+A, B = b"origin a", b"origin b"
+
+
+class Joining:
+    """A joiner with its counters."""
+
+    def __init__(self, size_max: int = 1000, senders_max: int = 2) -> None:
+        self.counts: Counter[str] = Counter()
+        self.joiner = Joiner(size_max, senders_max, self.counts)
+
+    def take(self, *segments: bytes, origin: bytes = A) -> list[bytes]:
+        return self.joiner.join([origin] * len(segments), list(segments))
+
+
+def segment(place: int, count: int, number: int, piece: bytes, padding: int = 0) -> bytes:
+    """A segment by hand, as docs/transports.md lays it out."""
+    head = bytes([0, place, count, 0]) + number.to_bytes(2, "big") + len(piece).to_bytes(2, "big")
+    return head + piece + bytes(padding)
+
+
+def texts(size_max: int = 1000) -> st.SearchStrategy[bytes]:
+    """Datagrams; one in some begins with the mark."""
+    return st.builds(
+        lambda head, size, seed: bytes([head]) + random.Random(seed).randbytes(size),
+        st.sampled_from((MARK, 1, 255)),
+        st.integers(0, size_max - 1),
+        st.integers(0, 2**16),
+    )
+
+
+# Cutting and joining
+
+
+@given(st.integers(HEADER_SIZE + 8, 400), st.lists(texts(), min_size=1, max_size=5))
+def test_what_is_cut_comes_out_as_it_was(size: int, sent: list[bytes]) -> None:
+    cutter, joining = Cutter(size), Joining()
+    got: list[bytes] = []
+    for datagram in sent:
+        if len(datagram) <= size and datagram[0] != MARK:
+            got += joining.take(datagram)
+        else:
+            segments = cutter.cut(datagram)
+            assert all(HEADER_SIZE < len(one) <= size for one in segments)
+            assert {len(one) for one in segments[:-1]} <= {size}
+            got += joining.take(*segments)
+    assert got == sent
+    assert not joining.counts
+
+
+@given(st.lists(texts(), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_order_and_copies_within_a_datagram_do_not_matter(sent: list[bytes], chance: random.Random) -> None:
+    cutter, joining = Cutter(100), Joining()
+    got: list[bytes] = []
+    for datagram in sent:
+        segments = cutter.cut(datagram) * 2
+        chance.shuffle(segments)
+        got += joining.take(*segments)
+    assert got == sent
+    assert set(joining.counts) <= {"drops_late_segment", "drops_bad_segment"}
+
+
+def test_layout_is_the_one_of_the_document() -> None:
+    cutter = Cutter(18)
+    (first, last) = cutter.cut(b"0123456789abcdefghi")
+    number = int.from_bytes(first[4:6], "big")
+    assert first == segment(0, 2, number, b"0123456789")
+    assert last == segment(1, 2, number, b"abcdefghi", padding=1)
+    (alone,) = cutter.cut(b"\0x")
+    assert alone == segment(0, 1, (number + 1) % 2**16, b"\0x")
+
+
+@pytest.mark.parametrize("short", [0, 1, PADDING_MAX, PADDING_MAX + 1, 191])
+def test_last_segment_that_lacks_little_is_filled_up(short: int) -> None:
+    segments = Cutter(200).cut(b"x" * (3 * 192 - short))
+    assert len(segments) == 3
+    assert len(segments[-1]) == (200 if short <= PADDING_MAX else 200 - short)
+
+
+def test_numbers_go_round() -> None:
+    cutter, joining = Cutter(100), Joining()
+    for _ in range(2**16 + 3):
+        assert joining.take(*cutter.cut(b"\0")) == [b"\0"]
+    assert not joining.counts
+
+
+def test_datagrams_between_segments_keep_their_places() -> None:
+    joining = Joining()
+    sent = [b"first", segment(0, 2, 7, b"ab"), b"second", segment(1, 2, 7, b"cd"), b"third"]
+    assert joining.take(*sent) == [b"first", b"second", b"abcd", b"third"]
+
+
+def test_senders_do_not_disturb_each_other() -> None:
+    joining = Joining()
+    origins, segments = [A, B, A, B], [segment(place, 2, 7, b"%d" % place) for place in (0, 0, 1, 1)]
+    assert joining.joiner.join(origins, segments) == [b"01", b"01"]
+
+
+# Loss, copies and bad input
+
+
+def test_datagram_that_lacks_a_segment_is_dropped_when_the_next_one_comes() -> None:
+    joining = Joining()
+    assert joining.take(segment(0, 3, 7, b"a"), segment(2, 3, 7, b"c")) == []
+    assert joining.take(segment(0, 2, 8, b"d"), segment(1, 2, 8, b"e")) == [b"de"]
+    assert joining.counts == {"drops_incomplete": 1}
+
+
+def test_late_segment_does_not_end_the_datagram_in_the_making() -> None:
+    joining = Joining()
+    joining.take(segment(0, 2, 7, b"a"), segment(1, 2, 7, b"b"), segment(0, 2, 8, b"c"))
+    assert joining.take(segment(1, 2, 7, b"b"), segment(0, 2, (8 - LATE_MAX) % 2**16, b"x")) == []
+    assert joining.take(segment(1, 2, 8, b"d")) == [b"cd"]
+    assert joining.take(segment(1, 2, 8, b"d")) == []
+    assert joining.counts == {"drops_late_segment": 3}
+
+
+@pytest.mark.parametrize("number", [9, 7 + 2**15, (8 - LATE_MAX - 1) % 2**16])
+def test_sender_that_starts_anew_is_heard(number: int) -> None:
+    joining = Joining()
+    joining.take(segment(0, 2, 8, b"a"), segment(1, 2, 8, b"b"))
+    assert joining.take(segment(0, 1, number, b"new")) == [b"new"]
+    assert not joining.counts
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\0",
+        bytes(HEADER_SIZE),
+        segment(0, 2, 7, b""),
+        segment(0, 0, 7, b"a"),
+        segment(2, 2, 7, b"a"),
+        segment(0, 2, 7, b"a", padding=1),
+        segment(0, 1, 7, b"abc")[:-1],
+        b"\0\0\1\1" + segment(0, 1, 7, b"a")[4:],
+        segment(0, 1, 7, b"x" * 1001),
+    ],
+)
+def test_bad_segment_is_counted_and_dropped(bad: bytes) -> None:
+    joining = Joining()
+    assert joining.take(bad) == []
+    assert joining.counts == {"drops_bad_segment": 1}
+
+
+@pytest.mark.parametrize("bad", [segment(1, 3, 7, b"b"), segment(0, 2, 7, b"z"), segment(1, 2, 7, b"x" * 1000)])
+def test_segment_that_contradicts_the_others_does_not_spoil_them(bad: bytes) -> None:
+    joining = Joining()
+    joining.take(segment(0, 2, 7, b"a"))
+    assert joining.take(bad) == []
+    assert joining.take(segment(1, 2, 7, b"b")) == [b"ab"]
+    assert joining.counts == {"drops_bad_segment": 1}
+
+
+def test_datagram_that_is_too_large_is_dropped_however_it_came() -> None:
+    joining = Joining(size_max=10)
+    assert joining.take(b"x" * 11, b"x" * 10) == [b"x" * 10]
+    assert joining.joiner.oversized == 1
+    assert joining.take(segment(0, 2, 7, b"x" * 6), segment(1, 2, 7, b"x" * 5)) == []
+    assert joining.counts == {"drops_bad_segment": 1}
+
+
+def test_what_is_kept_is_bounded() -> None:
+    joining = Joining(senders_max=2)
+    for number in range(100):
+        joining.take(segment(0, 2, 7, b"a"), origin=b"%d" % number)
+    assert joining.take(segment(1, 2, 7, b"b"), origin=b"99") == [b"ab"]
+    assert joining.take(segment(1, 2, 7, b"b"), origin=b"97") == []
+
+
+@given(st.lists(st.tuples(st.sampled_from((A, B)), st.binary(min_size=1, max_size=40)), max_size=40))
+def test_no_bytes_at_all_raise_or_make_more_of_themselves(came: list[tuple[bytes, bytes]]) -> None:
+    joining = Joining(size_max=30)
+    marked = [b"\0" + datagram for _, datagram in came]
+    got = joining.joiner.join([origin for origin, _ in came], marked)
+    assert all(0 < len(one) <= 30 for one in got)
+    assert sum(map(len, got)) <= sum(map(len, marked))
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("datagram", "segment_size", "header", "local", "sizes"),
+    [
+        (None, None, 0, False, (8 * 1344, 1352)),
+        (None, None, 8, False, (8 * 1336, 1344)),
+        (1352, None, 0, False, (1352, 1352)),
+        (1352, None, 8, False, (1344, 1344)),
+        (None, 8952, 0, False, (8952, 8952)),
+        (None, 1000, 0, True, (10 * 992, 1000)),
+        (9000, 1000, 0, True, (9000, 1000)),
+        (9000, None, 0, True, (9000, 65_507)),
+    ],
+)
+def test_sizes_fit_the_way(
+    datagram: int | None, segment_size: int | None, header: int, local: bool, sizes: tuple[int, int]
+) -> None:
+    assert fitting_sizes(datagram, segment_size, header, local=local) == Sizes(*sizes)
+
+
+# On sockets
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("offload", [True, False], ids=["offload", "plain"])
+async def test_unicast_in_segments_keeps_the_contract(check: Check, offload: bool) -> None:
+    await check(unicast_opener("127.0.0.1", offload=offload, segment_size=200))
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_multicast_in_segments_keeps_the_contract(check: Check) -> None:
+    await check(multicast_opener(GROUP, "127.0.0.1", segment_size=200))
+
+
+@pytest.mark.parametrize("kind", ["unicast", "multicast"])
+async def test_large_datagrams_to_one_and_to_all_come_in_order(kind: str) -> None:
+    opener = unicast_opener("127.0.0.1", segment_size=300)
+    if kind == "multicast":
+        opener = multicast_opener(GROUP, "127.0.0.1", segment_size=300)
+    first, second = await opener((1, 2))
+    size = first.datagram_size_max
+    sent = [bytes([number]) * (size - 100 * number) for number in range(20)]
+    await second.send([(0, b"here")])  # a multicast transport learns where it is
+    with trio.fail_after(10):
+        assert await first.receive() == [b"here"]
+        await first.send([(2 * (number % 2), datagram) for number, datagram in enumerate(sent)])
+        got: list[bytes] = []
+        while len(got) < len(sent):
+            got += await second.receive()
+    # By multicast what goes to one and what goes to all are two ways; in each the order is kept.
+    assert [one for one in got if one[0] % 2] == sent[1::2] and [one for one in got if not one[0] % 2] == sent[::2]
+    statistics = second.statistics()
+    assert statistics["datagrams_received"] == len(sent)
+    assert first.statistics()["datagrams_sent"] > len(sent)
+    assert not [name for name in statistics if name.startswith("drops") and statistics[name]]
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_segments_of_other_sizes_than_the_own_are_understood() -> None:
+    one, two = free_ports(2)
+    peers = {1: ("127.0.0.1", one), 2: ("127.0.0.1", two)}
+    first = await open_unicast_udp(1, peers, datagram_size=5000, segment_size=100)
+    second = await open_unicast_udp(2, peers, datagram_size=5000)
+    for sender, receiver in ((first, second), (second, first)):
+        await sender.send([(0, b"x" * 5000)])
+        with trio.fail_after(10):
+            assert await receiver.receive() == [b"x" * 5000]
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_segments_of_strangers_are_not_joined() -> None:
+    one, two = free_ports(2)
+    first = await open_unicast_udp(1, {1: ("127.0.0.1", one), 2: ("127.0.0.1", two)}, segment_size=100)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        second.bind(("127.0.0.1", two))
+        second.sendto(segment(0, 2, 7, b"a"), ("127.0.0.1", one))
+        stranger.sendto(segment(1, 2, 7, b"x"), ("127.0.0.1", one))
+        second.sendto(segment(1, 2, 7, b"b"), ("127.0.0.1", one))
+        with trio.fail_after(10):
+            assert await first.receive() == [b"ab"]
+    assert first.statistics()["drops_unknown_source"] == 1
+    await first.aclose()
