@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pyx)
+SOURCES := pyproject.toml setup.py transports/_segments.py \
+	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pxd transports/*.pyx)
 
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz
