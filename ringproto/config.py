@@ -77,11 +77,11 @@ class Config:
     # Timeouts
     token_timeout_s: float = 0.5
     """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
-    token_retransmit_s: float = 0.1
+    token_retransmit_s: float = 0.125
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
     token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
-    token_hold_s: float = 0.025
+    token_hold_s: float = 0.1
     """How long the representative lets the token of an idle ring rest (corosync: hold)."""
     rotation_target_s: float | None = 0.0005
     """How long a rotation of the token with ``LOW`` in it may take while ``HIGH`` is in use, so that ``HIGH`` does not
