@@ -107,8 +107,8 @@ def deaf_member(trial: _Trial) -> str | None:
     cluster.filter = lambda time, source, destination, datagram: (
         kind_of(datagram) not in kept_from_all and (destination != deaf or kind_of(datagram) != "data")
     )
-    # The token does not rest while data is missing. On a slow network there are fewer rotations until the timeouts are
-    # over, each like the one before.
+    # While data is missing the token rests for a moment only. On a slow network there are fewer rotations until the
+    # timeouts are over, each like the one before.
     cluster.network.weather = Weather(latency_s=(trial.unit_s / 3000, trial.unit_s / 1000))
     trial.say(others, Guarantee.AGREED, size=LARGE)
     trial.say(others, Guarantee.SAFE)

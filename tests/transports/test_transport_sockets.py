@@ -33,6 +33,16 @@ async def pair() -> AsyncIterator[tuple[UnicastUDP, UnicastUDP]]:
     await second.aclose()
 
 
+@pytest.fixture
+def never_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for room in a send buffer waits for ever."""
+
+    async def wait_writable(_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.lowlevel, "wait_writable", wait_writable)
+
+
 Pair = tuple[UnicastUDP, UnicastUDP]
 
 
@@ -132,14 +142,9 @@ async def test_full_send_buffer_is_waited_for(pair: Pair) -> None:
 
 
 async def test_send_buffer_that_stays_full_drops_the_rest_within_a_bounded_time(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+    pair: Pair, never_writable: None, autojump_clock: trio.testing.MockClock
 ) -> None:
     first, second = pair
-
-    async def never_writable(_: object) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(trio.lowlevel, "wait_writable", never_writable)
     script_sender(first, 1, -errno.EAGAIN)
     start = trio.current_time()
     await first.send([(2, b"a"), (2, b"b"), (2, b"c")])
@@ -163,14 +168,9 @@ async def test_what_cannot_be_sent_at_once_is_kept_and_goes_first(pair: Pair) ->
 
 
 async def test_cancelled_with_something_kept_drops_that_and_the_rest(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+    pair: Pair, never_writable: None, autojump_clock: trio.testing.MockClock
 ) -> None:
     first, second = pair
-
-    async def never_writable(_: object) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(trio.lowlevel, "wait_writable", never_writable)
     script_sender(first, 1, -errno.EAGAIN)
     assert not first.send_nowait([(2, b"a"), (2, b"b")])
     with trio.move_on_after(SEND_WAIT_S / 2):
@@ -200,14 +200,9 @@ async def test_socket_that_says_writable_and_is_not_does_not_spin(
 
 
 async def test_cancelled_while_the_send_buffer_is_full_drops_the_rest(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+    pair: Pair, never_writable: None, autojump_clock: trio.testing.MockClock
 ) -> None:
     first, second = pair
-
-    async def never_writable(_: object) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(trio.lowlevel, "wait_writable", never_writable)
     script_sender(first, 1, -errno.EAGAIN)
     with trio.move_on_after(SEND_WAIT_S / 2) as scope:
         await first.send([(2, b"a"), (2, b"b"), (2, b"c")])
