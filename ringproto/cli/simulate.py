@@ -22,6 +22,9 @@ __all__ = ["add_parser", "run"]
 
 VIOLATIONS_SHOWN_MAX = 10
 CHUNK_MAX = 16
+LIVE_EVERY_S = 0.2
+LINE_EVERY_S = 60.0
+"""How often progress is told on a terminal, and elsewhere."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -121,7 +124,7 @@ def _show(result: Result) -> None:
 
 
 class _Total:
-    """What the seeds came to, and a line of progress where somebody looks at it."""
+    """What the seeds came to, and lines of progress: one that changes on a terminal, one a minute elsewhere."""
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
@@ -143,15 +146,17 @@ class _Total:
         self.configurations += result.configurations
 
     def show(self, elapsed_s: float) -> None:
-        if self._live and elapsed_s - self._shown_at > 0.2:
-            self._shown_at = elapsed_s
-            print(
-                f"\r{self.done}/{self.seeds} seeds, {self.failed} failed, {self.done / elapsed_s:.1f} seeds/s, "
-                f"{self.simulated_s:.0f} simulated seconds\x1b[K",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+        if elapsed_s - self._shown_at < (LIVE_EVERY_S if self._live else LINE_EVERY_S):
+            return
+        self._shown_at = elapsed_s
+        line = (
+            f"{self.done}/{self.seeds} seeds, {self.failed} failed, {self.done / elapsed_s:.1f} seeds/s, "
+            f"{self.simulated_s:.0f} simulated seconds"
+        )
+        if self._live:
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._live:

@@ -49,6 +49,15 @@ def test_ten_failures_stop_the_run_unless_it_is_to_go_on(capsys, monkeypatch):
     assert "30 seeds, 30 failed" in capsys.readouterr().out
 
 
+def test_progress_is_told_where_no_terminal_is_too(capsys, monkeypatch):
+    monkeypatch.setattr(simulate, "check_seed", lambda seed, *, light: fake_result(seed, light=light, broken=False))
+    monkeypatch.setattr(simulate, "LINE_EVERY_S", 0.0)
+    assert run("--seeds", "1-3", "--jobs", "1") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["1/3 seeds", "2/3 seeds", "3/3 seeds"]
+    assert lines[2].endswith("seeds/s, 3 simulated seconds")
+
+
 def test_trace_shows_one_history(capsys):
     assert run("--seed", "1", "--light", "--trace") == 0
     out = capsys.readouterr().out
