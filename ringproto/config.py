@@ -81,8 +81,9 @@ class Config:
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
     token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
-    token_hold_s: float = 0.1
-    """How long the representative lets the token of an idle ring rest (corosync: hold)."""
+    token_hold_s: float | None = None
+    """How long the representative lets the token of an idle ring rest (corosync: hold); ``None``: four fifths of
+    ``token_retransmit_s``."""
     rotation_target_s: float | None = 0.0005
     """How long a rotation of the token with ``LOW`` in it may take while ``HIGH`` is in use, so that ``HIGH`` does not
     wait for longer (FDDI: target token rotation time). ``None``: as long as the windows make it."""
@@ -145,7 +146,9 @@ class Config:
             if field.name in _RANGES:
                 _check(field.name, getattr(self, field.name), str(field.type))
         self._check_order("token_retransmit_s", "token_timeout_s", "so that a lost token is sent again in time")
-        self._check_order("token_hold_s", "token_retransmit_s", "so that a resting token is not taken for a lost one")
+        if self.token_hold_s is not None:
+            why = "so that a resting token is not taken for a lost one"
+            self._check_order("token_hold_s", "token_retransmit_s", why)
         self._check_order("join_timeout_s", "consensus_timeout_s", "so that a lost join is repeated in time")
         if self.token_retransmit_min_s > self.token_retransmit_s:
             raise ConfigError(
@@ -177,6 +180,11 @@ class Config:
             window_size = max(least, min(greatest, _WINDOW_BYTES // datagram_size))
         visit_max = max(1, window_size // 4) if self.visit_max is None else self.visit_max
         return self.replace(window_size=window_size, visit_max=visit_max)
+
+    @property
+    def hold_s(self) -> float:
+        """How long the token of an idle ring rests, whether that was said or not."""
+        return self.token_retransmit_s * 0.8 if self.token_hold_s is None else self.token_hold_s
 
     @property
     def windows(self) -> tuple[int, int]:

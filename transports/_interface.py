@@ -92,7 +92,8 @@ class Transport(Protocol):
         """Counters since it was opened, and a few gauges. Works on a closed transport too.
 
         Every transport has ``datagrams_sent``, ``bytes_sent``, ``datagrams_received`` and ``bytes_received`` (bytes of
-        the datagrams alone, without headers; a broadcast that goes out as several datagrams counts as several). What
+        the datagrams alone, without headers; a broadcast that goes out as several datagrams counts as several, and so
+        does a datagram that is cut to be sent, which counts with what each part has in front of it). What
         was lost here is counted by reason under names that begin with ``drops_``, ``send_errors_`` and
         ``receive_errors_``. A reason that never happened may be missing.
         """

@@ -2,6 +2,7 @@
 import cython
 
 cdef Py_ssize_t _HEADER
+cdef int _NUMBERS
 
 
 cdef class Cutter:
@@ -9,7 +10,7 @@ cdef class Cutter:
     cdef int _number
 
     @cython.locals(
-        piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, rest=Py_ssize_t, place=Py_ssize_t, number=int, last=bytes,
+        piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, rest=Py_ssize_t, place=Py_ssize_t, number=int, high=int, low=int, last=bytes,
         segments=list
     )
     cpdef list cut(self, bytes datagram)
@@ -36,5 +37,8 @@ cdef class Joiner:
         partial=_Partial, pieces=list, room=Py_ssize_t, place=Py_ssize_t, count=Py_ssize_t, number=int, size=Py_ssize_t
     )
     cdef bytes _take(self, bytes origin, bytes segment)
+
+    @cython.locals(partial=_Partial)
+    cdef _forget(self, bytes origin)
 
     cdef bytes _drop(self, object count)

@@ -8,8 +8,7 @@ any other one becomes segments, each with a header before its piece:
     byte  0     mark, 0
     byte  1     place of this segment, from 0
     byte  2     number of segments of the datagram
-    byte  3     0
-    bytes 4-5   number of the datagram, one more for each that the sender cuts, big endian
+    bytes 3-5   number of the datagram, one more for each that the sender cuts, big endian
     bytes 6-7   size of the piece; what follows it is padding
 
 Only the last piece may be followed by padding. A run goes through the kernel as one only if its segments have one size,
@@ -39,6 +38,7 @@ LATE_MAX = 64
 # The same once more as numbers of C (_segments.pxd).
 _HEADER = HEADER_SIZE
 
+_NUMBERS = 2**24 - 1
 _header = struct.Struct(">BBBBHH")
 
 
@@ -52,21 +52,22 @@ class Cutter:
     def __init__(self, size: int) -> None:
         self.size = size
         # A processor that starts anew does not go on where the last one with its address was.
-        self._number = int.from_bytes(os.urandom(2), "big")
+        self._number = int.from_bytes(os.urandom(3), "big")
 
     def cut(self, datagram: bytes) -> list[bytes]:
         """The segments of a datagram that does not go as it is."""
-        self._number = number = (self._number + 1) & 0xFFFF
+        self._number = number = (self._number + 1) & _NUMBERS
+        high, low = number >> 16, number & 0xFFFF
         piece = self.size - HEADER_SIZE
         size = len(datagram)
         count = -(-size // piece)
         pack = _header.pack
         segments = [
-            pack(MARK, place, count, 0, number, piece) + datagram[place * piece : (place + 1) * piece]
+            pack(MARK, place, count, high, low, piece) + datagram[place * piece : (place + 1) * piece]
             for place in range(count - 1)
         ]
         rest = size - (count - 1) * piece
-        last = pack(MARK, count - 1, count, 0, number, rest) + datagram[size - rest :]
+        last = pack(MARK, count - 1, count, high, low, rest) + datagram[size - rest :]
         if count > 1 and piece - rest <= PADDING_MAX:
             last += bytes(piece - rest)
         segments.append(last)
@@ -136,24 +137,27 @@ class Joiner:
             return self._drop("drops_bad_segment")
         place = segment[1]
         count = segment[2]
-        number = segment[4] << 8 | segment[5]
+        number = segment[3] << 16 | segment[4] << 8 | segment[5]
         size = segment[6] << 8 | segment[7]
-        if segment[3] or place >= count or not 0 < size <= room or (size < room and place < count - 1):
+        if place >= count or not 0 < size <= room or (size < room and place < count - 1):
             return self._drop("drops_bad_segment")
         partial = self._partials.get(origin)
         if partial is None or partial.number != number:
             if partial is not None:
-                if 0 < (partial.number - number) & 0xFFFF <= LATE_MAX:
+                if 0 < (partial.number - number) & _NUMBERS <= LATE_MAX:
                     return self._drop("drops_late_segment")
-                if partial.missing:
-                    self._counts["drops_incomplete"] += 1
+                self._forget(origin)
             elif len(self._partials) >= self._senders_max:
-                del self._partials[next(iter(self._partials))]
+                self._forget(next(iter(self._partials)))  # the one that began longest ago
             partial = self._partials[origin] = _Partial(number, count)
         elif not partial.missing:
             return self._drop("drops_late_segment")
         pieces = partial.pieces
-        if count != len(pieces) or pieces[place] is not None or partial.size + size > self._size_max:
+        if count != len(pieces):
+            return self._drop("drops_bad_segment")
+        if pieces[place] is not None:
+            return self._drop("drops_late_segment")
+        if partial.size + size > self._size_max:
             return self._drop("drops_bad_segment")
         pieces[place] = segment[_HEADER : _HEADER + size]
         partial.size += size
@@ -162,6 +166,11 @@ class Joiner:
             return None
         partial.pieces = []
         return b"".join(pieces)  # type: ignore[arg-type]  # none is missing
+
+    def _forget(self, origin: bytes) -> None:
+        """Another datagram takes the place of the one that this sender began last."""
+        if self._partials.pop(origin).missing:
+            self._counts["drops_incomplete"] += 1
 
     def _drop(self, count: str) -> bytes | None:
         """Count a segment that nothing comes of."""

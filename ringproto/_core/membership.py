@@ -613,8 +613,9 @@ class Membership:
             self.timers.clear(_TOKEN_LOSS)
             # Not for long while somebody lacks a packet: it may have come meanwhile.
             settled = token.aru == token.seq
-            rest_s = self.config.token_hold_s if settled else self.config.token_retransmit_min_s
-            self.timers.set(_TOKEN_HOLD, self.now + min(rest_s, self.config.token_hold_s))
+            hold_s = self.config.hold_s
+            rest_s = hold_s if settled else min(hold_s, self.config.token_retransmit_min_s)
+            self.timers.set(_TOKEN_HOLD, self.now + rest_s)
         else:
             self._visit(token)
 

@@ -1,6 +1,7 @@
 """A transport with links that can be told to lose, to delay and to disorder: on real sockets, without a privilege.
 
-It stands between the ring and a real transport and puts four bytes before every datagram, the node id of the sender.
+It stands between the ring and a real transport and puts five bytes before every datagram: one that is not 0, by which a
+transport over UDP would know a segment, and the node id of the sender.
 The receiving end knows so over which link a datagram came and loses it with the probability that was set for that link.
 A link has a direction; a partition is every link across it with probability one, set at both ends. What is lost has
 gone through the kernel's sockets first, and whatever is kept is exactly what the real transport gave, at once and in
@@ -20,7 +21,8 @@ from ringproto.transports import Transport
 
 __all__ = ["HEADER_SIZE", "LossyLinks"]
 
-_HEADER = struct.Struct("!I")
+_HEADER = struct.Struct("!BI")
+_FIRST = 1
 HEADER_SIZE = _HEADER.size
 """Bytes that every datagram is longer by."""
 
@@ -40,7 +42,7 @@ class LossyLinks:
         self._inner = inner
         self._random = random
         self._before_send = before_send
-        self._header = _HEADER.pack(inner.node)
+        self._header = _HEADER.pack(_FIRST, inner.node)
         self._losses: dict[int, float] = {}
         self._held = HeldDatagrams(random)
         self._lost = 0
@@ -103,7 +105,8 @@ class LossyLinks:
         await self._inner.aclose()
 
     def statistics(self) -> dict[str, int]:
-        """Those of the transport below, less the bytes of the headers, and what the links lost as ``drops_link``."""
+        """Those of the transport below, less the headers of datagrams that it does not cut, and what the links lost as
+        ``drops_link``."""
         values = self._inner.statistics()
         values["datagrams_received"] -= self._lost + self._strange
         values["bytes_sent"] -= HEADER_SIZE * values["datagrams_sent"]
@@ -121,7 +124,7 @@ class LossyLinks:
             self._strange += 1
             self._bytes_lost += len(datagram)
             return False
-        probability = self._losses.get(_HEADER.unpack_from(datagram)[0], 0.0)
+        probability = self._losses.get(_HEADER.unpack_from(datagram)[1], 0.0)
         if probability and (probability >= 1.0 or self._random.random() < probability):
             self._lost += 1
             self._bytes_lost += len(datagram)

@@ -133,8 +133,8 @@ class Storms:
             elapsed_s = after.now - before[node].now
             limits: dict[str, float] = dict.fromkeys(QUIET, 0)
             limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1
-            if host.config.token_hold_s:
-                limits["tokens_sent"] = elapsed_s / host.config.token_hold_s + 1
+            if host.config.hold_s:
+                limits["tokens_sent"] = elapsed_s / host.config.hold_s + 1
             for name, limit in limits.items():
                 if counted.get(name, 0) > limit:
                     text = f"node {node}, on a ring where nothing was to be done, had {name} {counted[name]}"

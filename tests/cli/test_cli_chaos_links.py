@@ -12,6 +12,7 @@ import trio.testing
 
 from ringproto.cli.chaos_disorder import CALM, HELD_MAX, Disorder, HeldDatagrams
 from ringproto.cli.chaos_links import HEADER_SIZE, LossyLinks
+from ringproto.cli.opening import local_transport, open_transport
 from ringproto.testing.transport_contract import CONTRACT, Check
 from ringproto.transports import LoopbackNetwork, Transport
 
@@ -37,6 +38,26 @@ async def arrived(links: LossyLinks) -> list[bytes]:
         while True:
             datagrams += await links.receive()
     return datagrams
+
+
+async def open_links_over_udp(nodes: tuple[int, ...]) -> Sequence[Transport]:
+    description = local_transport("unicast", nodes)
+    return [LossyLinks(await open_transport(node, description), Random(node)) for node in nodes]
+
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+async def test_links_over_udp_keep_the_contract_of_transports(check: Check) -> None:
+    await check(open_links_over_udp)
+
+
+async def test_links_make_no_segments_of_small_datagrams() -> None:
+    first, second = await open_links_over_udp((1, 2))
+    await first.send([(2, b"\0"), (0, b"small")])
+    with trio.fail_after(10):
+        assert await second.receive() == [b"\0", b"small"]
+    assert first.statistics()["bytes_sent"] == len(b"\0small")
+    await first.aclose()
+    await second.aclose()
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
@@ -110,7 +131,7 @@ async def test_what_must_be_written_first_is_written_before_a_datagram_leaves(
 async def test_a_datagram_without_a_sender_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
     network = LoopbackNetwork()
     bare, links = network.open(1), LossyLinks(network.open(2), Random(2))
-    await bare.send([(2, b"x" * HEADER_SIZE), (2, b"\0\0\0\1hello")])
+    await bare.send([(2, b"x" * HEADER_SIZE), (2, b"\1\0\0\0\1hello")])
     assert await arrived(links) == [b"hello"]
     assert links.statistics()["drops_no_sender"] == 1
     await bare.aclose()
