@@ -367,6 +367,7 @@ async def test_what_is_on_the_wire(datagram: bytes, sizes: list[int], alone: boo
     one, two = free_ports(2)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
         second.bind(("127.0.0.1", two))
+        second.settimeout(10)
         first = await open_unicast_udp(1, {1: ("127.0.0.1", one), 2: ("127.0.0.1", two)}, segment_size=100)
         await first.send([(2, datagram)] if alone else [(2, datagram), (0, datagram)])
         for _ in range(1 if alone else 2):
