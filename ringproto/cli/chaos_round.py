@@ -25,6 +25,7 @@ from ringproto.cli._common import RunFailedError
 from ringproto.cli.chaos_disorder import CALM
 from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.cli.chaos_script import Script, Step
+from ringproto.cli.chaos_verdict import have_everything
 from ringproto.cli.children import Child, Children, open_children
 
 __all__ = ["Round", "play", "stop_process"]
@@ -357,13 +358,7 @@ class _Conductor:
             _STALL_S,
             "the processors did not say how far they are",
         )
-        marks = [one.mark for one in self._at.values()]
-        # What all have delivered to its end is still so when the last one is asked, unless the configuration changes.
-        return (
-            all(mark["phase"] == "complete" and mark["members"] == sorted(self._at) for mark in marks)
-            and all(mark["returned"] == mark["accepted"] and not mark["queued"] for mark in marks)
-            and len({(mark["ring"], mark["order"]) for mark in marks}) == 1
-        )
+        return have_everything([one.mark for one in self._at.values()], sorted(self._at))
 
     async def _leave_all(self) -> None:
         for node in self._script.leaving:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ringproto.testing.judge import judge
 from ringproto.testing.transcript import Abort, Delv, Start, Stop, Submit, Transcript
 from ringproto.types import Priority
 
-__all__ = ["Verdict", "judge_round"]
+__all__ = ["Verdict", "have_everything", "judge_round"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +108,20 @@ def _judge(
         retransmits_max=record.retransmits_max,
     )
     return list(map(str, violations))
+
+
+def have_everything(marks: Sequence[Mapping[str, Any]], members: Sequence[int]) -> bool:
+    """Whether these processors, each by its mark, are together and have delivered all that one of them accepted.
+
+    What an application has not counted yet may be in its log already: ``send`` has accepted a message, and returns in a
+    moment. What all have delivered to its end is still so when the last one is asked, unless the configuration changes.
+    """
+    return (
+        all(mark["phase"] == "complete" and mark["members"] == list(members) for mark in marks)
+        and all(mark["returned"] == mark["accepted"] == mark["logged_as_accepted"] for mark in marks)
+        and not any(mark["queued"] for mark in marks)
+        and len({(mark["ring"], mark["order"]) for mark in marks}) == 1
+    )
 
 
 def _compare(life: LifeRecord, records: list[Any], mark: dict[str, Any]) -> Iterator[str]:
