@@ -9,6 +9,7 @@ record of the round; whether they are right is judged from the folder alone, by 
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import secrets
 import signal
@@ -37,6 +38,8 @@ _LIVENESS_UNITS = 20.0
 _LIVENESS_LEAST_S = 60.0
 """The simulator asks for liveness within 20 times (token timeout + consensus timeout), on virtual time. Here that is 13
 to 26 s of a machine that may be busy with other things, on which a process waits for its turn; so it is a minute."""
+_TOGETHER_S = 20.0
+"""So long the first step waits for processors to come together on links that disturb them."""
 _STALL_S = 30.0
 """The rest of the load must be delivered, and as long as some is the time starts anew."""
 _MARK_EVERY_S = 0.05
@@ -162,10 +165,7 @@ class _Conductor:
         if script.together_first:
             for one in everybody:
                 await one.child.send({"do": "open"})
-            await self._until(
-                self._together, self._liveness_s, "the processors had not formed one ring at the beginning"
-            )
-            self._note("all are together")
+            await self._begin_together()
         for number, step in enumerate(script.steps, 1):
             await self._do(number, step)
         await self._until(
@@ -176,6 +176,18 @@ class _Conductor:
         self._note("all have everything, and leave")
         await self._leave_all()
         self._note("all have left")
+
+    async def _begin_together(self) -> None:
+        """Wait until all are together. On links that keep datagrams back it is left to chance whether they come to it.
+
+        What is late by more than the token timeout ends rings, and a barrier takes many rotations of one ring. No
+        membership protocol promises to live where its timeouts do not hold; liveness is asked for when all is mended.
+        """
+        with trio.move_on_after(math.inf if self._script.disorder == CALM else _TOGETHER_S) as scope:
+            await self._until(
+                self._together, self._liveness_s, "the processors had not formed one ring at the beginning"
+            )
+        self._note("they do not come together" if scope.cancelled_caught else "all are together")
 
     def _note(self, text: str) -> None:
         self._played.record.happened.append(f"{time.monotonic() - self._began:.3f} s: {text}")

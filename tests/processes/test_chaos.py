@@ -20,7 +20,8 @@ import pytest
 import trio
 
 from ringproto.__main__ import main
-from ringproto.cli import chaos
+from ringproto.cli import chaos, chaos_round
+from ringproto.cli.chaos_disorder import Disorder
 from ringproto.cli.chaos_record import RoundRecord
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import Script, draw_script
@@ -239,6 +240,20 @@ async def test_a_process_that_ends_by_itself_fails_the_round(tmp_path: Path) -> 
     (failure,) = played.record.failures
     assert "ended with exit code 1: ValueError: " in failure and "message_size_max" in failure
     assert f"conductor: {failure}" in judge_round(tmp_path).wrong
+
+
+async def test_a_round_goes_on_where_links_keep_the_processors_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos_round, "_TOGETHER_S", 1.0)
+    drawn = draw_script(SEED, nodes=3)
+    script = dataclasses.replace(
+        drawn, together_first=True, disorder=Disorder(reordering=1.0, late_s=3.0), steps=drawn.steps[-1:], comeback=()
+    )
+    played = await play(script, tmp_path)
+    assert played.record.failures == []
+    assert played.record.happened[0].endswith("s: they do not come together")
+    assert judge_round(tmp_path).wrong == ()
 
 
 STOPPER = """
