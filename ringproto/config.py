@@ -32,6 +32,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "token_retransmit_s": (0.0005, 3600.0),
     "token_retransmit_min_s": (0.0001, 3600.0),
     "token_hold_s": (0.0, 3600.0),
+    "token_keep_s": (0.0, 3600.0),
     "rotation_target_s": (0.00001, 3600.0),
     "join_timeout_s": (0.0005, 3600.0),
     "consensus_timeout_s": (0.001, 3600.0),
@@ -82,8 +83,11 @@ class Config:
     token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
     token_hold_s: float | None = None
-    """How long the representative lets the token of an idle ring rest (corosync: hold); ``None``: four fifths of
+    """How long the token of an idle ring rests at who has sent last (corosync: hold); ``None``: four fifths of
     ``token_retransmit_s``."""
+    token_keep_s: float | None = None
+    """How long who alone sends keeps the token after it has sent, so that what it sends next need not wait for a
+    rotation; ``None``: a quarter of ``token_retransmit_min_s``, 0: not at all."""
     rotation_target_s: float | None = 0.0005
     """How long a rotation of the token with ``LOW`` in it may take while ``HIGH`` is in use, so that ``HIGH`` does not
     wait for longer (FDDI: target token rotation time). ``None``: as long as the windows make it."""
@@ -149,6 +153,9 @@ class Config:
         if self.token_hold_s is not None:
             why = "so that a resting token is not taken for a lost one"
             self._check_order("token_hold_s", "token_retransmit_s", why)
+        if self.token_keep_s is not None:
+            why = "so that a token that is kept is not taken for a lost one"
+            self._check_order("token_keep_s", "token_retransmit_min_s", why)
         self._check_order("join_timeout_s", "consensus_timeout_s", "so that a lost join is repeated in time")
         if self.token_retransmit_min_s > self.token_retransmit_s:
             raise ConfigError(
@@ -173,18 +180,29 @@ class Config:
         return int.from_bytes(hashlib.sha256(b"ringproto cluster\0" + self.cluster.encode()).digest()[:8], "big")
 
     def fitted(self, datagram_size: int) -> Config:
-        """The same, with what hangs on the size of the datagrams (in bytes) filled in: the two windows."""
+        """The same for datagrams of so many bytes, with what hangs on their size filled in: the two windows."""
         least, greatest = _WINDOW_SIZES
         window_size = self.window_size
         if window_size is None:
             window_size = max(least, min(greatest, _WINDOW_BYTES // datagram_size))
         visit_max = max(1, window_size // 4) if self.visit_max is None else self.visit_max
-        return self.replace(window_size=window_size, visit_max=visit_max)
+        return self.replace(datagram_size=datagram_size, window_size=window_size, visit_max=visit_max)
 
     @property
     def hold_s(self) -> float:
         """How long the token of an idle ring rests, whether that was said or not."""
         return self.token_retransmit_s * 0.8 if self.token_hold_s is None else self.token_hold_s
+
+    @property
+    def keep_s(self) -> float:
+        """How long who alone sends keeps the token, whether that was said or not."""
+        return self.token_retransmit_min_s / 4 if self.token_keep_s is None else self.token_keep_s
+
+    @property
+    def size(self) -> int:
+        """``datagram_size``, only where it is a number, as in what :meth:`fitted` returns."""
+        assert self.datagram_size is not None, "Config.fitted() fills it in"
+        return self.datagram_size
 
     @property
     def windows(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ cdef class FlowControl:
     @cython.locals(others="long long", room="long long", waiting="long long", fcc="long long", all_waiting="long long")
     cpdef long long allowed(self, object token, long long held, long long backlog)
 
-    cpdef long long new_allowed(self, object token, long long allowed)
+    cpdef long long new_allowed(self, long long unconfirmed, long long allowed)
 
     @cython.locals(fcc="long long", waiting="long long")
     cpdef tuple settle(self, object token, long long sent, long long held, long long backlog)

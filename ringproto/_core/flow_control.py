@@ -36,9 +36,9 @@ class FlowControl:
             room = min(room, max(1, self._window * backlog // (waiting + backlog)))
         return room
 
-    def new_allowed(self, token: Token, allowed: int) -> int:
+    def new_allowed(self, unconfirmed: int, allowed: int) -> int:
         """Of those, the ones that may be new: no member may have to keep more than twice the window unconfirmed."""
-        return max(0, min(allowed, 2 * self._window - (token.seq - token.aru)))
+        return max(0, min(allowed, 2 * self._window - unconfirmed))
 
     def settle(self, token: Token, sent: int, held: int, backlog: int) -> tuple[int, int]:
         """The new ``fcc`` and ``backlog`` of the token after this visit."""

@@ -31,6 +31,7 @@ cdef class Membership:
     cdef object _agreed
     cdef object _alone_at_once
     cdef object _assembler
+    cdef bint _called  # the token is not to rest here at this visit, or at the next
     cdef object _audit
     cdef Py_ssize_t _datagram_size
     cdef bint _drain
@@ -39,14 +40,15 @@ cdef class Membership:
     cdef object _formation
     cdef object _gather
     cdef object _hearing
-    cdef Token _held_token
     cdef dict _incarnations
+    cdef bint _kept_without_clock  # the deadline of a token that is kept counts from a time that may be long past
     cdef object _join_said_at
     cdef object _obligations
     cdef object _origin
     cdef Token _own_token
     cdef object _put_off_at
     cdef Py_ssize_t _requests_max
+    cdef Visit _resting  # a visit that goes on, because the token rests here
     cdef RegularSource _source
     cdef object _speakers
     cdef double _resend_s
@@ -64,17 +66,27 @@ cdef class Membership:
     @cython.locals(ring=Ring)
     cpdef _token_in_operational(self, object sender, Token token)
 
-    @cython.locals(ring=Ring, token=object)
+    @cython.locals(ring=Ring, here=object)
     cpdef _data_in_operational(self, object sender, Packet packet)
 
     cdef bint _accepts(self, Ring ring, Token token)
     cdef _note_token(self, Ring ring, Token token)
     cdef bint _gathers_anew(self, Ring ring, Token token)
-    cdef bint _may_send(self, Ring ring, Token token)
-
-    @cython.locals(ring=Ring, visit=Visit)
     cdef _visit(self, Token token)
+    cdef _go_on(self)
+
+    @cython.locals(ring=Ring, rest_s=double)
+    cdef _use_token(self, Visit visit)
+
+    @cython.locals(ring=Ring, busy=bint)
+    cdef double _rest_s(self, Visit visit) except -1.0
+
+    @cython.locals(timers=Timers, deadline=double)
+    cdef _rest(self, Visit visit, double rest_s)
 
     cdef _deliver(self)
     cpdef deliver_arrivals(self)
+    @cython.locals(before=list, after=list)
     cdef _pass_token(self, Ring ring, Visit visit)
+
+    cdef _broadcast(self, list datagrams)

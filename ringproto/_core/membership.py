@@ -53,6 +53,9 @@ _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
+_BURSTS_MAX = 8
+"""Who keeps the token sends so often at most before it is passed on: what is sent piece by piece fills no packets, and
+the others must be able to follow."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
@@ -105,8 +108,10 @@ class Membership:
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._obligations: frozenset[int] = frozenset()
         self._ever_joined = False
-        self._held_token: Token | None = None
+        self._resting: Visit | None = None
         self._own_token: Token | None = None
+        self._called = False
+        self._kept_without_clock = False
         self._woke = False
         self._resend_s = 0.0
         self._formation: Formation | None = None
@@ -149,16 +154,19 @@ class Membership:
             self._call_token()
 
     def _call_token(self) -> None:
+        """Let the token go on that rests here or elsewhere; as the only member one always has it."""
         ring = self.ring
-        if ring.node == ring.representative:
+        if self._own_token is not None:
             ring.idle_visits = 0
-        elif ring.idle_visits and not self._woke:
+            self.pump()
+        elif self._resting is not None:
+            self._go_on()
+        elif not self._woke and ring.rests_elsewhere():
             self._woke = True
-            self._transmit(ring.representative, self.codec.encode_wake(ring.name), "wakes_sent")
-        self.pump()
+            self._transmit(ring.last_sender, self.codec.encode_wake(ring.name), "wakes_sent")
 
     def pump(self) -> None:
-        """Let the token go on if it is here and need not rest: alone on a ring, or as the representative."""
+        """Alone on a ring: let the token go round until it need not."""
         while self._own_token is not None:
             if self.state is _OPERATIONAL and self.ring.idle_visits >= 2:
                 break
@@ -169,8 +177,6 @@ class Membership:
                 self._note_token(self.ring, token)
                 if not self._gathers_anew(self.ring, token):
                     self._visit(token)
-        if self._held_token is not None and self.ring.idle_visits < 2:
-            self._token_rested(0, None)
 
     def resume(self) -> None:
         """The application has taken events: deliver what was held back."""
@@ -181,7 +187,9 @@ class Membership:
     def _resume_delivery(self) -> None:
         if self.state is _OPERATIONAL and self.delivery.held and not self.delivery.is_full():
             self._deliver()
-            self._call_token()  # the others may be waiting for the room that this made
+            # The others may be waiting for the room that this made.
+            self._called = self._called or self._resting is not None
+            self._call_token()
 
     def watch_consumer(self) -> None:
         """Past its bound, a full stream makes the processor leave."""
@@ -260,7 +268,7 @@ class Membership:
         self._go(State.GATHER)
         self.counters.add("gathers")
         self._formation = None
-        self._held_token = None
+        self._resting = None
         self._own_token = None
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
             self.timers.clear(timer)
@@ -562,6 +570,7 @@ class Membership:
         self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
         self._obligations = frozenset()
         self._formation = None
+        self._called = False
         self._woke = False
         self._ever_joined = self._ever_joined or len(ring.members) > 1
         self._go(State.OPERATIONAL)
@@ -588,7 +597,7 @@ class Membership:
             self.counters.add("dropped_other_ring")
         elif packet.sender not in self._incarnations and not packet.old_ring:
             self.counters.add("dropped_stranger")
-        elif (token := self._held_token or self._own_token) is not None and packet.seq > token.seq:
+        elif (here := self._resting or self._own_token) is not None and packet.seq > here.seq:
             self.counters.add("dropped_implausible")  # the token is here, so nobody else can have originated it
         elif not ring.window.insert(packet):
             self.counters.add("duplicates")
@@ -603,20 +612,10 @@ class Membership:
         if not self._accepts(ring, token):
             return
         # A token that rests here is an older one: nobody honest sent this, and two must not go on.
-        self._held_token = None
+        self._resting = None
         self.timers.clear(_TOKEN_HOLD)
         self._note_token(ring, token)
-        if self._gathers_anew(ring, token):
-            return
-        if ring.idle_visits >= 2 and ring.representative == self.node and not self._may_send(ring, token):
-            self._held_token = token
-            self.timers.clear(_TOKEN_LOSS)
-            # Not for long while somebody lacks a packet: it may have come meanwhile.
-            settled = token.aru == token.seq
-            hold_s = self.config.hold_s
-            rest_s = hold_s if settled else min(hold_s, self.config.token_retransmit_min_s)
-            self.timers.set(_TOKEN_HOLD, self.now + rest_s)
-        else:
+        if not self._gathers_anew(ring, token):
             self._visit(token)
 
     def _gathers_anew(self, ring: Ring, token: Token) -> bool:
@@ -634,33 +633,83 @@ class Membership:
             self._gather_without(deaf, ring)
         return deaf != 0
 
-    def _may_send(self, ring: Ring, token: Token) -> bool:
-        return self.outbox.ready() and ring.takes_new(token, self.delivery.held)
-
     def _token_rested(self, sender: int, body: None) -> None:
-        token, self._held_token = self._held_token, None
-        self.timers.clear(_TOKEN_HOLD)
-        if token is not None:
-            self._visit(token)
+        if self._kept_without_clock:
+            self._kept_without_clock = False
+            self.timers.set(_TOKEN_HOLD, self.now + self.config.keep_s)
+            return
+        self._called = True
+        self._go_on()
 
     def _wake(self, sender: int, ring: bytes) -> None:
         if ring != self.ring.name:
             self.counters.add("dropped_other_ring")
         else:
-            self.ring.idle_visits = 0
-            self.pump()
+            self._called = True  # also if the token is on its way here: then it is passed on at once
+            self._go_on()
 
     def _visit(self, token: Token) -> None:
         """This processor has the token of an installed ring."""
-        ring = self.ring
         self._deliver()
         self._woke = False
-        visit = ring.visit(token, self._source, self.delivery.held, self.codec)
-        self._pass_token(ring, visit)
+        self._use_token(self.ring.begin_visit(token, self._source, self.delivery.held))
+
+    def _go_on(self) -> None:
+        """What the token rests for may have come."""
+        visit = self._resting
+        if visit is not None:
+            self._resting = None
+            self._use_token(visit)
+
+    def _use_token(self, visit: Visit) -> None:
+        """Send what may be sent, then let the token rest or pass it on."""
+        ring = self.ring
+        ring.send(visit, self._source, self.delivery.held, self.codec)
+        rest_s = self._rest_s(visit)
+        if rest_s:
+            self._rest(visit, rest_s)
+        else:
+            self.timers.clear(_TOKEN_HOLD)
+            self._kept_without_clock = False
+            self._called = False
+            ring.end_visit(visit, self._source, self.delivery.held, self.codec)
+            self._pass_token(ring, visit)
         self._deliver()
         if ring.window.release(min(ring.stable, self.delivery.delivered)):
             self._record("FREE", ring.id, ring.window.released)
         self.leave_when_drained()
+
+    def _rest_s(self, visit: Visit) -> float:
+        """For how long the token rests here before it is passed on, in seconds; 0 for not at all.
+
+        The token of an idle ring rests where it was used last. Who alone has sent for a while keeps it a moment beyond
+        what it sends, so that what its application sends next need not wait for a rotation (departure 11).
+        """
+        ring = self.ring
+        config = self.config
+        if self._called or ring.successor == self.node:
+            return 0.0
+        if ring.idle_visits >= 2:
+            if not ring.rests_here(visit) or (self.outbox.ready() and not ring.blocked):
+                return 0.0
+            # Not for long while somebody lacks a packet: it may have come meanwhile.
+            settled = visit.came.aru == visit.seq
+            return config.hold_s if settled else min(config.hold_s, config.token_retransmit_min_s)
+        busy = self.outbox.ready() or self.leaving or not self.barrier.complete
+        return config.keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
+
+    def _rest(self, visit: Visit, rest_s: float) -> None:
+        self._resting = visit
+        self.ring.rested = True
+        self._broadcast(visit.take_datagrams(0)[0])
+        timers = self.timers
+        timers.clear(_TOKEN_LOSS)
+        deadline = self.now + rest_s
+        if deadline < timers.deadline(_TOKEN_HOLD):
+            # Who submits says no time, and while the token rested none may have been said for long: then the deadline
+            # has passed already, and the moment for which it is kept begins with the next look at the clock.
+            self._kept_without_clock = timers.is_set(_TOKEN_HOLD)
+            timers.set(_TOKEN_HOLD, deadline)
 
     def _deliver(self) -> None:
         self.delivery.deliver(self.ring.window, self.ring.id, self.ring.stable)
@@ -671,12 +720,9 @@ class Membership:
             self._deliver()
 
     def _pass_token(self, ring: Ring, visit: Visit) -> None:
-        datagrams = visit.datagrams
-        before = len(datagrams)
-        if self.state is _OPERATIONAL:
-            before -= min(visit.new, self.config.accelerated_window)
-        for datagram in datagrams[:before]:
-            self._transmit(0, datagram, "datagrams_broadcast")
+        accelerated = self.config.accelerated_window if self.state is _OPERATIONAL else 0
+        before, after = visit.take_datagrams(accelerated)
+        self._broadcast(before)
         if ring.successor == self.node:
             self._own_token = visit.token
         else:
@@ -685,7 +731,10 @@ class Membership:
             self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
             self._resend_s = ring.retransmit_after(self.config)
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
-        for datagram in datagrams[before:]:
+        self._broadcast(after)
+
+    def _broadcast(self, datagrams: list[bytes]) -> None:
+        for datagram in datagrams:
             self._transmit(0, datagram, "datagrams_broadcast")
 
     def _retransmit_token(self, sender: int, body: None) -> None:
@@ -788,7 +837,7 @@ class Membership:
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
         self._go(State.LEFT)
-        self._held_token = None
+        self._resting = None
         self._own_token = None
         for timer in Timer:
             self.timers.clear(timer)

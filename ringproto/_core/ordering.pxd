@@ -16,8 +16,10 @@ cdef class Ring:
     cdef FlowControl _flow
     cdef long long _last_aru
     cdef long long _last_seq
+    cdef long long _lone_since
     cdef long long _noted_seq
     cdef Py_ssize_t _requests_max
+    cdef long long _told_stable  # what was stable at the visit before this one
     cdef double _usual_s
     cdef double _visited_at
     cdef public double aru_changed_at
@@ -28,12 +30,15 @@ cdef class Ring:
     cdef public object id
     cdef public Py_ssize_t idle_visits
     cdef public long long last_own
+    cdef readonly long long last_safe
+    cdef readonly long long last_sender
     cdef public tuple members
     cdef public bytes name
     cdef public object node
     cdef readonly long long origin
     cdef readonly Pace pace
     cdef public int phase
+    cdef public bint rested
     cdef public long long retransmitted
     cdef public double rotation_s
     cdef public long long rotations
@@ -48,19 +53,38 @@ cdef class Ring:
     cpdef bint worn_out(self, Token token)
     cpdef bint plausible(self, Token token)
 
-    @cython.locals(rotation=double, quiet=bint, stuck=bint)
+    @cython.locals(rotation=double, took_s=double, quiet=bint, stuck=bint, may_have_rested=bint)
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)
     cpdef note_packet(self, Packet packet)
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self, object config)
-    cpdef bint takes_new(self, object token, long long held)
+    cpdef bint rests_here(self, Visit visit)
+    cpdef bint rests_elsewhere(self)
+    cpdef bint keeps(self, Visit visit)
+    cdef bint _lone(self)
+    cdef _note_sender(self, long long sender, long long seq)
+    cpdef Visit visit(self, object token, object source, long long held, Codec codec)
+
+    @cython.locals(visit=Visit)
+    cpdef Visit begin_visit(self, object token, object source, long long held)
+
+    @cython.locals(window=Window, packet=Packet, out=list)
+    cdef _send_again(self, Visit visit, long long allowed)
+
+    cdef long long _allowed(self, Visit visit, object source, long long held) except? -1
 
     @cython.locals(
-        window=Window, packet=Packet, allowed="long long", taken="long long", backlog="long long", out=list
+        window=Window, packet=Packet, seq="long long", allowed="long long", taken="long long", message_seq=object
     )
-    cpdef Visit visit(self, object token, object source, long long held, Codec codec)
+    cpdef long long send(self, Visit visit, object source, long long held, Codec codec) except -1
+
+    @cython.locals(seq="long long")
+    cpdef end_visit(self, Visit visit, object source, long long held, Codec codec)
+
+    @cython.locals(window=Window)
+    cdef tuple _settled_aru(self, object token, long long seq)
 
     @cython.locals(mine=list)
     cdef list _requests(self, list others)
@@ -70,6 +94,14 @@ cdef class Ring:
 
 
 cdef class Visit:
+    cdef readonly Py_ssize_t bursts
+    cdef readonly object came
     cdef readonly list datagrams
+    cdef readonly object message_seq
     cdef readonly Py_ssize_t new
-    cdef readonly object token
+    cdef readonly list requests
+    cdef readonly Py_ssize_t sent
+    cdef readonly long long seq
+    cdef readonly Token token
+
+    cpdef tuple take_datagrams(self, Py_ssize_t after)

@@ -20,13 +20,15 @@ NUMBER_END = 2**62
 """A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
 _INSTALLED = int(Phase.INSTALLED)  # to look a member of an enum up costs more than what is done with it
 _HIGH = int(Priority.HIGH)
+_LONE_ROTATIONS = 2
+"""Who alone has sent for longer than so many rotations may let the token rest."""
 
 
 class Source(Protocol):
     """Where the new packets of a visit come from."""
 
     def backlog(self, low_max: int) -> int:
-        """About how many packets wait and may be sent now, counting at most ``low_max`` of ``LOW``."""
+        """About how many packets wait and may be sent now, counting at most ``low_max`` bytes of ``LOW``."""
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         """The next packet, to be number ``seq``, and the message number that it brings the ring to."""
@@ -46,8 +48,10 @@ class Ring:
         "_flow",
         "_last_aru",
         "_last_seq",
+        "_lone_since",
         "_noted_seq",
         "_requests_max",
+        "_told_stable",
         "_usual_s",
         "_visited_at",
         "aru_changed_at",
@@ -58,12 +62,15 @@ class Ring:
         "id",
         "idle_visits",
         "last_own",
+        "last_safe",
+        "last_sender",
         "members",
         "name",
         "node",
         "origin",
         "pace",
         "phase",
+        "rested",
         "retransmitted",
         "rotation_s",
         "rotations",
@@ -96,6 +103,8 @@ class Ring:
         self.forwarded_seq = origin
         self.idle_visits = 0
         """Visits in a row in which nothing had happened on the ring since the last one."""
+        self.rested = False
+        """Whether the token has rested here since it was last accepted."""
         self.rotations = 0
         self.rotation_s = 0.0
         """A smoothed rotation time."""
@@ -103,11 +112,15 @@ class Ring:
         """Whether flow control let nothing new out at the last visit."""
         self.last_own = origin
         """The last packet that this processor originated."""
+        self.last_safe = origin
+        """The last packet in which a safe message ends."""
+        self.last_sender = 0
+        """Who originated the last packet, as far as is known here; 0 for nobody."""
         self.sent = 0
         self.retransmitted = 0
         self.aru_seen = (origin, 0)
         self.aru_changed_at = 0.0
-        self.pace = Pace(visit_max, config.rotation_target_s)
+        self.pace = Pace(visit_max, config.size, config.rotation_target_s)
         """How much of its turn this processor uses."""
         self._flow = FlowControl(window_size, visit_max)
         self._requests_max = requests_max
@@ -118,7 +131,9 @@ class Ring:
         self._ask_max_s = config.token_retransmit_min_s
         self._last_aru = origin
         self._last_seq = origin
+        self._lone_since = 0
         self._noted_seq = origin
+        self._told_stable = origin
         self._usual_s = 0.0
         self._visited_at = -1.0
 
@@ -165,8 +180,11 @@ class Ring:
             rotation = now - self._visited_at
             self.rotation_s = rotation if self.rotations == 1 else self.rotation_s + (rotation - self.rotation_s) / 8
             self._note_usual(rotation)
-            if not self.idle_visits or self.phase != _INSTALLED:  # then the token has not rested
-                self.pace.note_rotation(self._rotation(token), rotation, token.seq - self._noted_seq, token.fcc)
+            if not self.idle_visits or self.phase != _INSTALLED:
+                may_have_rested = self.rested or (self.last_sender != self.node and self._lone())
+                took_s = 0.0 if may_have_rested else rotation
+                self.pace.note_rotation(self._rotation(token), took_s, token.seq - self._noted_seq, token.fcc)
+            self.rested = False
         self._noted_seq = token.seq
         self.pace.now = now
         self._visited_at = now
@@ -202,6 +220,9 @@ class Ring:
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
         ``low_every``."""
+        self._note_sender(packet.sender, packet.seq)
+        if packet.safe and packet.seq > self.last_safe:
+            self.last_safe = packet.seq
         if packet.datagram[packet.body] & CHUNK_PRIORITY == _HIGH and not packet.old_ring:
             self.pace.note_high()
 
@@ -220,33 +241,83 @@ class Ring:
             return config.token_retransmit_s
         return min(config.token_retransmit_s, max(config.token_retransmit_min_s, 4 * self._usual_s))
 
-    def takes_new(self, token: Token, held: int) -> bool:
-        """Whether flow control would let a new packet out in a visit now."""
-        return self._flow.new_allowed(token, self._flow.allowed(token, held, 1)) > 0
+    def rests_here(self, visit: Visit) -> bool:
+        """Whether the token of an idle ring rests at this member: at the one that sent last, or at the representative
+        if nobody has sent anything."""
+        return self.last_own == visit.seq if visit.seq > self.origin else self.node == self.representative
+
+    def rests_elsewhere(self) -> bool:
+        """Whether another member may let the token rest, so that it has to be called."""
+        return self.last_sender != self.node and (self.idle_visits > 0 or self._lone())
+
+    def keeps(self, visit: Visit) -> bool:
+        """Whether nobody misses the token while its visit here goes on: only this member sends, all have everything,
+        and nothing waits to become safe."""
+        came = visit.came
+        return (
+            self.last_own == visit.seq
+            and self._lone()
+            and not visit.requests
+            and came.aru == came.seq
+            and self.last_safe <= self._told_stable
+        )
+
+    def _lone(self) -> bool:
+        """Whether all packets of the last rotations came from one member."""
+        return self.rotations - self._lone_since > _LONE_ROTATIONS
+
+    def _note_sender(self, sender: int, seq: int) -> None:
+        if sender != self.last_sender:
+            self._lone_since = self.rotations
+            if seq >= self.window.high:
+                self.last_sender = sender
 
     def visit(self, token: Token, source: Source, held: int, codec: Codec) -> Visit:
-        """Do what the holder of the token does, and make the token for the successor.
+        """Do all that the holder of the token does, in one go."""
+        visit = self.begin_visit(token, source, held)
+        self.send(visit, source, held, codec)
+        self.end_visit(visit, source, held, codec)
+        return visit
+
+    def begin_visit(self, token: Token, source: Source, held: int) -> Visit:
+        """The token is here: send again what is asked for.
 
         ``held`` is how many packets are kept back for a slow application.
         """
-        out: list[bytes] = []
-        window = self.window
-        backlog = source.backlog(self.pace.low_share)
-        allowed = min(self._flow.allowed(token, held, backlog), self.pace.share)
+        visit = Visit(token)
+        if token.requests:
+            self._send_again(visit, self._allowed(visit, source, held))
         self.pace.begin_visit(self._rotation(token))
-        requests = []
-        for seq in token.requests:
+        aru, _ = self._settled_aru(token, token.seq)
+        self._told_stable = self.stable
+        self.stable = max(self.stable, min(self._last_aru, aru))
+        return visit
+
+    def _send_again(self, visit: Visit, allowed: int) -> None:
+        window = self.window
+        out = visit.datagrams
+        for seq in visit.came.requests:
             packet = window.get(seq) if len(out) < allowed or not out else None
             if packet is not None:
                 out.append(packet.datagram)
                 self.retransmitted += 1
             elif seq > window.released:
-                requests.append(seq)
-        allowed = self._flow.new_allowed(token, allowed - len(out))
-        allowed = min(allowed, window.released + window.capacity - token.seq)
+                visit.requests.append(seq)
+        visit.sent = len(out)
+
+    def _allowed(self, visit: Visit, source: Source, held: int) -> int:
+        """How many packets more may be broadcast in this visit, retransmissions included."""
+        backlog = source.backlog(self.pace.low_share)
+        return min(self._flow.allowed(visit.came, held, backlog), self.pace.share) - visit.sent
+
+    def send(self, visit: Visit, source: Source, held: int, codec: Codec) -> int:
+        """Send what waits and may be sent; returns how many packets that were. A visit that goes on may do it again."""
+        window = self.window
+        seq = visit.seq
+        message_seq = visit.message_seq
+        allowed = self._flow.new_allowed(seq - visit.came.aru, self._allowed(visit, source, held))
+        allowed = min(allowed, window.released + window.capacity - seq)
         self.blocked = allowed <= 0
-        seq = token.seq
-        message_seq = token.message_seq
         taken = 0
         while taken < allowed:
             made = source.next_packet(self, seq + 1, message_seq)
@@ -256,31 +327,41 @@ class Ring:
             seq += 1
             inserted = window.insert(packet)
             assert inserted, "flow control let a packet out that the window cannot keep"
-            out.append(packet.datagram)
+            if packet.safe:
+                self.last_safe = seq
+            visit.datagrams.append(packet.datagram)
             taken += 1
         if taken:
             self.sent += taken
             self.last_own = seq
+            self._note_sender(self.node, seq)
+            visit.seq = seq
+            visit.message_seq = message_seq
+            visit.new += taken
+            visit.sent += taken
+            visit.bursts += 1
+        if visit.sent:
+            self.idle_visits = 0
+        return taken
+
+    def end_visit(self, visit: Visit, source: Source, held: int, codec: Codec) -> None:
+        """Make the token for the successor."""
+        token = visit.came
+        seq = visit.seq
         # A gap is asked for when it was there a whole rotation ago: packets and the token may overtake each other
         # on their way without being lost (departure 4 in docs/protocol.md).
-        requests = self._requests(requests)
-        aru, aru_id = token.aru, token.aru_id
-        if window.aru < aru or aru_id in (0, self.node):
-            aru = window.aru
-            aru_id = 0 if aru == seq else self.node
+        requests = self._requests(visit.requests)
+        aru, aru_id = self._settled_aru(token, seq)
         backlog = source.backlog(self.pace.low_share)
-        fcc, waiting = self._flow.settle(token, len(out), held, backlog)
-        self.stable = max(self.stable, min(self._last_aru, aru))
+        fcc, waiting = self._flow.settle(token, visit.sent, held, backlog)
         self._last_aru = aru
         self._last_seq = seq
-        if out:
-            self.idle_visits = 0
-        passed_on = Token(
+        visit.token = Token(
             self.successor,
             self.name,
             token.token_seq + 1,
             seq,
-            message_seq,
+            visit.message_seq,
             aru,
             aru_id,
             fcc,
@@ -290,8 +371,16 @@ class Ring:
             tuple(requests),
         )
         self.forwarded_seq = seq
-        self.forwarded = codec.encode_token(passed_on)
-        return Visit(out, taken, passed_on)
+        self.forwarded = codec.encode_token(visit.token)
+
+    def _settled_aru(self, token: Token, seq: int) -> tuple[int, int]:
+        """The aru of the token after this visit, ``seq`` being the last packet, and who is said to have lowered it."""
+        window = self.window
+        aru, aru_id = token.aru, token.aru_id
+        if window.aru < aru or aru_id in (0, self.node):
+            aru = window.aru
+            aru_id = 0 if aru == seq else self.node
+        return aru, aru_id
 
     def _requests(self, others: list[int]) -> list[int]:
         mine = self.window.missing(self._last_seq, self._requests_max)
@@ -319,12 +408,31 @@ class Ring:
 
 
 class Visit:
-    """What came of a visit: packets to broadcast, then the token to pass on."""
+    """The token is at this processor: what was sent so far, and at its end the token to pass on."""
 
-    __slots__ = ("datagrams", "new", "token")
+    __slots__ = ("bursts", "came", "datagrams", "message_seq", "new", "requests", "sent", "seq", "token")
 
-    def __init__(self, datagrams: list[bytes], new: int, token: Token) -> None:
-        self.datagrams = datagrams
-        self.new = new
+    def __init__(self, token: Token) -> None:
+        self.came = token
+        self.datagrams: list[bytes] = []
+        """What is to be broadcast, and was not taken yet."""
+        self.new = 0
         """How many of them, at the end, are new."""
-        self.token = token
+        self.sent = 0
+        """All packets of this visit."""
+        self.bursts = 0
+        """How often something new was sent."""
+        self.seq = token.seq
+        self.message_seq = token.message_seq
+        self.requests: list[int] = []
+        """What others ask for and this processor does not have."""
+        self.token: Token | None = None
+        """For the successor; ``None`` until the visit ends."""
+
+    def take_datagrams(self, after: int) -> tuple[list[bytes], list[bytes]]:
+        """What is to be broadcast, and of the new ones the last ``after`` apart; it counts as sent then."""
+        datagrams = self.datagrams
+        before = len(datagrams) - min(self.new, after)
+        self.datagrams = []
+        self.new = 0
+        return datagrams[:before], datagrams[before:]

@@ -30,9 +30,9 @@ class RegularSource:
         if not self._outbox.ready():
             return None
         pace = ring.pace
-        filling = self._outbox.fill(self._room, pace.takes_low())
+        filling = self._outbox.fill(self._room, pace.low_room())
         if filling.low:
-            pace.took_low()
+            pace.took_low(filling.low)
         elif not filling.chunks:
             return None
         if filling.high:

@@ -11,14 +11,16 @@ cdef class Pace:
     cdef double _low
     cdef bint _low_cut
     cdef Py_ssize_t _low_left
+    cdef double _low_max
     cdef double _rotation_s
     cdef double _share
     cdef object _target_s
+    cdef Py_ssize_t _unit
     cdef Py_ssize_t _visit_max
 
     cdef bint _gives_way(self)
-    cpdef bint takes_low(self)
-    cpdef took_low(self)
+    cpdef Py_ssize_t low_room(self)
+    cpdef took_low(self, Py_ssize_t size)
     cpdef note_high(self)
 
     @cython.locals(light=bint)

@@ -11,7 +11,7 @@ cdef class Filling:
     cdef public bint safe
     cdef public bint unblock
     cdef public bint high
-    cdef public bint low
+    cdef public Py_ssize_t low  # bytes
 
 
 cdef class Outbox:
@@ -26,7 +26,10 @@ cdef class Outbox:
     cpdef bint ready(self)
 
     @cython.locals(left=Py_ssize_t, waiting=bint)
-    cpdef Filling fill(self, Py_ssize_t room, bint low=*)
+    cpdef Filling fill(self, Py_ssize_t room, Py_ssize_t low_room=*)
+
+    @cython.locals(may=Py_ssize_t)
+    cdef Py_ssize_t _take_low(self, Py_ssize_t room, Py_ssize_t low_room, Filling filling) except -1
 
     @cython.locals(
         queue=SendQueue, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int,

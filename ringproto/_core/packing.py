@@ -30,7 +30,7 @@ _SMALLEST_PIECE = 1
 """A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
 worth more than the chunk heads cost."""
 
-_PACKETS_MAX = 2**32
+_BYTES_MAX = 2**40
 """More than ever wait."""
 
 
@@ -49,8 +49,8 @@ class Filling:
         """Whether it ends with the unblock."""
         self.high = False
         """Whether something of ``HIGH`` is in it."""
-        self.low = False
-        """Whether something of ``LOW`` is in it."""
+        self.low = 0
+        """Bytes of ``LOW`` in it."""
 
     def messages(self) -> int:
         """How many places in the message order it takes."""
@@ -78,18 +78,18 @@ class Outbox:
             return len(self.queues[1]) > 0 or len(self.queues[2]) > 0
         return len(self.queues[0]) > 0 or self._barrier.unblock_due
 
-    def backlog(self, room: int, low_max: int = _PACKETS_MAX) -> int:
-        """About how many packets of ``room`` bytes wait and may be sent now, of them ``low_max`` with ``LOW``."""
+    def backlog(self, room: int, low_max: int = _BYTES_MAX) -> int:
+        """About how many packets of ``room`` bytes wait and may be sent now, with ``low_max`` bytes of ``LOW``."""
         if not self.ready():
             return 0
         if not self._barrier.complete:
             return 1 + self.queues[0].waiting // room
-        return 1 + (self.queues[1].waiting + min(self.queues[2].waiting, low_max * room)) // room
+        return 1 + (self.queues[1].waiting + min(self.queues[2].waiting, low_max)) // room
 
-    def fill(self, room: int, low: bool = True) -> Filling:
-        """Take from the queues what goes into one packet with ``room`` bytes for chunks; of ``LOW`` only with ``low``.
+    def fill(self, room: int, low_room: int = _BYTES_MAX) -> Filling:
+        """Take from the queues what goes into one packet: ``room`` bytes of chunks, of ``LOW`` at most ``low_room``.
 
-        Without ``low`` there may be nothing to take although something is ready.
+        Where ``LOW`` has no room there may be nothing to take although something is ready.
         """
         filling = Filling()
         if not self._barrier.complete:
@@ -99,25 +99,29 @@ class Outbox:
                 filling.unblock = True
                 self._barrier.sent()
             return filling
-        if not low:
+        if not low_room:
             filling.high = self._take(Priority.HIGH, room, filling) != room
             return filling
         # HIGH first; but when LOW was kept out of so many packets in a row, it goes first once.
         if self._high_only >= self._low_every - 1 and len(self.queues[2]):
-            room = self._take(Priority.LOW, room, filling)
+            room = self._take_low(room, low_room, filling)
             filling.high = self._take(Priority.HIGH, room, filling) != room
-            filling.low = True
             self._high_only = 0
             return filling
         left = self._take(Priority.HIGH, room, filling)
         filling.high = left != room
         waiting = len(self.queues[2]) > 0
-        filling.low = self._take(Priority.LOW, left, filling) != left
+        self._take_low(left, low_room, filling)
         if waiting and not filling.low:
             self._high_only += 1
         else:
             self._high_only = 0
         return filling
+
+    def _take_low(self, room: int, low_room: int, filling: Filling) -> int:
+        may = min(room, low_room)
+        filling.low = may - self._take(Priority.LOW, may, filling)
+        return room - filling.low
 
     def _take(self, priority: Priority, room: int, filling: Filling) -> int:
         """Move messages of one queue into ``filling``; returns the room that is left."""

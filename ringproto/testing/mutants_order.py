@@ -65,12 +65,28 @@ MUTANTS = (
     ),
     Mutant(
         "resting-token-goes-on-twice",
-        "The token that rests at the representative is passed on and kept.",
+        "The token that rested somewhere is passed on and stays there as well.",
         (
             Change(
                 "membership",
-                "token, self._held_token = self._held_token, None\n        self.timers.clear(_TOKEN_HOLD)",
-                "token = self._held_token\n        self.timers.set(_TOKEN_HOLD, self.now + 0.01)",
+                "            self._resting = None\n            self._use_token(visit)",
+                "            self._use_token(visit)",
+            ),
+        ),
+    ),
+    Mutant(
+        "long-visit-forgets-what-it-sent",
+        "A visit in which the token is kept counts only what it sent last: the window of a rotation is exceeded.",
+        (Change("ordering", "            visit.sent += taken", "            visit.sent = taken"),),
+    ),
+    Mutant(
+        "called-token-rests",
+        "Who keeps the token is called and lets it rest all the same; also the timer that ends the rest is a call.",
+        (
+            Change(
+                "membership",
+                "if self._called or ring.successor == self.node:",
+                "if ring.successor == self.node:",
             ),
         ),
     ),

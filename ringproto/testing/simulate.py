@@ -492,6 +492,7 @@ def _draw_config(random: random_module.Random, count: int, *, light: bool, rare:
     apart = random_module.Random()
     apart.setstate(random.getstate())
     changes["accelerated_window"] = apart.choice((0, 1, 3, 64))
+    changes["token_keep_s"] = apart.choice((None, None, 0.0, 0.9 * testing.token_retransmit_min_s * scale))
     if rare:
         changes["rotation_target_s"] = apart.choice((None, 0.0001, 0.001))
         changes["window_size"] = random.choice((1, 2, 4, 32))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, say
-from rings import Seen, counted, history, read, throw
+from rings import Seen, Wire, counted, history, read, throw
 
 from ringproto._core.wire import Kind
 from ringproto.testing.cluster import Cluster
@@ -224,28 +224,143 @@ def test_window_is_shared_when_everybody_has_much_to_send(judged: list[Cluster])
     assert min(sent.values()) > 0.5 * max(sent.values()) > 10
 
 
-def test_token_of_an_idle_ring_rests_at_the_representative_alone(ring: Three) -> None:
+def until_at_rest(ring: Three, node: int) -> None:
+    """Until the token of an idle ring has come to rest at a processor."""
     ring.cluster.run(0.2)
+    ring.wire.log.clear()
+
+    def rests_there() -> bool:
+        tokens = [seen for seen in ring.wire.log[-20:] if seen.kind is Kind.TOKEN]
+        return bool(tokens) and tokens[-1].destination == node and ring.cluster.now > tokens[-1].time + 0.003
+
+    assert ring.cluster.run_until(rests_there, every_s=0.0001)
+    ring.wire.log.clear()
+
+
+def rests(ring: Three) -> set[tuple[int, bool]]:
+    """Of a second of the wire, which processor let the token rest before it passed it on."""
     ring.wire.log.clear()
     ring.cluster.run(1.0)
     tokens = list(ring.wire.tokens())
     assert len(tokens) <= 3 * 1.0 / CONFIG.token_hold_s
     came = {seen.destination: seen.time for seen, _ in tokens[:3]}
+    found = set()
     for seen, _ in tokens[3:]:
-        rested = seen.time - came[seen.source]
-        assert (rested >= 0.9 * CONFIG.token_hold_s) is (seen.source == 1)
+        found.add((seen.source, seen.time - came[seen.source] >= 0.9 * CONFIG.token_hold_s))
         came[seen.destination] = seen.time
+    return found
 
 
-def test_resting_token_is_called_by_who_has_something_to_send(ring: Three) -> None:
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_token_of_an_idle_ring_rests_at_who_sent_last_alone(ring: Three, last: int) -> None:
+    for node in (1, 2, 3):
+        say(ring.cluster, node, 1)
     ring.cluster.run(0.2)
-    ring.wire.log.clear()
-    payload = say(ring.cluster, 3, 1)
+    say(ring.cluster, last, 2)
+    ring.cluster.run(0.2)
+    assert rests(ring) == {(node, node == last) for node in (1, 2, 3)}
+
+
+def test_token_of_a_ring_on_which_nobody_has_sent_rests_at_the_representative(judged: list[Cluster]) -> None:
+    cluster = Cluster(1, CONFIG, datagram_size=1400)
+    judged.append(cluster)
+    cluster.start(1, 2, 3)
+    cluster.hold(1, 2, 3)  # so that nobody sends an unblock either
+    cluster.run(1.0)
+    ring = Three.__new__(Three)
+    ring.cluster, ring.wire = cluster, Wire(cluster)
+    assert all(cluster.configuration(node).members == (1, 2, 3) for node in (1, 2, 3))
+    assert rests(ring) == {(node, node == 1) for node in (1, 2, 3)}
+
+
+def test_resting_token_is_called_from_who_sent_last(ring: Three) -> None:
+    say(ring.cluster, 2, 1)
+    until_at_rest(ring, 2)
+    payload = say(ring.cluster, 3, 2)
     began = ring.cluster.now
-    assert ring.cluster.run_until(lambda: ring.cluster.messages(2) == [payload])
+    assert ring.cluster.run_until(lambda: ring.cluster.messages(1)[-1:] == [payload])
     wakes = [seen for seen in ring.wire.log if seen.kind is Kind.WAKE]
-    assert [(seen.source, seen.destination) for seen in wakes] == [(3, 1)]
+    assert [(seen.source, seen.destination) for seen in wakes] == [(3, 2)]
     assert ring.cluster.now - began < 0.5 * CONFIG.token_hold_s
+
+
+def test_who_sent_last_sends_again_without_waiting_for_the_token(judged: list[Cluster]) -> None:
+    ring = Three(judged, token_hold_s=0.015)
+    say(ring.cluster, 2, 1)
+    until_at_rest(ring, 2)
+    began = ring.cluster.now
+    payload = say(ring.cluster, 2, 2)
+    assert ring.cluster.run_until(lambda: ring.cluster.messages(2)[-1:] == [payload])
+    assert ring.cluster.now == began
+    ring.cluster.run(0.9 * CONFIG.keep_s)
+    assert [packet.sender for _, packet in ring.wire.packets()] == [2, 2]  # one, to two others
+    assert not list(ring.wire.tokens()) and not [seen for seen in ring.wire.log if seen.kind is Kind.WAKE]
+    ring.cluster.run(CONFIG.keep_s)
+    assert next(ring.wire.tokens())[0].source == 2
+
+
+def test_token_is_kept_for_so_many_pieces_and_no_longer(ring: Three) -> None:
+    say(ring.cluster, 2, 1)
+    until_at_rest(ring, 2)
+    for number in range(2, 12):
+        say(ring.cluster, 2, number)
+    ring.cluster.run(0.0)
+    assert len(ring.cluster.messages(2)) == 1 + 8  # the others wait for the token to come round
+    ring.cluster.run(0.2)
+    assert len(ring.cluster.messages(1)) == 11
+
+
+def test_who_alone_sends_keeps_the_token_and_the_others_call_it(ring: Three) -> None:
+    """It does so between its visits too, not only when the ring was idle before."""
+    for number in range(40):
+        say(ring.cluster, 2, number)
+        ring.cluster.run(0.7 * CONFIG.keep_s)
+    ring.wire.log.clear()
+    say(ring.cluster, 2, 40)
+    ring.cluster.run(CONFIG.keep_s)
+    payload = say(ring.cluster, 1, 1)
+    began = ring.cluster.now
+    assert ring.cluster.run_until(lambda: payload in ring.cluster.messages(3))
+    assert ring.cluster.now - began < 0.01
+    assert (1, 2) in [(seen.source, seen.destination) for seen in ring.wire.log if seen.kind is Kind.WAKE]
+
+
+@pytest.mark.parametrize("who", [1, 2])
+def test_token_is_not_kept_while_two_send(ring: Three, who: int) -> None:
+    for number in range(60):
+        say(ring.cluster, 1, number)
+        say(ring.cluster, 2, number)
+        ring.cluster.run(0.5 * CONFIG.keep_s)
+        if number == 20:
+            ring.wire.log.clear()
+    came: dict[int, float] = {}
+    for seen, _ in ring.wire.tokens():
+        if seen.source == who:
+            assert seen.time - came.get(who, seen.time) < 0.5 * CONFIG.keep_s
+        came[seen.destination] = seen.time
+    assert came
+
+
+def test_token_is_not_kept_while_a_message_waits_to_become_safe(ring: Three) -> None:
+    say(ring.cluster, 2, 1)
+    until_at_rest(ring, 2)
+    payload = say(ring.cluster, 2, 2, guarantee=SAFE)
+    began = ring.cluster.now
+    everywhere = (1, 2, 3)
+    assert ring.cluster.run_until(lambda: all(ring.cluster.messages(node)[-1:] == [payload] for node in everywhere))
+    first = next(ring.wire.tokens())[0]
+    assert (first.source, first.time) == (2, began)
+    for (earlier, _), (later, _) in zip(ring.wire.tokens(), list(ring.wire.tokens())[1:], strict=False):
+        assert later.time - earlier.time < 0.5 * CONFIG.keep_s
+
+
+def test_keeping_can_be_switched_off(judged: list[Cluster]) -> None:
+    ring = Three(judged, token_keep_s=0.0)
+    say(ring.cluster, 2, 1)
+    until_at_rest(ring, 2)
+    say(ring.cluster, 2, 2)
+    first = next(ring.wire.tokens())[0]
+    assert (first.source, first.time) == (2, ring.cluster.now)
 
 
 def test_resting_token_goes_on_by_itself_when_the_call_is_lost(ring: Three) -> None:

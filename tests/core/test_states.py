@@ -37,7 +37,7 @@ from ringproto.config import Config
 from ringproto.types import RingId
 
 GATHER, COMMIT, RECOVERY, OPERATIONAL, LEFT = State
-CONFIG = Config.testing()
+CONFIG = Config.testing().fitted(1400)
 LIMITS = Limits(CONFIG.quorum, CONFIG.members_max, CONFIG.message_size_max, CONFIG.window_size, 1400)
 NODES = (1, 2, 3)
 STRANGER = 9
