@@ -105,29 +105,26 @@ class Round:
 async def play(script: Script, folder: Path) -> Round:
     """Play a script with processes whose logs go into ``folder``, and write the record of the round there.
 
-    What goes wrong with a process, or does not come within its bound, is a failure in the record and is not raised.
-    Never leaves a process behind.
+    What goes wrong with a process, or does not come within its bound, is a failure in the record and is not raised, and
+    so is cancellation, which is raised as well. Never leaves a process behind.
 
     Raises:
-        RunFailedError: SIGINT or SIGTERM came.
         OSError: the folder cannot be written.
     """
     played = Round(script, folder)
     began = time.monotonic()
-    interrupted = ""
     try:
         with claim_transport(script.transport, script.nodes) as transport:
             async with open_children() as children:
-                children.on_signals(signal.SIGINT, signal.SIGTERM)
                 await _Conductor(played, children, transport).conduct()
     except RunFailedError as error:
         played.record.failures.append(str(error))
-        if str(error).startswith("interrupted"):
-            interrupted = str(error)
-    played.seconds = time.monotonic() - began
-    played.record.write(folder)
-    if interrupted:
-        raise RunFailedError(interrupted)
+    except BaseException:
+        played.record.failures.append("the round was broken off")
+        raise
+    finally:
+        played.seconds = time.monotonic() - began
+        played.record.write(folder)
     return played
 
 
