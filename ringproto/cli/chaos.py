@@ -1,8 +1,9 @@
 """``ringproto chaos``: rounds in which real processes are killed, stopped, started again and cut off, then judged.
 
 Each round has a seed of its own, and the seed is the script: chaos_script.py draws it, chaos_round.py plays it, and
-chaos_verdict.py judges the logs. The logs of a round that did not hold are kept, with the command that repeats its
-script; the timing of real processes cannot be repeated, so what failed once in twenty may need twenty rounds.
+chaos_verdict.py judges the logs. chaos_jobs.py has several rounds beside each other. The logs of a round that did not
+hold are kept, with the command that repeats its script; the timing of real processes cannot be repeated, so what failed
+once in twenty may need twenty rounds.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import argparse
 import contextlib
 import secrets
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from ringproto.cli._common import RunFailedError, UsageError, whole
+from ringproto.cli.chaos_jobs import side_by_side
+from ringproto.cli.chaos_judge import judge_beside
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script
 from ringproto.cli.chaos_verdict import Verdict, judge_round
@@ -29,6 +30,8 @@ from ringproto.cli.chaos_verdict import Verdict, judge_round
 __all__ = ["add_parser", "repeat_command", "run"]
 
 _SEED_MAX = 2**32
+_JOBS_MAX = 32
+"""A round has up to five processes, with four file descriptors each in this one, and 1,024 are a usual limit."""
 _WRONG_SHOWN_MAX = 10
 _ACTIONS = {
     "kill": "SIGKILL",
@@ -61,6 +64,9 @@ def add_parser(subparsers: Any) -> None:
         help=f"processors (default: {NODES_LEAST} to {NODES_GREATEST}, drawn for each round)",
     )
     parser.add_argument("--transport", choices=TRANSPORTS, help="UDP transport (default: drawn for each round)")
+    parser.add_argument(
+        "--jobs", type=whole(1, _JOBS_MAX), metavar="N", default=1, help="rounds beside each other (default: 1)"
+    )
     parser.add_argument("--keep", metavar="DIR", type=Path, help="keep the logs of all rounds there, held or not")
     parser.add_argument("--judge", metavar="DIR", type=Path, help="play nothing: judge the logs of a kept round again")
     parser.set_defaults(run=run)
@@ -83,45 +89,30 @@ def run(args: argparse.Namespace) -> int:
         return _judge_again(args.judge)
     first = secrets.randbelow(_SEED_MAX) if args.seed is None else args.seed
     total = _Total(args.rounds)
-    with contextlib.closing(_Folders(args.keep)) as folders, _terminated_between_rounds() as check:
+    with contextlib.closing(_Folders(args.keep)) as folders:
+
+        async def play_one(seed: int) -> None:
+            folder = folders.make(seed)
+            played = await play(draw_script(seed, nodes=args.nodes, transport=args.transport), folder)
+            # A round that was played gets its verdict, whatever comes meanwhile.
+            with trio.CancelScope(shield=True):
+                verdict = await judge_beside(folder)
+            # From here on nothing waits, so that what is told of one round is told in one piece.
+            total.add(played, verdict)
+            if verdict.wrong:
+                _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport))
+                folders.keep()
+            else:
+                folders.forget(folder)
+
         print(f"{args.rounds} rounds from seed {first}", flush=True)
         try:
-            for seed in range(first, first + args.rounds):
-                script = draw_script(seed, nodes=args.nodes, transport=args.transport)
-                folder = folders.make(seed)
-                played = trio.run(play, script, folder)
-                verdict = judge_round(folder)
-                total.add(played, verdict)
-                if verdict.wrong:
-                    _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport))
-                    folders.keep()
-                else:
-                    folders.forget(folder)
-                check()
+            trio.run(side_by_side, range(first, first + args.rounds), min(args.jobs, args.rounds), play_one)
         except OSError as error:
             raise RunFailedError(f"cannot go on: {error}") from error
         finally:
             total.summarize()
     return 1 if total.failed else 0
-
-
-@contextlib.contextmanager
-def _terminated_between_rounds() -> Iterator[Callable[[], None]]:
-    """While a round is judged SIGTERM waits for its verdict. Gives what raises :class:`RunFailedError` if it came.
-
-    While one is played its conductor listens, and ends it at once.
-    """
-    came: list[int] = []
-
-    def check() -> None:
-        if came:
-            raise RunFailedError("interrupted by SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _judge_again(folder: Path) -> int:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 import secrets
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +22,7 @@ import trio
 
 from ringproto.cli._common import RunFailedError
 from ringproto.cli.chaos_disorder import CALM
+from ringproto.cli.chaos_ports import claim_transport
 from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.cli.chaos_script import Script, Step
 from ringproto.cli.chaos_verdict import have_everything
@@ -44,7 +43,6 @@ _STALL_S = 30.0
 """The rest of the load must be delivered, and as long as some is the time starts anew."""
 _MARK_EVERY_S = 0.05
 _GUARD = 'read gone; kill -CONT "$0"'
-_LOOPBACK = "127.0.0.1"
 
 
 class _Processor:
@@ -107,33 +105,31 @@ class Round:
 async def play(script: Script, folder: Path) -> Round:
     """Play a script with processes whose logs go into ``folder``, and write the record of the round there.
 
-    What goes wrong with a process, or does not come within its bound, is a failure in the record and is not raised.
-    Never leaves a process behind.
+    What goes wrong with a process, or does not come within its bound, is a failure in the record and is not raised, and
+    so is cancellation, which is raised as well. Never leaves a process behind.
 
     Raises:
-        RunFailedError: SIGINT or SIGTERM came.
         OSError: the folder cannot be written.
     """
     played = Round(script, folder)
     began = time.monotonic()
-    interrupted = ""
     try:
-        async with open_children() as children:
-            children.on_signals(signal.SIGINT, signal.SIGTERM)
-            await _Conductor(played, children).conduct()
+        with claim_transport(script.transport, script.nodes) as transport:
+            async with open_children() as children:
+                await _Conductor(played, children, transport).conduct()
     except RunFailedError as error:
         played.record.failures.append(str(error))
-        if str(error).startswith("interrupted"):
-            interrupted = str(error)
-    played.seconds = time.monotonic() - began
-    played.record.write(folder)
-    if interrupted:
-        raise RunFailedError(interrupted)
+    except BaseException:
+        played.record.failures.append("the round was broken off")
+        raise
+    finally:
+        played.seconds = time.monotonic() - began
+        played.record.write(folder)
     return played
 
 
 class _Conductor:
-    def __init__(self, played: Round, children: Children) -> None:
+    def __init__(self, played: Round, children: Children, transport: dict[str, Any]) -> None:
         self._played = played
         self._script = played.script
         self._children = children
@@ -144,10 +140,7 @@ class _Conductor:
         self._loading = True
         self._marks = 0
         self._began = time.monotonic()
-        self._transport = {
-            **_local_transport(self._script.transport, self._script.nodes),
-            "segment_size": self._script.segment_size,
-        }
+        self._transport = {**transport, "segment_size": self._script.segment_size}
         self._config = {
             **dataclasses.asdict(self._script.config),
             # Nobody else's processors on this host are of this cluster.
@@ -397,32 +390,3 @@ async def _within(timeout_s: float, wait: Callable[[], Any], text: str) -> None:
         await wait()
         return
     raise RunFailedError(f"after {timeout_s:g} s {text}")
-
-
-def _local_transport(kind: str, nodes: tuple[int, ...]) -> dict[str, Any]:
-    """As ``opening.local_transport``, with ports that the system gives nobody by itself.
-
-    A processor that is killed leaves its port free until it is started again. On a port of the system's own range any
-    other program could be given it meanwhile.
-    """
-    ports = _free_ports(len(nodes))
-    if kind == "unicast":
-        return {"kind": kind, "peers": {str(node): [_LOOPBACK, port] for node, port in zip(nodes, ports, strict=True)}}
-    group = f"239.192.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
-    return {"kind": kind, "group": group, "port": ports[0], "interface": _LOOPBACK}
-
-
-def _free_ports(count: int) -> list[int]:
-    for first in random.sample(range(16_000, 30_000, 16), 64):
-        ports = list(range(first, first + count))
-        held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ports]
-        try:
-            for port, sock in zip(ports, held, strict=True):
-                sock.bind((_LOOPBACK, port))
-            return ports
-        except OSError:
-            continue
-        finally:
-            for sock in held:
-                sock.close()
-    raise RunFailedError(f"found no {count} free UDP ports between 16000 and 30000")

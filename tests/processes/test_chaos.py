@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from ringproto.__main__ import main
 from ringproto.cli import chaos, chaos_round
 from ringproto.cli.chaos_disorder import Disorder
+from ringproto.cli.chaos_judge import judge_beside
 from ringproto.cli.chaos_record import RoundRecord
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import Script, draw_script
@@ -45,9 +47,10 @@ SEED = next(filter(has_everything, range(10_000)))
 
 @pytest.fixture(scope="module")
 def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of two rounds that were played and held."""
+    """The folder of two rounds that were played beside each other and held."""
     folder = tmp_path_factory.mktemp("chaos") / "kept"
-    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3", "--keep", str(folder)]) == 0
+    command = ["chaos", "--rounds", "2", "--jobs", "2", "--seed", str(SEED), "--nodes", "3", "--keep", str(folder)]
+    assert main(command) == 0
     return folder
 
 
@@ -208,13 +211,14 @@ def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
         shutil.copytree(two_rounds / folder.name, folder, dirs_exist_ok=True)
         return Round(script, folder)
 
-    def judge_and_be_told_to_end(folder: Path) -> Verdict:
+    async def judge_and_be_told_to_end(folder: Path) -> Verdict:
         os.kill(os.getpid(), signal.SIGTERM)
-        return judge_round(folder)
+        await trio.testing.wait_all_tasks_blocked()
+        return await judge_beside(folder)
 
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(chaos, "play", play_what_was_played)
-    monkeypatch.setattr(chaos, "judge_round", judge_and_be_told_to_end)
+    monkeypatch.setattr(chaos, "judge_beside", judge_and_be_told_to_end)
     monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
     assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
     output = capsys.readouterr()
@@ -240,6 +244,17 @@ async def test_a_process_that_ends_by_itself_fails_the_round(tmp_path: Path) -> 
     (failure,) = played.record.failures
     assert "ended with exit code 1: ValueError: " in failure and "message_size_max" in failure
     assert f"conductor: {failure}" in judge_round(tmp_path).wrong
+
+
+async def test_a_round_that_is_cancelled_says_so_in_its_record(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, draw_script(SEED, nodes=3), tmp_path)
+        with trio.fail_after(60):
+            while len(list(tmp_path.glob("*.log"))) < 3:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert RoundRecord.read(tmp_path).failures == ["the round was broken off"]
+    assert "conductor: the round was broken off" in judge_round(tmp_path).wrong
 
 
 async def test_a_round_goes_on_where_links_keep_the_processors_apart(
@@ -315,13 +330,13 @@ async def test_a_stopped_process_ends_although_its_conductor_is_killed(tmp_path:
     await stopper.stdout.aclose()
 
 
-def workers_of(parent: int) -> list[int]:
-    """The processors that this process started."""
+def processes_of(temporary: Path, what: bytes = b"") -> list[int]:
+    """The processes that were given this folder for temporary files, also those whose parents are gone."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            of_parent = f"PPid:\t{parent}\n" in (folder / "status").read_text()
-            if of_parent and b"chaos_worker" in (folder / "cmdline").read_bytes():
+            is_ours = f"TMPDIR={temporary}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if is_ours and what in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue
@@ -329,23 +344,29 @@ def workers_of(parent: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes")
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_no_process_is_left_behind_when_the_command_is_ended(number: signal.Signals, tmp_path: Path) -> None:
+async def test_no_process_is_left_behind_when_the_command_is_ended(
+    number: signal.Signals, jobs: int, tmp_path: Path
+) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "ringproto", "chaos", "--rounds", "1", "--seed", str(SEED), "--nodes", "3"]
+    arguments = f"chaos --rounds 4 --seed {SEED} --nodes 3 --jobs {jobs}"
     process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+        [sys.executable, "-m", "ringproto", *arguments.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
     )
     assert process.stderr is not None
     with trio.fail_after(60):
-        while len(list(tmp_path.glob("*/*/*.log"))) < 3:
+        while [len(list(folder.glob("*.log"))) >= 3 for folder in tmp_path.glob("*/*")] != [True] * jobs:
             await trio.sleep(0.01)
-        workers = workers_of(process.pid)
-        assert len(workers) == 3
+        assert len(processes_of(tmp_path, b"chaos_worker")) > 3 * (jobs - 1), "rounds of all jobs are played"
         process.send_signal(number)
         errors = b"".join([chunk async for chunk in process.stderr])
         code = await process.wait()
-        while any(map(state_of, workers)):
+        assert number is signal.SIGKILL or not processes_of(tmp_path)
+        while processes_of(tmp_path):
             await trio.sleep(0.01)
     await process.stderr.aclose()
     if number is signal.SIGKILL:
