@@ -14,8 +14,9 @@ from typing import Any
 
 import trio
 
+from bench.suite.alarm import Alarm
 from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say
-from bench.suite.traffic import HEADER, HEADER_SIZE, due_count, first_word
+from bench.suite.traffic import HEADER, HEADER_SIZE, PAUSE_NS, due_count, first_word
 from ringproto import Config, Message, RecoveryComplete, Ring, open_ring
 from ringproto.cli.opening import open_transport
 
@@ -124,18 +125,25 @@ class RingMember:
         return sent
 
     async def _pace(self, run: Run) -> int:
+        alarm = Alarm()
+        try:
+            return await self._pace_by(alarm, run)
+        finally:
+            alarm.close()
+
+    async def _pace_by(self, alarm: Alarm, run: Run) -> int:
         sender = self._ring.high
         word = first_word(run.round_number, self._ring.node)
         filler = bytes(run.size - HEADER_SIZE)
         first_ns, interval_ns, sent = run.first_ns, run.interval_ns, 0
         while sent < run.total:
-            due = due_count(time.monotonic_ns(), first_ns, interval_ns, run.total)
-            if due == sent:
-                await _sleep_until(first_ns + sent * interval_ns)
-                continue
-            payloads = [HEADER.pack(word + i, first_ns + i * interval_ns) + filler for i in range(sent, due)]
-            await sender.send_batch(payloads)
-            sent = due
+            now_ns = time.monotonic_ns()
+            due = due_count(now_ns, first_ns, interval_ns, run.total)
+            if due > sent:
+                payloads = [HEADER.pack(word + i, first_ns + i * interval_ns) + filler for i in range(sent, due)]
+                await sender.send_batch(payloads)
+                sent = due
+            await alarm.until(max(now_ns + PAUSE_NS, first_ns + sent * interval_ns))
         return sent
 
     async def _drain(self, total: int, until_ns: int) -> None:

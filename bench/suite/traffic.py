@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["HEADER", "HEADER_SIZE", "NUMBER_BITS", "due_count", "first_word", "sender_of"]
+__all__ = ["HEADER", "HEADER_SIZE", "NUMBER_BITS", "PAUSE_NS", "due_count", "first_word", "sender_of"]
 
 HEADER = struct.Struct("<QQ")
 HEADER_SIZE = HEADER.size
 NUMBER_BITS = 48
+PAUSE_NS = 250_000
+"""A sender that keeps time in the event loop of the system it measures rests at least so long between its batches.
+
+At 90,000 messages a second one is due every 11 µs, sooner than the sender comes round: without the pause its process
+would never sleep, and three such processes on two cores would wait for time slices of the scheduler. What comes late
+by the pause is charged to the system, as all lateness is."""
 
 
 def first_word(round_number: int, sender: int) -> int:
