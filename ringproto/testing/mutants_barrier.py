@@ -25,7 +25,7 @@ MUTANTS = (
             ),
             Change(
                 "membership",
-                "        ring = self.ring\n        self._deliver()\n        self._woke = False\n",
+                "        self._deliver()\n        self._woke = False\n",
                 "        ring = self.ring\n        self._deliver()\n        self._woke = False\n"
                 "        barrier = self.barrier\n"
                 "        primary = self.delivery.configuration.primary\n"
