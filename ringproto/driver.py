@@ -255,16 +255,6 @@ class Driver(ABC):
 
     # The loop
 
-    def _feed(self, batch: list[bytes]) -> float:
-        """Give the core datagrams, then the time, which is returned."""
-        processor = self._processor
-        now = self._clock()
-        if batch:
-            processor.handle_datagrams(batch, now)
-        if processor.next_timeout <= now:
-            processor.handle_timeout(now)
-        return now
-
     def listen(self, listener: Listener) -> None:
         """Tell this one what happens. Call it first of all."""
         self._listener = listener

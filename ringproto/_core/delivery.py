@@ -123,6 +123,10 @@ class Delivery:
             taken.append(event)
         return taken
 
+    def has_news(self) -> bool:
+        """Whether anything waits to be taken, from the stream or beside it."""
+        return bool(self._events) or bool(self._changes)
+
     def take_changes(self) -> list[Change]:
         changes = self._changes
         if changes:
