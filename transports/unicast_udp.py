@@ -119,16 +119,13 @@ class UnicastUDP(SocketTransport):
         return self._name
 
     def _read(self) -> list[bytes]:
-        sources: list[bytes] = []
-        datagrams: list[bytes] = []
-        self._more = self._socket.read(sources, datagrams)
-        if not self._sources.issuperset(sources):
-            came = len(datagrams)
-            places = [place for place, source in enumerate(sources) if source in self._sources]
-            sources = [sources[place] for place in places]
-            datagrams = [datagrams[place] for place in places]
-            self._counts["drops_unknown_source"] += came - len(datagrams)
-        return self._socket.joiner.join(sources, datagrams)
+        batch = self._socket.read(self._sources, self._drop_stranger)
+        self._more = self._socket.more
+        return batch
+
+    def _drop_stranger(self, source: bytes) -> bool:
+        self._counts["drops_unknown_source"] += 1
+        return False
 
 
 def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
