@@ -236,6 +236,8 @@ class Driver(ABC):
             for change in changes:
                 listener.changed(change)
         if self._processor.pending_events:
+            # Whoever still finds none says so again.
+            self._events_wanted = False
             listener.came()
         if self._room_wanted:
             # Whoever still finds no room says so again.

@@ -80,7 +80,7 @@ class TrioDriver(Driver):
             transmits = processor.turn(batch, now)
             if transmits:
                 self._send_now(transmits)
-            if processor.has_news or self._room_wanted:
+            if processor.has_changes or self._room_wanted or (self._events_wanted and processor.pending_events):
                 self.settle()
                 if processor.has_transmits and self._rest is None:
                     self._send_now(processor.take_transmits())

@@ -123,9 +123,9 @@ class Delivery:
             taken.append(event)
         return taken
 
-    def has_news(self) -> bool:
-        """Whether anything waits to be taken, from the stream or beside it."""
-        return bool(self._events) or bool(self._changes)
+    def has_changes(self) -> bool:
+        """Whether :meth:`take_changes` would return something."""
+        return bool(self._changes)
 
     def take_changes(self) -> list[Change]:
         changes = self._changes

@@ -275,9 +275,9 @@ class Processor:
         return bool(self._membership.transmits)
 
     @property
-    def has_news(self) -> bool:
-        """Whether :meth:`take_events` or :meth:`take_changes` would return something."""
-        return self._membership.delivery.has_news()
+    def has_changes(self) -> bool:
+        """Whether :meth:`take_changes` would return something."""
+        return self._membership.delivery.has_changes()
 
     @property
     def pending_events(self) -> int:
