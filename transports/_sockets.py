@@ -419,7 +419,6 @@ class SocketTransport(Traffic):
             else:
                 await trio.lowlevel.wait_readable(simple)
             # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
-            self._check_open()
             batch = self._read_counted()
             if batch:
                 return batch
@@ -446,7 +445,6 @@ class SocketTransport(Traffic):
         assert self._blocking is not None, "begin_blocking() comes first"
         if not self._more:
             self._blocking.wait(timeout_s)
-            self._check_open()
         return self._read_counted()
 
     def interrupt(self) -> None:

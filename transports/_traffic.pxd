@@ -34,6 +34,7 @@ cdef class Traffic:
     cdef public list _everybody
     cdef public dict _addresses
     cdef public bytes _elsewhere
+    cdef public object _origins
     cdef public bint _more
     cdef public bint _failing
     cdef public bint _in_trouble
@@ -61,3 +62,6 @@ cdef class Traffic:
     cpdef list _read_counted(self)
 
     cpdef _check_open(self)
+
+    @cython.locals(line=Line, batch=list)
+    cpdef list _read(self)

@@ -139,6 +139,8 @@ class Traffic:
         self._everybody: list[bytes] = []
         self._addresses: dict[int, bytes] = {}
         self._elsewhere: bytes | None = None
+        # Whose datagrams are welcome.
+        self._origins: Collection[bytes] = frozenset()
         # Whether a read is worth a try without waiting for the sockets.
         self._more = False
         # Whether a socket failed when it was read last.
@@ -240,7 +242,13 @@ class Traffic:
             datagrams += broadcasts
 
     def _read_counted(self) -> list[bytes]:
-        """One batch of datagrams from known senders, maybe none; sets ``_more``."""
+        """One batch of datagrams from known senders, maybe none; sets ``_more``.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed.
+        """
+        if self._closed:
+            self._check_open()
         batch = self._read()
         size = 0
         for datagram in batch:
@@ -260,8 +268,15 @@ class Traffic:
     # What a transport fills in
 
     def _read(self) -> list[bytes]:
-        """One batch of datagrams from known senders, maybe none; sets ``_more``."""
-        raise NotImplementedError
+        """One batch of datagrams from known senders, maybe none; sets ``_more``. This is for a single socket."""
+        line = self._writer
+        batch = line.read(self._origins, self._introduce)
+        self._more = line.more
+        return batch
+
+    def _introduce(self, origin: bytes) -> bool:
+        """Whether datagrams of an origin that is not known are welcome."""
+        return False
 
     def _before_write(self, now: float) -> None:
         """Datagrams are about to be written, and the transport is in trouble. ``now`` are seconds on a steady clock."""

@@ -112,18 +112,13 @@ class UnicastUDP(SocketTransport):
         super().__init__(node, sizes, [self._socket], counts)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
         self._everybody = list(self._addresses.values())
-        self._sources = frozenset(self._everybody)
+        self._origins = frozenset(self._everybody)
         self._name = f"<UnicastUDP node {node} at {format_address(addresses[node])}, {len(self._everybody)} peers>"
 
     def __repr__(self) -> str:
         return self._name
 
-    def _read(self) -> list[bytes]:
-        batch = self._socket.read(self._sources, self._drop_stranger)
-        self._more = self._socket.more
-        return batch
-
-    def _drop_stranger(self, source: bytes) -> bool:
+    def _introduce(self, origin: bytes) -> bool:
         self._counts["drops_unknown_source"] += 1
         return False
 
