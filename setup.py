@@ -1,7 +1,7 @@
 """The packages and the extension modules; everything else is in pyproject.toml.
 
 ``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
-it pays: ROOMS is the list. So is one module of the transports. The sources stay plain Python, some with a .pxd of C
+it pays: ROOMS is the list. So are two modules of the transports. The sources stay plain Python, some with a .pxd of C
 types beside them, and run without being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython
 proper (.pyx).
 
@@ -44,7 +44,7 @@ else:
     LINK_FLAGS = []
 
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
-sources["ringproto.transports._segments"] = "transports/_segments.py"
+sources |= {f"ringproto.transports.{name}": f"transports/{name}.py" for name in ("_segments", "_traffic")}
 if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
 

@@ -236,6 +236,8 @@ class Driver(ABC):
             for change in changes:
                 listener.changed(change)
         if self._processor.pending_events:
+            # Whoever still finds none says so again.
+            self._events_wanted = False
             listener.came()
         if self._room_wanted:
             # Whoever still finds no room says so again.
@@ -254,16 +256,6 @@ class Driver(ABC):
                         self._processor.unblock(change.event.ring_id)
 
     # The loop
-
-    def _feed(self, batch: list[bytes]) -> float:
-        """Give the core datagrams, then the time, which is returned."""
-        processor = self._processor
-        now = self._clock()
-        if batch:
-            processor.handle_datagrams(batch, now)
-        if processor.next_timeout <= now:
-            processor.handle_timeout(now)
-        return now
 
     def listen(self, listener: Listener) -> None:
         """Tell this one what happens. Call it first of all."""

@@ -238,7 +238,7 @@ async def open_ring(
     clock: Callable[[], float]
     drive: Callable[..., Driver]
     if driver == "trio":
-        clock = trio.current_time
+        clock = trio.lowlevel.current_clock().current_time
         drive = functools.partial(TrioDriver, transport, clock)
     elif isinstance(transport, BlockingTransport):
         clock = time.monotonic

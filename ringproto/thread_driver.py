@@ -60,9 +60,9 @@ class ThreadDriver(Driver):
         while True:
             with self._lock:
                 self._nudged = False
-                self._feed(batch)
+                transmits = processor.turn(batch, self._clock())
                 self._collect_changes()
-                transmits = processor.take_transmits()
+                transmits += processor.take_transmits()  # what an unblock made
                 calls = not self._called and self._wanted_on_trio(bool(transmits))
                 self._called = self._called or calls
                 done = processor.left or self._stopping

@@ -62,20 +62,28 @@ class TrioDriver(Driver):
             with trio.CancelScope(deadline=self._next_deadline(self._clock())) as scope:
                 await self._take_datagrams(scope)
             self._waiting = None
-            self._feed([])
-            self.settle()
+            if self._rest is None:
+                # The wait was ended by its deadline, or by somebody who called the core.
+                self._rest = self._processor.turn([], self._clock()) or None
+                self.settle()
 
     @trio.lowlevel.enable_ki_protection
     async def _take_datagrams(self, scope: trio.CancelScope) -> None:
         """Until the scope is cancelled, the processor has left, or something has to wait to be sent."""
-        processor, transport = self._processor, self._transport
+        processor, receive, clock = self._processor, self._transport.receive, self._clock
         while True:
             self._waiting = scope
-            batch = await transport.receive()
+            batch = await receive()
             self._waiting = None
-            now = self._feed(batch)
-            self.settle()
-            self._send_now()
+            now = clock()
+            # The token goes on before the application hears of anything.
+            transmits = processor.turn(batch, now)
+            if transmits:
+                self._send_now(transmits)
+            if processor.has_changes or self._room_wanted or (self._events_wanted and processor.pending_events):
+                self.settle()
+                if processor.has_transmits and self._rest is None:
+                    self._send_now(processor.take_transmits())
             if self._rest is not None or processor.left:
                 return
             if now >= self._near or processor.next_timeout < self._deadline:
@@ -92,15 +100,12 @@ class TrioDriver(Driver):
             transmits, self._rest = self._rest, None
             await self._transport.send(self._processor.take_transmits() if transmits is None else transmits)
 
-    def _send_now(self) -> None:
+    def _send_now(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send what can be sent without waiting; the rest is for :meth:`_send_waiting`."""
-        processor, eager = self._processor, self._eager
-        while processor.has_transmits and self._rest is None:
-            transmits = processor.take_transmits()
-            if eager is None:
-                self._rest = transmits
-            elif not eager.send_nowait(transmits):
-                self._rest = ()
+        if self._eager is None:
+            self._rest = transmits
+        elif not self._eager.send_nowait(transmits):
+            self._rest = ()
 
     def _nudge(self) -> None:
         waiting = self._waiting

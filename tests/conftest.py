@@ -28,7 +28,8 @@ def compiled_modules() -> dict[str, list[Path]]:
     core = ROOT / "ringproto" / "_core"
     modules = {f"ringproto._core.{room}": [core / f"{room}.py", core / f"{room}.pxd"] for room in rooms}
     transports = ROOT / "transports"
-    modules["ringproto.transports._segments"] = [transports / "_segments.py", transports / "_segments.pxd"]
+    for name in ("_segments", "_traffic"):
+        modules[f"ringproto.transports.{name}"] = [transports / f"{name}.py", transports / f"{name}.pxd"]
     if sys.platform == "linux":
         modules["ringproto.transports._batch"] = [transports / "_batch.pyx"]
     return modules

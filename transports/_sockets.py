@@ -22,17 +22,18 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from ringproto.transports._addresses import format_address
 from ringproto.transports._blocking import BlockingWait, wait_for_room
-from ringproto.transports._checks import YIELD_EVERY, check_whole, is_node, refuse_transmit
+from ringproto.transports._checks import YIELD_EVERY, check_whole
 from ringproto.transports._interface import AddressInUseError, TransportError
 from ringproto.transports._segments import HEADER_SIZE as SEGMENT_HEADER_SIZE
-from ringproto.transports._segments import MARK, SEGMENTS_MAX, Cutter, Joiner
+from ringproto.transports._segments import SEGMENTS_MAX, Joiner
+from ringproto.transports._traffic import Line, Traffic
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
 if TYPE_CHECKING or sys.platform != "linux" or _interpreted:
@@ -73,11 +74,6 @@ BUFFER_BYTES_MAX = 2**20
 """Datagrams of more than 8 KiB are read in smaller batches, so that the buffers of a socket stay below this."""
 SEND_WAIT_S = 0.02
 """How long one call of ``send`` waits for room in the send buffer before it drops the rest of its batch."""
-ERRORS_IN_A_ROW = 4
-"""So many errors on receiving, with nothing received in between, are tried again at once."""
-ERROR_PAUSE_S = 0.001
-ERROR_PAUSE_MAX_S = 0.1
-"""After that the pause doubles, from the first of these to the second."""
 
 _SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters, of which the ninth is drops
 _MEMINFO = struct.Struct("=9I")
@@ -175,7 +171,7 @@ def _family_name(family: int) -> str:
     return "IPv6" if family == socket.AF_INET6 else "IPv4"
 
 
-class DatagramSocket:
+class DatagramSocket(Line):
     """One socket with its buffers, its counters and its patience.
 
     Args:
@@ -202,15 +198,13 @@ class DatagramSocket:
         # One that is just as large may be a segment, if its first byte is the mark.
         room = size + SEGMENT_HEADER_SIZE
         batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (room + len(header))))
+        super().__init__(
+            Receiver(sock, batch, room, len(header), skip, offload),
+            Sender(sock, SEND_BATCH_MAX, header, offload),
+            Joiner(size, senders_max, counts),
+            counts,
+        )
         self.socket = sock
-        self.receiver = Receiver(sock, batch, room, len(header), skip, offload)
-        self.joiner = Joiner(size, senders_max, counts)
-        self.sender = Sender(sock, SEND_BATCH_MAX, header, offload)
-        self._counts = counts
-        self.errors_in_a_row = 0
-        """Errors on receiving since something was received."""
-        self.lost_to = 0
-        """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
 
     @property
     def batch_max(self) -> int:
@@ -253,48 +247,6 @@ class DatagramSocket:
         except OSError:
             return None
         return int(_MEMINFO.unpack(answer)[8]) if len(answer) == _MEMINFO.size else None
-
-    def read(self, origins: list[bytes], datagrams: list[bytes]) -> bool:
-        """Append one batch of what waits, and say whether more may wait. Never blocks."""
-        read = self.receiver.receive(origins, datagrams)
-        if read >= 0:
-            if read:
-                self.errors_in_a_row = 0
-            return read == self.batch_max
-        self._counts["receive_errors_" + _errno_name(-read)] += 1
-        self.errors_in_a_row += 1
-        return False
-
-    def pause_s(self) -> float:
-        """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
-        excess = self.errors_in_a_row - ERRORS_IN_A_ROW
-        return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
-
-    def write_some(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> int:
-        """Send each datagram from ``place`` on to the packed address at its place, until the send buffer is full.
-
-        Returns the place that was reached. An error that costs a datagram is counted, and kept in ``lost_to``.
-        """
-        total = len(datagrams)
-        refused = False
-        while place < total:
-            sent = self.sender.send(addresses, datagrams, place)
-            if sent > 0:
-                place += sent
-                refused = False
-                continue
-            error = -sent
-            if error in (errno.EAGAIN, errno.EWOULDBLOCK):
-                break
-            self._counts["send_errors_" + _errno_name(error)] += 1
-            if error == errno.ECONNREFUSED and not refused:
-                # Some systems report here what became of an earlier datagram. This one has not been tried yet.
-                refused = True
-                continue
-            refused = False
-            self.lost_to = error
-            place += 1
-        return place
 
     async def write_rest(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> None:
         """Send each datagram from ``place`` on, which :meth:`write_some` has reached; wait for room, but not for long.
@@ -339,10 +291,6 @@ class DatagramSocket:
         self.socket.close()
 
 
-def _errno_name(number: int) -> str:
-    return errno.errorcode.get(number, str(number))
-
-
 class Readable:
     """Waits until one of several sockets can be read.
 
@@ -359,12 +307,13 @@ class Readable:
             self._epoll = select.epoll()
             for one in sockets:
                 self._epoll.register(one.socket.fileno(), select.EPOLLIN)
-        self.simple: socket.socket | int | None = None
-        """What trio can wait for in place of :meth:`wait`, if there is one thing and no socket keeps failing."""
+        self.simple: int | None = None
+        """The file descriptor that trio can wait for in place of :meth:`wait`, if there is one and no socket keeps
+        failing."""
         if self._epoll is not None:
             self.simple = self._epoll.fileno()
         elif len(sockets) == 1:
-            self.simple = sockets[0].socket
+            self.simple = sockets[0].socket.fileno()
 
     async def wait(self) -> None:
         """Return when a read is worth a try. Cancellation changes nothing.
@@ -373,17 +322,11 @@ class Readable:
             trio.ClosedResourceError: it was closed meanwhile.
             trio.BusyResourceError: another task waits.
         """
-        if self.in_trouble():
-            await self._pause()
+        await self._pause()
         if self.simple is not None:
             await trio.lowlevel.wait_readable(self.simple)
         else:
             await self._wait_each()
-
-    def in_trouble(self) -> bool:
-        """Whether a socket failed when it was read last."""
-        first = self._sockets[0]
-        return first.errors_in_a_row > 0 or (self._sockets[-1] is not first and self._sockets[-1].errors_in_a_row > 0)
 
     async def _pause(self) -> None:
         """Leave sockets that keep failing alone for a moment."""
@@ -417,7 +360,7 @@ class Readable:
             self._epoll.close()
 
 
-class SocketTransport:
+class SocketTransport(Traffic):
     """What the transports over UDP have in common; they add where to send (the tables) and how to read.
 
     Args:
@@ -428,25 +371,10 @@ class SocketTransport:
     """
 
     def __init__(self, node: int, sizes: Sizes, sockets: Sequence[DatagramSocket], counts: Counter[str]) -> None:
-        self.node = node
-        self.datagram_size_max = sizes.datagram
-        self._segment_size = min(sizes)
-        self._cutter = Cutter(sizes.segment)
-        self._counts = counts
+        super().__init__(node, sizes.datagram, sizes.segment, sockets, counts)
         self._sockets = sockets
-        self._writer = sockets[-1]
         self._readable = Readable(sockets)
-        # Where a broadcast goes, where each node is, and where a node is looked for that is not in the table.
-        self._everybody: list[bytes] = []
-        self._addresses: dict[int, bytes] = {}
-        self._elsewhere: bytes | None = None
-        # Whether a read is worth a try without waiting for the sockets.
-        self._more = False
-        self._sending = False
-        # What send_nowait() could not send, and the place in it that was reached.
-        self._kept: tuple[list[bytes], list[bytes], int] | None = None
         self._sent_since_yield = 0
-        self._closed = False
         self._last_gauges: dict[str, int] = {}
         # How a thread waits, once there is one that trio does not know.
         self._blocking: BlockingWait | None = None
@@ -463,15 +391,15 @@ class SocketTransport:
             if self._kept is not None:
                 kept, self._kept = self._kept, None
                 try:
-                    await self._writer.write_rest(*kept)
+                    await self._sockets[-1].write_rest(*kept)
                 except trio.Cancelled:
                     self._counts["drops_cancelled"] += len(datagrams)
                     raise
-                self._after_write()
+                self._look_at_loss()
             place = self._write(addresses, datagrams)
             if place < len(datagrams):
-                await self._writer.write_rest(addresses, datagrams, place)
-                self._after_write()
+                await self._sockets[-1].write_rest(addresses, datagrams, place)
+                self._look_at_loss()
         finally:
             self._sending = False
         self._sent_since_yield += len(datagrams)
@@ -479,119 +407,21 @@ class SocketTransport:
             self._sent_since_yield = 0
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
-        """Send datagrams; see :meth:`ringproto.transports.EagerTransport.send_nowait`."""
-        self._check_open()
-        if self._sending or self._kept is not None:
-            raise trio.BusyResourceError("what this transport sends waits for room; await send() of nothing first")
-        addresses, datagrams = self._route(transmits)
-        place = self._write(addresses, datagrams)
-        if place < len(datagrams):
-            self._kept = (addresses, datagrams, place)
-            return False
-        return True
-
-    def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
-        """Write what there is room for now; returns the place that was reached."""
-        if not datagrams:
-            return 0
-        self._before_write(trio.current_time)
-        place = self._writer.write_some(addresses, datagrams, 0)
-        self._after_write()
-        return place
-
-    def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
-        """Check all of a batch, then say what goes to which packed address."""
-        if len(transmits) == 1:
-            # A token alone is what the latency of an idle ring is made of: none of what batches need.
-            destination, datagram = transmits[0]
-            address = self._addresses.get(destination)
-            if (
-                address is not None
-                and type(datagram) is bytes
-                and 0 < len(datagram) <= self._segment_size
-                and datagram[0] != MARK
-            ):
-                return [address], [datagram]
-        addresses: list[bytes] = []
-        datagrams: list[bytes] = []
-        strangers: list[int] = []
-        broadcasts: list[bytes] = []
-        size_max = self.datagram_size_max
-        segment_size = self._segment_size
-        known = self._addresses
-        for destination, datagram in transmits:
-            if type(datagram) is not bytes or not 0 < len(datagram) <= size_max:
-                refuse_transmit(destination, datagram, size_max)
-            whole = len(datagram) <= segment_size and datagram[0] != MARK
-            if destination == 0:
-                if whole:
-                    broadcasts.append(datagram)
-                else:
-                    broadcasts += self._cutter.cut(datagram)
-                continue
-            if broadcasts:
-                self._route_broadcasts(broadcasts, addresses, datagrams)
-                broadcasts = []
-            address = known.get(destination)
-            if address is None:
-                if not is_node(destination):
-                    refuse_transmit(destination, datagram, size_max)
-                strangers.append(destination)
-                address = self._elsewhere
-                if address is None or destination == self.node:
-                    continue
-            segments = [datagram] if whole else self._cutter.cut(datagram)
-            addresses += [address] * len(segments)
-            datagrams += segments
-        self._route_broadcasts(broadcasts, addresses, datagrams)
-        for destination in strangers:
-            if destination == self.node:
-                self._counts["drops_to_self"] += 1
-            elif self._elsewhere is None:
-                self._counts["drops_unknown_destination"] += 1
-            else:
-                self._counts["unicasts_to_group"] += 1
-        return addresses, datagrams
-
-    def _route_broadcasts(self, broadcasts: list[bytes], addresses: list[bytes], datagrams: list[bytes]) -> None:
-        """All of them to one address after the other, so that runs of one address are long."""
-        for address in self._everybody:
-            addresses += [address] * len(broadcasts)
-            datagrams += broadcasts
-
-    def _before_write(self, clock: Callable[[], float]) -> None:
-        """Datagrams are about to be written; for the transports that have to see to something then.
-
-        ``clock`` tells the time in seconds to who needs it: trio's would be a tenth of what a token costs here.
-        """
-
-    def _after_write(self) -> None:
-        """Datagrams were written, as well as that went."""
-
     async def receive(self) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
         self._check_open()
-        readable = self._readable
+        simple = self._readable.simple
         while True:
             if self._more:
                 await trio.lowlevel.checkpoint()
-            elif readable.simple is not None and not readable.in_trouble():
-                await trio.lowlevel.wait_readable(readable.simple)
+            elif simple is None or self._failing:
+                await self._readable.wait()
             else:
-                await readable.wait()
+                await trio.lowlevel.wait_readable(simple)
             # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
-            self._check_open()
             batch = self._read_counted()
             if batch:
                 return batch
-
-    def _read_counted(self) -> list[bytes]:
-        batch = self._read()
-        if batch:
-            self._counts["datagrams_received"] += len(batch)
-            self._counts["bytes_received"] += sum(map(len, batch))
-        return batch
 
     def begin_blocking(self) -> None:
         """From now on a thread uses it; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
@@ -604,9 +434,10 @@ class SocketTransport:
         self._check_open()
         addresses, datagrams = self._route(transmits)
         if datagrams:
-            self._before_write(time.monotonic)
-            self._writer.write_blocking(addresses, datagrams)
-            self._after_write()
+            if self._in_trouble:
+                self._before_write(time.monotonic())
+            self._sockets[-1].write_blocking(addresses, datagrams)
+            self._look_at_loss()
 
     def receive_blocking(self, timeout_s: float) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.BlockingTransport.receive_blocking`."""
@@ -614,21 +445,12 @@ class SocketTransport:
         assert self._blocking is not None, "begin_blocking() comes first"
         if not self._more:
             self._blocking.wait(timeout_s)
-            self._check_open()
         return self._read_counted()
 
     def interrupt(self) -> None:
         """Let the thread look; see :meth:`ringproto.transports.BlockingTransport.interrupt`."""
         if self._blocking is not None and not self._closed:
             self._blocking.interrupt()
-
-    def _read(self) -> list[bytes]:
-        """One batch of datagrams from known senders, maybe none; sets ``_more``."""
-        raise NotImplementedError
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("the transport is closed")
 
     async def aclose(self) -> None:
         """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
@@ -645,10 +467,10 @@ class SocketTransport:
     def statistics(self) -> dict[str, int]:
         """Counters and gauges; docs/transports.md lists them."""
         numbers = {
-            "datagrams_sent": self._writer.sender.datagrams_sent,
-            "bytes_sent": self._writer.sender.bytes_sent,
-            "datagrams_received": 0,
-            "bytes_received": 0,
+            "datagrams_sent": self._sockets[-1].sender.datagrams_sent,
+            "bytes_sent": self._sockets[-1].sender.bytes_sent,
+            "datagrams_received": self._datagrams_received,
+            "bytes_received": self._bytes_received,
             "drops_oversized": sum(one.receiver.oversized + one.joiner.oversized for one in self._sockets),
             "drops_undersized": sum(one.receiver.undersized for one in self._sockets),
         }
@@ -660,9 +482,9 @@ class SocketTransport:
         """What the sockets say of themselves, which has to be asked while they are open."""
         gauges = {
             "offload_receiving": int(any(one.receiver.coalesces for one in self._sockets)),
-            "offload_sending": int(self._writer.sender.segments),
+            "offload_sending": int(self._sockets[-1].sender.segments),
             "receive_buffer_bytes": min(one.buffer_bytes(socket.SO_RCVBUF) for one in self._sockets),
-            "send_buffer_bytes": self._writer.buffer_bytes(socket.SO_SNDBUF),
+            "send_buffer_bytes": self._sockets[-1].buffer_bytes(socket.SO_SNDBUF),
         }
         drops = [one.kernel_drops() for one in self._sockets]
         if None not in drops:

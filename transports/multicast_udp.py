@@ -26,7 +26,6 @@ import struct
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -288,8 +287,7 @@ class MulticastUDP(SocketTransport):
         # Tokens that were read and wait for the data before them.
         self._held: list[bytes] = []
         self._held_rounds = 0
-        # Whether the membership may be lost, and when to see to it.
-        self._in_trouble = False
+        # When to see to a membership that may be lost.
         self._rejoin_at = -math.inf
         self._name = (
             f"<MulticastUDP node {node} on {format_address(membership.destination)} "
@@ -302,9 +300,11 @@ class MulticastUDP(SocketTransport):
     def _read(self) -> list[bytes]:
         own_more = False
         if not self._held:
-            own_more, self._held = self._read_from(self._own)
+            self._held = self._own.read(self._origins, self._introduce)
+            own_more = self._own.more
             self._held_rounds = 0
-        group_more, batch = self._read_from(self._group)
+        batch = self._group.read(self._origins, self._introduce)
+        group_more = self._group.more
         if not group_more or self._held_rounds >= HELD_ROUNDS_MAX:
             batch += self._held
             self._held = []
@@ -312,19 +312,6 @@ class MulticastUDP(SocketTransport):
             self._held_rounds += 1
         self._more = group_more or own_more or bool(self._held)
         return batch
-
-    def _read_from(self, sock: DatagramSocket) -> tuple[bool, list[bytes]]:
-        """Whether more may wait there, and one batch of it."""
-        origins: list[bytes] = []
-        datagrams: list[bytes] = []
-        more = sock.read(origins, datagrams)
-        if not self._origins.issuperset(origins):
-            places = [
-                place for place, origin in enumerate(origins) if origin in self._origins or self._introduce(origin)
-            ]
-            origins = [origins[place] for place in places]
-            datagrams = [datagrams[place] for place in places]
-        return more, sock.joiner.join(origins, datagrams)
 
     def _introduce(self, origin: bytes) -> bool:
         """Learn where a node is from the first datagram with this origin, and say whether it is a good one."""
@@ -351,17 +338,15 @@ class MulticastUDP(SocketTransport):
         self._origins.add(origin)
         return True
 
-    def _before_write(self, clock: Callable[[], float]) -> None:
-        if self._in_trouble and (now := clock()) >= self._rejoin_at:
-            self._rejoin(now)
-        self._own.lost_to = 0
-
-    def _after_write(self) -> None:
-        if self._own.lost_to in _INTERFACE_TROUBLE:
+    def _after_loss(self, error: int) -> None:
+        # Trouble here is that the membership may be lost.
+        if error in _INTERFACE_TROUBLE:
             self._in_trouble = True
 
-    def _rejoin(self, now: float) -> None:
+    def _before_write(self, now: float) -> None:
         """Join again after the interface was down, or without its address: the system forgets who was a member."""
+        if now < self._rejoin_at:
+            return
         self._rejoin_at = now + REJOIN_EVERY_S
         try:
             self._membership.join()

@@ -112,23 +112,15 @@ class UnicastUDP(SocketTransport):
         super().__init__(node, sizes, [self._socket], counts)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
         self._everybody = list(self._addresses.values())
-        self._sources = frozenset(self._everybody)
+        self._origins = frozenset(self._everybody)
         self._name = f"<UnicastUDP node {node} at {format_address(addresses[node])}, {len(self._everybody)} peers>"
 
     def __repr__(self) -> str:
         return self._name
 
-    def _read(self) -> list[bytes]:
-        sources: list[bytes] = []
-        datagrams: list[bytes] = []
-        self._more = self._socket.read(sources, datagrams)
-        if not self._sources.issuperset(sources):
-            came = len(datagrams)
-            places = [place for place, source in enumerate(sources) if source in self._sources]
-            sources = [sources[place] for place in places]
-            datagrams = [datagrams[place] for place in places]
-            self._counts["drops_unknown_source"] += came - len(datagrams)
-        return self._socket.joiner.join(sources, datagrams)
+    def _introduce(self, origin: bytes) -> bool:
+        self._counts["drops_unknown_source"] += 1
+        return False
 
 
 def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:

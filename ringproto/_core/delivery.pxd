@@ -27,6 +27,7 @@ cdef class Delivery:
     cdef _add(self, list messages, Py_ssize_t size)
     cpdef list take(self, Py_ssize_t limit)
     cpdef bint is_full(self)
+    cpdef bint has_changes(self)
 
     @cython.locals(seq="unsigned long long", last="unsigned long long", packet=Packet, progress=bint)
     cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)

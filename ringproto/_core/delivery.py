@@ -123,6 +123,10 @@ class Delivery:
             taken.append(event)
         return taken
 
+    def has_changes(self) -> bool:
+        """Whether :meth:`take_changes` would return something."""
+        return bool(self._changes)
+
     def take_changes(self) -> list[Change]:
         changes = self._changes
         if changes:

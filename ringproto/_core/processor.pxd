@@ -19,6 +19,8 @@ cdef class Processor:
     @cython.locals(membership=Membership)
     cpdef handle_timeout(self, double now)
 
+    cpdef list turn(self, object datagrams, double now)
+    cpdef list take_transmits(self)
     cpdef submit(self, object payload, object priority, object guarantee)
 
     @cython.locals(queue=SendQueue, place=Py_ssize_t)

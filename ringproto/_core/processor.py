@@ -154,6 +154,15 @@ class Processor:
         membership.want_token()
         membership.watch_consumer()
 
+    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        """All that a driver does at each wake-up, in one call: a batch, maybe an empty one, comes in, then the time if
+        a timer is due, and what to send goes out, as :meth:`take_transmits` gives it."""
+        if datagrams:
+            self.handle_datagrams(datagrams, now)
+        if self._membership.timers.first() <= now:
+            self.handle_timeout(now)
+        return self.take_transmits()
+
     def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         """Accept a ``HIGH`` or ``LOW`` message; ``False``, with nothing changed, when that queue is full.
 
@@ -264,6 +273,11 @@ class Processor:
     def has_transmits(self) -> bool:
         """Whether :meth:`take_transmits` would return something."""
         return bool(self._membership.transmits)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether :meth:`take_changes` would return something."""
+        return self._membership.delivery.has_changes()
 
     @property
     def pending_events(self) -> int:

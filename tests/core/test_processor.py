@@ -51,6 +51,41 @@ def visible(one: Processor) -> tuple[object, ...]:
     )
 
 
+# A turn
+
+
+def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
+    """Two processors driven by turns alone, and two by the single calls, come to the same."""
+
+    def histories(turns: bool) -> list[list[tuple[int, bytes]]]:
+        pair = {node: processor(node, seed=bytes([node]) * 16) for node in (1, 2)}
+        sent: list[list[tuple[int, bytes]]] = []
+        now = 100.0
+        batch: list[bytes] = []
+        for step in range(400):
+            one = pair[1 + step % 2]
+            now += 0.001
+            if turns:
+                transmits = one.turn(batch, now)
+            else:
+                if batch:
+                    one.handle_datagrams(batch, now)
+                if one.next_timeout <= now:
+                    one.handle_timeout(now)
+                transmits = one.take_transmits()
+            assert not one.has_transmits
+            assert one.next_timeout > now
+            sent.append(transmits)
+            batch = [datagram for _, datagram in transmits]
+        assert pair[1].configuration.members == (1, 2)
+        assert pair[1].has_changes
+        assert pair[1].take_changes()
+        assert not pair[1].has_changes
+        return sent
+
+    assert histories(turns=True) == histories(turns=False)
+
+
 # Making one
 
 

@@ -67,6 +67,7 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "ringproto/_core/wire.pxd",
         "transports/_batch.pyx",
         "transports/_segments.pxd",
+        "transports/_traffic.pxd",
         "docs/wire.md",
         "tests/conftest.py",
         "bench/peers/member.c",

@@ -13,7 +13,8 @@ import trio
 from transport_openers import GROUP, multicast_opener, unicast_opener
 
 from ringproto.transports import BlockingTransport, LoopbackNetwork
-from ringproto.transports._sockets import BATCHED, ERRORS_IN_A_ROW, SEND_WAIT_S, SocketTransport
+from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, SocketTransport
+from ringproto.transports._traffic import ERRORS_IN_A_ROW
 
 PATIENCE_S = 20.0
 

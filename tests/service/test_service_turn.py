@@ -1,0 +1,121 @@
+"""What the driver that is a task does at one wake-up, and in which order: a core and a network that follow a script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+
+from ringproto.driver import Listener
+from ringproto.trio_driver import TrioDriver
+
+TOKEN = [(2, b"token")]
+
+
+class ScriptedCore:
+    """Answers each batch with a token to pass on; has ``events`` to be taken, and leaves after the last batch."""
+
+    node = 1
+    failure = None
+    next_timeout = math.inf
+    has_changes = False
+    has_transmits = False
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+        self.pending_events = 0
+        self.left = False
+
+    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        if not datagrams:
+            return []
+        self.batches -= 1
+        self.left = self.batches == 0
+        self.pending_events += 1
+        return TOKEN
+
+    def take_changes(self) -> list[Any]:
+        return []
+
+    def take_events(self, limit: int) -> list[Any]:
+        taken = min(limit, self.pending_events)
+        self.pending_events -= taken
+        return [None] * taken
+
+
+class ScriptedNetwork:
+    """A transport without :meth:`send_nowait`: it writes down what is sent."""
+
+    node = 1
+    datagram_size_max = 1352
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.log += ["sent" for _ in transmits]
+
+    async def receive(self) -> list[bytes]:
+        await trio.lowlevel.checkpoint()
+        return [b"data"]
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> dict[str, int]:
+        return {}
+
+
+class EagerNetwork(ScriptedNetwork):
+    """One that takes everything at once, or keeps it until :meth:`send` of nothing."""
+
+    def __init__(self, log: list[str], *, takes: bool) -> None:
+        super().__init__(log)
+        self.takes = takes
+        self.kept = 0
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        if self.takes:
+            self.log += ["sent" for _ in transmits]
+        else:
+            self.kept += len(transmits)
+        return self.takes
+
+    async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        self.log += ["sent"] * self.kept
+        self.kept = 0
+        await super().send(transmits)
+
+
+async def drive(network: ScriptedNetwork, batches: int, *, reads: bool) -> list[str]:
+    core = ScriptedCore(batches)
+    driver = TrioDriver(network, trio.current_time, core, unblocks=False)  # type: ignore[arg-type]
+
+    def came() -> None:
+        network.log.append("told")
+        while reads and driver.take_events(1):
+            pass
+
+    driver.listen(Listener(lambda change: None, came, lambda failure: network.log.append(f"ended {failure}")))
+    await driver.run()
+    return network.log
+
+
+async def test_token_goes_on_before_the_application_hears_of_anything() -> None:
+    assert await drive(EagerNetwork([], takes=True), 3, reads=True) == ["sent", "told"] * 3 + ["ended None"]
+
+
+async def test_application_that_does_not_come_for_its_events_is_told_once() -> None:
+    log = await drive(EagerNetwork([], takes=True), 4, reads=False)
+    # Once more at the end, when the driver leaves its wait.
+    assert log == ["sent", "told", "sent", "sent", "sent", "told", "ended None"]
+
+
+@pytest.mark.parametrize("network", [EagerNetwork([], takes=False), ScriptedNetwork([])], ids=["kept", "not eager"])
+async def test_what_the_network_does_not_take_at_once_is_sent_by_a_call_that_waits(network: ScriptedNetwork) -> None:
+    log = await drive(network, 3, reads=True)
+    assert log.count("sent") == 3 and log.count("told") == 3 and log[-1] == "ended None"

@@ -1,0 +1,67 @@
+# C types of _traffic.py: what is done for every hop of the token.
+import cython
+
+from ringproto.transports._segments cimport Cutter, Joiner
+
+
+cdef class Line:
+    cdef public object receiver
+    cdef public object sender
+    cdef readonly Joiner joiner
+    cdef readonly object _counts
+    cdef public bint more
+    cdef public Py_ssize_t errors_in_a_row
+    cdef public int lost_to
+
+    @cython.locals(origins=list, datagrams=list, read=Py_ssize_t)
+    cpdef list read(self, object known, object introduce)
+
+    @cython.locals(excess=Py_ssize_t)
+    cpdef double pause_s(self)
+
+    @cython.locals(total=Py_ssize_t, sent=Py_ssize_t, error=int, refused=bint)
+    cpdef Py_ssize_t write_some(self, list addresses, list datagrams, Py_ssize_t place) except -1
+
+
+cdef class Traffic:
+    cdef readonly object node
+    cdef readonly Py_ssize_t datagram_size_max
+    cdef Py_ssize_t _segment_size
+    cdef Cutter _cutter
+    cdef readonly object _counts
+    cdef public list _lines
+    cdef public Line _writer
+    cdef public list _everybody
+    cdef public dict _addresses
+    cdef public bytes _elsewhere
+    cdef public object _origins
+    cdef public bint _more
+    cdef public bint _failing
+    cdef public bint _in_trouble
+    cdef public bint _sending
+    cdef public tuple _kept
+    cdef public bint _closed
+    cdef public long long _datagrams_received
+    cdef public long long _bytes_received
+
+    @cython.locals(addresses=list, datagrams=list, place=Py_ssize_t)
+    cpdef bint send_nowait(self, object transmits) except -1
+
+    @cython.locals(place=Py_ssize_t)
+    cpdef Py_ssize_t _write(self, list addresses, list datagrams) except -1
+
+    @cython.locals(
+        addresses=list, datagrams=list, strangers=list, broadcasts=list, size_max=Py_ssize_t, segment_size=Py_ssize_t,
+        known=dict, mark=int, datagram=bytes, whole=bint
+    )
+    cpdef tuple _route(self, object transmits)
+
+    cdef _route_broadcasts(self, list broadcasts, list addresses, list datagrams)
+
+    @cython.locals(batch=list, datagram=bytes, size=Py_ssize_t, line=Line)
+    cpdef list _read_counted(self)
+
+    cpdef _check_open(self)
+
+    @cython.locals(line=Line, batch=list)
+    cpdef list _read(self)

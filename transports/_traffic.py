@@ -1,0 +1,289 @@
+"""What the transports over UDP do between two waits: take a batch from a socket, find out what goes where, write it.
+
+A hop of the token is one wait and what is done then for one small batch, so this part is compiled, and has no ``async``
+in it: the waits are in ``_sockets.py``, which builds on both classes here. :class:`Line` is one socket: batches in, as
+datagrams of the ring, and batches out. :class:`Traffic` is a transport: the tables of addresses, and the counters.
+
+Trouble has its price where it occurs. Who is not known, what the system refuses and what the send buffer does not take
+goes through methods that a transport fills in, and none of these is called for a datagram that went well.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from ringproto.transports._checks import is_node, refuse_transmit
+from ringproto.transports._segments import MARK, Cutter, Joiner
+
+if TYPE_CHECKING:
+    from ringproto.transports._plain import Receiver, Sender
+
+__all__ = ["Line", "Traffic", "errno_name"]
+
+ERRORS_IN_A_ROW = 4
+"""So many errors on receiving, with nothing received in between, are tried again at once."""
+ERROR_PAUSE_S = 0.001
+ERROR_PAUSE_MAX_S = 0.1
+"""After that the pause doubles, from the first of these to the second."""
+
+_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
+
+
+class Line:
+    """One socket: what it gives, as datagrams of the ring, and what it takes.
+
+    Args:
+        receiver, sender: of the socket.
+        joiner: puts together what comes in segments.
+        counts: where trouble is counted by name; several may share it.
+    """
+
+    def __init__(self, receiver: Receiver, sender: Sender, joiner: Joiner, counts: Counter[str]) -> None:
+        self.receiver = receiver
+        self.sender = sender
+        self.joiner = joiner
+        self._counts = counts
+        self.more = False
+        """Whether more may wait, after what was read last."""
+        self.errors_in_a_row = 0
+        """Errors on receiving since something was received."""
+        self.lost_to = 0
+        """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
+
+    def read(self, known: Collection[bytes], introduce: Callable[[bytes], bool]) -> list[bytes]:
+        """One batch of what waits, maybe nothing, put together; sets ``more``. Never blocks.
+
+        ``known`` has the origins that are welcome; ``introduce`` is asked about every other one.
+        """
+        origins: list[bytes] = []
+        datagrams: list[bytes] = []
+        read = self.receiver.receive(origins, datagrams)
+        if read < 0:
+            self.more = False
+            self._counts["receive_errors_" + errno_name(-read)] += 1
+            self.errors_in_a_row += 1
+            return datagrams
+        self.more = read > 0 and read == self.receiver.count
+        if read:
+            self.errors_in_a_row = 0
+        former = None
+        for origin in origins:
+            # Those of one sender come in runs, which share the object.
+            if origin is not former and origin not in known:
+                break
+            former = origin
+        else:
+            return self.joiner.join(origins, datagrams)
+        places = [place for place, origin in enumerate(origins) if origin in known or introduce(origin)]
+        return self.joiner.join([origins[place] for place in places], [datagrams[place] for place in places])
+
+    def pause_s(self) -> float:
+        """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
+        excess = self.errors_in_a_row - ERRORS_IN_A_ROW
+        return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
+
+    def write_some(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> int:
+        """Send each datagram from ``place`` on to the packed address at its place, until the send buffer is full.
+
+        Returns the place that was reached. An error that costs a datagram is counted, and kept in ``lost_to``.
+        """
+        total = len(datagrams)
+        refused = False
+        while place < total:
+            sent = self.sender.send(addresses, datagrams, place)
+            if sent > 0:
+                place += sent
+                refused = False
+                continue
+            error = -sent
+            if error in _WOULD_BLOCK:
+                break
+            self._counts["send_errors_" + errno_name(error)] += 1
+            if error == errno.ECONNREFUSED and not refused:
+                # Some systems report here what became of an earlier datagram. This one has not been tried yet.
+                refused = True
+                continue
+            refused = False
+            self.lost_to = error
+            place += 1
+        return place
+
+
+class Traffic:
+    """What goes through a transport.
+
+    Args:
+        node: the own node id.
+        size_max: the largest datagram of the ring, in bytes.
+        segment_size: what is larger than this is cut, in bytes.
+        lines: the sockets that are read; the last one is also written.
+        counts: where trouble is counted by name.
+    """
+
+    def __init__(
+        self, node: int, size_max: int, segment_size: int, lines: Sequence[Line], counts: Counter[str]
+    ) -> None:
+        self.node = node
+        self.datagram_size_max = size_max
+        self._segment_size = min(size_max, segment_size)
+        self._cutter = Cutter(segment_size)
+        self._counts = counts
+        self._lines = list(lines)
+        self._writer = lines[-1]
+        # Where a broadcast goes, where each node is, and where a node is looked for that is not in the table.
+        self._everybody: list[bytes] = []
+        self._addresses: dict[int, bytes] = {}
+        self._elsewhere: bytes | None = None
+        # Whose datagrams are welcome.
+        self._origins: Collection[bytes] = frozenset()
+        # Whether a read is worth a try without waiting for the sockets.
+        self._more = False
+        # Whether a socket failed when it was read last.
+        self._failing = False
+        # Whether what is written may be lost to an error that the transport can do something about.
+        self._in_trouble = False
+        self._sending = False
+        # What send_nowait() could not send, and the place in it that was reached.
+        self._kept: tuple[list[bytes], list[bytes], int] | None = None
+        self._closed = False
+        self._datagrams_received = 0
+        self._bytes_received = 0
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        """Send datagrams; see :meth:`ringproto.transports.EagerTransport.send_nowait`."""
+        if self._closed:
+            self._check_open()
+        if self._sending or self._kept is not None:
+            raise trio.BusyResourceError("what this transport sends waits for room; await send() of nothing first")
+        addresses, datagrams = self._route(transmits)
+        place = self._write(addresses, datagrams)
+        if place < len(datagrams):
+            self._kept = (addresses, datagrams, place)
+            return False
+        return True
+
+    def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
+        """Write what there is room for now; returns the place that was reached."""
+        if not datagrams:
+            return 0
+        if self._in_trouble:
+            self._before_write(trio.current_time())
+        place = self._writer.write_some(addresses, datagrams, 0)
+        if self._writer.lost_to:
+            self._look_at_loss()
+        return place
+
+    def _look_at_loss(self) -> None:
+        """See what came of a write."""
+        error = self._writer.lost_to
+        if error:
+            self._writer.lost_to = 0
+            self._after_loss(error)
+
+    def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
+        """Check all of a batch, then say what goes to which packed address."""
+        addresses: list[bytes] = []
+        datagrams: list[bytes] = []
+        strangers: list[int] = []
+        broadcasts: list[bytes] = []
+        size_max = self.datagram_size_max
+        segment_size = self._segment_size
+        known = self._addresses
+        mark = MARK
+        for destination, given in transmits:
+            if type(given) is not bytes or not 0 < len(given) <= size_max:
+                refuse_transmit(destination, given, size_max)
+            datagram = given
+            whole = len(datagram) <= segment_size and datagram[0] != mark
+            if destination == 0:
+                if whole:
+                    broadcasts.append(datagram)
+                else:
+                    broadcasts += self._cutter.cut(datagram)
+                continue
+            if broadcasts:
+                self._route_broadcasts(broadcasts, addresses, datagrams)
+                broadcasts = []
+            address = known.get(destination)
+            if address is None:
+                if not is_node(destination):
+                    refuse_transmit(destination, datagram, size_max)
+                strangers.append(destination)
+                address = self._elsewhere
+                if address is None or destination == self.node:
+                    continue
+            if whole:
+                addresses.append(address)
+                datagrams.append(datagram)
+            else:
+                segments = self._cutter.cut(datagram)
+                addresses += [address] * len(segments)
+                datagrams += segments
+        if broadcasts:
+            self._route_broadcasts(broadcasts, addresses, datagrams)
+        for stranger in strangers:
+            if stranger == self.node:
+                self._counts["drops_to_self"] += 1
+            elif self._elsewhere is None:
+                self._counts["drops_unknown_destination"] += 1
+            else:
+                self._counts["unicasts_to_group"] += 1
+        return addresses, datagrams
+
+    def _route_broadcasts(self, broadcasts: list[bytes], addresses: list[bytes], datagrams: list[bytes]) -> None:
+        """All of them to one address after the other, so that runs of one address are long."""
+        for address in self._everybody:
+            addresses += [address] * len(broadcasts)
+            datagrams += broadcasts
+
+    def _read_counted(self) -> list[bytes]:
+        """One batch of datagrams from known senders, maybe none; sets ``_more``.
+
+        Raises:
+            trio.ClosedResourceError: the transport is closed.
+        """
+        if self._closed:
+            self._check_open()
+        batch = self._read()
+        size = 0
+        for datagram in batch:
+            size += len(datagram)
+        self._bytes_received += size
+        self._datagrams_received += len(batch)
+        self._failing = False
+        for line in self._lines:
+            if line.errors_in_a_row:
+                self._failing = True
+        return batch
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the transport is closed")
+
+    # What a transport fills in
+
+    def _read(self) -> list[bytes]:
+        """One batch of datagrams from known senders, maybe none; sets ``_more``. This is for a single socket."""
+        line = self._writer
+        batch = line.read(self._origins, self._introduce)
+        self._more = line.more
+        return batch
+
+    def _introduce(self, origin: bytes) -> bool:
+        """Whether datagrams of an origin that is not known are welcome."""
+        return False
+
+    def _before_write(self, now: float) -> None:
+        """Datagrams are about to be written, and the transport is in trouble. ``now`` are seconds on a steady clock."""
+
+    def _after_loss(self, error: int) -> None:
+        """A datagram that was to be sent was lost to this error."""
+
+
+def errno_name(number: int) -> str:
+    return errno.errorcode.get(number, str(number))
