@@ -39,6 +39,8 @@ class TrioDriver(Driver):
         self._near = 0.0
         # What has to be sent by a call that may wait; nothing more, if the transport keeps the rest itself.
         self._rest: Sequence[tuple[int, bytes]] | None = None
+        # What the transport raised while somebody who called the core had it send: the loop raises it.
+        self._failed: Exception | None = None
 
     def stop(self) -> None:
         self._scope.cancel()
@@ -62,6 +64,8 @@ class TrioDriver(Driver):
             with trio.CancelScope(deadline=self._next_deadline(self._clock())) as scope:
                 await self._take_datagrams(scope)
             self._waiting = None
+            if self._failed is not None:
+                raise self._failed
             if self._rest is None:
                 # The wait was ended by its deadline, or by somebody who called the core.
                 self._rest = self._processor.turn([], self._clock()) or None
@@ -112,8 +116,14 @@ class TrioDriver(Driver):
         if waiting is None:
             return  # the loop is in the middle of something, and looks itself
         processor = self._processor
-        if processor.has_transmits or processor.left:
-            # Not sent here: what a transport raises is the loop's, and not its who called the core.
+        if self._eager is not None and self._rest is None and processor.has_transmits:
+            # In passing, without waking the loop.
+            try:
+                self._send_now(processor.take_transmits())
+            except Exception as error:
+                self._failed = error
+                waiting.cancel()
+        if processor.has_transmits or processor.left or self._rest is not None:
             waiting.cancel()
         elif processor.next_timeout < self._deadline:
             self._deadline = waiting.deadline = processor.next_timeout

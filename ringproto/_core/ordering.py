@@ -220,10 +220,12 @@ class Ring:
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
         ``low_every``."""
+        if packet.old_ring:
+            return  # it came late from the recovery of this ring, and says nothing of who sends now
         self._note_sender(packet.sender, packet.seq)
         if packet.safe and packet.seq > self.last_safe:
             self.last_safe = packet.seq
-        if packet.datagram[packet.body] & CHUNK_PRIORITY == _HIGH and not packet.old_ring:
+        if packet.datagram[packet.body] & CHUNK_PRIORITY == _HIGH:
             self.pace.note_high()
 
     def holds_up(self, now: float, limit_s: float) -> int:

@@ -89,7 +89,7 @@ class Pace:
         self._high_until = 0.0
         self._share = float(visit_max)
         self._low = min(float(_LOW_START), self._low_max)
-        self._low_left = 0
+        self._low_left = int(self._low_max * self._unit)
         self._low_cut = False
         self._rotation_s = 0.0
         self._light_s = 0.0

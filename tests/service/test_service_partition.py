@@ -91,7 +91,8 @@ async def test_crash_is_noticed_and_the_id_can_come_back(cluster: Cluster) -> No
     first, second, third = await cluster.form(1, 2, 3)
     third.crash()
     await cluster.settled(first, second)
-    assert first.ring.statistics()["token_losses"] + second.ring.statistics()["token_losses"] >= 1
+    # One of them may hear from the other that the ring is broken before it misses the token itself.
+    assert sum(program.ring.statistics().get("token_losses", 0) for program in (first, second)) >= 1
     again = cluster.start(3)
     await cluster.settled(first, second, again)
     assert first.configurations[-1].joined == (3,)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from ringproto import Guarantee, Priority
 from ringproto.driver import Listener
 from ringproto.trio_driver import TrioDriver
 
@@ -119,3 +121,80 @@ async def test_application_that_does_not_come_for_its_events_is_told_once() -> N
 async def test_what_the_network_does_not_take_at_once_is_sent_by_a_call_that_waits(network: ScriptedNetwork) -> None:
     log = await drive(network, 3, reads=True)
     assert log.count("sent") == 3 and log.count("told") == 3 and log[-1] == "ended None"
+
+
+class AskedCore(ScriptedCore):
+    """Has a token to pass on after each message that is submitted, while nothing comes from the network."""
+
+    leaving = False
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.transmits: list[tuple[int, bytes]] = []
+
+    @property
+    def has_transmits(self) -> bool:  # type: ignore[override]
+        return bool(self.transmits)
+
+    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        self.transmits += TOKEN
+        return True
+
+    def take_transmits(self) -> list[tuple[int, bytes]]:
+        taken, self.transmits = self.transmits, []
+        return taken
+
+    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        return self.take_transmits()
+
+
+class QuietNetwork(EagerNetwork):
+    """From which nothing ever comes."""
+
+    failure: Exception | None = None
+
+    def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        assert not self.kept, "what it keeps has to be sent by a call that waits first"
+        return super().send_nowait(transmits)
+
+    async def receive(self) -> list[bytes]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def submitting(network: QuietNetwork, calls: int) -> tuple[list[str], list[BaseException | None]]:
+    """Submit so many messages in a row while the driver waits; the log right after, and what ended the driver."""
+    driver = TrioDriver(network, trio.current_time, AskedCore(), unblocks=False)  # type: ignore[arg-type]
+    ended: list[BaseException | None] = []
+    driver.listen(Listener(lambda change: None, lambda: None, ended.append))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(calls):
+            assert driver.submit(b"payload", Priority.HIGH, Guarantee.AGREED)
+        at_once = list(network.log)
+        await trio.testing.wait_all_tasks_blocked()
+        driver.stop()
+    return at_once, ended
+
+
+async def test_what_a_message_makes_the_core_send_leaves_before_submit_returns() -> None:
+    network = QuietNetwork([], takes=True)
+    assert await submitting(network, 3) == (["sent"] * 3, [None])
+    assert network.log == ["sent"] * 3
+
+
+async def test_what_the_network_does_not_take_from_submit_is_sent_by_the_loop() -> None:
+    network = QuietNetwork([], takes=False)
+    assert await submitting(network, 3) == ([], [None])
+    assert network.log == ["sent"] * 3
+
+
+async def test_what_the_transport_raises_is_not_raised_at_who_submits() -> None:
+    network = QuietNetwork([], takes=True)
+    network.failure = OSError("the network is gone")
+    at_once, ended = await submitting(network, 2)
+    assert at_once == [] and len(ended) == 1
+    assert "the network is gone" in repr((ended[0], getattr(ended[0], "__cause__", None)))
