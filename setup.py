@@ -29,6 +29,7 @@ ROOMS = (
     "pace",
     "outgoing",
     "ordering",
+    "holder",
     "membership",
     "processor",
 )

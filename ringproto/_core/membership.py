@@ -13,23 +13,19 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ringproto._core.barrier import Barrier
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.counters import Counters
-from ringproto._core.delivery import Delivery
 from ringproto._core.entropy import Entropy
 from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
 from ringproto._core.hearing import Hearing
-from ringproto._core.ordering import Ring, Visit
-from ringproto._core.outgoing import RegularSource
-from ringproto._core.packing import Outbox
+from ringproto._core.holder import Holder
+from ringproto._core.ordering import Ring
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
-from ringproto._core.timers import Timer, Timers
+from ringproto._core.timers import Timer
 from ringproto._core.wire import (
     Beacon,
-    Codec,
     CommitPart,
     Entry,
     Join,
@@ -42,7 +38,6 @@ from ringproto._core.wire import (
 )
 from ringproto.config import Config
 from ringproto.errors import RingError, SlowConsumerError
-from ringproto.events import RegularConfiguration
 from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
@@ -53,14 +48,11 @@ _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
-_BURSTS_MAX = 8
-"""Who keeps the token sends so often at most before it is passed on: what is sent piece by piece fills no packets, and
-the others must be able to follow."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
 
-class Membership:
+class Membership(Holder):
     """The state of one processor."""
 
     def __init__(
@@ -74,46 +66,21 @@ class Membership:
         audit: list[tuple[Any, ...]] | None,
         origin: int = 0,
     ) -> None:
-        self.node = node
-        self.config = config
-        self.now = now
-        self.codec = Codec(config.cluster_hash, node)
-        self.counters = Counters()
-        self.timers = Timers()
-        self.transmits: list[tuple[int, bytes]] = []
+        counters = Counters()
+        self._speakers = Speakers(node, config, datagram_size, entropy.next(), counters)
+        self.ring_sequence = ring_sequence + 1
+        first = RingId(self.ring_sequence, node, entropy.next())
+        super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
         self._go(State.GATHER)
         self.failure: RingError | None = None
-        self.leaving = False
         self._drain = False
-        self._speakers = Speakers(node, config, datagram_size, entropy.next(), self.counters)
-        self.ring_sequence = ring_sequence + 1
-        self._audit = audit
         self._entropy = entropy
         self._datagram_size = datagram_size
-        self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
         self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
         self._assembler = Assembler()
-        self._record("START", node, self._speakers.incarnation)
-        # EVS: the first configuration of a processor is itself alone (M6).
-        first = RingId(self.ring_sequence, node, entropy.next())
-        configuration = RegularConfiguration(first, (node,), (node,), (), config.quorum <= 1)
-        self.barrier = Barrier(configuration)
-        self.outbox = Outbox(config, self.barrier)
-        self.delivery = Delivery(config, configuration, self.barrier, audit)
-        self._origin = origin
-        self.ring = self._new_ring(first, (node,))
-        self.delivery.delivered = self.ring.window.released
-        self.ring.phase = int(Phase.INSTALLED)
-        self._source = RegularSource(self.outbox, self.codec, datagram_size, audit)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._obligations: frozenset[int] = frozenset()
         self._ever_joined = False
-        self._resting: Visit | None = None
-        self._own_token: Token | None = None
-        self._called = False
-        self._kept_without_clock = False
-        self._woke = False
-        self._resend_s = 0.0
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
         self._put_off_at = -math.inf
@@ -218,15 +185,10 @@ class Membership:
         if not (waits and self._drain) and self.ring.stable >= self.ring.last_own:
             self._depart(0, None)
 
+    def _visited(self) -> None:
+        self.leave_when_drained()
+
     # Small help
-
-    def _record(self, *record: Any) -> None:
-        if self._audit is not None:
-            self._audit.append(record)
-
-    def _transmit(self, destination: int, datagram: bytes, count: str) -> None:
-        self.transmits.append((destination, datagram))
-        self.counters.add(count)
 
     def _listens(self, sender: int, body: Join | Beacon | Leave) -> bool:
         """Whether to listen to a datagram of membership; a processor with other limits is told why not."""
@@ -389,9 +351,6 @@ class Membership:
             self._start_token(formation)
         else:
             self._enter_commit(formation, token)
-
-    def _new_ring(self, ring_id: RingId, members: tuple[int, ...]) -> Ring:
-        return Ring(ring_id, members, self.node, self.config, self._requests_max, self._origin)
 
     def _entry(self) -> Entry:
         return Entry(
@@ -577,20 +536,6 @@ class Membership:
         if ring.representative == self.node:
             self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
-    def _accepts(self, ring: Ring, token: Token) -> bool:
-        objection = ring.objection(token)
-        if objection is not None:
-            self.counters.add(objection)
-        return objection is None
-
-    def _note_token(self, ring: Ring, token: Token) -> None:
-        ring.note_arrival(token, self.now)
-        self.timers.clear(_TOKEN_RETRANSMIT)
-        if self._audit is not None:
-            self._audit.append(
-                ("TOKEN", ring.id, token.token_seq, token.seq, token.aru, token.fcc, token.backlog, len(token.requests))
-            )
-
     def _data_in_operational(self, sender: int, packet: Packet) -> None:
         ring = self.ring
         if packet.ring != ring.name:
@@ -632,110 +577,6 @@ class Membership:
             self.counters.add("failures_to_receive")
             self._gather_without(deaf, ring)
         return deaf != 0
-
-    def _token_rested(self, sender: int, body: None) -> None:
-        if self._kept_without_clock:
-            self._kept_without_clock = False
-            self.timers.set(_TOKEN_HOLD, self.now + self.config.keep_s)
-            return
-        self._called = True
-        self._go_on()
-
-    def _wake(self, sender: int, ring: bytes) -> None:
-        if ring != self.ring.name:
-            self.counters.add("dropped_other_ring")
-        else:
-            self._called = True  # also if the token is on its way here: then it is passed on at once
-            self._go_on()
-
-    def _visit(self, token: Token) -> None:
-        """This processor has the token of an installed ring."""
-        self._deliver()
-        self._woke = False
-        self._use_token(self.ring.begin_visit(token, self._source, self.delivery.held))
-
-    def _go_on(self) -> None:
-        """What the token rests for may have come."""
-        visit = self._resting
-        if visit is not None:
-            self._resting = None
-            self._use_token(visit)
-
-    def _use_token(self, visit: Visit) -> None:
-        """Send what may be sent, then let the token rest or pass it on."""
-        ring = self.ring
-        ring.send(visit, self._source, self.delivery.held, self.codec)
-        rest_s = self._rest_s(visit)
-        if rest_s:
-            self._rest(visit, rest_s)
-        else:
-            self.timers.clear(_TOKEN_HOLD)
-            self._kept_without_clock = False
-            self._called = False
-            ring.end_visit(visit, self._source, self.delivery.held, self.codec)
-            self._pass_token(ring, visit)
-        self._deliver()
-        if ring.window.release(min(ring.stable, self.delivery.delivered)):
-            self._record("FREE", ring.id, ring.window.released)
-        self.leave_when_drained()
-
-    def _rest_s(self, visit: Visit) -> float:
-        """For how long the token rests here before it is passed on, in seconds; 0 for not at all.
-
-        The token of an idle ring rests where it was used last. Who alone has sent for a while keeps it a moment beyond
-        what it sends, so that what its application sends next need not wait for a rotation (departure 11).
-        """
-        ring = self.ring
-        config = self.config
-        if self._called or ring.successor == self.node:
-            return 0.0
-        if ring.idle_visits >= 2:
-            if not ring.rests_here(visit) or (self.outbox.ready() and not ring.blocked):
-                return 0.0
-            # Not for long while somebody lacks a packet: it may have come meanwhile.
-            settled = visit.came.aru == visit.seq
-            return config.hold_s if settled else min(config.hold_s, config.token_retransmit_min_s)
-        busy = self.outbox.ready() or self.leaving or not self.barrier.complete
-        return config.keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
-
-    def _rest(self, visit: Visit, rest_s: float) -> None:
-        self._resting = visit
-        self.ring.rested = True
-        self._broadcast(visit.take_datagrams(0)[0])
-        timers = self.timers
-        timers.clear(_TOKEN_LOSS)
-        deadline = self.now + rest_s
-        if deadline < timers.deadline(_TOKEN_HOLD):
-            # Who submits says no time, and while the token rested none may have been said for long: then the deadline
-            # has passed already, and the moment for which it is kept begins with the next look at the clock.
-            self._kept_without_clock = timers.is_set(_TOKEN_HOLD)
-            timers.set(_TOKEN_HOLD, deadline)
-
-    def _deliver(self) -> None:
-        self.delivery.deliver(self.ring.window, self.ring.id, self.ring.stable)
-
-    def deliver_arrivals(self) -> None:
-        """Packets came: deliver what is in order now, without waiting for the token."""
-        if self.state is _OPERATIONAL:
-            self._deliver()
-
-    def _pass_token(self, ring: Ring, visit: Visit) -> None:
-        accelerated = self.config.accelerated_window if self.state is _OPERATIONAL else 0
-        before, after = visit.take_datagrams(accelerated)
-        self._broadcast(before)
-        if ring.successor == self.node:
-            self._own_token = visit.token
-        else:
-            assert ring.forwarded is not None
-            self._transmit(ring.successor, ring.forwarded, "tokens_sent")
-            self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
-            self._resend_s = ring.retransmit_after(self.config)
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
-        self._broadcast(after)
-
-    def _broadcast(self, datagrams: list[bytes]) -> None:
-        for datagram in datagrams:
-            self._transmit(0, datagram, "datagrams_broadcast")
 
     def _retransmit_token(self, sender: int, body: None) -> None:
         """Nothing was heard of the token, or of the commit token: once more, and the next time sooner.

@@ -24,7 +24,7 @@ MUTANTS = (
                 "            or source.unready(self, seq),",
             ),
             Change(
-                "membership",
+                "holder",
                 "        self._deliver()\n        self._woke = False\n",
                 "        ring = self.ring\n        self._deliver()\n        self._woke = False\n"
                 "        barrier = self.barrier\n"

@@ -19,7 +19,7 @@ MUTANTS = (
         "bug: its retransmission list then never became empty).",
         (
             Change(
-                "membership",
+                "holder",
                 "ring.window.release(min(ring.stable, self.delivery.delivered))",
                 "ring.window.release(self.delivery.delivered)",
             ),
@@ -68,7 +68,7 @@ MUTANTS = (
         "The token that rested somewhere is passed on and stays there as well.",
         (
             Change(
-                "membership",
+                "holder",
                 "            self._resting = None\n            self._use_token(visit)",
                 "            self._use_token(visit)",
             ),
@@ -84,7 +84,7 @@ MUTANTS = (
         "Who keeps the token is called and lets it rest all the same; also the timer that ends the rest is a call.",
         (
             Change(
-                "membership",
+                "holder",
                 "if self._called or ring.successor == self.node:",
                 "if ring.successor == self.node:",
             ),

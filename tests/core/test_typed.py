@@ -16,7 +16,7 @@ import ringproto
 
 PACKAGE = Path(ringproto.__file__).parent
 AUGMENTING = [*sorted((PACKAGE / "_core").glob("*.pxd")), *sorted((PACKAGE / "transports").glob("*.pxd"))]
-CLASS = re.compile(r"^cdef class (\w+)[^\n]*:\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
+CLASS = re.compile(r"^cdef class (\w+)(?:\((\w+)\))?:\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
 ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w ]+?(?:\[\])? (\w+)\s*(?:#.*)?$", re.MULTILINE)
 
 
@@ -36,9 +36,15 @@ def assigned(path: Path) -> dict[str, set[str]]:
     return found
 
 
+def declarations(path: Path) -> dict[str, tuple[str, set[str]]]:
+    """Of each class that is typed, the one that it stands on and the attributes that it declares."""
+    return {name: (base, set(ATTRIBUTE.findall(body))) for name, base, body in CLASS.findall(path.read_text())}
+
+
 @pytest.mark.parametrize("types", AUGMENTING, ids=lambda path: path.stem)
 def test_typed_class_declares_every_attribute(types: Path) -> None:
     classes = assigned(types.with_suffix(".py"))
-    declared = {name: set(ATTRIBUTE.findall(body)) for name, body in CLASS.findall(types.read_text())}
-    for name in declared:
-        assert declared[name] == classes[name], name
+    everywhere = {name: found for path in AUGMENTING for name, found in declarations(path).items()}
+    for name, (base, declared) in declarations(types).items():
+        inherited = everywhere[base][1] if base else set()
+        assert declared == classes[name] - inherited, name

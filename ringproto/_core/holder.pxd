@@ -1,0 +1,61 @@
+# C types of holder.py. Methods that stand here are called for every datagram, token or message.
+import cython
+
+from ringproto._core.barrier cimport Barrier
+from ringproto._core.counters cimport Counters
+from ringproto._core.delivery cimport Delivery
+from ringproto._core.ordering cimport Ring, Visit
+from ringproto._core.outgoing cimport RegularSource
+from ringproto._core.packing cimport Outbox
+from ringproto._core.timers cimport Timers
+from ringproto._core.wire cimport Codec, Token
+
+
+cdef class Holder:
+    cdef readonly object node
+    cdef readonly object config
+    cdef public double now
+    cdef readonly Codec codec
+    cdef readonly Counters counters
+    cdef readonly Timers timers
+    cdef public list transmits
+    cdef readonly object state
+    cdef readonly bint leaving
+    cdef readonly Barrier barrier
+    cdef readonly Outbox outbox
+    cdef readonly Delivery delivery
+    cdef readonly Ring ring
+    cdef object _audit
+    cdef bint _called  # the token is not to rest here at this visit, or at the next
+    cdef bint _kept_without_clock  # the deadline of a token that is kept counts from a time that may be long past
+    cdef object _origin
+    cdef Token _own_token
+    cdef Py_ssize_t _requests_max
+    cdef Visit _resting  # a visit that goes on, because the token rests here
+    cdef RegularSource _source
+    cdef double _resend_s
+    cdef bint _woke
+
+    cdef _transmit(self, object destination, bytes datagram, str count)
+    cdef bint _accepts(self, Ring ring, Token token)
+    cdef _note_token(self, Ring ring, Token token)
+    cdef _visited(self)
+    cdef _visit(self, Token token)
+    cdef _go_on(self)
+
+    @cython.locals(ring=Ring, rest_s=double)
+    cdef _use_token(self, Visit visit)
+
+    @cython.locals(ring=Ring, busy=bint)
+    cdef double _rest_s(self, Visit visit) except -1.0
+
+    @cython.locals(timers=Timers, deadline=double)
+    cdef _rest(self, Visit visit, double rest_s)
+
+    cdef _deliver(self)
+    cpdef deliver_arrivals(self)
+
+    @cython.locals(before=list, after=list)
+    cdef _pass_token(self, Ring ring, Visit visit)
+
+    cdef _broadcast(self, list datagrams)

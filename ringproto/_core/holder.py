@@ -1,0 +1,209 @@
+"""The holder of the token: what a processor does with the token of its ring when it comes (Totem, section 4).
+
+It visits: sends what may be sent, delivers what may be delivered, forgets what every member has. Then the token is
+passed on, or it rests here for a while and the visit goes on when there is something to send, or when somebody calls
+(departure 11 in docs/protocol.md). Whether a token is to be accepted, and which ring this is, is decided by
+``membership.py``, which stands on this room.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringproto._core.barrier import Barrier
+from ringproto._core.counters import Counters
+from ringproto._core.delivery import Delivery
+from ringproto._core.ordering import Ring, Visit
+from ringproto._core.outgoing import RegularSource
+from ringproto._core.packing import Outbox
+from ringproto._core.states import State
+from ringproto._core.timers import Timer, Timers
+from ringproto._core.wire import Codec, Phase, Token
+from ringproto.config import Config
+from ringproto.events import RegularConfiguration
+from ringproto.types import RingId
+
+_OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
+_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
+_TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
+_TOKEN_HOLD = int(Timer.TOKEN_HOLD)
+_BURSTS_MAX = 8
+"""Who keeps the token sends so often at most before it is passed on: what is sent piece by piece fills no packets, and
+the others must be able to follow."""
+
+
+class Holder:
+    """One processor, as far as the token of its ring concerns it."""
+
+    def __init__(
+        self,
+        node: int,
+        config: Config,
+        datagram_size: int,
+        now: float,
+        counters: Counters,
+        first: RingId,
+        incarnation: int,
+        audit: list[tuple[Any, ...]] | None,
+        origin: int,
+    ) -> None:
+        self.node = node
+        self.config = config
+        self.now = now
+        self.codec = Codec(config.cluster_hash, node)
+        self.counters = counters
+        self.timers = Timers()
+        self.transmits: list[tuple[int, bytes]] = []
+        self.state = State.GATHER
+        self.leaving = False
+        self._audit = audit
+        self._origin = origin
+        self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
+        self._record("START", node, incarnation)
+        # EVS: the first configuration of a processor is itself alone (M6).
+        configuration = RegularConfiguration(first, (node,), (node,), (), config.quorum <= 1)
+        self.barrier = Barrier(configuration)
+        self.outbox = Outbox(config, self.barrier)
+        self.delivery = Delivery(config, configuration, self.barrier, audit)
+        self.ring = self._new_ring(first, (node,))
+        self.delivery.delivered = self.ring.window.released
+        self.ring.phase = int(Phase.INSTALLED)
+        self._source = RegularSource(self.outbox, self.codec, datagram_size, audit)
+        self._resting: Visit | None = None
+        self._own_token: Token | None = None
+        self._called = False
+        self._kept_without_clock = False
+        self._woke = False
+        self._resend_s = 0.0
+
+    def _new_ring(self, ring_id: RingId, members: tuple[int, ...]) -> Ring:
+        return Ring(ring_id, members, self.node, self.config, self._requests_max, self._origin)
+
+    def _record(self, *record: Any) -> None:
+        if self._audit is not None:
+            self._audit.append(record)
+
+    def _transmit(self, destination: int, datagram: bytes, count: str) -> None:
+        self.transmits.append((destination, datagram))
+        self.counters.add(count)
+
+    def _accepts(self, ring: Ring, token: Token) -> bool:
+        objection = ring.objection(token)
+        if objection is not None:
+            self.counters.add(objection)
+        return objection is None
+
+    def _note_token(self, ring: Ring, token: Token) -> None:
+        ring.note_arrival(token, self.now)
+        self.timers.clear(_TOKEN_RETRANSMIT)
+        if self._audit is not None:
+            self._audit.append(
+                ("TOKEN", ring.id, token.token_seq, token.seq, token.aru, token.fcc, token.backlog, len(token.requests))
+            )
+
+    def _token_rested(self, sender: int, body: None) -> None:
+        if self._kept_without_clock:
+            self._kept_without_clock = False
+            self.timers.set(_TOKEN_HOLD, self.now + self.config.keep_s)
+            return
+        self._called = True
+        self._go_on()
+
+    def _wake(self, sender: int, ring: bytes) -> None:
+        if ring != self.ring.name:
+            self.counters.add("dropped_other_ring")
+        else:
+            self._called = True  # also if the token is on its way here: then it is passed on at once
+            self._go_on()
+
+    def _visit(self, token: Token) -> None:
+        """This processor has the token of an installed ring."""
+        self._deliver()
+        self._woke = False
+        self._use_token(self.ring.begin_visit(token, self._source, self.delivery.held))
+
+    def _go_on(self) -> None:
+        """What the token rests for may have come."""
+        visit = self._resting
+        if visit is not None:
+            self._resting = None
+            self._use_token(visit)
+
+    def _use_token(self, visit: Visit) -> None:
+        """Send what may be sent, then let the token rest or pass it on."""
+        ring = self.ring
+        ring.send(visit, self._source, self.delivery.held, self.codec)
+        rest_s = self._rest_s(visit)
+        if rest_s:
+            self._rest(visit, rest_s)
+        else:
+            self.timers.clear(_TOKEN_HOLD)
+            self._kept_without_clock = False
+            self._called = False
+            ring.end_visit(visit, self._source, self.delivery.held, self.codec)
+            self._pass_token(ring, visit)
+        self._deliver()
+        if ring.window.release(min(ring.stable, self.delivery.delivered)):
+            self._record("FREE", ring.id, ring.window.released)
+        self._visited()
+
+    def _rest_s(self, visit: Visit) -> float:
+        """For how long the token rests here before it is passed on, in seconds; 0 for not at all.
+
+        The token of an idle ring rests where it was used last. Who alone has sent for a while keeps it a moment beyond
+        what it sends, so that what its application sends next need not wait for a rotation (departure 11).
+        """
+        ring = self.ring
+        config = self.config
+        if self._called or ring.successor == self.node:
+            return 0.0
+        if ring.idle_visits >= 2:
+            if not ring.rests_here(visit) or (self.outbox.ready() and not ring.blocked):
+                return 0.0
+            # Not for long while somebody lacks a packet: it may have come meanwhile.
+            settled = visit.came.aru == visit.seq
+            return config.hold_s if settled else min(config.hold_s, config.token_retransmit_min_s)
+        busy = self.outbox.ready() or self.leaving or not self.barrier.complete
+        return config.keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
+
+    def _rest(self, visit: Visit, rest_s: float) -> None:
+        self._resting = visit
+        self.ring.rested = True
+        self._broadcast(visit.take_datagrams(0)[0])
+        timers = self.timers
+        timers.clear(_TOKEN_LOSS)
+        deadline = self.now + rest_s
+        if deadline < timers.deadline(_TOKEN_HOLD):
+            # Who submits says no time, and while the token rested none may have been said for long: then the deadline
+            # has passed already, and the moment for which it is kept begins with the next look at the clock.
+            self._kept_without_clock = timers.is_set(_TOKEN_HOLD)
+            timers.set(_TOKEN_HOLD, deadline)
+
+    def _deliver(self) -> None:
+        self.delivery.deliver(self.ring.window, self.ring.id, self.ring.stable)
+
+    def deliver_arrivals(self) -> None:
+        """Packets came: deliver what is in order now, without waiting for the token."""
+        if self.state is _OPERATIONAL:
+            self._deliver()
+
+    def _pass_token(self, ring: Ring, visit: Visit) -> None:
+        accelerated = self.config.accelerated_window if self.state is _OPERATIONAL else 0
+        before, after = visit.take_datagrams(accelerated)
+        self._broadcast(before)
+        if ring.successor == self.node:
+            self._own_token = visit.token
+        else:
+            assert ring.forwarded is not None
+            self._transmit(ring.successor, ring.forwarded, "tokens_sent")
+            self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
+            self._resend_s = ring.retransmit_after(self.config)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+        self._broadcast(after)
+
+    def _broadcast(self, datagrams: list[bytes]) -> None:
+        for datagram in datagrams:
+            self._transmit(0, datagram, "datagrams_broadcast")
+
+    def _visited(self) -> None:
+        """What this processor has sent, and what is stable, may have changed. Membership says what follows from it."""
