@@ -34,6 +34,7 @@ cdef class Holder:
     cdef Visit _resting  # a visit that goes on, because the token rests here
     cdef RegularSource _source
     cdef double _resend_s
+    cdef Py_ssize_t _unanswered  # how often the token was sent again since the successor gave a sign
     cdef bint _woke
 
     cdef _transmit(self, object destination, bytes datagram, str count)

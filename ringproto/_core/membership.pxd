@@ -25,6 +25,7 @@ cdef class Membership(Holder):
     cdef object _obligations
     cdef object _put_off_at
     cdef object _speakers
+    cdef unsigned long long _suspect  # a member that is not waited for as long as the others; 0 for none
 
     cpdef handle(self, int what, object sender, object body)
     cpdef want_token(self)
@@ -40,4 +41,5 @@ cdef class Membership(Holder):
     @cython.locals(ring=Ring, here=object)
     cpdef _data_in_operational(self, object sender, Packet packet)
 
+    cdef _note_sign(self, object sender)
     cdef bint _gathers_anew(self, Ring ring, Token token)

@@ -48,6 +48,8 @@ _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
+_UNANSWERED_MAX = 8
+"""A successor that was sent the token so often again without a sign is suspected to be dead when the ring breaks."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
@@ -86,6 +88,7 @@ class Membership(Holder):
         self._put_off_at = -math.inf
         self._alone_at_once = False
         self._agreed = False
+        self._suspect = 0
         self._enter_gather((node,))
 
     # Doors
@@ -203,13 +206,23 @@ class Membership(Holder):
         if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
             return False
         self._hearing.hear(sender, join.identity.incarnation, self.now)
+        self._note_sign(sender)
         return True
 
     def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
         if not self._listens(sender, beacon):
             return False
         self._hearing.hear_beacon(sender, beacon, self.now)
+        self._note_sign(sender)
         return True
+
+    def _note_sign(self, sender: int) -> None:
+        """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
+        if (self._unanswered or self._suspect) and sender == self.ring.successor:
+            self._unanswered = 0
+            if self._suspect:
+                self._suspect = 0
+                self._await_consensus()
 
     def _sequence_in_reach(self, sequence: int) -> bool:
         if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
@@ -237,9 +250,15 @@ class Membership(Holder):
         self._gather = Gather(self.node, procs, fails, self.config.members_max)
         self._alone_at_once = alone_at_once
         self._agreed = False
-        self.timers.set(Timer.CONSENSUS, self.now + self.config.consensus_timeout_s)
+        self._suspect = 0
+        self._await_consensus()
         self._say_join()
         self._check_consensus()
+
+    def _await_consensus(self) -> None:
+        """Who is suspected to be dead need not be waited for as long as the others."""
+        wait_s = self.config.join_timeout_s / 2 if self._suspect else self.config.consensus_timeout_s
+        self.timers.set(Timer.CONSENSUS, self.now + wait_s)
 
     def _say_join(self) -> None:
         """Say the join now, or a little later if one was said just now: a storm of changes is one join."""
@@ -263,7 +282,7 @@ class Membership(Holder):
 
     def _sets_changed(self) -> None:
         self._agreed = False
-        self.timers.set(Timer.CONSENSUS, self.now + self.config.consensus_timeout_s)
+        self._await_consensus()
         self._say_join()
 
     def _check_consensus(self) -> None:
@@ -279,12 +298,21 @@ class Membership(Holder):
         else:
             # The commit token must come in the time in which a regular token would.
             self._agreed = True
+            self._suspect = 0
             self.timers.set(Timer.CONSENSUS, self.now + self.config.token_timeout_s)
 
     def _consensus_timeout(self, sender: int, body: None) -> None:
         gather = self._gather
+        suspect, self._suspect = self._suspect, 0
         silent = gather.silent()
-        if silent:
+        if suspect in gather.fail_set:
+            self._await_consensus()  # others knew it too
+        elif suspect:
+            self.counters.add("successors_given_up")
+            gather.fail((suspect,))
+            self._sets_changed()
+            self._check_consensus()
+        elif silent:
             gather.fail(silent)
             self._sets_changed()
             self._check_consensus()
@@ -548,6 +576,7 @@ class Membership(Holder):
             self.counters.add("duplicates")
         else:
             ring.note_packet(packet)
+            self._note_sign(sender)
             if packet.seq > ring.forwarded_seq:
                 # Somebody after me had the token, so it is not lost between me and my successor.
                 self.timers.clear(_TOKEN_RETRANSMIT)
@@ -555,6 +584,9 @@ class Membership(Holder):
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring
         if not self._accepts(ring, token):
+            known = token.ring == ring.name and sender in self._incarnations
+            if known and token.token_seq == ring.token_seq and token.destination == self.node:
+                self._transmit(sender, self.codec.encode_beacon(self._beacon()), "answers_sent")
             return
         # A token that rests here is an older one: nobody honest sent this, and two must not go on.
         self._resting = None
@@ -591,12 +623,26 @@ class Membership(Holder):
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:
             assert ring.forwarded is not None
+            self._unanswered += formation is None
             self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
-        self._enter_gather(self.ring.members if self._formation is None else self._forming.ring.members)
+        if self._formation is None:
+            self._gather_from_broken_ring()
+        else:
+            self._enter_gather(self._forming.ring.members)
+
+    def _gather_from_broken_ring(self) -> None:
+        """A live successor answers each copy of the token (departure 18). Who answered none, and does not answer the
+        first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
+        ring = self.ring
+        suspect = ring.successor if self._unanswered >= _UNANSWERED_MAX else 0
+        self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
+        if suspect:
+            self._suspect = suspect
+            self._await_consensus()
 
     def _join_in_operational(self, sender: int, join: Join) -> None:
         """A member has left this ring for gather, or a stranger wants to come."""
@@ -614,7 +660,10 @@ class Membership(Holder):
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
-            self._enter_gather(ring.members)
+            if member and same:
+                self._gather_from_broken_ring()
+            else:
+                self._enter_gather(ring.members)
             self._take_join(sender, join)
 
     def _beacon_in_operational(self, sender: int, beacon: Beacon) -> None:
@@ -648,9 +697,11 @@ class Membership(Holder):
         if self.ring.representative == self.node or self.now - self._put_off_at < self._hearing.fresh_s:
             self._say_beacon()
 
+    def _beacon(self) -> Beacon:
+        return Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
+
     def _say_beacon(self) -> None:
-        beacon = Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
-        self._transmit(0, self.codec.encode_beacon(beacon), "beacons_sent")
+        self._transmit(0, self.codec.encode_beacon(self._beacon()), "beacons_sent")
         self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:

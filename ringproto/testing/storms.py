@@ -30,6 +30,7 @@ QUIET = (
     "commit_tokens_sent",
     "commit_tokens_retransmitted",
     "tokens_retransmitted",
+    "answers_sent",
     "retransmissions",
     "datagrams_broadcast",
     "wakes_sent",
@@ -39,13 +40,21 @@ QUIET = (
 
 
 def bounds(
-    config: Config, *, processors: int, datagram_size: int, elapsed_s: float, tokens: int, gathers: int, installed: int
+    config: Config,
+    *,
+    processors: int,
+    datagram_size: int,
+    elapsed_s: float,
+    tokens: int,
+    copies: int,
+    gathers: int,
+    installed: int,
 ) -> dict[str, float]:
     """How many datagrams of each kind, by the name of its counter, one processor may have sent.
 
-    ``elapsed_s`` is the time that passed. ``tokens``, ``gathers`` and ``installed`` are how many tokens it accepted,
-    how often it entered gather and how many configurations it installed meanwhile. ``processors`` is how many there
-    are.
+    ``elapsed_s`` is the time that passed. ``tokens``, ``copies``, ``gathers`` and ``installed`` are how many tokens it
+    accepted, how many copies of such came, how often it entered gather and how many configurations it installed
+    meanwhile. ``processors`` is how many there are.
     """
     visits = tokens + 1  # one token may have been here before
     entry = ENTRY + 4 * processors
@@ -53,6 +62,7 @@ def bounds(
     return {
         "joins_sent": 4 * elapsed_s / config.join_timeout_s + 1,
         "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers,
+        "answers_sent": copies,
         "tokens_sent": visits,
         "tokens_retransmitted": elapsed_s / config.token_retransmit_min_s + 1,
         "datagrams_broadcast": visits * config.windows[1],
@@ -109,6 +119,7 @@ class Storms:
             datagram_size=host.config.datagram_size or host.datagram_size,
             elapsed_s=after.now - before.now,
             tokens=sum(entry[0] == "TOKEN" for entry in host.audit[before.audited : after.audited]),
+            copies=counted.get("duplicate_tokens", 0),
             gathers=counted.get("gathers", 0),
             installed=counted.get("configurations", 0),
         )

@@ -34,7 +34,7 @@ SENT_AS: dict[int, tuple[str, ...]] = {
     Kind.TOKEN: ("tokens_sent", "tokens_retransmitted"),
     Kind.JOIN: ("joins_sent",),
     Kind.COMMIT: ("commit_tokens_sent", "commit_tokens_retransmitted"),
-    Kind.BEACON: ("beacons_sent",),
+    Kind.BEACON: ("beacons_sent", "answers_sent"),
     Kind.WAKE: ("wakes_sent",),
     Kind.LEAVE: ("leaves_sent",),
     Kind.REFUSE: ("refusals_sent",),

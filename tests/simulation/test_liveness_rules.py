@@ -32,7 +32,14 @@ def test_bounds_of_what_timers_pace_grow_with_time_and_with_nothing_else():
 
     def at(elapsed_s: float, tokens: int) -> dict[str, float]:
         return bounds(
-            config, processors=4, datagram_size=1400, elapsed_s=elapsed_s, tokens=tokens, gathers=0, installed=0
+            config,
+            processors=4,
+            datagram_size=1400,
+            elapsed_s=elapsed_s,
+            tokens=tokens,
+            copies=0,
+            gathers=0,
+            installed=0,
         )
 
     slow, fast = at(1.0, 10), at(1.0, 1000)
