@@ -16,6 +16,7 @@ cdef class Membership:
     cdef readonly object config
     cdef public double now
     cdef readonly Codec codec
+    cdef readonly object membership_codec
     cdef readonly Counters counters
     cdef readonly Timers timers
     cdef public list transmits

@@ -27,19 +27,8 @@ from ringproto._core.packing import Outbox
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer, Timers
-from ringproto._core.wire import (
-    Beacon,
-    Codec,
-    CommitPart,
-    Entry,
-    Join,
-    Leave,
-    Packet,
-    Phase,
-    Refuse,
-    Token,
-    ring_from_bytes,
-)
+from ringproto._core.wire import Codec, Packet, Phase, Token, ring_from_bytes
+from ringproto._core.wire_membership import Beacon, CommitPart, Entry, Join, Leave, MembershipCodec, Refuse
 from ringproto.config import Config
 from ringproto.errors import RingError, SlowConsumerError
 from ringproto.events import RegularConfiguration
@@ -78,6 +67,7 @@ class Membership:
         self.config = config
         self.now = now
         self.codec = Codec(config.cluster_hash, node)
+        self.membership_codec = MembershipCodec(self.codec)
         self.counters = Counters()
         self.timers = Timers()
         self.transmits: list[tuple[int, bytes]] = []
@@ -163,7 +153,7 @@ class Membership:
             self._go_on()
         elif not self._woke and ring.rests_elsewhere():
             self._woke = True
-            self._transmit(ring.last_sender, self.codec.encode_wake(ring.name), "wakes_sent")
+            self._transmit(ring.last_sender, self.membership_codec.encode_wake(ring.name), "wakes_sent")
 
     def pump(self) -> None:
         """Alone on a ring: let the token go round until it need not."""
@@ -234,7 +224,7 @@ class Membership:
             return True
         refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
         if refuse is not None:
-            self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
+            self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
         return False
 
     def _hears_join(self, sender: int, join: Join) -> bool:
@@ -294,7 +284,7 @@ class Membership:
             gather.procs,
             gather.fails,
         )
-        self._transmit(0, self.codec.encode_join(join), "joins_sent")
+        self._transmit(0, self.membership_codec.encode_join(join), "joins_sent")
 
     def _repeat_join(self, sender: int, body: None) -> None:
         self._say_join()
@@ -412,7 +402,7 @@ class Membership:
         self._pass_commit(formation, token)
 
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
-        formation.pass_on(token, self.codec, self._datagram_size)
+        formation.pass_on(token, self.membership_codec, self._datagram_size)
         self._resend_s = self.config.token_retransmit_s
         self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
@@ -809,7 +799,7 @@ class Membership:
 
     def _say_beacon(self) -> None:
         beacon = Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
-        self._transmit(0, self.codec.encode_beacon(beacon), "beacons_sent")
+        self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")
         self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
@@ -833,7 +823,7 @@ class Membership:
 
     def _leave_ring(self, how: str) -> None:
         """Tell the ring, so that it need not wait for a timeout, and stop."""
-        datagram = self.codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
+        datagram = self.membership_codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
         self._go(State.LEFT)
