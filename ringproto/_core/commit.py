@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
-from ringproto._core.wire import CommitPart, Entry
+from ringproto._core.wire_membership import CommitPart, Entry
 
 NO_RING = bytes(20)
 

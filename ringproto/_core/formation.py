@@ -8,7 +8,8 @@ from __future__ import annotations
 from ringproto._core.commit import CommitToken
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.recovery import Exchange
-from ringproto._core.wire import Codec, Entry, Phase, Token
+from ringproto._core.wire import Codec, Phase, Token
+from ringproto._core.wire_membership import Entry, MembershipCodec
 
 
 class Formation:
@@ -24,7 +25,7 @@ class Formation:
         """The same as it was sent."""
         self._exchange: Exchange | None = None
 
-    def pass_on(self, token: CommitToken, codec: Codec, size: int) -> None:
+    def pass_on(self, token: CommitToken, codec: MembershipCodec, size: int) -> None:
         """Make the commit token for the successor: one hop more."""
         self.commit = token._replace(hop=token.hop + 1)
         self.datagrams = codec.encode_commit(self.ring.successor, token.ring, self.commit.hop, token.entries, size)

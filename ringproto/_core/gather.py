@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ringproto._core.wire import Join
+from ringproto._core.wire_membership import Join
 
 
 class Gather:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ringproto._core.wire import Beacon
+from ringproto._core.wire_membership import Beacon
 
 _FRESH = 4
 """So many ``merge_detect_s`` a word counts as heard: one or two lost beacons do not make a link a bad one."""

@@ -7,6 +7,7 @@ from ringproto._core.wire cimport Packet, Token
 
 
 cdef class Membership(Holder):
+    cdef readonly object membership_codec
     cdef readonly object failure
     cdef readonly object ring_sequence
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored

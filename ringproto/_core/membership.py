@@ -24,18 +24,8 @@ from ringproto._core.ordering import Ring
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import (
-    Beacon,
-    CommitPart,
-    Entry,
-    Join,
-    Leave,
-    Packet,
-    Phase,
-    Refuse,
-    Token,
-    ring_from_bytes,
-)
+from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
+from ringproto._core.wire_membership import Beacon, CommitPart, Entry, Join, Leave, MembershipCodec, Refuse
 from ringproto.config import Config
 from ringproto.errors import RingError, SlowConsumerError
 from ringproto.types import RingId
@@ -73,6 +63,7 @@ class Membership(Holder):
         self.ring_sequence = ring_sequence + 1
         first = RingId(self.ring_sequence, node, entropy.next())
         super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
+        self.membership_codec = MembershipCodec(self.codec)
         self._go(State.GATHER)
         self.failure: RingError | None = None
         self._drain = False
@@ -133,7 +124,7 @@ class Membership(Holder):
             self._go_on()
         elif not self._woke and ring.rests_elsewhere():
             self._woke = True
-            self._transmit(ring.last_sender, self.codec.encode_wake(ring.name), "wakes_sent")
+            self._transmit(ring.last_sender, self.membership_codec.encode_wake(ring.name), "wakes_sent")
 
     def pump(self) -> None:
         """Alone on a ring: let the token go round until it need not."""
@@ -199,7 +190,7 @@ class Membership(Holder):
             return True
         refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
         if refuse is not None:
-            self._transmit(sender, self.codec.encode_refuse(refuse), "refusals_sent")
+            self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
         return False
 
     def _hears_join(self, sender: int, join: Join) -> bool:
@@ -275,7 +266,7 @@ class Membership(Holder):
             gather.procs,
             gather.fails,
         )
-        self._transmit(0, self.codec.encode_join(join), "joins_sent")
+        self._transmit(0, self.membership_codec.encode_join(join), "joins_sent")
 
     def _repeat_join(self, sender: int, body: None) -> None:
         self._say_join()
@@ -399,7 +390,7 @@ class Membership(Holder):
         self._pass_commit(formation, token)
 
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
-        formation.pass_on(token, self.codec, self._datagram_size)
+        formation.pass_on(token, self.membership_codec, self._datagram_size)
         self._resend_s = self.config.token_retransmit_s
         self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
@@ -586,7 +577,7 @@ class Membership(Holder):
         if not self._accepts(ring, token):
             known = token.ring == ring.name and sender in self._incarnations
             if known and token.token_seq == ring.token_seq and token.destination == self.node:
-                self._transmit(sender, self.codec.encode_beacon(self._beacon()), "answers_sent")
+                self._transmit(sender, self._beacon(), "answers_sent")
             return
         # A token that rests here is an older one: nobody honest sent this, and two must not go on.
         self._resting = None
@@ -697,11 +688,12 @@ class Membership(Holder):
         if self.ring.representative == self.node or self.now - self._put_off_at < self._hearing.fresh_s:
             self._say_beacon()
 
-    def _beacon(self) -> Beacon:
-        return Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
+    def _beacon(self) -> bytes:
+        beacon = Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
+        return self.membership_codec.encode_beacon(beacon)
 
     def _say_beacon(self) -> None:
-        self._transmit(0, self.codec.encode_beacon(self._beacon()), "beacons_sent")
+        self._transmit(0, self._beacon(), "beacons_sent")
         self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
@@ -725,7 +717,7 @@ class Membership(Holder):
 
     def _leave_ring(self, how: str) -> None:
         """Tell the ring, so that it need not wait for a timeout, and stop."""
-        datagram = self.codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
+        datagram = self.membership_codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
         self._go(State.LEFT)

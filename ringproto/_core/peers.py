@@ -6,7 +6,7 @@ so every datagram of membership carries the sender's incarnation and a rising se
 
 from __future__ import annotations
 
-from ringproto._core.wire import Identity
+from ringproto._core.wire_membership import Identity
 
 _PROOFS = 3
 """So many rising words in a row show that an incarnation lives although another one was heard after it."""

@@ -15,18 +15,8 @@ from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
-from ringproto._core.wire import (
-    BEACON,
-    COMMIT,
-    DATA,
-    JOIN,
-    LEAVE,
-    TOKEN,
-    WAKE,
-    Malformed,
-    members_that_fit,
-    membership_size,
-)
+from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, TOKEN, WAKE, Malformed
+from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
@@ -122,17 +112,17 @@ class Processor:
                     tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
                 elif kind == JOIN:
-                    body = codec.decode_join(datagram, self.config.members_max)
+                    body = membership.membership_codec.decode_join(datagram, self.config.members_max)
                 elif kind == COMMIT:
-                    body = codec.decode_commit(datagram, self.config.members_max)
+                    body = membership.membership_codec.decode_commit(datagram, self.config.members_max)
                 elif kind == BEACON:
-                    body = codec.decode_beacon(datagram, self.config.members_max)
+                    body = membership.membership_codec.decode_beacon(datagram, self.config.members_max)
                 elif kind == LEAVE:
-                    body = codec.decode_leave(datagram)
+                    body = membership.membership_codec.decode_leave(datagram)
                 elif kind == WAKE:
-                    body = codec.decode_wake(datagram)
+                    body = membership.membership_codec.decode_wake(datagram)
                 else:
-                    body = codec.decode_refuse(datagram)
+                    body = membership.membership_codec.decode_refuse(datagram)
             except Malformed as error:
                 membership.counters.add(f"dropped_{error.args[0]}")
                 continue

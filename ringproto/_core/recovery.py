@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ringproto._core.ordering import Ring
 from ringproto._core.window import Window
-from ringproto._core.wire import Codec, Entry, Packet, Phase, old_packet
+from ringproto._core.wire import Codec, Packet, Phase, old_packet
+from ringproto._core.wire_membership import Entry
 
 
 class Exchange:

@@ -11,7 +11,7 @@ import math
 
 from ringproto._core.counters import Counters
 from ringproto._core.peers import Peers
-from ringproto._core.wire import Identity, Limits, Refuse
+from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError
 

@@ -123,7 +123,7 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                'self._transmit(0, self.codec.encode_beacon(self._beacon()), "beacons_sent")',
+                'self._transmit(0, self._beacon(), "beacons_sent")',
                 'self.counters.add("beacons_sent")',
             ),
         ),

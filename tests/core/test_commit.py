@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from wire_samples import NEW, OLD, codec
+from wire_samples import NEW, OLD, membership_codec
 
 from ringproto._core.commit import NO_RING, Assembler, CommitToken, empty_entry
-from ringproto._core.wire import CommitPart, Entry
+from ringproto._core.wire_membership import CommitPart, Entry
 
 FILLED = Entry(3, 77, True, OLD, 5, 4, (1, 3))
 ENTRIES = tuple(map(empty_entry, (1, 2, 3, 4, 5)))
@@ -108,8 +108,8 @@ def test_parts_that_contradict_each_other_are_dropped() -> None:
 def test_commit_token_goes_over_the_wire_in_parts() -> None:
     entries = tuple(FILLED._replace(node=node, obligations=tuple(range(1, node))) for node in range(1, 40))
     assembler = Assembler()
-    datagrams = codec().encode_commit(3, NEW, 7, entries, 512)
+    datagrams = membership_codec().encode_commit(3, NEW, 7, entries, 512)
     assert len(datagrams) > 3
-    answers = [assembler.add(codec().decode_commit(datagram, 64)) for datagram in datagrams]
+    answers = [assembler.add(membership_codec().decode_commit(datagram, 64)) for datagram in datagrams]
     assert answers[:-1] == [None] * (len(datagrams) - 1)
     assert answers[-1] == CommitToken(NEW, 7, entries)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from packets import packet, window
-from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec
+from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec, membership_codec
 
 from ringproto._core.commit import CommitToken, empty_entry
 from ringproto._core.formation import Formation
 from ringproto._core.ordering import Ring
 from ringproto._core.window import Window
-from ringproto._core.wire import Entry, Phase, Token
+from ringproto._core.wire import Phase, Token
+from ringproto._core.wire_membership import Entry
 from ringproto.config import Config
 
 MEMBERS = (1, 2, 3)
@@ -40,9 +41,9 @@ def recovering(node: int, old: Window | None = None, token: CommitToken = COMPLE
 
 def test_commit_token_goes_on_with_one_hop_more() -> None:
     forming = formation()
-    forming.pass_on(COMPLETE, codec(), 1400)
+    forming.pass_on(COMPLETE, membership_codec(), 1400)
     assert forming.commit == COMPLETE._replace(hop=4)
-    part = codec().decode_commit(forming.datagrams[0], 64)
+    part = membership_codec().decode_commit(forming.datagrams[0], 64)
     assert (part.destination, part.ring, part.hop, part.entries) == (3, NEW, 4, COMPLETE.entries)
 
 

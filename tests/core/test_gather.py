@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wire_samples import IDENTITY
 
 from ringproto._core.gather import Gather
-from ringproto._core.wire import Join
+from ringproto._core.wire_membership import Join
 
 
 def join(procs: tuple[int, ...], fails: tuple[int, ...] = ()) -> Join:

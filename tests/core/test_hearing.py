@@ -8,7 +8,7 @@ import pytest
 from wire_samples import LIMITS, OLD
 
 from ringproto._core.hearing import Hearing
-from ringproto._core.wire import Beacon, Identity
+from ringproto._core.wire_membership import Beacon, Identity
 
 ME = 1
 INTERVAL_S = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wire_samples import LIMITS
 
 from ringproto._core.peers import Peers
-from ringproto._core.wire import Identity
+from ringproto._core.wire_membership import Identity
 
 
 def identity(incarnation: int, serial: int) -> Identity:

@@ -9,7 +9,8 @@ import pytest
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
 from ringproto._core import Processor
-from ringproto._core.wire import Codec, Identity, Join, Limits
+from ringproto._core.wire import Codec
+from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCodec
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
@@ -138,7 +139,7 @@ def test_nothing_that_is_sent_is_larger_than_a_datagram_however_many_members_the
         return
     limits = Limits(config.quorum, members_max, config.message_size_max, config.window_size, size)
     everybody = tuple(range(1, members_max + 1))
-    join = Codec(config.cluster_hash, 2).encode_join(Join(Identity(5, 1, limits), 1, everybody, ()))
+    join = MembershipCodec(Codec(config.cluster_hash, 2)).encode_join(Join(Identity(5, 1, limits), 1, everybody, ()))
     one.handle_datagrams([join], 100.0)
     sent = one.take_transmits()
     while one.state != "operational":

@@ -12,7 +12,8 @@ from wire_samples import NEW_ID, OLD, OLD_ID, codec
 from ringproto._core.ordering import Ring
 from ringproto._core.recovery import Exchange
 from ringproto._core.window import Window
-from ringproto._core.wire import Entry, Packet, Phase, old_packet, ring_bytes
+from ringproto._core.wire import Packet, Phase, old_packet, ring_bytes
+from ringproto._core.wire_membership import Entry
 from ringproto.config import Config
 from ringproto.types import RingId
 

@@ -9,7 +9,7 @@ from wire_samples import LIMITS
 
 from ringproto._core.counters import Counters
 from ringproto._core.speakers import Speakers
-from ringproto._core.wire import Identity, Limits, Refuse
+from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 
 CONFIG = Config(quorum=2, members_max=64, message_size_max=2**20, window_size=256).fitted(1400)

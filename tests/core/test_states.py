@@ -18,21 +18,8 @@ from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import (
-    Beacon,
-    Codec,
-    CommitPart,
-    Identity,
-    Join,
-    Kind,
-    Leave,
-    Limits,
-    Phase,
-    Refuse,
-    Token,
-    ring_bytes,
-    ring_from_bytes,
-)
+from ringproto._core.wire import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
+from ringproto._core.wire_membership import Beacon, CommitPart, Identity, Join, Leave, Limits, MembershipCodec, Refuse
 from ringproto.config import Config
 from ringproto.types import RingId
 
@@ -216,17 +203,18 @@ def decode(codec: Codec, datagram: bytes) -> object:
         return codec.decode_data(datagram)
     if kind is Kind.TOKEN:
         return codec.decode_token(datagram, 128)
+    membership = MembershipCodec(codec)
     if kind is Kind.JOIN:
-        return codec.decode_join(datagram, 64)
+        return membership.decode_join(datagram, 64)
     if kind is Kind.COMMIT:
-        return codec.decode_commit(datagram, 64)
+        return membership.decode_commit(datagram, 64)
     if kind is Kind.BEACON:
-        return codec.decode_beacon(datagram, 64)
+        return membership.decode_beacon(datagram, 64)
     if kind is Kind.LEAVE:
-        return codec.decode_leave(datagram)
+        return membership.decode_leave(datagram)
     if kind is Kind.WAKE:
-        return codec.decode_wake(datagram)
-    return codec.decode_refuse(datagram)
+        return membership.decode_wake(datagram)
+    return membership.decode_refuse(datagram)
 
 
 def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:

@@ -31,6 +31,7 @@ from wire_samples import (
     decode,
     encoded,
     fields,
+    membership_codec,
     overwrite,
     reseal,
     seal,
@@ -47,18 +48,10 @@ from ringproto._core.wire import (
     HEADER_SIZE,
     RECOVERED_SIZE,
     TRAILER_SIZE,
-    Beacon,
-    CommitPart,
-    Entry,
-    Identity,
-    Join,
     Kind,
-    Leave,
-    Limits,
     Malformed,
     Packet,
     Phase,
-    Refuse,
     Token,
     check_chunks,
     chunk_head,
@@ -67,6 +60,7 @@ from ringproto._core.wire import (
     ring_from_bytes,
     unblock_chunk,
 )
+from ringproto._core.wire_membership import Beacon, CommitPart, Entry, Identity, Join, Leave, Limits, Refuse
 from ringproto.config import Config
 from ringproto.types import NODE_MAX, Priority, RingId
 
@@ -130,7 +124,7 @@ def test_every_node_id_can_send(node: int) -> None:
     received = decode(packet.datagram)
     assert isinstance(received, Packet)
     assert received.sender == packet.sender == node
-    assert mine.open(mine.encode_wake(OLD)) == (Kind.WAKE, node)
+    assert mine.open(membership_codec(node).encode_wake(OLD)) == (Kind.WAKE, node)
 
 
 def test_every_type_has_golden_bytes() -> None:
@@ -242,29 +236,29 @@ def test_token_round_trip(token: Token) -> None:
 
 @given(join=st.builds(Join, IDENTITIES, U64, NODES, NODES))
 def test_join_round_trip(join: Join) -> None:
-    assert decode(codec().encode_join(join)) == join
+    assert decode(membership_codec().encode_join(join)) == join
 
 
 @given(beacon=st.builds(Beacon, IDENTITIES, RING, NODES, NODES))
 def test_beacon_round_trip(beacon: Beacon) -> None:
-    assert decode(codec().encode_beacon(beacon)) == beacon
+    assert decode(membership_codec().encode_beacon(beacon)) == beacon
 
 
 @given(leave=st.builds(Leave, IDENTITIES, RING))
 def test_leave_round_trip(leave: Leave) -> None:
-    datagram = codec().encode_leave(leave)
+    datagram = membership_codec().encode_leave(leave)
     assert codec().open(datagram) == (Kind.LEAVE, NODE)
     assert decode(datagram) == leave
 
 
 @given(ring=RING)
 def test_wake_round_trip(ring: bytes) -> None:
-    assert decode(codec().encode_wake(ring)) == ring
+    assert decode(membership_codec().encode_wake(ring)) == ring
 
 
 @given(refuse=st.builds(Refuse, U32, U64, U16, LIMITS_ST))
 def test_refuse_round_trip(refuse: Refuse) -> None:
-    assert decode(codec().encode_refuse(refuse)) == refuse
+    assert decode(membership_codec().encode_refuse(refuse)) == refuse
 
 
 @st.composite
@@ -281,7 +275,7 @@ def test_commit_token_round_trip_in_datagrams_of_any_size(
     entries: tuple[Entry, ...], rotation: float, size: int
 ) -> None:
     hop = int(rotation * len(entries))
-    datagrams = codec().encode_commit(3, NEW, hop, entries, size)
+    datagrams = membership_codec().encode_commit(3, NEW, hop, entries, size)
     assert all(len(datagram) <= size for datagram in datagrams)
     parts = [decode(datagram) for datagram in datagrams]
     first = 0
@@ -298,10 +292,10 @@ def test_commit_token_round_trip_in_datagrams_of_any_size(
 def test_commit_token_uses_no_more_datagrams_than_it_needs() -> None:
     entries = tuple(Entry(node, 0, False, bytes(20), 0, 0, ()) for node in range(1, 65))
     # 1400 bytes less header, head of the commit token and trailer hold 26 entries of 51 bytes.
-    assert len(codec().encode_commit(2, NEW, 0, entries, 1400)) == 3
+    assert len(membership_codec().encode_commit(2, NEW, 0, entries, 1400)) == 3
     exactly = HEADER_SIZE + 34 + 26 * 51 + TRAILER_SIZE
-    assert len(codec().encode_commit(2, NEW, 0, entries[:26], exactly)) == 1
-    assert len(codec().encode_commit(2, NEW, 0, entries[:26], exactly - 1)) == 2
+    assert len(membership_codec().encode_commit(2, NEW, 0, entries[:26], exactly)) == 1
+    assert len(membership_codec().encode_commit(2, NEW, 0, entries[:26], exactly - 1)) == 2
 
 
 # Bytes that are wrong
@@ -471,9 +465,9 @@ def test_counts_above_what_this_processor_permits_are_dropped() -> None:
     assert reason(GOLDEN["join"], members_max=2) == "range"
     assert reason(GOLDEN["beacon"], members_max=2) == "range"
     assert reason(GOLDEN["commit"], members_max=1) == "range"
-    many = codec().encode_join(JOIN._replace(proc_set=(1,), fail_set=(1, 2, 3)))
+    many = membership_codec().encode_join(JOIN._replace(proc_set=(1,), fail_set=(1, 2, 3)))
     assert reason(many, members_max=2) == "range"
-    owing = codec().encode_commit(8, NEW, 1, (ENTRIES[0]._replace(obligations=(1, 2, 3)), ENTRIES[1]), 1400)
+    owing = membership_codec().encode_commit(8, NEW, 1, (ENTRIES[0]._replace(obligations=(1, 2, 3)), ENTRIES[1]), 1400)
     assert reason(owing[0], members_max=2) == "range"
 
 
@@ -504,17 +498,17 @@ def test_token_with_impossible_numbers_is_dropped(change: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("nodes", [(0,), (0, 1), (2, 1), (1, 1), (1, 3, 2)])
 def test_node_ids_that_do_not_rise_or_are_nobody_are_dropped(nodes: tuple[int, ...]) -> None:
-    assert reason(codec().encode_join(JOIN._replace(proc_set=nodes))) == "nodes"
-    assert reason(codec().encode_join(JOIN._replace(fail_set=nodes))) == "nodes"
-    assert reason(codec().encode_beacon(BEACON._replace(members=nodes))) == "nodes"
-    assert reason(codec().encode_beacon(BEACON._replace(heard=nodes))) == "nodes"
+    assert reason(membership_codec().encode_join(JOIN._replace(proc_set=nodes))) == "nodes"
+    assert reason(membership_codec().encode_join(JOIN._replace(fail_set=nodes))) == "nodes"
+    assert reason(membership_codec().encode_beacon(BEACON._replace(members=nodes))) == "nodes"
+    assert reason(membership_codec().encode_beacon(BEACON._replace(heard=nodes))) == "nodes"
     owing = (ENTRIES[0]._replace(obligations=nodes), ENTRIES[1])
-    assert reason(codec().encode_commit(8, NEW, 1, owing, 1400)[0]) == "nodes"
+    assert reason(membership_codec().encode_commit(8, NEW, 1, owing, 1400)[0]) == "nodes"
 
 
 def test_commit_entries_out_of_order_are_dropped() -> None:
     for entries in ((ENTRIES[1], ENTRIES[0]), (ENTRIES[0], ENTRIES[0]), (ENTRIES[0]._replace(node=0), ENTRIES[1])):
-        assert reason(codec().encode_commit(8, NEW, 1, entries, 1400)[0]) == "range"
+        assert reason(membership_codec().encode_commit(8, NEW, 1, entries, 1400)[0]) == "range"
 
 
 def packet_of(chunks: bytes) -> bytes:
@@ -610,7 +604,7 @@ def test_what_is_read_from_mutated_bytes_is_well_formed(name: str, changes: list
         assert codec().encode_token(body) == datagram
     elif isinstance(body, Join):
         assert 0 not in body.proc_set + body.fail_set
-        assert codec().encode_join(body) == datagram
+        assert membership_codec().encode_join(body) == datagram
     elif isinstance(body, CommitPart):
         assert body.first + len(body.entries) <= body.members <= 64
         assert all(len(entry.obligations) <= 64 for entry in body.entries)

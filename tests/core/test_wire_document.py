@@ -245,7 +245,8 @@ def test_commit_reads_as_the_document_says(name: str, first: int, count: int, ba
 
 
 def test_every_reason_in_the_code_is_in_the_document() -> None:
-    source = (Path(__file__).parents[2] / "ringproto" / "_core" / "wire.py").read_text(encoding="utf-8")
+    core = Path(__file__).parents[2] / "ringproto" / "_core"
+    source = "".join((core / room).read_text(encoding="utf-8") for room in ("wire.py", "wire_membership.py"))
     reasons = set(re.findall(r'Malformed\("(\w+)"\)', source))
     assert reasons
     listed = set(re.findall(r"^\| (\w+) \| [^|]+ \|$", DOCUMENT.split("## What is dropped")[1], re.MULTILINE))

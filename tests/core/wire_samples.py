@@ -9,22 +9,16 @@ from ringproto._core.wire import (
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_SAFE,
-    Beacon,
     Codec,
-    Entry,
-    Identity,
-    Join,
     Kind,
-    Leave,
-    Limits,
     Packet,
     Phase,
-    Refuse,
     Token,
     chunk_head,
     ring_bytes,
     unblock_chunk,
 )
+from ringproto._core.wire_membership import Beacon, Entry, Identity, Join, Leave, Limits, MembershipCodec, Refuse
 from ringproto.types import Priority, RingId
 
 CLUSTER = 0x0123456789ABCDEF
@@ -130,23 +124,28 @@ def codec(cluster: int = CLUSTER, node: int = NODE) -> Codec:
     return Codec(cluster, node)
 
 
+def membership_codec(node: int = NODE) -> MembershipCodec:
+    return MembershipCodec(codec(node=node))
+
+
 def encoded() -> dict[str, bytes]:
     """The same datagrams as the code makes them."""
     mine = codec()
+    membership = membership_codec()
     data = mine.encode_data(OLD, 0x1122, 0x3344, True, CHUNKS)
     return {
         "data": data.datagram,
         "unblock": mine.encode_data(OLD, 1, 0, False, UNBLOCK_CHUNKS).datagram,
         "recovered": mine.encode_recovered(NEW, 4, data).datagram,
         "token": mine.encode_token(TOKEN),
-        "join": mine.encode_join(JOIN),
-        "commit": mine.encode_commit(8, NEW, HOP, ENTRIES, 1400)[0],
-        "commit part 1": mine.encode_commit(8, NEW, HOP, ENTRIES, 120)[0],
-        "commit part 2": mine.encode_commit(8, NEW, HOP, ENTRIES, 120)[1],
-        "beacon": mine.encode_beacon(BEACON),
-        "wake": mine.encode_wake(OLD),
-        "leave": mine.encode_leave(LEAVE),
-        "refuse": mine.encode_refuse(REFUSE),
+        "join": membership.encode_join(JOIN),
+        "commit": membership.encode_commit(8, NEW, HOP, ENTRIES, 1400)[0],
+        "commit part 1": membership.encode_commit(8, NEW, HOP, ENTRIES, 120)[0],
+        "commit part 2": membership.encode_commit(8, NEW, HOP, ENTRIES, 120)[1],
+        "beacon": membership.encode_beacon(BEACON),
+        "wake": membership.encode_wake(OLD),
+        "leave": membership.encode_leave(LEAVE),
+        "refuse": membership.encode_refuse(REFUSE),
     }
 
 
@@ -173,17 +172,18 @@ def decode(datagram: bytes, *, members_max: int = 64, requests_max: int = 128, m
         return mine.decode_data(datagram)
     if kind == Kind.TOKEN:
         return mine.decode_token(datagram, requests_max)
+    membership = MembershipCodec(mine)
     if kind == Kind.JOIN:
-        return mine.decode_join(datagram, members_max)
+        return membership.decode_join(datagram, members_max)
     if kind == Kind.COMMIT:
-        return mine.decode_commit(datagram, members_max)
+        return membership.decode_commit(datagram, members_max)
     if kind == Kind.BEACON:
-        return mine.decode_beacon(datagram, members_max)
+        return membership.decode_beacon(datagram, members_max)
     if kind == Kind.LEAVE:
-        return mine.decode_leave(datagram)
+        return membership.decode_leave(datagram)
     if kind == Kind.WAKE:
-        return mine.decode_wake(datagram)
-    return mine.decode_refuse(datagram)
+        return membership.decode_wake(datagram)
+    return membership.decode_refuse(datagram)
 
 
 def fields(packet: Packet) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Fuzzing target: every decoder of ``wire.py``, reached as ``processor.py`` reaches it.
+"""Fuzzing target: every decoder of ``wire.py`` and ``wire_membership.py``, reached as ``processor.py`` reaches it.
 
     RINGPROTO_INTERPRETED=1 PYTHONPATH=. python tests/fuzz/fuzz_parser.py [libFuzzer's options] [folders]
 
@@ -24,13 +24,13 @@ from ringproto._core.wire import (
     FLAG_RECOVERED,
     VERSION,
     Codec,
-    CommitPart,
     Kind,
     Malformed,
     Packet,
     check_chunks,
     old_packet,
 )
+from ringproto._core.wire_membership import CommitPart, MembershipCodec
 from ringproto.types import Priority
 
 CLUSTER = 0x0123456789ABCDEF
@@ -97,23 +97,24 @@ def decode_and_encode(kind: int, codec: Codec, datagram: bytes, members_max: int
         token = codec.decode_token(datagram, requests_max)
         assert len(token.requests) <= requests_max and token.aru <= token.seq < 2**63
         return codec.encode_token(token)
+    membership = MembershipCodec(codec)
     if kind == Kind.JOIN:
-        join = codec.decode_join(datagram, members_max)
+        join = membership.decode_join(datagram, members_max)
         assert_nodes(join.proc_set, members_max)
         assert_nodes(join.fail_set, members_max)
-        return codec.encode_join(join)
+        return membership.encode_join(join)
     if kind == Kind.COMMIT:
-        return commit_again(codec, codec.decode_commit(datagram, members_max), members_max)
+        return commit_again(membership, membership.decode_commit(datagram, members_max), members_max)
     if kind == Kind.BEACON:
-        beacon = codec.decode_beacon(datagram, members_max)
+        beacon = membership.decode_beacon(datagram, members_max)
         assert_nodes(beacon.members, members_max)
         assert_nodes(beacon.heard, members_max)
-        return codec.encode_beacon(beacon)
+        return membership.encode_beacon(beacon)
     if kind == Kind.WAKE:
-        return codec.encode_wake(codec.decode_wake(datagram))
+        return membership.encode_wake(membership.decode_wake(datagram))
     if kind == Kind.LEAVE:
-        return codec.encode_leave(codec.decode_leave(datagram))
-    return codec.encode_refuse(codec.decode_refuse(datagram))
+        return membership.encode_leave(membership.decode_leave(datagram))
+    return membership.encode_refuse(membership.decode_refuse(datagram))
 
 
 def assert_nodes(nodes: tuple[int, ...], most: int) -> None:
@@ -140,13 +141,13 @@ def data_again(codec: Codec, packet: Packet) -> bytes:
     return codec.encode_data(packet.ring, packet.seq, packet.message_seq, bool(packet.safe), packet.chunks()).datagram
 
 
-def commit_again(codec: Codec, part: CommitPart, members_max: int) -> bytes:
+def commit_again(membership: MembershipCodec, part: CommitPart, members_max: int) -> bytes:
     """A part of a commit token: its entries as a whole token, and then the numbers that make it a part."""
     assert_nodes(tuple(entry.node for entry in part.entries), members_max)
     for entry in part.entries:
         assert_nodes(entry.obligations, members_max)
     assert part.first + len(part.entries) <= part.members <= members_max
-    (whole,) = codec.encode_commit(part.destination, part.ring, part.hop, part.entries, 1 << 20)
+    (whole,) = membership.encode_commit(part.destination, part.ring, part.hop, part.entries, 1 << 20)
     numbers = struct.pack(">HH", part.members, part.first)
     return seal(whole[:COMMIT_MEMBERS_AT] + numbers + whole[COMMIT_MEMBERS_AT + 4 : -4])
 

@@ -24,6 +24,7 @@ from stage import CONFIG, DATAGRAM_SIZE, NODES, Stage, frozen, thawed, weight
 
 from ringproto import Guarantee, Message, Priority, RingError
 from ringproto._core.wire import CHUNK_FIRST, CHUNK_LAST, Codec, Kind, Malformed, Token, chunk_head, ring_bytes
+from ringproto._core.wire_membership import MembershipCodec
 
 STEPS_MAX = 200
 DELAYS_S = (0.0, 0.0002, 0.001, 0.005, 0.02, 0.06, 0.1, 0.3)
@@ -351,6 +352,7 @@ def mutate(datagram: bytearray, rest: Input) -> None:
 
 
 _reader = Codec(CONFIG.cluster_hash, NODES[-1] + 1)
+_membership_reader = MembershipCodec(_reader)
 
 
 def is_malformed(datagram: bytes) -> bool:
@@ -363,17 +365,17 @@ def is_malformed(datagram: bytes) -> bool:
         elif kind == Kind.TOKEN:
             _reader.decode_token(datagram, 128)
         elif kind == Kind.JOIN:
-            _reader.decode_join(datagram, members_max)
+            _membership_reader.decode_join(datagram, members_max)
         elif kind == Kind.COMMIT:
-            _reader.decode_commit(datagram, members_max)
+            _membership_reader.decode_commit(datagram, members_max)
         elif kind == Kind.BEACON:
-            _reader.decode_beacon(datagram, members_max)
+            _membership_reader.decode_beacon(datagram, members_max)
         elif kind == Kind.LEAVE:
-            _reader.decode_leave(datagram)
+            _membership_reader.decode_leave(datagram)
         elif kind == Kind.WAKE:
-            _reader.decode_wake(datagram)
+            _membership_reader.decode_wake(datagram)
         else:
-            _reader.decode_refuse(datagram)
+            _membership_reader.decode_refuse(datagram)
     except Malformed:
         return True
     return False

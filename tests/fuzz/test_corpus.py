@@ -13,6 +13,7 @@ import stage
 from engine import CORPUS, Target, seeds
 
 from ringproto._core.wire import Codec, Kind, Malformed
+from ringproto._core.wire_membership import MembershipCodec
 
 CORPUS_BYTES_MAX = 200_000
 
@@ -78,7 +79,9 @@ def test_sequence_inputs_break_nothing_and_play_all_there_is(monkeypatch: pytest
 
 def test_parser_target_finds_a_field_that_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     golden = next(seed.read_bytes() for seed in seeds("parser") if seed.read_bytes()[:1] == bytes([Kind.WAKE - 1]))
-    monkeypatch.setattr(fuzz_parser, "decode_and_encode", lambda kind, codec, *_: codec.encode_wake(bytes(20)))
+    monkeypatch.setattr(
+        fuzz_parser, "decode_and_encode", lambda kind, codec, *_: MembershipCodec(codec).encode_wake(bytes(20))
+    )
     with pytest.raises(AssertionError, match="encodes to"):
         fuzz_parser.check(golden)
 
