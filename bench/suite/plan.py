@@ -91,7 +91,7 @@ _PYSYNCOBJ = Pysyncobj()
 _DEFAULT_CRASH = Ringproto("unicast", "bridge")
 _CRASH = (
     _DEFAULT_CRASH,
-    Ringproto("unicast", "bridge", {"token_timeout_s": 0.2}, note="token 200 ms"),
+    Ringproto("unicast", "bridge", {"token_timeout_s": 0.2, "token_retransmit_s": 0.05}, note="token 200 ms"),
     Ringproto(
         "unicast",
         "bridge",

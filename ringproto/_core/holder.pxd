@@ -35,6 +35,7 @@ cdef class Holder:
     cdef RegularSource _source
     cdef double _resend_s
     cdef Py_ssize_t _unanswered  # how often the token was sent again since the successor gave a sign
+    cdef double _sign_at  # when it gave one, or when the token was passed to it
     cdef bint _woke
 
     cdef _transmit(self, object destination, bytes datagram, str count)

@@ -76,6 +76,7 @@ class Holder:
         self._woke = False
         self._resend_s = 0.0
         self._unanswered = 0
+        self._sign_at = now
 
     def _new_ring(self, ring_id: RingId, members: tuple[int, ...]) -> Ring:
         return Ring(ring_id, members, self.node, self.config, self._requests_max, self._origin)
@@ -200,6 +201,7 @@ class Holder:
             self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
             self._resend_s = ring.retransmit_after(self.config)
             self._unanswered = 0
+            self._sign_at = self.now
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
         self._broadcast(after)
 

@@ -38,8 +38,10 @@ _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
-_UNANSWERED_MAX = 8
-"""A successor that was sent the token so often again without a sign is suspected to be dead when the ring breaks."""
+_UNANSWERED_MIN = 2
+_UNANSWERED_PART = 0.5
+"""A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
+to be dead when the ring breaks."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
@@ -211,6 +213,7 @@ class Membership(Holder):
         """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
         if (self._unanswered or self._suspect) and sender == self.ring.successor:
             self._unanswered = 0
+            self._sign_at = self.now
             if self._suspect:
                 self._suspect = 0
                 self._await_consensus()
@@ -629,7 +632,9 @@ class Membership(Holder):
         """A live successor answers each copy of the token (departure 18). Who answered none, and does not answer the
         first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
         ring = self.ring
-        suspect = ring.successor if self._unanswered >= _UNANSWERED_MAX else 0
+        silent_s = self.now - self._sign_at
+        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self.config.token_timeout_s
+        suspect = ring.successor if dead else 0
         self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
         if suspect:
             self._suspect = suspect
