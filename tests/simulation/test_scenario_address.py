@@ -27,8 +27,15 @@ def load(cluster: Cluster) -> None:
 def test_address_that_all_know_at_once_costs_what_was_on_its_way_and_no_configuration() -> None:
     cluster = ring()
     before = cluster.configuration(1).ring_id
+    sent_to: set[int] = set()
+
+    def see(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        sent_to.add(destination)
+        return True
+
+    cluster.filter = see
     load(cluster)
-    cluster.run(0.0005)
+    assert cluster.run_until(lambda: 2 in sent_to)
     lost = cluster.network.lost
     change_address(cluster, 2, {})
     assert cluster.network.lost > lost, "something was on its way"
