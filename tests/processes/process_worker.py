@@ -49,6 +49,7 @@ class Worker:
             return await open_unicast_udp(self.node, peers)
         return await open_multicast_udp(self.node, wire["group"], wire["port"], interface=wire["interface"])
 
+    @trio.lowlevel.enable_ki_protection  # or an interrupt between the two writes an entry twice
     def flush(self) -> None:
         if self.frozen:
             self.audit.clear()
