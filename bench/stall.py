@@ -79,9 +79,7 @@ class Member:
     async def run(self) -> dict[str, Any]:
         peers = {int(node): ("127.0.0.1", port) for node, port in self.setup["ports"].items()}
         transport = await open_unicast_udp(self.node, peers)
-        config = Config.lan(
-            token_timeout_s=self.setup["token_timeout_s"], token_retransmit_s=self.setup["token_timeout_s"] / 4
-        )
+        config = Config.lan(token_timeout_s=self.setup["token_timeout_s"])
         driver = self.setup["driver"]
         async with open_ring(transport, config=config, driver=driver) as ring, trio.open_nursery() as nursery:
             nursery.start_soon(self.read, ring)

@@ -18,8 +18,8 @@ __all__ = ["MUST_BE_EQUAL", "Config"]
 MUST_BE_EQUAL = ("quorum", "members_max", "message_size_max", "window_size", "datagram_size")
 """What all processors of a ring must agree on (``datagram_size`` as it is in use)."""
 
-_WINDOW_BYTES = 512 * 1352
-"""How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it several times."""
+_WINDOW_BYTES = 2_048_000
+"""How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it twice."""
 _WINDOW_SIZES = (8, 512)
 
 # field: (least, greatest)
@@ -78,8 +78,9 @@ class Config:
     # Timeouts
     token_timeout_s: float = 0.5
     """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
-    token_retransmit_s: float = 0.125
-    """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout)."""
+    token_retransmit_s: float | None = None
+    """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout); ``None``:
+    a third of ``token_timeout_s``."""
     token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
     token_hold_s: float | None = None
@@ -95,7 +96,7 @@ class Config:
     """A processor in gather repeats its join after so long (Totem: join timeout)."""
     consensus_timeout_s: float = 0.25
     """Who has not agreed on the membership after so long is left out (Totem: consensus timeout)."""
-    merge_detect_s: float = 0.15
+    merge_detect_s: float = 0.13
     """How often the representative tells other rings that its ring is there (corosync: merge)."""
     fail_to_receive_s: float = 1.0
     """A member whose received messages hold everybody up for so long is left out (Totem: fail_to_rcv_const, which
@@ -110,11 +111,12 @@ class Config:
 
     # Windows and queues
     window_size: int | None = None
-    """Most packets broadcast in one rotation of the token (Totem: window size). ``None``: as many as have some 700 KB
+    """Most packets broadcast in one rotation of the token (Totem: window size). ``None``: as many as have two megabytes
     together, but from 8 to 512."""
     visit_max: int | None = None
-    """Most packets one processor broadcasts in one visit of the token (Totem: max_messages). ``None``: a quarter of
-    ``window_size``."""
+    """Most packets one processor broadcasts in one visit of the token (Totem: max_messages). ``None``: three quarters
+    of ``window_size``, so that who begins to send beside one that floods finds room, but no more than have three
+    quarters of the bytes of the receive buffer that the system gave the transport."""
     accelerated_window: int = 0
     """Most packets of a visit that are sent after the token (Babay and Amir: accelerated window); 0: the token goes
     last."""
@@ -149,18 +151,19 @@ class Config:
         for field in dataclasses.fields(self):
             if field.name in _RANGES:
                 _check(field.name, getattr(self, field.name), str(field.type))
-        self._check_order("token_retransmit_s", "token_timeout_s", "so that a lost token is sent again in time")
+        if self.token_retransmit_s is not None:
+            self._check_order("token_retransmit_s", "token_timeout_s", "so that a lost token is sent again in time")
         if self.token_hold_s is not None:
             why = "so that a resting token is not taken for a lost one"
-            self._check_order("token_hold_s", "token_retransmit_s", why)
+            self._check_order("token_hold_s", "token_retransmit_s", why, self.retransmit_s)
         if self.token_keep_s is not None:
             why = "so that a token that is kept is not taken for a lost one"
             self._check_order("token_keep_s", "token_retransmit_min_s", why)
         self._check_order("join_timeout_s", "consensus_timeout_s", "so that a lost join is repeated in time")
-        if self.token_retransmit_min_s > self.token_retransmit_s:
+        if self.token_retransmit_min_s > self.retransmit_s:
             raise ConfigError(
                 f"Config.token_retransmit_min_s ({self.token_retransmit_min_s}) must be at most "
-                f"token_retransmit_s ({self.token_retransmit_s})"
+                f"token_retransmit_s ({self.retransmit_s:.6g})"
             )
         if self.quorum > self.members_max:
             raise ConfigError(
@@ -168,30 +171,44 @@ class Config:
                 "or no configuration could ever have it"
             )
 
-    def _check_order(self, small: str, large: str, why: str) -> None:
-        if getattr(self, small) >= getattr(self, large):
-            raise ConfigError(
-                f"Config.{small} ({getattr(self, small)}) must be less than {large} ({getattr(self, large)}), {why}"
-            )
+    def _check_order(self, small: str, large: str, why: str, bound: float | None = None) -> None:
+        if bound is None:
+            bound = getattr(self, large)
+        if getattr(self, small) >= bound:
+            raise ConfigError(f"Config.{small} ({getattr(self, small)}) must be less than {large} ({bound:.6g}), {why}")
 
     @property
     def cluster_hash(self) -> int:
         """The 64 bits of the cluster's name that every datagram carries."""
         return int.from_bytes(hashlib.sha256(b"ringproto cluster\0" + self.cluster.encode()).digest()[:8], "big")
 
-    def fitted(self, datagram_size: int) -> Config:
-        """The same for datagrams of so many bytes, with what hangs on their size filled in: the two windows."""
+    def fitted(self, datagram_size: int, receive_buffer: int | None = None) -> Config:
+        """The same for datagrams of so many bytes, with what hangs on their size filled in: the two windows.
+
+        ``receive_buffer`` is how many bytes may wait for a processor, if its transport says so; those of the others are
+        taken to be like it.
+        """
         least, greatest = _WINDOW_SIZES
         window_size = self.window_size
         if window_size is None:
             window_size = max(least, min(greatest, _WINDOW_BYTES // datagram_size))
-        visit_max = max(1, window_size // 4) if self.visit_max is None else self.visit_max
+        visit_max = self.visit_max
+        if visit_max is None:
+            visit_max = window_size * 3 // 4
+            if receive_buffer is not None:
+                visit_max = min(visit_max, receive_buffer * 3 // 4 // datagram_size)
+            visit_max = max(1, visit_max)
         return self.replace(datagram_size=datagram_size, window_size=window_size, visit_max=visit_max)
+
+    @property
+    def retransmit_s(self) -> float:
+        """After how long the token is sent again, whether that was said or not."""
+        return self.token_timeout_s / 3 if self.token_retransmit_s is None else self.token_retransmit_s
 
     @property
     def hold_s(self) -> float:
         """How long the token of an idle ring rests, whether that was said or not."""
-        return self.token_retransmit_s * 0.8 if self.token_hold_s is None else self.token_hold_s
+        return self.retransmit_s * 0.8 if self.token_hold_s is None else self.token_hold_s
 
     @property
     def keep_s(self) -> float:

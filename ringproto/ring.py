@@ -252,6 +252,7 @@ async def open_ring(
         transport.node,
         config,
         datagram_size=transport.datagram_size_max,
+        receive_buffer=transport.statistics().get("receive_buffer_bytes"),
         seed=os.urandom(16) if seed is None else seed,
         now=clock(),
         ring_sequence=ring_sequence,

@@ -95,7 +95,8 @@ class Transport(Protocol):
         the datagrams alone, without headers; a broadcast that goes out as several datagrams counts as several, and so
         does a datagram that is cut to be sent, which counts with what each part has in front of it). What
         was lost here is counted by reason under names that begin with ``drops_``, ``send_errors_`` and
-        ``receive_errors_``. A reason that never happened may be missing.
+        ``receive_errors_``. A reason that never happened may be missing. A transport that knows how many bytes may wait
+        for it in the system says so as ``receive_buffer_bytes``; one processor sends no more than that in one go.
         """
 
 

@@ -91,13 +91,8 @@ _PYSYNCOBJ = Pysyncobj()
 _DEFAULT_CRASH = Ringproto("unicast", "bridge")
 _CRASH = (
     _DEFAULT_CRASH,
-    Ringproto("unicast", "bridge", {"token_timeout_s": 0.2, "token_retransmit_s": 0.05}, note="token 200 ms"),
-    Ringproto(
-        "unicast",
-        "bridge",
-        {"token_timeout_s": 0.1, "token_retransmit_s": 0.03, "consensus_timeout_s": 0.03},
-        note="token 100 ms",
-    ),
+    Ringproto("unicast", "bridge", {"token_timeout_s": 0.2}, note="token 200 ms"),
+    Ringproto("unicast", "bridge", {"token_timeout_s": 0.1, "consensus_timeout_s": 0.03}, note="token 100 ms"),
     Corosync("udp", token_ms=200),
 )
 

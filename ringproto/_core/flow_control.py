@@ -3,7 +3,8 @@
 The token counts what all members broadcast in the last rotation (``fcc``) and what they have waiting (``backlog``);
 each member takes its own old share out and puts its new one in. Here a member counts moreover the packets that it
 holds back because its application does not read: a slow application narrows the window of all instead of filling their
-memory (departure 7 in docs/protocol.md).
+memory (departure 7 in docs/protocol.md). And it says no more than one window of what it has waiting, so that who has a
+few packets beside a flood gets them out (departure 19).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class FlowControl:
             return 0
         waiting = max(0, token.backlog - self._backlog)
         if waiting and backlog:
-            # Totem's fair share of the window, by what waits; one packet always, so that nobody starves.
-            room = min(room, max(1, self._window * backlog // (waiting + backlog)))
+            # Totem's fair share of the window, by what waits; rounded up, so that nobody starves.
+            backlog = min(backlog, self._window)
+            room = min(room, -(-self._window * backlog // (waiting + backlog)))
         return room
 
     def new_allowed(self, unconfirmed: int, allowed: int) -> int:
@@ -43,6 +45,7 @@ class FlowControl:
     def settle(self, token: Token, sent: int, held: int, backlog: int) -> tuple[int, int]:
         """The new ``fcc`` and ``backlog`` of the token after this visit."""
         fcc = max(0, token.fcc - self._fcc) + sent + held
+        backlog = min(backlog, self._window)
         waiting = max(0, token.backlog - self._backlog) + backlog
         self._fcc = sent + held
         self._backlog = backlog

@@ -24,6 +24,7 @@ cdef class Membership(Holder):
     cdef dict _incarnations
     cdef object _join_said_at
     cdef object _obligations
+    cdef double _beacon_at  # from when on a beacon is to go with the token
     cdef object _put_off_at
     cdef object _speakers
     cdef unsigned long long _suspect  # a member that is not waited for as long as the others; 0 for none

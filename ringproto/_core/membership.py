@@ -79,6 +79,7 @@ class Membership(Holder):
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
         self._put_off_at = -math.inf
+        self._beacon_at = math.inf
         self._alone_at_once = False
         self._agreed = False
         self._suspect = 0
@@ -182,6 +183,8 @@ class Membership(Holder):
             self._depart(0, None)
 
     def _visited(self) -> None:
+        if self.now >= self._beacon_at and self._resting is None:
+            self._beacon_due(0, None)
         self.leave_when_drained()
 
     # Small help
@@ -241,6 +244,7 @@ class Membership(Holder):
         self._own_token = None
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
             self.timers.clear(timer)
+        self._beacon_at = math.inf
         self._gather = Gather(self.node, procs, fails, self.config.members_max)
         self._alone_at_once = alone_at_once
         self._agreed = False
@@ -394,7 +398,7 @@ class Membership(Holder):
 
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
         formation.pass_on(token, self.membership_codec, self._datagram_size)
-        self._resend_s = self.config.token_retransmit_s
+        self._resend_s = self.config.retransmit_s
         self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
 
@@ -556,7 +560,7 @@ class Membership(Holder):
         self._ever_joined = self._ever_joined or len(ring.members) > 1
         self._go(State.OPERATIONAL)
         if ring.representative == self.node:
-            self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
+            self._await_beacon()
 
     def _data_in_operational(self, sender: int, packet: Packet) -> None:
         ring = self.ring
@@ -690,6 +694,8 @@ class Membership(Holder):
 
     def _beacon_due(self, sender: int, body: None) -> None:
         """The representative tells other rings that this one is there; the others, while somebody is put off."""
+        self._beacon_at = math.inf
+        self.timers.clear(Timer.MERGE_DETECT)
         if self.ring.representative == self.node or self.now - self._put_off_at < self._hearing.fresh_s:
             self._say_beacon()
 
@@ -699,7 +705,12 @@ class Membership(Holder):
 
     def _say_beacon(self) -> None:
         self._transmit(0, self._beacon(), "beacons_sent")
-        self.timers.set(Timer.MERGE_DETECT, self.now + self.config.merge_detect_s)
+        self._await_beacon()
+
+    def _await_beacon(self) -> None:
+        """The next one goes with the token, so that nobody is woken by each of the two, if that comes in time."""
+        self._beacon_at = self.now + self.config.merge_detect_s
+        self.timers.set(Timer.MERGE_DETECT, self._beacon_at + self.config.hold_s)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:

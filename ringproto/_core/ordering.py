@@ -240,8 +240,8 @@ class Ring:
         While messages flow it is missed after some usual rotations; the token of an idle ring may rest.
         """
         if self.rotations <= 1 or self.idle_visits:
-            return config.token_retransmit_s
-        return min(config.token_retransmit_s, max(config.token_retransmit_min_s, 4 * self._usual_s))
+            return config.retransmit_s
+        return min(config.retransmit_s, max(config.token_retransmit_min_s, 4 * self._usual_s))
 
     def rests_here(self, visit: Visit) -> bool:
         """Whether the token of an idle ring rests at this member: at the one that sent last, or at the representative

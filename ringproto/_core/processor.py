@@ -35,6 +35,7 @@ class Processor:
         node: its id, 1 to 2**32 - 1.
         config: its settings; those in use are in the attribute of this name.
         datagram_size: the largest datagram in bytes that the transport takes; ``config.datagram_size`` may be less.
+        receive_buffer: how many bytes may wait in the transport for this processor; ``None`` if it does not say.
         seed: 16 random bytes, never used before by any processor.
         now: seconds on the clock that all later calls use.
         ring_sequence: the highest ring sequence that an earlier incarnation knew, if that was stored; else 0.
@@ -54,6 +55,7 @@ class Processor:
         config: Config,
         *,
         datagram_size: int,
+        receive_buffer: int | None = None,
         seed: bytes,
         now: float,
         ring_sequence: int = 0,
@@ -84,7 +86,7 @@ class Processor:
                 f"Config.members_max is {config.members_max}, and a beacon of so many has {needed} bytes, "
                 f"a datagram only {size}. Lower members_max to {members_that_fit(size)}, or send larger datagrams"
             )
-        config = config.fitted(size)
+        config = config.fitted(size, receive_buffer)
         self.node = node
         self.config = config
         self._audit = audit
@@ -138,7 +140,7 @@ class Processor:
         """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
         membership = self._membership
         membership.now = now
-        membership.forgive_pause(self.config.token_retransmit_s)
+        membership.forgive_pause(self.config.retransmit_s)
         membership.handle_timeouts()
         membership.leave_when_drained()
         membership.want_token()

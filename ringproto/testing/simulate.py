@@ -485,7 +485,7 @@ def _draw_config(random: random_module.Random, count: int, *, light: bool, rare:
         if field.name.endswith("_s") and getattr(testing, field.name) is not None
     }
     # A token that rests longer between visits makes less to compute and hides nothing; a restless one stays the rarity.
-    changes["token_hold_s"] = random.choice(HOLDS) * testing.token_retransmit_s * scale
+    changes["token_hold_s"] = random.choice(HOLDS) * testing.retransmit_s * scale
     changes["message_size_max"] = 64 * 1024
     changes["quorum"] = random.randint(1, count // 2 + 1) if random.random() < 0.5 else 1
     # Drawn apart, so that a seed keeps the rest of its plan.

@@ -82,7 +82,7 @@ def test_members_max_that_no_datagram_of_this_size_can_name_is_refused_with_what
 
 @pytest.mark.parametrize(
     ("datagram_size", "windows"),
-    [(600, (512, 128)), (1352, (512, 128)), (8952, (77, 19)), (32_000, (21, 5)), (65_000, (10, 2))],
+    [(600, (512, 384)), (1352, (512, 384)), (11_588, (176, 132)), (32_000, (64, 48)), (65_000, (31, 23))],
 )
 def test_windows_are_as_many_packets_as_have_so_many_bytes(datagram_size: int, windows: tuple[int, int]) -> None:
     assert Config.lan().fitted(datagram_size).windows == windows
@@ -91,7 +91,19 @@ def test_windows_are_as_many_packets_as_have_so_many_bytes(datagram_size: int, w
 
 
 def test_windows_that_are_given_stay() -> None:
-    assert Config.lan(window_size=7).fitted(65_000).windows == (7, 1)
+    assert Config.lan(window_size=7).fitted(65_000).windows == (7, 5)
     assert Config.lan(window_size=1).fitted(65_000).windows == (1, 1)
     assert Config.lan(visit_max=3).fitted(1352).windows == (512, 3)
     assert Config.lan(window_size=30, visit_max=9).fitted(1352).windows == (30, 9)
+    assert Config.lan(visit_max=9).fitted(32_000, 100_000).windows == (64, 9)
+
+
+@pytest.mark.parametrize(
+    ("receive_buffer", "visit_max"),
+    [(None, 48), (4 * 2**20, 48), (2_048_000, 48), (2_047_999, 47), (212_992, 4), (32_000, 1), (1, 1)],
+)
+def test_one_visit_fits_into_the_receive_buffer(receive_buffer: int | None, visit_max: int) -> None:
+    config = Config.lan()
+    assert config.fitted(32_000, receive_buffer).windows == (64, visit_max)
+    processor = Processor(1, config, datagram_size=32_000, receive_buffer=receive_buffer, seed=bytes(16), now=0.0)
+    assert processor.config.windows == (64, visit_max)

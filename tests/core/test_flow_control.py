@@ -56,18 +56,46 @@ def test_packets_held_back_for_a_slow_application_narrow_the_window_of_all() -> 
 
 def test_window_is_shared_by_what_waits() -> None:
     assert FlowControl(100, 100).allowed(token(backlog=300), 0, 100) == 25
-    assert FlowControl(100, 100).allowed(token(backlog=100), 0, 300) == 75
+    assert FlowControl(100, 100).allowed(token(backlog=20), 0, 60) == 75
     assert FlowControl(100, 100).allowed(token(), 0, 100) == 100
 
 
 def test_own_backlog_of_the_last_visit_is_not_counted_against_oneself() -> None:
     flow = FlowControl(100, 100)
-    flow.settle(token(backlog=100), 0, 0, 300)
-    assert flow.allowed(token(backlog=400), 0, 300) == 75
+    flow.settle(token(backlog=20), 0, 0, 60)
+    assert flow.allowed(token(backlog=80), 0, 60) == 75
 
 
 def test_small_backlog_has_one_packet_always() -> None:
     assert FlowControl(100, 100).allowed(token(backlog=U32_MAX), 0, 1) == 1
+
+
+def test_no_more_than_a_window_is_said_to_wait() -> None:
+    flow = FlowControl(100, 100)
+    assert flow.settle(token(backlog=5), 0, 0, 10**6) == (0, 105)
+    assert flow.allowed(token(backlog=105), 0, 10**6) == 96  # 100 x 100 / 105, rounded up
+    assert flow.settle(token(backlog=105), 0, 0, 99) == (0, 104)
+
+
+def test_who_has_a_few_packets_beside_a_flood_gets_them_out_in_two_rotations() -> None:
+    flood, other = FlowControl(60, 45), FlowControl(60, 45)
+    fcc = backlog = 0
+
+    def visit(flow: FlowControl, waiting: int) -> int:
+        nonlocal fcc, backlog
+        now = token(fcc=fcc, backlog=backlog)
+        sent = min(waiting, flow.allowed(now, 0, waiting))
+        fcc, backlog = flow.settle(now, sent, 0, waiting - sent)
+        return sent
+
+    for _ in range(5):
+        assert visit(flood, 100_000) == 45
+        assert visit(other, 0) == 0
+    # What the flood leaves, a quarter of the window, is there at once, and a good part of it is the share by what waits.
+    first = visit(other, 12)
+    assert first == 10
+    assert visit(flood, 100_000) == 45
+    assert visit(other, 12 - first) == 2
 
 
 def test_who_has_nothing_new_may_use_the_room_for_retransmissions() -> None:
@@ -126,8 +154,8 @@ def test_no_rotation_carries_more_than_the_window(members: int, window: int, vis
             fcc, backlog = flow.settle(now, sent, 0, waiting[member])
             assert sum(last_visits) <= window
             assert fcc == sum(last_visits)
-    # The token's backlog is the sum of what each member had after its last visit.
-    assert backlog == sum(waiting)
+    # The token's backlog is the sum of what each member had after its last visit, up to a window of each.
+    assert backlog == sum(min(count, window) for count in waiting)
 
 
 def test_members_with_much_to_send_share_the_window_about_evenly() -> None:

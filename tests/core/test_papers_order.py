@@ -116,7 +116,7 @@ def test_token_that_is_lost_again_and_again_is_tried_sooner_each_time(ring: Thre
     ring.cluster.run(0.9 * CONFIG.token_timeout_s)
     waits = [later - earlier for earlier, later in pairwise(tries)]
     assert waits[:3] == pytest.approx(
-        [CONFIG.token_retransmit_s, CONFIG.token_retransmit_s / 2, CONFIG.token_retransmit_min_s], rel=0.1
+        [CONFIG.retransmit_s, CONFIG.retransmit_s / 2, CONFIG.token_retransmit_min_s], rel=0.1
     )
     assert waits[3:] == pytest.approx([CONFIG.token_retransmit_min_s] * len(waits[3:]), rel=0.1)
     assert len(waits) > 8
