@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py transports/_segments.py transports/_traffic.py \
-	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd transports/*.pxd transports/*.pyx)
+	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd ringproto/_core/*.pyx transports/*.pxd transports/*.pyx)
 
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz

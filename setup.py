@@ -2,8 +2,8 @@
 
 ``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
 it pays: ROOMS is the list. So are two modules of the transports. The sources stay plain Python, some with a .pxd of C
-types beside them, and run without being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls are Cython
-proper (.pyx).
+types beside them, and run without being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls and the
+checksum are Cython proper (.pyx), and each has a plain one to take its place.
 
 With ``RINGPROTO_SANITIZE=1`` in the environment the modules are built with the address and undefined-behaviour
 sanitizers (``make sanitize`` does that, in a folder of its own).
@@ -45,6 +45,7 @@ else:
     LINK_FLAGS = []
 
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
+sources["ringproto._core._crc32"] = "ringproto/_core/_crc32.pyx"
 sources |= {f"ringproto.transports.{name}": f"transports/{name}.py" for name in ("_segments", "_traffic")}
 if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
@@ -52,7 +53,7 @@ if sys.platform == "linux":
 setup(
     packages=["ringproto", "ringproto._core", "ringproto.cli", "ringproto.testing", "ringproto.transports"],
     package_dir={"ringproto": "ringproto", "ringproto.transports": "transports"},
-    package_data={"ringproto": ["py.typed"], "ringproto.transports": ["*.pyi"]},
+    package_data={"ringproto": ["py.typed"], "ringproto._core": ["*.pyi"], "ringproto.transports": ["*.pyi"]},
     include_package_data=False,
     ext_modules=cythonize(
         [

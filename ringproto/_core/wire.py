@@ -23,8 +23,8 @@ from __future__ import annotations
 import enum
 import struct
 from typing import Any
-from zlib import crc32
 
+from ringproto._core.checksum import crc32
 from ringproto.types import RingId
 
 VERSION = 1

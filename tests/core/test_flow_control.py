@@ -91,7 +91,7 @@ def test_who_has_a_few_packets_beside_a_flood_gets_them_out_in_two_rotations() -
     for _ in range(5):
         assert visit(flood, 100_000) == 45
         assert visit(other, 0) == 0
-    # What the flood leaves, a quarter of the window, is there at once, and a good part of it is the share by what waits.
+    # What the flood leaves, a quarter of the window, is there at once, and the share by what waits is most of that.
     first = visit(other, 12)
     assert first == 10
     assert visit(flood, 100_000) == 45

@@ -65,6 +65,8 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "LICENSE.APACHE2",
         "ringproto/py.typed",
         "ringproto/_core/wire.pxd",
+        "ringproto/_core/_crc32.pyx",
+        "ringproto/_core/_crc32.pyi",
         "transports/_batch.pyx",
         "transports/_segments.pxd",
         "transports/_traffic.pxd",

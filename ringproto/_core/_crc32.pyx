@@ -1,0 +1,125 @@
+"""CRC-32 by carry-less multiplication: the same numbers as ``zlib.crc32``, several times as fast.
+
+A polynomial over GF(2) may be folded: what stands D bits before the end of a message counts in the remainder as if it
+were multiplied by x^D modulo the polynomial and stood at the end (V. Gopal et al.: Fast CRC computation for generic
+polynomials using PCLMULQDQ instruction. Intel, 2009). So four blocks of 16 bytes are folded into the four that follow,
+again and again, at last into one, and the remainder of what is left of it is looked up byte by byte. Bits are in the
+order of the wire, the lowest of a byte first; so a product of two 64-bit numbers is one bit short, which the factors
+make up for.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #include <stdint.h>
+
+    static uint32_t remainders[256];  /* of each byte */
+    static uint64_t factors_64[2];    /* that fold 16 bytes into those 64 bytes on: for the lower half, and the upper */
+    static uint64_t factors_16[2];    /* and 16 bytes on */
+
+    static uint32_t by_bytes(uint32_t crc, const unsigned char *data, size_t size) {
+        while (size--)
+            crc = remainders[(crc ^ *data++) & 0xff] ^ (crc >> 8);
+        return crc;
+    }
+
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <immintrin.h>
+
+    static int usable(void) {
+        return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse2");
+    }
+
+    __attribute__((target("pclmul,sse2")))
+    static inline __m128i fold(__m128i block, __m128i factors, const void *next) {
+        __m128i lower = _mm_clmulepi64_si128(block, factors, 0x00);
+        __m128i upper = _mm_clmulepi64_si128(block, factors, 0x11);
+        return _mm_xor_si128(_mm_xor_si128(lower, upper), _mm_loadu_si128((const __m128i *)next));
+    }
+
+    __attribute__((target("pclmul,sse2")))
+    static uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) {
+        __m128i factors = _mm_loadu_si128((const __m128i *)factors_64);
+        __m128i block[4];
+        unsigned char rest[16];
+        int i;
+        for (i = 0; i < 4; i++)
+            block[i] = _mm_loadu_si128((const __m128i *)data + i);
+        block[0] = _mm_xor_si128(block[0], _mm_cvtsi32_si128((int)crc));
+        for (data += 64, size -= 64; size >= 64; data += 64, size -= 64)
+            for (i = 0; i < 4; i++)
+                block[i] = fold(block[i], factors, data + 16 * i);
+        factors = _mm_loadu_si128((const __m128i *)factors_16);
+        for (i = 1; i < 4; i++)
+            block[i] = fold(block[i - 1], factors, &block[i]);
+        for (; size >= 16; data += 16, size -= 16)
+            block[3] = fold(block[3], factors, data);
+        _mm_storeu_si128((__m128i *)rest, block[3]);
+        return by_bytes(by_bytes(0, rest, 16), data, size);
+    }
+    #else
+    static int usable(void) { return 0; }
+    static uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) { return by_bytes(crc, data, size); }
+    #endif
+    """
+    uint32_t remainders[256]
+    uint64_t factors_64[2]
+    uint64_t factors_16[2]
+    uint32_t by_bytes(uint32_t crc, const unsigned char *data, size_t size) nogil
+    uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) nogil
+    bint usable()
+
+
+if not usable():
+    raise ImportError("this processor has no carry-less multiplication")
+
+cdef enum:
+    _POLYNOMIAL = 0xEDB88320  # without x^32; the highest power is the lowest bit
+
+
+cdef uint64_t _power(int exponent):
+    """x to this power modulo the polynomial, and one bit further on."""
+    cdef uint32_t rest = 0x80000000  # 1
+    cdef int i
+    for i in range(exponent):
+        rest = (rest >> 1) ^ (_POLYNOMIAL if rest & 1 else 0)
+    return <uint64_t>rest << 1
+
+
+cdef _fill():
+    cdef uint32_t byte, rest
+    cdef int i
+    for byte in range(256):
+        rest = byte
+        for i in range(8):
+            rest = (rest >> 1) ^ (_POLYNOMIAL if rest & 1 else 0)
+        remainders[byte] = rest
+    # The lower half of a block comes first, so it stands 64 bits further from the end than the upper one. A factor has 32
+    # bits and stands in 64.
+    factors_64[:] = [_power(4 * 128 + 32), _power(4 * 128 - 32)]
+    factors_16[:] = [_power(128 + 32), _power(128 - 32)]
+
+
+_fill()
+
+
+def crc32(data, uint32_t value=0, /):
+    """The CRC-32 of some bytes that follow those of which it was ``value``.
+
+    Raises:
+        TypeError: ``data`` has no bytes.
+        BufferError: they do not stand one after the other.
+        OverflowError: ``value`` does not have 32 bits.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    value = ~value
+    if view.len >= 64:
+        value = by_blocks(value, <const unsigned char *>view.buf, view.len)
+    else:
+        value = by_bytes(value, <const unsigned char *>view.buf, view.len)
+    PyBuffer_Release(&view)
+    return <uint32_t>~value
