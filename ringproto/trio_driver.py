@@ -60,6 +60,9 @@ class TrioDriver(Driver):
             await self._send_waiting()
             if self._processor.left:
                 return
+            if self._processor.goes_on:
+                self._rest = self._processor.turn([], self._clock()) or None
+                continue
             # The scope is for the wait for datagrams alone: neither a deadline nor a wake-up may cut a send short.
             with trio.CancelScope(deadline=self._next_deadline(self._clock())) as scope:
                 await self._take_datagrams(scope)
@@ -84,6 +87,8 @@ class TrioDriver(Driver):
             transmits = processor.turn(batch, now)
             if transmits:
                 self._send_now(transmits)
+                while processor.goes_on and self._rest is None:
+                    self._send_now(processor.turn([], now))
             if processor.has_changes or self._room_wanted or (self._events_wanted and processor.pending_events):
                 self.settle()
                 if processor.has_transmits and self._rest is None:
@@ -123,7 +128,7 @@ class TrioDriver(Driver):
             except Exception as error:
                 self._failed = error
                 waiting.cancel()
-        if processor.has_transmits or processor.left or self._rest is not None:
+        if processor.has_transmits or processor.goes_on or processor.left or self._rest is not None:
             waiting.cancel()
         elif processor.next_timeout < self._deadline:
             self._deadline = waiting.deadline = processor.next_timeout

@@ -43,13 +43,15 @@ cdef class Holder:
     cdef _note_token(self, Ring ring, Token token)
     cdef _visited(self)
     cdef _visit(self, Token token)
-    cdef _go_on(self)
+    cpdef go_on(self)
 
     @cython.locals(ring=Ring, rest_s=double)
     cdef _use_token(self, Visit visit)
 
     @cython.locals(ring=Ring, busy=bint)
     cdef double _rest_s(self, Visit visit) except -1.0
+
+    cdef _pause(self, Visit visit)
 
     @cython.locals(timers=Timers, deadline=double)
     cdef _rest(self, Visit visit, double rest_s)

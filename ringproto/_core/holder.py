@@ -8,6 +8,7 @@ passed on, or it rests here for a while and the visit goes on when there is some
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ringproto._core.barrier import Barrier
@@ -108,15 +109,15 @@ class Holder:
             self._kept_without_clock = False
             self.timers.set(_TOKEN_HOLD, self.now + self.config.keep_s)
             return
-        self._called = True
-        self._go_on()
+        self._called = self._called or not self.goes_on
+        self.go_on()
 
     def _wake(self, sender: int, ring: bytes) -> None:
         if ring != self.ring.name:
             self.counters.add("dropped_other_ring")
         else:
             self._called = True  # also if the token is on its way here: then it is passed on at once
-            self._go_on()
+            self.go_on()
 
     def _visit(self, token: Token) -> None:
         """This processor has the token of an installed ring."""
@@ -124,7 +125,7 @@ class Holder:
         self._woke = False
         self._use_token(self.ring.begin_visit(token, self._source, self.delivery.held))
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """What the token rests for may have come."""
         visit = self._resting
         if visit is not None:
@@ -132,11 +133,12 @@ class Holder:
             self._use_token(visit)
 
     def _use_token(self, visit: Visit) -> None:
-        """Send what may be sent, then let the token rest or pass it on."""
+        """Send what may be sent, then let the token rest or pass it on; or send a piece, and go on."""
         ring = self.ring
         ring.send(visit, self._source, self.delivery.held, self.codec)
-        rest_s = self._rest_s(visit)
-        if rest_s:
+        if visit.unfinished:
+            self._pause(visit)
+        elif rest_s := self._rest_s(visit):
             self._rest(visit, rest_s)
         else:
             self.timers.clear(_TOKEN_HOLD)
@@ -167,6 +169,17 @@ class Holder:
             return config.hold_s if settled else min(config.hold_s, config.token_retransmit_min_s)
         busy = self.outbox.ready() or self.leaving or not self.barrier.complete
         return config.keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a visit goes on as soon as what there is to send was sent."""
+        return self._resting is not None and self._resting.unfinished
+
+    def _pause(self, visit: Visit) -> None:
+        self._resting = visit
+        self._broadcast(visit.take_datagrams(0)[0])
+        self._kept_without_clock = False
+        self.timers.set(_TOKEN_HOLD, math.nextafter(self.now, math.inf))
 
     def _rest(self, visit: Visit, rest_s: float) -> None:
         self._resting = visit

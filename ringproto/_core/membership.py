@@ -124,7 +124,8 @@ class Membership(Holder):
             ring.idle_visits = 0
             self.pump()
         elif self._resting is not None:
-            self._go_on()
+            if not self._resting.unfinished:  # then it goes on anyway, when what was sent is on its way
+                self.go_on()
         elif not self._woke and ring.rests_elsewhere():
             self._woke = True
             self._transmit(ring.last_sender, self.membership_codec.encode_wake(ring.name), "wakes_sent")

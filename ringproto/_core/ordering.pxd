@@ -18,6 +18,7 @@ cdef class Ring:
     cdef long long _last_seq
     cdef long long _lone_since
     cdef long long _noted_seq
+    cdef long long _piece  # packets that are sent in one go
     cdef Py_ssize_t _requests_max
     cdef long long _told_stable  # what was stable at the visit before this one
     cdef double _usual_s
@@ -76,9 +77,10 @@ cdef class Ring:
     cdef long long _allowed(self, Visit visit, object source, long long held) except? -1
 
     @cython.locals(
-        window=Window, packet=Packet, seq="long long", allowed="long long", taken="long long", message_seq=object
+        window=Window, packet=Packet, seq="long long", allowed="long long", piece="long long", taken="long long",
+        message_seq=object,
     )
-    cpdef long long send(self, Visit visit, object source, long long held, Codec codec) except -1
+    cpdef send(self, Visit visit, object source, long long held, Codec codec)
 
     @cython.locals(seq="long long")
     cpdef end_visit(self, Visit visit, object source, long long held, Codec codec)
@@ -103,5 +105,6 @@ cdef class Visit:
     cdef readonly Py_ssize_t sent
     cdef readonly long long seq
     cdef readonly Token token
+    cdef readonly bint unfinished
 
     cpdef tuple take_datagrams(self, Py_ssize_t after)

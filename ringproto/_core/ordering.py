@@ -20,6 +20,10 @@ NUMBER_END = 2**62
 """A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
 _INSTALLED = int(Phase.INSTALLED)  # to look a member of an enum up costs more than what is done with it
 _HIGH = int(Priority.HIGH)
+_PIECES = 8
+_PIECE_MIN = 2
+"""A long visit is sent in so many pieces, so that the others take in the first while the next is being made, but no
+piece has less packets than that."""
 _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
@@ -50,6 +54,7 @@ class Ring:
         "_last_seq",
         "_lone_since",
         "_noted_seq",
+        "_piece",
         "_requests_max",
         "_told_stable",
         "_usual_s",
@@ -123,6 +128,8 @@ class Ring:
         self.pace = Pace(visit_max, config.size, config.rotation_target_s)
         """How much of its turn this processor uses."""
         self._flow = FlowControl(window_size, visit_max)
+        whole = self.successor == node or config.accelerated_window > 0
+        self._piece = visit_max if whole else max(_PIECE_MIN, -(-visit_max // _PIECES))
         self._requests_max = requests_max
         # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
         self._asked: list[int] = []
@@ -278,6 +285,8 @@ class Ring:
         """Do all that the holder of the token does, in one go."""
         visit = self.begin_visit(token, source, held)
         self.send(visit, source, held, codec)
+        while visit.unfinished:
+            self.send(visit, source, held, codec)
         self.end_visit(visit, source, held, codec)
         return visit
 
@@ -309,21 +318,24 @@ class Ring:
 
     def _allowed(self, visit: Visit, source: Source, held: int) -> int:
         """How many packets more may be broadcast in this visit, retransmissions included."""
-        backlog = source.backlog(self.pace.low_share)
+        backlog = source.backlog(self.pace.low_share) + (visit.seq - visit.came.seq)
         return min(self._flow.allowed(visit.came, held, backlog), self.pace.share) - visit.sent
 
-    def send(self, visit: Visit, source: Source, held: int, codec: Codec) -> int:
-        """Send what waits and may be sent; returns how many packets that were. A visit that goes on may do it again."""
+    def send(self, visit: Visit, source: Source, held: int, codec: Codec) -> None:
+        """Send a piece of what waits and may be sent. If it is ``unfinished`` then, or goes on, it may do it again."""
         window = self.window
         seq = visit.seq
         message_seq = visit.message_seq
         allowed = self._flow.new_allowed(seq - visit.came.aru, self._allowed(visit, source, held))
         allowed = min(allowed, window.released + window.capacity - seq)
         self.blocked = allowed <= 0
+        piece = min(allowed, self._piece)
         taken = 0
-        while taken < allowed:
+        visit.unfinished = piece < allowed
+        while taken < piece:
             made = source.next_packet(self, seq + 1, message_seq)
             if made is None:
+                visit.unfinished = False
                 break
             packet, message_seq = made
             seq += 1
@@ -344,7 +356,6 @@ class Ring:
             visit.bursts += 1
         if visit.sent:
             self.idle_visits = 0
-        return taken
 
     def end_visit(self, visit: Visit, source: Source, held: int, codec: Codec) -> None:
         """Make the token for the successor."""
@@ -412,7 +423,7 @@ class Ring:
 class Visit:
     """The token is at this processor: what was sent so far, and at its end the token to pass on."""
 
-    __slots__ = ("bursts", "came", "datagrams", "message_seq", "new", "requests", "sent", "seq", "token")
+    __slots__ = ("bursts", "came", "datagrams", "message_seq", "new", "requests", "sent", "seq", "token", "unfinished")
 
     def __init__(self, token: Token) -> None:
         self.came = token
@@ -430,6 +441,8 @@ class Visit:
         """What others ask for and this processor does not have."""
         self.token: Token | None = None
         """For the successor; ``None`` until the visit ends."""
+        self.unfinished = False
+        """Whether more may be sent at once, in another piece."""
 
     def take_datagrams(self, after: int) -> tuple[list[bytes], list[bytes]]:
         """What is to be broadcast, and of the new ones the last ``after`` apart; it counts as sent then."""

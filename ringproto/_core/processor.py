@@ -148,9 +148,13 @@ class Processor:
 
     def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
         """All that a driver does at each wake-up, in one call: a batch, maybe an empty one, comes in, then the time if
-        a timer is due, and what to send goes out, as :meth:`take_transmits` gives it."""
+        a timer is due, and what to send goes out, as :meth:`take_transmits` gives it. While :attr:`goes_on`, call it
+        again as soon as that was sent."""
         if datagrams:
             self.handle_datagrams(datagrams, now)
+        elif self._membership.goes_on:
+            self._membership.now = now
+            self._membership.go_on()
         if self._membership.timers.first() <= now:
             self.handle_timeout(now)
         return self.take_transmits()
@@ -265,6 +269,12 @@ class Processor:
     def has_transmits(self) -> bool:
         """Whether :meth:`take_transmits` would return something."""
         return bool(self._membership.transmits)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is more to send at once: a long visit of the token is sent in pieces, so that the others take
+        in the first while the next is made. Who does not ask goes on at ``next_timeout``, which is now."""
+        return self._membership.goes_on
 
     @property
     def has_changes(self) -> bool:

@@ -125,6 +125,48 @@ def test_visit_sends_no_more_than_flow_control_allows() -> None:
     assert len(Member(window_size=10, visit_max=10).visit(token(), waiting=100, held=8).datagrams) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "waiting", "pieces"),
+    [
+        ({"visit_max": 24}, 100, [3] * 8),
+        ({"visit_max": 20}, 100, [3] * 6 + [2]),
+        ({"visit_max": 24}, 7, [3, 3, 1]),
+        ({"visit_max": 24}, 6, [3, 3, 0]),
+        ({"visit_max": 24}, 2, [2]),
+        ({"visit_max": 24}, 0, [0]),
+        ({"visit_max": 5}, 100, [2, 2, 1]),
+        ({"visit_max": 1}, 100, [1]),
+        ({"visit_max": 24, "accelerated_window": 2}, 100, [24]),  # the token goes before the last of them anyhow
+        ({"visit_max": 24, "members": (2,)}, 100, [24]),  # nobody waits for the first piece
+    ],
+)
+def test_long_visit_is_sent_in_pieces(changes: dict[str, Any], waiting: int, pieces: list[int]) -> None:
+    member = Member(window_size=100, **changes)
+    source = Source(waiting)
+    came = token()
+    member.ring.note_arrival(came, 1.0)
+    visit = member.ring.begin_visit(came, source, 0)
+    sent = []
+    unfinished = True
+    while unfinished:
+        member.ring.send(visit, source, 0, member.codec)
+        sent.append(len(visit.take_datagrams(0)[0]))
+        unfinished = visit.unfinished
+        assert visit.token is None
+    assert sent == pieces
+    member.ring.end_visit(visit, source, 0, member.codec)
+    assert visit.token is not None
+    assert (visit.token.seq, visit.token.fcc) == (sum(pieces), sum(pieces))
+
+
+def test_pieces_of_a_visit_have_no_more_of_the_window_than_one_that_is_not_cut() -> None:
+    """The share by what waits is that of the beginning, though less waits after each piece."""
+    visit = Member(window_size=60, visit_max=40).visit(token(backlog=30), waiting=30)
+    assert len(visit.datagrams) == 30
+    visit = Member(window_size=60, visit_max=40).visit(token(backlog=60), waiting=30)
+    assert len(visit.datagrams) == 20
+
+
 def test_token_says_what_was_sent_and_what_waits() -> None:
     visit = Member(window_size=10, visit_max=4).visit(token(fcc=2, backlog=5), waiting=7, held=1)
     sent = len(visit.datagrams)

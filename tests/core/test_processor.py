@@ -9,7 +9,7 @@ import pytest
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
 from ringproto._core import Processor
-from ringproto._core.wire import Codec
+from ringproto._core.wire import Codec, Kind
 from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCodec
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
@@ -85,6 +85,50 @@ def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
         return sent
 
     assert histories(turns=True) == histories(turns=False)
+
+
+def exchange(pair: dict[int, Processor], now: float, turns: int) -> tuple[list[list[list[int]]], float]:
+    """Two processors take turns; what one sends reaches the other at once, each piece of a visit by itself. What was
+    sent, by turns and pieces, each datagram by its kind; and the time."""
+    inbox: dict[int, list[bytes]] = {1: [], 2: []}
+    said = []
+    for step in range(turns):
+        node, peer = 1 + step % 2, 2 - step % 2
+        one = pair[node]
+        now += 0.001
+        batch, inbox[node] = inbox[node], []
+        pieces = []
+        while True:
+            sent = [datagram for _, datagram in one.turn(batch, now)]
+            pieces.append([datagram[1] for datagram in sent])
+            inbox[peer] += sent
+            if not one.goes_on:
+                break
+            assert one.next_timeout == math.nextafter(now, math.inf), "who does not ask must come to it as well"
+            inbox[node] += [datagram for _, datagram in pair[peer].turn(inbox[peer], now)]
+            batch, inbox[peer] = [], []
+        said.append(pieces)
+    return said, now
+
+
+def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
+    pair = {node: processor(node, seed=bytes([node]) * 16) for node in (1, 2)}
+    _, now = exchange(pair, 100.0, 400)
+    for one in pair.values():
+        assert one.configuration.members == (1, 2)
+        one.unblock(one.configuration.ring_id)
+    _, now = exchange(pair, now, 400)
+    for one in pair.values():
+        assert one.complete
+        one.take_events(100)
+    assert pair[1].submit_batch([bytes(1000)] * 50, 0, HIGH, AGREED) == 50
+    said, now = exchange(pair, now, 400)
+    assert [len(one.take_events(100)) for one in pair.values()] == [50, 50]
+    data, token = int(Kind.DATA), int(Kind.TOKEN)
+    longest = max(said, key=len)
+    assert len(longest) == 4  # of two packets each
+    assert longest[:-1] == [[data, data]] * 3
+    assert longest[-1] == [data, data, token]
 
 
 # Making one

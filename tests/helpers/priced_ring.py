@@ -195,11 +195,15 @@ class PricedRing:
             cost += prices.message_out
         if processor.next_timeout <= now:
             processor.handle_timeout(now)
-        for destination, datagram in processor.take_transmits():
-            cost += prices.datagram_out
-            for other in self._nodes:
-                if other != node and destination in (0, other):
-                    self._carry(other, datagram, start + cost + prices.wire)
+        transmits = processor.take_transmits()
+        while transmits:
+            for destination, datagram in transmits:
+                cost += prices.datagram_out
+                for other in self._nodes:
+                    if other != node and destination in (0, other):
+                        self._carry(other, datagram, start + cost + prices.wire)
+            # As the drivers do: all pieces of a visit, one after the other.
+            transmits = processor.turn([], now) if processor.goes_on else []
         for event in processor.take_events(self._events_max):
             if isinstance(event, RegularConfiguration):
                 processor.unblock(event.ring_id)

@@ -25,6 +25,7 @@ class ScriptedCore:
     next_timeout = math.inf
     has_changes = False
     has_transmits = False
+    goes_on = False
 
     def __init__(self, batches: int) -> None:
         self.batches = batches
@@ -93,9 +94,10 @@ class EagerNetwork(ScriptedNetwork):
         await super().send(transmits)
 
 
-async def drive(network: ScriptedNetwork, batches: int, *, reads: bool) -> list[str]:
-    core = ScriptedCore(batches)
-    driver = TrioDriver(network, trio.current_time, core, unblocks=False)  # type: ignore[arg-type]
+async def drive(
+    network: ScriptedNetwork, batches: int, *, reads: bool, core: type[ScriptedCore] = ScriptedCore
+) -> list[str]:
+    driver = TrioDriver(network, trio.current_time, core(batches), unblocks=False)  # type: ignore[arg-type]
 
     def came() -> None:
         network.log.append("told")
@@ -121,6 +123,43 @@ async def test_application_that_does_not_come_for_its_events_is_told_once() -> N
 async def test_what_the_network_does_not_take_at_once_is_sent_by_a_call_that_waits(network: ScriptedNetwork) -> None:
     log = await drive(network, 3, reads=True)
     assert log.count("sent") == 3 and log.count("told") == 3 and log[-1] == "ended None"
+
+
+class CoreOfPieces(ScriptedCore):
+    """Sends three pieces for each batch, the token with the last."""
+
+    pieces = 0
+
+    @property
+    def goes_on(self) -> bool:  # type: ignore[override]
+        return self.pieces > 0
+
+    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        if datagrams:
+            self.batches -= 1
+            self.pending_events += 1
+            self.pieces = 3
+        elif not self.pieces:
+            return []
+        self.pieces -= 1
+        self.left = self.batches == 0 and not self.pieces
+        return TOKEN
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_all_pieces_are_sent_before_anything_is_waited_for_or_the_application_hears_of_it(reads: bool) -> None:
+    network = EagerNetwork([], takes=True)
+    log = await drive(network, 2, reads=reads, core=CoreOfPieces)
+    assert log == ["sent", "sent", "sent", "told"] * (2 if reads else 1) + ["sent"] * (0 if reads else 3) + (
+        ["ended None"] if reads else ["told", "ended None"]
+    )
+
+
+@pytest.mark.parametrize("network", [EagerNetwork([], takes=False), ScriptedNetwork([])], ids=["kept", "not eager"])
+async def test_pieces_that_have_to_wait_are_all_sent_before_the_next_batch(network: ScriptedNetwork) -> None:
+    log = await drive(network, 3, reads=True, core=CoreOfPieces)
+    assert [entry for entry in log if entry != "told"] == ["sent"] * 9 + ["ended None"]
+    assert log.index("told", log.index("sent")) > 3, "a batch was read before all was sent"
 
 
 class AskedCore(ScriptedCore):
