@@ -50,7 +50,7 @@ def main() -> None:
     print("| way | payload | LOW /s, token last | LOW /s, accelerated |")
     for wire_s in (1e-5, 1e-4):
         for size in (200, 1300):
-            rates = [loaded(0.0, window, size, wire_s).low_per_s for window in (0, 64)]
+            rates = [loaded(0.0, window, size, wire_s).low_per_s for window in (0, 256)]
             print(f"| {wire_s * 1e6:.0f} us | {size} | {rates[0]:,.0f} | {rates[1] / rates[0]:.2f} times |", flush=True)
     print("| loss | LOW /s | of lossless | mean rotation, ms | retransmissions |")
     lossless = loaded(0.0, 0, 200, 1e-5)
