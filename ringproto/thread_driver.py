@@ -74,9 +74,6 @@ class ThreadDriver(Driver):
                 self._trio.run_sync_soon(self._settle_when_called)
             if done:
                 return
-            if processor.goes_on:
-                batch = []
-                continue
             batch = network.receive_blocking(self._waits_until - self._clock())
 
     def _wanted_on_trio(self, sent: bool) -> bool:

@@ -273,6 +273,28 @@ def test_token_of_a_ring_on_which_nobody_has_sent_rests_at_the_representative(ju
     assert rests(ring) == {(node, node == 1) for node in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("last", [1, 2])
+def test_beacon_of_an_idle_ring_goes_with_the_token(ring: Three, last: int) -> None:
+    say(ring.cluster, last, 1)
+    until_at_rest(ring, last)
+    ring.cluster.run(1.0)
+    beacons = {seen.time for seen in ring.wire.log if seen.kind is Kind.BEACON}
+    assert beacons
+    assert beacons <= {seen.time for seen, _ in ring.wire.tokens() if seen.source == 1}
+    for earlier, later in pairwise(sorted(beacons)):
+        assert CONFIG.merge_detect_s <= later - earlier <= CONFIG.merge_detect_s + 1.2 * CONFIG.token_hold_s
+
+
+def test_beacon_does_not_wait_for_a_token_that_does_not_come(judged: list[Cluster]) -> None:
+    ring = Three(judged, merge_detect_s=0.02)
+    say(ring.cluster, 1, 1)
+    until_at_rest(ring, 1)
+    ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN and seen.destination == 1
+    ring.cluster.run(0.02 + 3 * CONFIG.token_hold_s)
+    (beacon,) = {seen.time for seen in ring.wire.log if seen.kind is Kind.BEACON and seen.source == 1}
+    assert beacon not in {seen.time for seen, _ in ring.wire.tokens()}
+
+
 def test_resting_token_is_called_from_who_sent_last(ring: Three) -> None:
     say(ring.cluster, 2, 1)
     until_at_rest(ring, 2)

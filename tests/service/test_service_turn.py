@@ -187,6 +187,26 @@ class AskedCore(ScriptedCore):
         return self.take_transmits()
 
 
+class AskedCoreOfPieces(AskedCore):
+    """Has two pieces more to send after each message."""
+
+    pieces = 0
+
+    @property
+    def goes_on(self) -> bool:  # type: ignore[override]
+        return self.pieces > 0
+
+    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+        self.pieces = 2
+        return super().submit(payload, priority, guarantee)
+
+    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        if self.pieces:
+            self.pieces -= 1
+            self.transmits += TOKEN
+        return self.take_transmits()
+
+
 class QuietNetwork(EagerNetwork):
     """From which nothing ever comes."""
 
@@ -203,9 +223,11 @@ class QuietNetwork(EagerNetwork):
         raise AssertionError
 
 
-async def submitting(network: QuietNetwork, calls: int) -> tuple[list[str], list[BaseException | None]]:
+async def submitting(
+    network: QuietNetwork, calls: int, core: type[AskedCore] = AskedCore
+) -> tuple[list[str], list[BaseException | None]]:
     """Submit so many messages in a row while the driver waits; the log right after, and what ended the driver."""
-    driver = TrioDriver(network, trio.current_time, AskedCore(), unblocks=False)  # type: ignore[arg-type]
+    driver = TrioDriver(network, trio.current_time, core(), unblocks=False)  # type: ignore[arg-type]
     ended: list[BaseException | None] = []
     driver.listen(Listener(lambda change: None, lambda: None, ended.append))
     async with trio.open_nursery() as nursery:
@@ -222,6 +244,12 @@ async def submitting(network: QuietNetwork, calls: int) -> tuple[list[str], list
 async def test_what_a_message_makes_the_core_send_leaves_before_submit_returns() -> None:
     network = QuietNetwork([], takes=True)
     assert await submitting(network, 3) == (["sent"] * 3, [None])
+    assert network.log == ["sent"] * 3
+
+
+async def test_visit_that_a_message_begins_goes_on_by_itself() -> None:
+    network = QuietNetwork([], takes=True)
+    assert await submitting(network, 1, AskedCoreOfPieces) == (["sent"], [None])
     assert network.log == ["sent"] * 3
 
 
