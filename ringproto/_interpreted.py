@@ -26,6 +26,8 @@ class _Sources:
             source = Path(folder) / f"{room}.py"
             if source.exists():
                 return importlib.util.spec_from_file_location(name, source)
+        if package == "ringproto._core":
+            raise ModuleNotFoundError(f"{name} is compiled only, and something plain takes its place", name=name)
         return None
 
 

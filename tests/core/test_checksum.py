@@ -19,7 +19,7 @@ try:
 except ImportError:
     folded = None
 
-needs_folding = pytest.mark.skipif(folded is None, reason="this processor has no carry-less multiplication")
+needs_folding = pytest.mark.skipif(folded is None, reason="interpreted, or no carry-less multiplication here")
 
 
 def test_check_value_of_the_catalogues() -> None:
