@@ -22,6 +22,9 @@ _WINDOW_BYTES = 2_048_000
 """How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it twice."""
 _WINDOW_SIZES = (8, 512)
 
+_RETRANSMIT_MAX_S = 1 / 6
+"""The longest that a lost token is waited for unless it is said."""
+
 # field: (least, greatest)
 _RANGES: dict[str, tuple[float, float]] = {
     "quorum": (1, 256),
@@ -80,7 +83,7 @@ class Config:
     """Without the token for so long, the ring is broken (Totem: token loss timeout; corosync: token)."""
     token_retransmit_s: float | None = None
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout); ``None``:
-    a third of ``token_timeout_s``."""
+    a third of ``token_timeout_s``, but at most a sixth of a second."""
     token_retransmit_min_s: float = 0.004
     """While messages flow it is sent again after four usual rotations, but not earlier than this."""
     token_hold_s: float | None = None
@@ -203,7 +206,10 @@ class Config:
     @property
     def retransmit_s(self) -> float:
         """After how long the token is sent again, whether that was said or not."""
-        return self.token_timeout_s / 3 if self.token_retransmit_s is None else self.token_retransmit_s
+        if self.token_retransmit_s is not None:
+            return self.token_retransmit_s
+        # Who allows for long pauses of a process need not wait for as long for a lost datagram.
+        return min(self.token_timeout_s / 3, _RETRANSMIT_MAX_S)
 
     @property
     def hold_s(self) -> float:

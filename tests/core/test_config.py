@@ -99,6 +99,23 @@ def test_windows_that_are_given_stay() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "retransmit_s"),
+    [
+        ({}, 1 / 6),
+        ({"token_timeout_s": 0.2}, 0.2 / 3),
+        ({"token_timeout_s": 10.0}, 1 / 6),
+        ({"token_timeout_s": 10.0, "token_retransmit_s": 2.0}, 2.0),
+    ],
+)
+def test_token_is_sent_again_in_time_for_short_timeouts_and_soon_for_long_ones(
+    changes: dict[str, float], retransmit_s: float
+) -> None:
+    config = Config.lan(**changes)
+    assert config.retransmit_s == pytest.approx(retransmit_s)
+    assert config.hold_s == pytest.approx(0.8 * retransmit_s)
+
+
+@pytest.mark.parametrize(
     ("receive_buffer", "visit_max"),
     [(None, 48), (4 * 2**20, 48), (2_048_000, 48), (2_047_999, 47), (212_992, 4), (32_000, 1), (1, 1)],
 )
