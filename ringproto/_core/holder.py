@@ -176,6 +176,7 @@ class Holder:
         return self._resting is not None and self._resting.unfinished
 
     def _pause(self, visit: Visit) -> None:
+        """A piece is made. Who does not ask whether the visit goes on comes to it by the timer, at once."""
         self._resting = visit
         self._broadcast(visit.take_datagrams(0)[0])
         self._kept_without_clock = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from ringproto import Guarantee, Priority
+from ringproto import Config, Guarantee, Priority, open_ring
+from ringproto._core import Processor
 from ringproto.driver import Listener
+from ringproto.transports import open_unicast_udp
 from ringproto.trio_driver import TrioDriver
 
 TOKEN = [(2, b"token")]
@@ -265,3 +268,27 @@ async def test_what_the_transport_raises_is_not_raised_at_who_submits() -> None:
     at_once, ended = await submitting(network, 2)
     assert at_once == [] and len(ended) == 1
     assert "the network is gone" in repr((ended[0], getattr(ended[0], "__cause__", None)))
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+async def test_visits_are_no_longer_than_the_receive_buffer_of_the_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits = []
+
+    class Noted(Processor):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            visits.append(self.config.windows[1])
+
+    monkeypatch.setattr("ringproto.ring.Processor", Noted)
+    for receive_buffer in (4 * 2**20, 200_000):
+        transport = await open_unicast_udp(1, {1: ("127.0.0.1", free_port())}, receive_buffer=receive_buffer)
+        size, given = transport.datagram_size_max, transport.statistics()["receive_buffer_bytes"]
+        async with open_ring(transport, config=Config.lan()):
+            pass
+        assert visits.pop() == Config.lan().fitted(size, given).windows[1] <= given * 3 // 4 // size
