@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py transports/_segments.py transports/_traffic.py \
+SOURCES := pyproject.toml setup.py ringproto/message.py ringproto/message.pxd transports/_segments.py transports/_traffic.py \
 	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd ringproto/_core/*.pyx transports/*.pxd transports/*.pyx)
 
 SANITIZED := build/sanitized

@@ -45,6 +45,7 @@ else:
     LINK_FLAGS = []
 
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
+sources["ringproto.message"] = "ringproto/message.py"
 sources["ringproto._core._crc32"] = "ringproto/_core/_crc32.pyx"
 sources |= {f"ringproto.transports.{name}": f"transports/{name}.py" for name in ("_segments", "_traffic")}
 if sys.platform == "linux":

@@ -20,7 +20,7 @@ class _Sources:
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, room = name.rpartition(".")
-        if package not in ("ringproto._core", "ringproto.transports") or path is None:
+        if package not in ("ringproto", "ringproto._core", "ringproto.transports") or path is None:
             return None
         for folder in path:
             source = Path(folder) / f"{room}.py"

@@ -74,7 +74,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             TypeError, ValueError, RingClosedError: as :meth:`send`.
         """
         self._check_open()
-        self._driver.check_payload(value)
+        self._driver.check_payloads((value,))
         if not self._driver.gates[self._priority].free or not self._attempt(value):
             raise trio.WouldBlock
 
@@ -91,8 +91,7 @@ class Sender(trio.abc.SendChannel[bytes]):
         if isinstance(payloads, (bytes, bytearray, str)) or not isinstance(payloads, Iterable):
             raise TypeError(f"send_batch() takes an iterable of bytes, not {type(payloads).__name__}")
         batch = list(payloads)
-        for payload in batch:
-            self._driver.check_payload(payload)
+        self._driver.check_payloads(batch)
         accepted = 0
 
         def attempt() -> bool:

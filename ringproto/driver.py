@@ -118,8 +118,9 @@ class Driver(ABC):
 
     # What the ends of the application call, on trio's thread. No KeyboardInterrupt comes while the core is at work.
 
-    def check_payload(self, payload: object) -> None:
-        self._processor.check_payload(payload)
+    def check_payloads(self, payloads: Sequence[object]) -> None:
+        """Raises TypeError or ValueError unless all of these can be sent."""
+        self._processor.check_payloads(payloads)
 
     @trio.lowlevel.enable_ki_protection
     def check_open(self) -> None:

@@ -9,23 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Union
 
-from ringproto.types import Guarantee, Priority, RingId
+from ringproto.message import Message
+from ringproto.types import RingId
 
 __all__ = ["Event", "Message", "RecoveryComplete", "RegularConfiguration", "TransitionalConfiguration"]
-
-
-class Message(NamedTuple):
-    """A message at its place in the total order."""
-
-    payload: bytes
-    sender: int
-    """Node id of the processor that sent it."""
-    priority: Priority
-    guarantee: Guarantee
-    ring_id: RingId
-    """The ring it was sent on. In a transitional configuration that is the ring that just ended."""
-    seq: int
-    """Its place in that ring's order: strictly rising from message to message and the same at every member."""
 
 
 class TransitionalConfiguration(NamedTuple):

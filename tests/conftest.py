@@ -25,11 +25,13 @@ def compiled_modules() -> dict[str, list[Path]]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "ROOMS"
     )
-    core = ROOT / "ringproto" / "_core"
+    package = ROOT / "ringproto"
+    core = package / "_core"
     modules = {f"ringproto._core.{room}": [core / f"{room}.py", core / f"{room}.pxd"] for room in rooms}
     transports = ROOT / "transports"
     for name in ("_segments", "_traffic"):
         modules[f"ringproto.transports.{name}"] = [transports / f"{name}.py", transports / f"{name}.pxd"]
+    modules["ringproto.message"] = [package / "message.py", package / "message.pxd"]
     modules["ringproto._core._crc32"] = [core / "_crc32.pyx"]
     if sys.platform == "linux":
         modules["ringproto.transports._batch"] = [transports / "_batch.pyx"]

@@ -9,7 +9,9 @@ make up for.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef extern from *:
     """
@@ -116,10 +118,49 @@ def crc32(data, uint32_t value=0, /):
     """
     cdef Py_buffer view
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    value = ~value
-    if view.len >= 64:
-        value = by_blocks(value, <const unsigned char *>view.buf, view.len)
-    else:
-        value = by_bytes(value, <const unsigned char *>view.buf, view.len)
+    value = _checksum(<const unsigned char *>view.buf, view.len, value)
     PyBuffer_Release(&view)
-    return <uint32_t>~value
+    return value
+
+
+cdef uint32_t _checksum(const unsigned char *data, size_t size, uint32_t value) noexcept:
+    return ~(by_blocks(~value, data, size) if size >= 64 else by_bytes(~value, data, size))
+
+
+def sealed(bytes head not None, list pieces not None, /):
+    """``head`` and what follows it in one, and the CRC-32 of all that at its end, big endian. Each byte is copied once.
+
+    Raises:
+        TypeError: a piece has no bytes.
+        BufferError: they do not stand one after the other.
+    """
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(head)
+    cdef object piece
+    for piece in pieces:
+        size += PyBytes_GET_SIZE(piece) if type(piece) is bytes else len(memoryview(piece).cast("B"))
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, size + 4)
+    cdef unsigned char *start = <unsigned char *>PyBytes_AS_STRING(whole)
+    cdef unsigned char *end = start + size
+    cdef unsigned char *at = _append(start, end, head)
+    for piece in pieces:
+        at = _append(at, end, piece)
+    cdef uint32_t checksum = _checksum(start, size, 0)
+    for size in range(4):
+        end[size] = checksum >> (24 - 8 * size) & 0xFF
+    return whole
+
+
+cdef unsigned char *_append(unsigned char *at, const unsigned char *end, piece) except NULL:
+    """Copy a piece to where there is room for it, and return where it ends."""
+    cdef Py_buffer view
+    if type(piece) is bytes:
+        memcpy(at, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        return at + PyBytes_GET_SIZE(piece)
+    PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
+    if view.len > end - at:
+        PyBuffer_Release(&view)
+        raise BufferError("a piece grew")
+    memcpy(at, view.buf, view.len)
+    at += view.len
+    PyBuffer_Release(&view)
+    return at

@@ -5,6 +5,10 @@ from ringproto._core.barrier cimport Barrier
 from ringproto._core.reassembly cimport Reassembler
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Packet
+from ringproto.message cimport Message, new_message
+
+cdef int _CONTROL, _MEANING
+cdef list _MEANINGS
 
 
 cdef class Delivery:
@@ -25,6 +29,7 @@ cdef class Delivery:
     cdef readonly Reassembler reassembler
 
     cdef _add(self, list messages, Py_ssize_t size)
+    @cython.locals(message=Message, taken=list)
     cpdef list take(self, Py_ssize_t limit)
     cpdef bint is_full(self)
     cpdef bint has_changes(self)
@@ -33,7 +38,7 @@ cdef class Delivery:
     cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)
 
     @cython.locals(
-        seq="unsigned long long", flags=int, control=int, meaning=int, meanings=list, payload=bytes, size=Py_ssize_t,
-        messages=list
+        reassembler=Reassembler, seq="unsigned long long", sender=object, payload=bytes, size=Py_ssize_t, messages=list, message=Message,
+        meaning=tuple,
     )
     cdef _deliver_packet(self, Packet packet, object ring_id)

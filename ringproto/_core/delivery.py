@@ -19,17 +19,17 @@ from ringproto._core.reassembly import Reassembler, unblocked_ring
 from ringproto._core.window import Window
 from ringproto._core.wire import CHUNK_CONTROL, CHUNK_PRIORITY, CHUNK_SAFE, Packet
 from ringproto.config import Config
-from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.events import Event, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.message import Message, new_message
 from ringproto.types import Guarantee, Priority, RingId
 
+_CONTROL = CHUNK_CONTROL  # numbers of C (delivery.pxd)
 _MEANING = CHUNK_PRIORITY | CHUNK_SAFE
 _MEANINGS = [
     (Priority(min(flags & CHUNK_PRIORITY, 2)), Guarantee.SAFE if flags & CHUNK_SAFE else Guarantee.AGREED)
     for flags in range(_MEANING + 1)
 ]
 """Priority and guarantee by the flags of a chunk. Priority 3 never comes: such a datagram is malformed."""
-_new = tuple.__new__
-"""Makes a named tuple without its own constructor, which is written in Python and costs as much as all the rest."""
 _WIDER = 8
 
 
@@ -119,7 +119,8 @@ class Delivery:
         while events and len(taken) < limit:
             event = events.popleft()
             if isinstance(event, Message):
-                self.bytes -= len(event.payload)
+                message = event
+                self.bytes -= len(message.payload)
             taken.append(event)
         return taken
 
@@ -202,22 +203,22 @@ class Delivery:
         sender = packet.sender
         seq = packet.message_seq
         size = 0
-        control = CHUNK_CONTROL
-        meaning = _MEANING
-        meanings = _MEANINGS
         messages: list[Message] = []
-        for flags, payload in self.reassembler.take_apart(packet):
+        reassembler = self.reassembler
+        reassembler.begin(packet)
+        while reassembler.next():
             seq += 1
+            payload = reassembler.payload
             if payload is None:
                 continue
-            if flags & control:
+            if reassembler.flags & _CONTROL:
                 self._add(messages, size)
                 messages = []
                 size = 0
                 self._deliver_unblock(sender, unblocked_ring(payload), ring_id, seq)
                 continue
-            priority, guarantee = meanings[flags & meaning]
-            message = _new(Message, (payload, sender, priority, guarantee, ring_id, seq))
+            meaning = _MEANINGS[reassembler.flags & _MEANING]
+            message = new_message(payload, sender, meaning[0], meaning[1], ring_id, seq)
             messages.append(message)
             size += len(payload)
             if self._audit is not None:

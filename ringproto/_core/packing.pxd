@@ -4,6 +4,9 @@ import cython
 from ringproto._core.barrier cimport Barrier
 from ringproto._core.send_queue cimport SendQueue
 
+cdef Py_ssize_t _HEAD, _SMALLEST_PIECE
+cdef int _FIRST, _LAST, _SAFE
+
 
 cdef class Filling:
     cdef readonly list chunks
@@ -32,8 +35,8 @@ cdef class Outbox:
     cdef Py_ssize_t _take_low(self, Py_ssize_t room, Py_ssize_t low_room, Filling filling) except -1
 
     @cython.locals(
-        queue=SendQueue, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t, flags=int,
-        number=int, overhead=Py_ssize_t, smallest=Py_ssize_t, first=int, last=int, safe=int
+        queue=SendQueue, item=tuple, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t,
+        flags=int, number=int
     )
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1
 

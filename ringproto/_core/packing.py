@@ -12,7 +12,7 @@ in (B2, B5). This gate stands above fragmentation, and the cursors of the queues
 from __future__ import annotations
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.send_queue import SendQueue
+from ringproto._core.send_queue import Queued, SendQueue
 from ringproto._core.wire import (
     CHUNK_FIRST,
     CHUNK_LAST,
@@ -24,14 +24,19 @@ from ringproto._core.wire import (
     unblock_chunk,
 )
 from ringproto.config import Config
-from ringproto.types import Guarantee, Priority
-
-_SMALLEST_PIECE = 1
-"""A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
-worth more than the chunk heads cost."""
+from ringproto.types import Priority
 
 _BYTES_MAX = 2**40
 """More than ever wait."""
+
+# Numbers of C (packing.pxd): what is done for every message must not make objects.
+_HEAD = CHUNK_SIZE
+_FIRST = CHUNK_FIRST
+_LAST = CHUNK_LAST
+_SAFE = CHUNK_SAFE
+# A message is begun in whatever room there is: datagrams of one size go through the kernel as one run, and that is
+# worth more than the chunk heads cost.
+_SMALLEST_PIECE = 1
 
 
 class Filling:
@@ -41,7 +46,7 @@ class Filling:
 
     def __init__(self) -> None:
         self.chunks: list[bytes | memoryview] = []
-        self.ended: list[tuple[Priority, Guarantee, bytes]] = []
+        self.ended: list[Queued] = []
         """The messages that end in it, in order."""
         self.safe = False
         """Whether one of them is to be delivered safe: then the whole packet is."""
@@ -63,7 +68,7 @@ class Outbox:
     __slots__ = ("_barrier", "_head_bytes", "_head_flags", "_head_size", "_high_only", "_low_every", "queues")
 
     def __init__(self, config: Config, barrier: Barrier) -> None:
-        self.queues = [SendQueue(config.send_queue_max, config.send_queue_bytes_max) for _ in Priority]
+        self.queues = [SendQueue(priority, config.send_queue_max, config.send_queue_bytes_max) for priority in Priority]
         self._barrier = barrier
         self._low_every = config.low_every
         self._high_only = 0
@@ -127,35 +132,31 @@ class Outbox:
         """Move messages of one queue into ``filling``; returns the room that is left."""
         queue = self.queues[priority]
         chunks = filling.chunks
-        # Numbers of C where this is compiled: the loop runs once for every message.
         number = int(priority)
-        overhead = CHUNK_SIZE
-        smallest = _SMALLEST_PIECE
-        first = CHUNK_FIRST
-        last = CHUNK_LAST
-        safe = CHUNK_SAFE
         while len(queue):
-            payload, guarantee = queue.head()
+            item = queue.head()
+            guarantee = item[1]
+            payload = item[2]
             offset = queue.cursor
             left = len(payload) - offset
-            size = min(left, room - overhead)
-            if size < left and size < smallest:
+            size = min(left, room - _HEAD)
+            if size < left and size < _SMALLEST_PIECE:
                 break
             flags = number
             if guarantee:
-                flags |= safe
+                flags |= _SAFE
             if not offset:
-                flags |= first
+                flags |= _FIRST
             if size == left:
-                flags |= last
+                flags |= _LAST
             chunks.append(self._head(flags, size))
             chunks.append(payload if size == len(payload) else memoryview(payload)[offset : offset + size])
-            room -= overhead + size
+            room -= _HEAD + size
             if size < left:
                 queue.cursor = offset + size
                 break
             queue.pop()
-            filling.ended.append((priority, guarantee, payload))
+            filling.ended.append(item)
             if guarantee:
                 filling.safe = True
         return room

@@ -12,6 +12,7 @@ cdef class Processor:
     cdef object _audit
     cdef Codec _codec
     cdef Membership _membership
+    cdef Py_ssize_t _message_size_max
 
     @cython.locals(membership=Membership, codec=Codec, tokens=list, kind=int, data_came=bint)
     cpdef handle_datagrams(self, object datagrams, double now)
@@ -28,4 +29,5 @@ cdef class Processor:
 
     @cython.locals(membership=Membership)
     cdef _accept(self, object payload, object priority, object guarantee)
-    cpdef check_payload(self, object payload)
+    cpdef check_payloads(self, object payloads)
+    cdef int _check(self, object payload) except -1

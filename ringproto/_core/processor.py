@@ -47,7 +47,7 @@ class Processor:
         ValueError: an argument is out of its range.
     """
 
-    __slots__ = ("_audit", "_codec", "_membership", "config", "node")
+    __slots__ = ("_audit", "_codec", "_membership", "_message_size_max", "config", "node")
 
     def __init__(
         self,
@@ -90,6 +90,7 @@ class Processor:
         self.node = node
         self.config = config
         self._audit = audit
+        self._message_size_max = config.message_size_max
         self._membership = Membership(node, config, size, Entropy(seed), now, ring_sequence, audit, origin)
         self._codec = self._membership.codec
 
@@ -188,7 +189,7 @@ class Processor:
         try:
             while place < len(payloads):
                 payload = payloads[place]
-                self.check_payload(payload)
+                self._check(payload)
                 if not queue.put(payload, guarantee):
                     break
                 if self._audit is not None:
@@ -216,7 +217,7 @@ class Processor:
 
     def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         membership = self._membership
-        self.check_payload(payload)
+        self._check(payload)
         if not membership.outbox.queues[priority].put(payload, guarantee):
             return False
         if self._audit is not None:
@@ -224,13 +225,17 @@ class Processor:
         membership.want_token()
         return True
 
-    def check_payload(self, payload: object) -> None:
-        """Raise TypeError or ValueError unless this can be sent."""
+    def check_payloads(self, payloads: Sequence[object]) -> None:
+        """Raise TypeError or ValueError unless all of these can be sent."""
+        for payload in payloads:
+            self._check(payload)
+
+    def _check(self, payload: object) -> None:
         if not isinstance(payload, bytes):
             raise TypeError(f"a payload must be bytes, not {type(payload).__name__}; convert it with bytes(...)")
-        if len(payload) > self.config.message_size_max:
+        if len(payload) > self._message_size_max:
             raise ValueError(
-                f"a payload of {len(payload)} bytes is above Config.message_size_max ({self.config.message_size_max})"
+                f"a payload of {len(payload)} bytes is above Config.message_size_max ({self._message_size_max})"
             )
 
     def unblock(self, ring_id: RingId) -> None:

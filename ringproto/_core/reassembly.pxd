@@ -3,6 +3,9 @@ import cython
 
 from ringproto._core.wire cimport Packet
 
+cdef Py_ssize_t _HEAD, _TRAILER, _VIEW
+cdef int _PRIORITY, _CONTROL, _LAST, _WHOLE
+
 
 cdef class _Partial:
     cdef readonly list pieces
@@ -10,15 +13,21 @@ cdef class _Partial:
 
 
 cdef class Reassembler:
+    cdef Py_ssize_t _at
+    cdef bytes _datagram
     cdef dict _partial
+    cdef unsigned long long _sender
     cdef Py_ssize_t _size_max
     cdef readonly Py_ssize_t dropped
+    cdef readonly int flags
+    cdef readonly bytes payload
+
+    cpdef begin(self, Packet packet)
 
     @cython.locals(
-        ended=list, datagram=bytes, data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, size_max=Py_ssize_t,
-        head=Py_ssize_t, last=int, whole=int, control=int, view_min=Py_ssize_t, key="unsigned long long"
+        data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, key="unsigned long long"
     )
-    cpdef list take_apart(self, Packet packet)
+    cpdef bint next(self) except -1
 
     @cython.locals(partial=_Partial)
     cdef _piece(self, object key, int flags, object piece)

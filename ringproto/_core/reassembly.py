@@ -1,7 +1,7 @@
 """Packets into messages: chunks taken apart, pieces put together. The way there is in ``packing.py``.
 
-This runs once for every message at every receiver, so what is done for each chunk is done with plain numbers of C where
-it is compiled (``reassembly.pxd``), and constants are taken into local variables before the loop.
+This runs once for every message at every receiver, so it makes no objects but the payloads: who delivers asks for one
+message after the other.
 
 A small piece is copied out of its datagram, which can be forgotten then: a view would cost more time than the copy, and
 hold the whole datagram for a piece of one byte. Of a large one a view is taken, so that it is copied once, at the end.
@@ -21,8 +21,14 @@ from ringproto._core.wire import (
 )
 from ringproto.types import RingId
 
-_VIEW_MIN = 4096
-"""The smallest piece of which a view is taken, in bytes."""
+# Numbers of C (reassembly.pxd): what is done for every chunk must not make objects.
+_HEAD = CHUNK_SIZE
+_TRAILER = TRAILER_SIZE
+_PRIORITY = CHUNK_PRIORITY
+_CONTROL = CHUNK_CONTROL
+_LAST = CHUNK_LAST
+_WHOLE = CHUNK_FIRST | CHUNK_LAST
+_VIEW = 4096  # the smallest piece of which a view is taken, in bytes
 
 
 class _Partial:
@@ -38,11 +44,18 @@ class _Partial:
 class Reassembler:
     """Pieces of messages, in the total order, into messages. At most one message a sender and priority is begun."""
 
-    __slots__ = ("_partial", "_size_max", "dropped")
+    __slots__ = ("_at", "_datagram", "_partial", "_sender", "_size_max", "dropped", "flags", "payload")
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
         self._partial: dict[int, _Partial] = {}
+        self._datagram = b""
+        self._sender = 0
+        self._at = 0
+        self.flags = 0
+        """Of the chunk in which the message ends that :meth:`next` found."""
+        self.payload: bytes | None = None
+        """That message; ``None`` if its pieces are not all here."""
         self.dropped = 0
         """Messages without a beginning, or above the maximum: only a stranger can have sent those."""
 
@@ -50,41 +63,42 @@ class Reassembler:
         """The ring ended: what is unfinished will be begun again, or never was sent whole."""
         self._partial.clear()
 
-    def take_apart(self, packet: Packet) -> list[tuple[int, bytes | None]]:
-        """What ends in this packet, one entry for each place in the message order.
+    def begin(self, packet: Packet) -> None:
+        """Take this packet apart from now on."""
+        self._datagram = packet.datagram
+        self._sender = packet.sender
+        self._at = packet.body
 
-        An entry is the chunk's flags with the payload; ``None`` for a message whose pieces are not all here.
-        """
-        ended: list[tuple[int, bytes | None]] = []
-        datagram = packet.datagram
-        data = datagram  # compiled it is a pointer: that the chunks lie within was seen to when the packet was made
-        at = packet.body
-        end = len(datagram) - TRAILER_SIZE
-        head = CHUNK_SIZE
-        last = CHUNK_LAST
-        whole = CHUNK_FIRST | CHUNK_LAST
-        control = CHUNK_CONTROL
-        size_max = self._size_max
-        view_min = _VIEW_MIN
-        piece: bytes | memoryview
+    def next(self) -> bool:
+        """Go to the next message that ends in the packet, one for each place in the message order: it is in
+        :attr:`flags` and :attr:`payload`. ``False`` if there is none left."""
+        data = (
+            self._datagram
+        )  # compiled it is a pointer: that the chunks lie within was seen to when the packet was made
+        at = self._at
+        end = len(self._datagram) - _TRAILER
         while at < end:
             flags = data[at]
             size = data[at + 1] << 8 | data[at + 2]
-            at += head
-            if flags & whole == whole:
-                if size > size_max and not flags & control:
+            at += _HEAD
+            self._at = at + size
+            self.flags = flags
+            if flags & _WHOLE == _WHOLE:
+                if size > self._size_max and not flags & _CONTROL:
                     self.dropped += 1
-                    ended.append((flags, None))
+                    self.payload = None
                 else:
-                    ended.append((flags, data[at : at + size]))
-            else:
-                key = packet.sender * 4 + (flags & CHUNK_PRIORITY)
-                piece = memoryview(datagram)[at : at + size] if size >= view_min else data[at : at + size]
-                self._piece(key, flags, piece)
-                if flags & last:
-                    ended.append((flags, self._finish(key)))
-            at += size
-        return ended
+                    self.payload = data[at : at + size]
+                return True
+            key = self._sender * 4 + (flags & _PRIORITY)
+            self._piece(
+                key, flags, memoryview(self._datagram)[at : at + size] if size >= _VIEW else data[at : at + size]
+            )
+            if flags & _LAST:
+                self.payload = self._finish(key)
+                return True
+            at = self._at
+        return False
 
     def _piece(self, key: int, flags: int, piece: bytes | memoryview) -> None:
         if flags & CHUNK_FIRST:

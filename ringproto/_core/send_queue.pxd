@@ -1,16 +1,20 @@
 # C types of send_queue.py.
 import cython
 
+cdef Py_ssize_t _SENT_MAX
+
 
 cdef class SendQueue:
-    cdef object _items  # a deque of (payload, guarantee)
-    cdef Py_ssize_t _max
     cdef Py_ssize_t _bytes_max
+    cdef Py_ssize_t _first  # where the head is
+    cdef list _items
+    cdef Py_ssize_t _max
+    cdef object _priority
     cdef readonly Py_ssize_t bytes
     cdef public Py_ssize_t cursor  # how much of the head is sent
 
-    cpdef bint put(self, bytes payload, object guarantee)
-    cpdef tuple head(self)
+    @cython.locals(count=Py_ssize_t)
+    cpdef bint put(self, bytes payload, object guarantee) except -1
 
-    @cython.locals(payload=bytes)
+    cpdef tuple head(self)
     cpdef pop(self)

@@ -8,54 +8,70 @@ sent message is begun again whole.
 
 from __future__ import annotations
 
-from collections import deque
-
 from ringproto._core.wire import CHUNK_SIZE
-from ringproto.types import Guarantee
+from ringproto.types import Guarantee, Priority
+
+Queued = tuple[Priority, Guarantee, bytes]
+"""A message in a queue."""
+
+_SENT_MAX = 256  # so many places of the list, at least, are given back at once
 
 
 class SendQueue:
     """Messages of one priority, first in first out."""
 
-    __slots__ = ("_bytes_max", "_items", "_max", "bytes", "cursor")
+    __slots__ = ("_bytes_max", "_first", "_items", "_max", "_priority", "bytes", "cursor")
 
-    def __init__(self, max_: int, bytes_max: int) -> None:
-        self._items: deque[tuple[bytes, Guarantee]] = deque()
+    def __init__(self, priority: Priority, max_: int, bytes_max: int) -> None:
+        self._priority = priority
+        # A list with a beginning that moves on: a deque's methods cost more than what else is done for a message here.
+        self._items: list[Queued | None] = []
+        self._first = 0
         self._max = max_
         self._bytes_max = bytes_max
         self.bytes = 0
         self.cursor = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) - self._first
 
     def put(self, payload: bytes, guarantee: Guarantee) -> bool:
         """Accept a message, or return ``False`` with nothing changed because the queue is full."""
-        if self._items and (len(self._items) >= self._max or self.bytes + len(payload) > self._bytes_max):
+        count = len(self._items) - self._first
+        if count and (count >= self._max or self.bytes + len(payload) > self._bytes_max):
             return False
-        self._items.append((payload, guarantee))
+        self._items.append((self._priority, guarantee, payload))
         self.bytes += len(payload)
         return True
 
     @property
     def waiting(self) -> int:
         """About how many bytes of packets it would fill."""
-        return self.bytes - self.cursor + CHUNK_SIZE * len(self._items)
+        return self.bytes - self.cursor + CHUNK_SIZE * len(self)
 
-    def head(self) -> tuple[bytes, Guarantee]:
-        return self._items[0]
+    def head(self) -> Queued:
+        """The message that is sent next, or is being sent. There must be one."""
+        item = self._items[self._first]
+        assert item is not None
+        return item
 
     def pop(self) -> None:
         """The last byte of the head is in a packet."""
-        payload, _ = self._items.popleft()
-        self.bytes -= len(payload)
+        self.bytes -= len(self.head()[2])
         self.cursor = 0
+        self._items[self._first] = None
+        self._first += 1
+        if self._first >= _SENT_MAX and self._first * 2 >= len(self._items):
+            del self._items[: self._first]
+            self._first = 0
 
     def rewind(self) -> None:
         """Begin the head again."""
         self.cursor = 0
 
     def clear(self) -> None:
+        """Forget everything."""
         self._items.clear()
+        self._first = 0
         self.bytes = 0
         self.cursor = 0

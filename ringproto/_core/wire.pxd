@@ -2,7 +2,7 @@
 import cython
 
 cdef int _VERSION, _SUITE, _IS_SAFE, _IS_RECOVERED
-cdef Py_ssize_t _TRAILER, _ENVELOPE, _HEADER, _DATA, _RECOVERED, _TOKEN, _FEW_PIECES
+cdef Py_ssize_t _TRAILER, _ENVELOPE, _HEADER, _DATA, _RECOVERED, _TOKEN
 cdef unsigned long long _COUNT_MAX
 
 
@@ -49,7 +49,7 @@ cdef class Codec:
 
     cpdef Packet encode_data(self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, bytes chunks)
 
-    @cython.locals(head=bytes, datagram=bytes, pieces=list)
+    @cython.locals(head=bytes)
     cpdef Packet encode_chunks(
         self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, list chunks
     )

@@ -24,7 +24,7 @@ import enum
 import struct
 from typing import Any
 
-from ringproto._core.checksum import crc32
+from ringproto._core.checksum import crc32, sealed
 from ringproto.types import RingId
 
 VERSION = 1
@@ -66,7 +66,6 @@ _COUNT_MAX = 2**63 - 1
 """No honest ring comes near it; what is added to a number from the network stays within 64 bits."""
 
 _header = struct.Struct(">BBBBQI")
-_trailer = struct.Struct(">I")
 _ring = struct.Struct(">QIQ")
 _data = struct.Struct(">20sQQ")
 _packet = struct.Struct(">16s20sQQ")
@@ -76,7 +75,6 @@ _control = struct.Struct(">B20s")
 _token = struct.Struct(">I20sQQQQIIIBBH")
 
 _TOKEN = HEADER_SIZE + _token.size
-_FEW_PIECES = 4
 
 
 class Kind(enum.IntEnum):
@@ -249,11 +247,6 @@ def read_u64(data: bytes, at: int) -> int:
     return value
 
 
-def _seal(head: bytes, body: bytes) -> bytes:
-    datagram = head + body
-    return datagram + _trailer.pack(crc32(datagram))
-
-
 class Codec:
     """Makes and opens the datagrams of one cluster."""
 
@@ -271,7 +264,7 @@ class Codec:
 
     def seal(self, kind: int, body: bytes) -> bytes:
         """The datagram of this type around a body that another room made."""
-        return _seal(self._head(kind), body)
+        return sealed(self._head(kind), [body])
 
     def open(self, datagram: bytes) -> tuple[int, int]:
         """The kind and the sender of a datagram whose envelope is right; cheapest checks first.
@@ -315,18 +308,7 @@ class Codec:
     ) -> Packet:
         """As :meth:`encode_data`, of the pieces of the chunks."""
         head = _packet.pack(self._safe_head if safe else self._data_head, ring, seq, message_seq)
-        pieces = [head, *chunks]
-        if len(pieces) <= _FEW_PIECES:
-            # Each byte is copied once; of many small pieces the checksum of the whole is the cheaper one.
-            checksum = 0
-            for piece in pieces:
-                checksum = crc32(piece, checksum)
-            pieces.append(_trailer.pack(checksum))
-            datagram = b"".join(pieces)
-        else:
-            datagram = b"".join(pieces)
-            datagram += _trailer.pack(crc32(datagram))
-        return Packet(datagram, self._node, ring, seq, message_seq, safe, b"", 0, DATA_SIZE)
+        return Packet(sealed(head, chunks), self._node, ring, seq, message_seq, safe, b"", 0, DATA_SIZE)
 
     def encode_recovered(self, ring: bytes, seq: int, old: Packet) -> Packet:
         """A packet of the old ring, whoever originated it, in a packet of the new one."""
@@ -334,7 +316,7 @@ class Codec:
         head = _header.pack(VERSION, Kind.DATA, SUITE_CRC32, flags, self._cluster, old.sender)
         body = _data.pack(ring, seq, old.message_seq) + _recovered.pack(old.ring, old.seq) + old.chunks()
         return Packet(
-            _seal(head, body), old.sender, ring, seq, old.message_seq, old.safe, old.ring, old.seq, RECOVERED_SIZE
+            sealed(head, [body]), old.sender, ring, seq, old.message_seq, old.safe, old.ring, old.seq, RECOVERED_SIZE
         )
 
     def decode_data(self, datagram: bytes) -> Packet:
@@ -392,7 +374,7 @@ class Codec:
         )
         if requests:
             body += struct.pack(f">{len(requests)}Q", *requests)
-        return _seal(self._token_head, body)
+        return sealed(self._token_head, [body])
 
     def decode_token(self, datagram: bytes, requests_max: int) -> Token:
         """Raises Malformed."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from ringproto._core import Processor
 from ringproto.config import Config
+from ringproto.events import Message
 from ringproto.testing.application import Application, Habits, SimulationError
 from ringproto.testing.network import SimulatedNetwork, kind_of
 from ringproto.testing.system_calls import SystemCalls
@@ -473,6 +474,6 @@ def _brief(part: Any) -> str:
         head = part.split(b"|", 1)[0][:40]
         return f"{head!r}({len(part)})"
     text = str(part)
-    if isinstance(part, tuple) and hasattr(part, "_fields") and "payload" in part._fields:
-        text = " ".join(_brief(value) for value in part)
+    if isinstance(part, Message):
+        text = " ".join(_brief(getattr(part, name)) for name in part._fields)
     return text if len(text) <= 300 else text[:297] + "..."

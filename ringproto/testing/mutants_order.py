@@ -258,8 +258,8 @@ MUTANTS = (
         (
             Change(
                 "send_queue",
-                "self._items.append((payload, guarantee))",
-                "self._items.insert(min(1, len(self._items)), (payload, guarantee))",
+                "self._items.append((self._priority, guarantee, payload))",
+                "self._items.insert(self._first + min(1, count), (self._priority, guarantee, payload))",
             ),
         ),
     ),
@@ -298,14 +298,14 @@ MUTANTS = (
             ),
             Change(
                 "send_queue",
-                "        payload, _ = self._items.popleft()\n",
-                "        self.last = self._items.popleft()\n        payload, _ = self.last\n",
+                "        self.bytes -= len(self.head()[2])\n",
+                "        self.last = self.head()\n        self.bytes -= len(self.head()[2])\n",
             ),
             Change(
                 "send_queue",
                 '        """Begin the head again."""\n',
                 '        """Begin the head again."""\n        if self.last is not None:\n'
-                "            self._items.appendleft(self.last)\n            self.bytes += len(self.last[0])\n"
+                "            self._items.insert(self._first, self.last)\n            self.bytes += len(self.last[2])\n"
                 "            self.last = None\n",
             ),
         ),
@@ -321,8 +321,8 @@ MUTANTS = (
         (
             Change(
                 "reassembly",
-                "key = packet.sender * 4 + (flags & CHUNK_PRIORITY)",
-                "key = packet.sender * 4",
+                "key = self._sender * 4 + (flags & _PRIORITY)",
+                "key = self._sender * 4",
             ),
         ),
     ),

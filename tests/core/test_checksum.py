@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ringproto._core.checksum import crc32
+from ringproto._core.checksum import crc32, sealed
 
 try:
     from ringproto._core import _crc32
@@ -75,11 +75,33 @@ def test_value_of_more_than_32_bits_is_refused(before: int) -> None:
         folded(b"abc", before)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 300])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 1350])
+def test_sealed_is_all_pieces_and_their_checksum(count: int, size: int) -> None:
+    source = random.Random(count * 10_000 + size)
+    head = source.randbytes(52)
+    datas = [source.randbytes(size) for _ in range(count)]
+    pieces: list[bytes | memoryview] = [
+        memoryview(b"before" + data + b"after")[6 : 6 + size] if place % 3 == 1 else data
+        for place, data in enumerate(datas)
+    ]
+    content = head + b"".join(datas)
+    assert sealed(head, pieces) == content + zlib.crc32(content).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("piece", ["text", 7, None])
+def test_what_has_no_bytes_is_not_sealed(piece: object) -> None:
+    with pytest.raises(TypeError):
+        sealed(b"head", [b"piece", piece])  # type: ignore[list-item]
+
+
 def test_without_the_module_zlib_does_it() -> None:
     program = (
         "import sys; sys.modules['ringproto._core._crc32'] = None\n"
         "import zlib\n"
         "from ringproto._core import checksum\n"
         "assert checksum.crc32 is zlib.crc32\n"
+        "assert checksum.sealed(b'he', [b'ad', memoryview(b'body')]) == b'headbody' + "
+        "zlib.crc32(b'headbody').to_bytes(4, 'big')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

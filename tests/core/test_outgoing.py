@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ended import take_apart
 from wire_samples import OLD, OLD_ID, codec
 
 from ringproto._core.barrier import Barrier
@@ -57,7 +58,7 @@ def test_packet_has_its_number_and_moves_the_message_number_on() -> None:
     assert (packet.ring, packet.seq, packet.message_seq, packet.sender) == (OLD, 9, 30, 7)
     assert packet.safe
     assert message_seq == 32
-    assert [payload for _, payload in Reassembler(100).take_apart(packet)] == [b"a", b"b"]
+    assert [payload for _, payload in take_apart(Reassembler(100), packet)] == [b"a", b"b"]
 
 
 def test_log_says_where_each_message_went() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from ended import take_apart
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import NEW, OLD, OLD_ID, WHOLE, codec
@@ -385,7 +386,7 @@ def test_whole_messages_come_out_of_a_packet_in_order() -> None:
     packet = packet_of(
         piece(HIGH, WHOLE, b"a") + piece(LOW, WHOLE, b"") + unblock_chunk(OLD) + piece(HIGH, WHOLE, b"b")
     )
-    flags, payloads = zip(*Reassembler(100).take_apart(packet), strict=True)
+    flags, payloads = zip(*take_apart(Reassembler(100), packet), strict=True)
     assert payloads[:2] == (b"a", b"") and payloads[3] == b"b"
     assert unblocked_ring(payloads[2]) == OLD_ID
     assert flags == (WHOLE | 1, WHOLE | 2, WHOLE | CHUNK_CONTROL, WHOLE | 1)
@@ -393,9 +394,9 @@ def test_whole_messages_come_out_of_a_packet_in_order() -> None:
 
 def test_message_comes_out_where_it_ends() -> None:
     reassembler = Reassembler(100)
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"one "))) == []
-    assert reassembler.take_apart(packet_of(piece(HIGH, 0, b"two "))) == []
-    ended = reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"three") + piece(HIGH, WHOLE, b"next")))
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"one "))) == []
+    assert take_apart(reassembler, packet_of(piece(HIGH, 0, b"two "))) == []
+    ended = take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"three") + piece(HIGH, WHOLE, b"next")))
     assert [payload for _, payload in ended] == [b"one two three", b"next"]
 
 
@@ -404,63 +405,63 @@ def test_pieces_of_other_senders_and_priorities_are_kept_apart() -> None:
     for sender in (1, 2):
         for priority in Priority:
             begin = piece(priority, CHUNK_FIRST, b"%d.%d " % (sender, priority))
-            assert reassembler.take_apart(packet_of(begin, sender)) == []
+            assert take_apart(reassembler, packet_of(begin, sender)) == []
     for sender in (2, 1):
         for priority in (LOW, RECOVERY, HIGH):
-            (ended,) = reassembler.take_apart(packet_of(piece(priority, CHUNK_LAST, b"end"), sender))
+            (ended,) = take_apart(reassembler, packet_of(piece(priority, CHUNK_LAST, b"end"), sender))
             assert ended == (CHUNK_LAST | int(priority), b"%d.%d end" % (sender, priority))
     assert reassembler.dropped == 0
 
 
 def test_message_without_its_beginning_keeps_its_place_and_is_dropped() -> None:
     reassembler = Reassembler(100)
-    ended = reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"tail") + piece(HIGH, WHOLE, b"whole")))
+    ended = take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"tail") + piece(HIGH, WHOLE, b"whole")))
     assert ended == [(CHUNK_LAST | 1, None), (WHOLE | 1, b"whole")]
     assert reassembler.dropped == 1
 
 
 def test_message_above_the_maximum_keeps_its_place_and_is_dropped() -> None:
     reassembler = Reassembler(10)
-    assert reassembler.take_apart(packet_of(piece(HIGH, WHOLE, b"x" * 11))) == [(WHOLE | 1, None)]
-    assert reassembler.take_apart(packet_of(piece(HIGH, WHOLE, b"x" * 10))) == [(WHOLE | 1, b"x" * 10)]
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6))) == []
+    assert take_apart(reassembler, packet_of(piece(HIGH, WHOLE, b"x" * 11))) == [(WHOLE | 1, None)]
+    assert take_apart(reassembler, packet_of(piece(HIGH, WHOLE, b"x" * 10))) == [(WHOLE | 1, b"x" * 10)]
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6))) == []
     for _ in range(50):
-        assert reassembler.take_apart(packet_of(piece(HIGH, 0, b"x" * 6))) == []
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"x"))) == [(CHUNK_LAST | 1, None)]
+        assert take_apart(reassembler, packet_of(piece(HIGH, 0, b"x" * 6))) == []
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"x"))) == [(CHUNK_LAST | 1, None)]
     assert reassembler.dropped == 2
 
 
 def test_message_of_many_pieces_may_be_as_large_as_the_maximum() -> None:
     reassembler = Reassembler(10)
-    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"y" * 4))) == [(CHUNK_LAST | 1, b"xxxxxxyyyy")]
-    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"y" * 5))) == [(CHUNK_LAST | 1, None)]
+    take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"y" * 4))) == [(CHUNK_LAST | 1, b"xxxxxxyyyy")]
+    take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"x" * 6)))
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"y" * 5))) == [(CHUNK_LAST | 1, None)]
 
 
 def test_unblock_passes_though_messages_may_be_smaller_than_it() -> None:
-    ((flags, payload),) = Reassembler(1).take_apart(packet_of(unblock_chunk(OLD)))
+    ((flags, payload),) = take_apart(Reassembler(1), packet_of(unblock_chunk(OLD)))
     assert flags & CHUNK_CONTROL and payload is not None and unblocked_ring(payload) == OLD_ID
 
 
 def test_message_that_begins_anew_replaces_what_had_begun() -> None:
     reassembler = Reassembler(100)
-    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"old ")))
-    ended = reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"new ")))
+    take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"old ")))
+    ended = take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"new ")))
     assert ended == []
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"end"))) == [(CHUNK_LAST | 1, b"new end")]
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"end"))) == [(CHUNK_LAST | 1, b"new end")]
 
 
 def test_pieces_of_two_rings_never_mix() -> None:
     reassembler = Reassembler(100)
-    reassembler.take_apart(packet_of(piece(HIGH, CHUNK_FIRST, b"old ")))
+    take_apart(reassembler, packet_of(piece(HIGH, CHUNK_FIRST, b"old ")))
     reassembler.clear()
-    assert reassembler.take_apart(packet_of(piece(HIGH, CHUNK_LAST, b"end"))) == [(CHUNK_LAST | 1, None)]
+    assert take_apart(reassembler, packet_of(piece(HIGH, CHUNK_LAST, b"end"))) == [(CHUNK_LAST | 1, None)]
 
 
 def test_packet_that_came_in_recovery_is_taken_apart_like_any() -> None:
     carried = codec(node=3).encode_recovered(NEW, 9, packet_of(piece(HIGH, WHOLE, b"a") + piece(LOW, WHOLE, b"b")))
-    assert [payload for _, payload in Reassembler(100).take_apart(old_packet(carried))] == [b"a", b"b"]
+    assert [payload for _, payload in take_apart(Reassembler(100), old_packet(carried))] == [b"a", b"b"]
 
 
 # There and back
@@ -501,7 +502,7 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
                 assert 0 < len(packed(filling)) <= room
                 recovery_ended[node] += [payload for priority, _, payload in filling.ended if priority is RECOVERY]
                 packet = codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
-                ended = reassembler.take_apart(packet)
+                ended = take_apart(reassembler, packet)
                 assert len(ended) == filling.messages()
                 for flags, whole in ended:
                     assert whole is not None
@@ -522,8 +523,8 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
         while sender.outbox.ready():
             filling = sender.outbox.fill(room)
             recovery_ended[node] += [payload for priority, _, payload in filling.ended if priority is RECOVERY]
-            for flags, whole in reassembler.take_apart(
-                codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
+            for flags, whole in take_apart(
+                reassembler, codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
             ):
                 assert whole is not None
                 if flags & CHUNK_CONTROL:

@@ -125,7 +125,11 @@ def assert_nodes(nodes: tuple[int, ...], most: int) -> None:
 def data_again(codec: Codec, packet: Packet) -> bytes:
     """A packet encoded again; what is in it is taken apart on the way."""
     datagram = packet.datagram
-    ended = Reassembler(MESSAGE_SIZE_MAX).take_apart(packet)
+    reassembler = Reassembler(MESSAGE_SIZE_MAX)
+    reassembler.begin(packet)
+    ended = []
+    while reassembler.next():
+        ended.append((reassembler.flags, reassembler.payload))
     assert len(ended) == check_chunks(datagram, packet.body, len(datagram) - 4), "messages were lost in the packet"
     for flags, payload in ended:
         assert flags & CHUNK_PRIORITY in PRIORITIES, "a message has no priority that there is"

@@ -64,6 +64,7 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "LICENSE.MIT",
         "LICENSE.APACHE2",
         "ringproto/py.typed",
+        "ringproto/message.pxd",
         "ringproto/_core/wire.pxd",
         "ringproto/_core/_crc32.pyx",
         "ringproto/_core/_crc32.pyi",

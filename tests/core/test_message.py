@@ -1,0 +1,80 @@
+"""A message: a value like a named tuple, and no tuple."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+
+import pytest
+
+from ringproto import Guarantee, Message, Priority, RingId
+
+RING = RingId(4, 1, 99)
+MESSAGE = Message(b"x", 7, Priority.LOW, Guarantee.SAFE, RING, 12)
+
+compiled = pytest.mark.skipif(
+    os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"), reason="interpreted, nothing keeps a field"
+)
+
+
+def test_fields_are_those_it_was_made_of() -> None:
+    assert (MESSAGE.payload, MESSAGE.sender, MESSAGE.priority) == (b"x", 7, Priority.LOW)
+    assert (MESSAGE.guarantee, MESSAGE.ring_id, MESSAGE.seq) == (Guarantee.SAFE, RING, 12)
+    assert (
+        Message(payload=b"x", sender=7, priority=Priority.LOW, guarantee=Guarantee.SAFE, ring_id=RING, seq=12)
+        == MESSAGE
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"payload": b"y"},
+        {"sender": 8},
+        {"priority": Priority.HIGH},
+        {"guarantee": Guarantee.AGREED},
+        {"ring_id": RingId(5, 1, 99)},
+        {"seq": 13},
+    ],
+)
+def test_messages_are_equal_if_all_fields_are(change: dict[str, object]) -> None:
+    other = MESSAGE._replace(**change)
+    assert other != MESSAGE and hash(other) != hash(MESSAGE)
+    assert other._replace(**{name: getattr(MESSAGE, name) for name in change}) == MESSAGE
+    assert len({MESSAGE, other, MESSAGE._replace()}) == 2
+
+
+def test_message_is_no_tuple_and_equals_none() -> None:
+    assert MESSAGE != (b"x", 7, Priority.LOW, Guarantee.SAFE, RING, 12)
+    assert not isinstance(MESSAGE, tuple)
+
+
+def test_message_can_be_matched_copied_pickled_and_read() -> None:
+    match MESSAGE:
+        case Message(payload, sender, seq=12):
+            assert (payload, sender) == (b"x", 7)
+        case _:
+            pytest.fail("it does not match")
+    assert copy.copy(MESSAGE) == copy.deepcopy(MESSAGE) == pickle.loads(pickle.dumps(MESSAGE)) == MESSAGE
+    assert repr(MESSAGE).startswith("Message(payload=b'x', sender=7, priority=<Priority.LOW: 2>, ")
+
+
+def test_unknown_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="color"):
+        MESSAGE._replace(color=1)
+
+
+@compiled
+def test_nobody_changes_a_message() -> None:
+    with pytest.raises(AttributeError):
+        MESSAGE.seq = 13
+    with pytest.raises(AttributeError):
+        MESSAGE.color = 1  # type: ignore[attr-defined]
+
+
+@compiled
+def test_garbage_collector_does_not_look_at_messages() -> None:
+    """As named tuples they cost more in its rounds than in all that was done to make them."""
+    assert not gc.is_tracked(MESSAGE)
