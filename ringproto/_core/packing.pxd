@@ -10,11 +10,14 @@ cdef int _FIRST, _LAST, _SAFE
 
 cdef class Filling:
     cdef readonly list chunks
-    cdef readonly list ended
+    cdef list _flags
+    cdef list _payloads
     cdef public bint safe
     cdef public bint unblock
     cdef public bint high
     cdef public Py_ssize_t low  # bytes
+
+    cpdef add(self, int flags, bytes payload)
 
 
 cdef class Outbox:
@@ -35,7 +38,7 @@ cdef class Outbox:
     cdef Py_ssize_t _take_low(self, Py_ssize_t room, Py_ssize_t low_room, Filling filling) except -1
 
     @cython.locals(
-        queue=SendQueue, item=tuple, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t,
+        queue=SendQueue, chunks=list, payload=bytes, offset=Py_ssize_t, left=Py_ssize_t, size=Py_ssize_t,
         flags=int, number=int
     )
     cdef Py_ssize_t _take(self, object priority, Py_ssize_t room, Filling filling) except -1

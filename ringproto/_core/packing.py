@@ -12,10 +12,11 @@ in (B2, B5). This gate stands above fragmentation, and the cursors of the queues
 from __future__ import annotations
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.send_queue import Queued, SendQueue
+from ringproto._core.send_queue import SendQueue
 from ringproto._core.wire import (
     CHUNK_FIRST,
     CHUNK_LAST,
+    CHUNK_PRIORITY,
     CHUNK_SAFE,
     CHUNK_SIZE,
     CONTROL_SIZE,
@@ -24,7 +25,7 @@ from ringproto._core.wire import (
     unblock_chunk,
 )
 from ringproto.config import Config
-from ringproto.types import Priority
+from ringproto.types import Guarantee, Priority
 
 _BYTES_MAX = 2**40
 """More than ever wait."""
@@ -42,12 +43,12 @@ _SMALLEST_PIECE = 1
 class Filling:
     """What was put in one packet."""
 
-    __slots__ = ("chunks", "ended", "high", "low", "safe", "unblock")
+    __slots__ = ("_flags", "_payloads", "chunks", "high", "low", "safe", "unblock")
 
     def __init__(self) -> None:
         self.chunks: list[bytes | memoryview] = []
-        self.ended: list[Queued] = []
-        """The messages that end in it, in order."""
+        self._flags: list[int] = []
+        self._payloads: list[bytes] = []
         self.safe = False
         """Whether one of them is to be delivered safe: then the whole packet is."""
         self.unblock = False
@@ -57,9 +58,22 @@ class Filling:
         self.low = 0
         """Bytes of ``LOW`` in it."""
 
+    def add(self, flags: int, payload: bytes) -> None:
+        """A message ends in it, with a chunk of these flags."""
+        self._flags.append(flags)
+        self._payloads.append(payload)
+
+    @property
+    def ended(self) -> list[tuple[Priority, Guarantee, bytes]]:
+        """The messages that end in it, in order. For the log: it is made when it is asked for."""
+        return [
+            (Priority(flags & CHUNK_PRIORITY), Guarantee(bool(flags & CHUNK_SAFE)), payload)
+            for flags, payload in zip(self._flags, self._payloads, strict=True)
+        ]
+
     def messages(self) -> int:
         """How many places in the message order it takes."""
-        return len(self.ended) + self.unblock
+        return len(self._payloads) + self.unblock
 
 
 class Outbox:
@@ -68,7 +82,7 @@ class Outbox:
     __slots__ = ("_barrier", "_head_bytes", "_head_flags", "_head_size", "_high_only", "_low_every", "queues")
 
     def __init__(self, config: Config, barrier: Barrier) -> None:
-        self.queues = [SendQueue(priority, config.send_queue_max, config.send_queue_bytes_max) for priority in Priority]
+        self.queues = [SendQueue(config.send_queue_max, config.send_queue_bytes_max) for _ in Priority]
         self._barrier = barrier
         self._low_every = config.low_every
         self._high_only = 0
@@ -134,9 +148,8 @@ class Outbox:
         chunks = filling.chunks
         number = int(priority)
         while len(queue):
-            item = queue.head()
-            guarantee = item[1]
-            payload = item[2]
+            payload = queue.head()
+            guarantee = queue.guarantee()
             offset = queue.cursor
             left = len(payload) - offset
             size = min(left, room - _HEAD)
@@ -156,7 +169,7 @@ class Outbox:
                 queue.cursor = offset + size
                 break
             queue.pop()
-            filling.ended.append(item)
+            filling.add(flags, payload)
             if guarantee:
                 filling.safe = True
         return room

@@ -9,23 +9,21 @@ sent message is begun again whole.
 from __future__ import annotations
 
 from ringproto._core.wire import CHUNK_SIZE
-from ringproto.types import Guarantee, Priority
+from ringproto.types import Guarantee
 
-Queued = tuple[Priority, Guarantee, bytes]
-"""A message in a queue."""
-
-_SENT_MAX = 256  # so many places of the list, at least, are given back at once
+_SENT_MAX = 256  # so many places of the lists, at least, are given back at once
 
 
 class SendQueue:
     """Messages of one priority, first in first out."""
 
-    __slots__ = ("_bytes_max", "_first", "_items", "_max", "_priority", "bytes", "cursor")
+    __slots__ = ("_bytes_max", "_first", "_guarantees", "_max", "_payloads", "bytes", "cursor")
 
-    def __init__(self, priority: Priority, max_: int, bytes_max: int) -> None:
-        self._priority = priority
-        # A list with a beginning that moves on: a deque's methods cost more than what else is done for a message here.
-        self._items: list[Queued | None] = []
+    def __init__(self, max_: int, bytes_max: int) -> None:
+        # Lists with a beginning that moves on, and nothing made that the garbage collector looks at: a deque of pairs
+        # costs more than all else that is done for a message here.
+        self._payloads: list[bytes] = []
+        self._guarantees: list[Guarantee] = []
         self._first = 0
         self._max = max_
         self._bytes_max = bytes_max
@@ -33,14 +31,15 @@ class SendQueue:
         self.cursor = 0
 
     def __len__(self) -> int:
-        return len(self._items) - self._first
+        return len(self._payloads) - self._first
 
     def put(self, payload: bytes, guarantee: Guarantee) -> bool:
         """Accept a message, or return ``False`` with nothing changed because the queue is full."""
-        count = len(self._items) - self._first
+        count = len(self._payloads) - self._first
         if count and (count >= self._max or self.bytes + len(payload) > self._bytes_max):
             return False
-        self._items.append((self._priority, guarantee, payload))
+        self._payloads.append(payload)
+        self._guarantees.append(guarantee)
         self.bytes += len(payload)
         return True
 
@@ -49,20 +48,23 @@ class SendQueue:
         """About how many bytes of packets it would fill."""
         return self.bytes - self.cursor + CHUNK_SIZE * len(self)
 
-    def head(self) -> Queued:
-        """The message that is sent next, or is being sent. There must be one."""
-        item = self._items[self._first]
-        assert item is not None
-        return item
+    def head(self) -> bytes:
+        """The payload that is sent next, or is being sent. There must be one."""
+        return self._payloads[self._first]
+
+    def guarantee(self) -> Guarantee:
+        """That of the head."""
+        return self._guarantees[self._first]
 
     def pop(self) -> None:
         """The last byte of the head is in a packet."""
-        self.bytes -= len(self.head()[2])
+        self.bytes -= len(self.head())
         self.cursor = 0
-        self._items[self._first] = None
+        self._payloads[self._first] = b""
         self._first += 1
-        if self._first >= _SENT_MAX and self._first * 2 >= len(self._items):
-            del self._items[: self._first]
+        if self._first >= _SENT_MAX and self._first * 2 >= len(self._payloads):
+            del self._payloads[: self._first]
+            del self._guarantees[: self._first]
             self._first = 0
 
     def rewind(self) -> None:
@@ -71,7 +73,8 @@ class SendQueue:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._items.clear()
+        self._payloads.clear()
+        self._guarantees.clear()
         self._first = 0
         self.bytes = 0
         self.cursor = 0

@@ -258,8 +258,9 @@ MUTANTS = (
         (
             Change(
                 "send_queue",
-                "self._items.append((self._priority, guarantee, payload))",
-                "self._items.insert(self._first + min(1, count), (self._priority, guarantee, payload))",
+                "self._payloads.append(payload)\n        self._guarantees.append(guarantee)",
+                "place = self._first + min(1, count)\n"
+                "        self._payloads.insert(place, payload)\n        self._guarantees.insert(place, guarantee)",
             ),
         ),
     ),
@@ -298,14 +299,16 @@ MUTANTS = (
             ),
             Change(
                 "send_queue",
-                "        self.bytes -= len(self.head()[2])\n",
-                "        self.last = self.head()\n        self.bytes -= len(self.head()[2])\n",
+                "        self.bytes -= len(self.head())\n",
+                "        self.last = (self.head(), self.guarantee())\n        self.bytes -= len(self.head())\n",
             ),
             Change(
                 "send_queue",
                 '        """Begin the head again."""\n',
                 '        """Begin the head again."""\n        if self.last is not None:\n'
-                "            self._items.insert(self._first, self.last)\n            self.bytes += len(self.last[2])\n"
+                "            self._payloads.insert(self._first, self.last[0])\n"
+                "            self._guarantees.insert(self._first, self.last[1])\n"
+                "            self.bytes += len(self.last[0])\n"
                 "            self.last = None\n",
             ),
         ),
@@ -329,7 +332,7 @@ MUTANTS = (
     Mutant(
         "unblock-takes-no-place",
         "The unblock is not counted in the message order, so the next message has its place too.",
-        (Change("packing", "return len(self.ended) + self.unblock", "return len(self.ended)"),),
+        (Change("packing", "return len(self._payloads) + self.unblock", "return len(self._payloads)"),),
     ),
     # The bytes
     Mutant(

@@ -5,36 +5,39 @@ from __future__ import annotations
 import tracemalloc
 
 from ringproto._core.send_queue import SendQueue
-from ringproto.types import Guarantee, Priority
+from ringproto.types import Guarantee
 
 AGREED, SAFE = Guarantee.AGREED, Guarantee.SAFE
-HIGH = Priority.HIGH
+
+
+def head(queue: SendQueue) -> tuple[bytes, Guarantee]:
+    return queue.head(), queue.guarantee()
 
 
 def test_messages_come_out_as_they_went_in() -> None:
-    queue = SendQueue(HIGH, 10, 100)
+    queue = SendQueue(10, 100)
     assert (len(queue), queue.bytes, queue.cursor) == (0, 0, 0)
     for payload, guarantee in ((b"a", AGREED), (b"bb", SAFE), (b"", AGREED)):
         assert queue.put(payload, guarantee)
     out = []
     while len(queue):
-        out.append(queue.head())
+        out.append(head(queue))
         queue.pop()
-    assert out == [(HIGH, AGREED, b"a"), (HIGH, SAFE, b"bb"), (HIGH, AGREED, b"")]
+    assert out == [(b"a", AGREED), (b"bb", SAFE), (b"", AGREED)]
     assert queue.bytes == 0
 
 
 def test_queue_full_of_messages_says_so_and_changes_nothing() -> None:
-    queue = SendQueue(HIGH, 2, 100)
+    queue = SendQueue(2, 100)
     assert queue.put(b"1", AGREED) and queue.put(b"2", AGREED)
     assert not queue.put(b"3", AGREED)
-    assert (len(queue), queue.bytes, queue.head()) == (2, 2, (HIGH, AGREED, b"1"))
+    assert (len(queue), queue.bytes, head(queue)) == (2, 2, (b"1", AGREED))
     queue.pop()
     assert queue.put(b"3", AGREED)
 
 
 def test_queue_full_of_bytes_says_so_and_changes_nothing() -> None:
-    queue = SendQueue(HIGH, 100, 10)
+    queue = SendQueue(100, 10)
     assert queue.put(b"12345678", AGREED)
     assert not queue.put(b"123", AGREED)
     assert (len(queue), queue.bytes) == (1, 8)
@@ -44,7 +47,7 @@ def test_queue_full_of_bytes_says_so_and_changes_nothing() -> None:
 
 
 def test_empty_queue_takes_one_message_of_any_size() -> None:
-    queue = SendQueue(HIGH, 100, 10)
+    queue = SendQueue(100, 10)
     assert queue.put(b"x" * 1000, AGREED)
     assert not queue.put(b"", AGREED)
     queue.pop()
@@ -52,42 +55,42 @@ def test_empty_queue_takes_one_message_of_any_size() -> None:
 
 
 def test_queue_of_one_takes_one() -> None:
-    queue = SendQueue(HIGH, 1, 10)
+    queue = SendQueue(1, 10)
     assert queue.put(b"x", AGREED)
     assert not queue.put(b"y", AGREED)
 
 
 def test_head_stays_until_its_last_byte_is_sent() -> None:
-    queue = SendQueue(HIGH, 10, 100)
+    queue = SendQueue(10, 100)
     queue.put(b"long", SAFE)
     queue.put(b"next", AGREED)
     queue.cursor = 3
-    assert queue.head() == (HIGH, SAFE, b"long")
+    assert head(queue) == (b"long", SAFE)
     assert queue.bytes == 8
     queue.pop()
-    assert (queue.head(), queue.cursor, queue.bytes) == ((HIGH, AGREED, b"next"), 0, 4)
+    assert (head(queue), queue.cursor, queue.bytes) == ((b"next", AGREED), 0, 4)
 
 
 def test_rewind_begins_the_head_again_and_keeps_everything() -> None:
-    queue = SendQueue(HIGH, 10, 100)
+    queue = SendQueue(10, 100)
     queue.put(b"long", SAFE)
     queue.cursor = 3
     queue.rewind()
-    assert (queue.cursor, queue.head(), len(queue), queue.bytes) == (0, (HIGH, SAFE, b"long"), 1, 4)
+    assert (queue.cursor, head(queue), len(queue), queue.bytes) == (0, (b"long", SAFE), 1, 4)
 
 
 def test_clear_forgets_everything_with_the_cursor() -> None:
-    queue = SendQueue(HIGH, 1, 4)
+    queue = SendQueue(1, 4)
     queue.put(b"long", SAFE)
     queue.cursor = 3
     queue.clear()
     assert (len(queue), queue.bytes, queue.cursor) == (0, 0, 0)
     assert queue.put(b"new", AGREED)
-    assert queue.head() == (HIGH, AGREED, b"new")
+    assert head(queue) == (b"new", AGREED)
 
 
 def test_long_queue_forgets_what_was_sent_and_keeps_the_rest() -> None:
-    queue = SendQueue(HIGH, 10_000, 10**6)
+    queue = SendQueue(10_000, 10**6)
     payloads = [b"%d" % number for number in range(3000)]
     for place, payload in enumerate(payloads):
         assert queue.put(payload, AGREED)
@@ -95,13 +98,13 @@ def test_long_queue_forgets_what_was_sent_and_keeps_the_rest() -> None:
             queue.pop()
     assert len(queue) == 1000 and queue.bytes == sum(map(len, payloads[2000:]))
     for payload in payloads[2000:]:
-        assert queue.head() == (HIGH, AGREED, payload)
+        assert head(queue) == (payload, AGREED)
         queue.pop()
     assert (len(queue), queue.bytes) == (0, 0)
 
 
 def test_queue_that_is_always_in_use_does_not_grow() -> None:
-    queue = SendQueue(HIGH, 100, 10**6)
+    queue = SendQueue(100, 10**6)
     payload = b"x" * 1000
     queue.put(payload, AGREED)
     tracemalloc.start()
