@@ -14,10 +14,10 @@ from typing import Any
 
 import trio
 
-from bench.suite.alarm import Alarm
 from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, PAUSE_NS, due_count, first_word
 from ringproto import Config, Message, RecoveryComplete, Ring, open_ring
+from ringproto.cli.alarm import Alarm
 from ringproto.cli.opening import open_transport
 
 _BATCH_BYTES = 2**18
@@ -125,11 +125,8 @@ class RingMember:
         return sent
 
     async def _pace(self, run: Run) -> int:
-        alarm = Alarm()
-        try:
+        with Alarm() as alarm:
             return await self._pace_by(alarm, run)
-        finally:
-            alarm.close()
 
     async def _pace_by(self, alarm: Alarm, run: Run) -> int:
         sender = self._ring.high

@@ -42,15 +42,16 @@ class LatencyMember(MeasuringMember):
             await self.line.send({"report": await self._report({int(n): c for n, c in totals["sent"].items()})})
             await self.line.receive()
 
-    def take(self, message: Message, now_ns: int) -> None:
-        """Measure it, if it was due in the measured time."""
-        due_ns, sender, number = HEADER.unpack_from(message.payload)
-        if number != self._received[sender]:
-            self.disordered += 1
-        self._received[sender] += 1
-        if due_ns >= self._measured_from_ns:
-            record_ns(self._histogram, now_ns - due_ns)
-            self._last_ns = now_ns
+    def take(self, messages: list[Message], now_ns: int) -> None:
+        """Measure those that were due in the measured time."""
+        for message in messages:
+            due_ns, sender, number = HEADER.unpack_from(message.payload)
+            if number != self._received[sender]:
+                self.disordered += 1
+            self._received[sender] += 1
+            if due_ns >= self._measured_from_ns:
+                record_ns(self._histogram, now_ns - due_ns)
+                self._last_ns = now_ns
 
     async def _report(self, sent: Mapping[int, int]) -> dict[str, Any]:
         await self.until_delivered(lambda: self._received == sent)

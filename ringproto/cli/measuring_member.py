@@ -59,20 +59,22 @@ class MeasuringMember(ABC):
         """Do as the conductor says, when all have come together."""
 
     @abstractmethod
-    def take(self, message: Message, now_ns: int) -> None:
-        """A message was delivered."""
+    def take(self, messages: list[Message], now_ns: int) -> None:
+        """These were delivered."""
 
     async def _read_events(self, events: Any) -> None:
         while True:
             batch = await events.receive_batch()
             now_ns = monotonic_ns()
-            for event in batch:
-                if isinstance(event, Message):
-                    self.take(event, now_ns)
-                elif isinstance(event, RegularConfiguration):
-                    self.changes += 1
-                elif isinstance(event, RecoveryComplete) and list(event.members) == self.nodes:
-                    self._together.set()
+            messages = [event for event in batch if isinstance(event, Message)]
+            if messages:
+                self.take(messages, now_ns)
+            if len(messages) != len(batch):
+                for event in batch:
+                    if isinstance(event, RegularConfiguration):
+                        self.changes += 1
+                    elif isinstance(event, RecoveryComplete) and list(event.members) == self.nodes:
+                        self._together.set()
             news, self._news = self._news, trio.Event()
             news.set()
 

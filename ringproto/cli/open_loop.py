@@ -8,19 +8,34 @@ payload; the clock is CLOCK_MONOTONIC, which all processes of one host share.
 from __future__ import annotations
 
 import struct
+import sys
 import time
+from array import array
 from typing import NamedTuple
 
 import trio
 
 from ringproto import Sender
+from ringproto.cli.alarm import Alarm
 
-__all__ = ["HEADER", "HEADER_SIZE", "Schedule", "send_by_the_clock"]
+__all__ = ["HEADER", "HEADER_SIZE", "WORD_OF_A_SENDER", "Schedule", "send_by_the_clock", "words_of"]
 
 HEADER = struct.Struct("!QII")
 """What a payload begins with: the due time in nanoseconds, the sender, and the number of the message."""
 HEADER_SIZE = HEADER.size
 """Bytes that every payload needs."""
+_WORD_AT = 8
+WORD_OF_A_SENDER = 2**32
+"""Sender and number of a message make one word, so that those of one sender follow each other; this is the word of the
+first message of node 1."""
+
+
+def words_of(payloads: list[bytes]) -> array[int]:
+    """The words of messages."""
+    words = array("Q", b"".join([payload[_WORD_AT:HEADER_SIZE] for payload in payloads]))
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words
 
 
 class Schedule(NamedTuple):
@@ -63,12 +78,11 @@ async def send_by_the_clock(sender: Sender, schedule: Schedule, size: int, numbe
     padding = bytes(size - HEADER_SIZE)
     sent = 0
     give_up = trio.current_time() + (schedule.start_ns - time.monotonic_ns()) / 1e9 + limit_s
-    with trio.CancelScope(deadline=give_up):
+    with trio.CancelScope(deadline=give_up), Alarm() as alarm:
         while sent < total:
-            due_ns = first_ns + sent * interval_ns
-            ahead_s = (due_ns - time.monotonic_ns()) / 1e9
-            if ahead_s > 0:
-                await trio.sleep(ahead_s)
+            due_ns = round(first_ns + sent * interval_ns)
+            if due_ns > time.monotonic_ns():
+                await alarm.until(due_ns)
             due_now = min(total, int((time.monotonic_ns() - first_ns) / interval_ns) + 1)
             while sent < due_now:
                 payload = HEADER.pack(round(first_ns + sent * interval_ns), schedule.node, number + sent) + padding

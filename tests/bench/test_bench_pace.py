@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -10,7 +9,6 @@ from typing import Any, cast
 import pytest
 import trio
 
-from bench.suite.alarm import Alarm
 from bench.suite.member import Run
 from bench.suite.ring_member import RingMember
 from bench.suite.traffic import HEADER, PAUSE_NS, first_word
@@ -59,33 +57,3 @@ def test_a_paced_sender_rests_between_its_batches_however_many_messages_are_due(
     ring, first_ns = paced(10_000, 5_000)
     lasted_ns = ring.batches[-1][0] - first_ns
     assert len(ring.batches) <= lasted_ns // PAUSE_NS + 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no timerfd")
-def test_an_alarm_is_finer_than_the_millisecond_of_epoll_and_never_early() -> None:
-    async def late_ns(ahead_ns: int) -> int:
-        alarm = Alarm()
-        try:
-            time_ns = time.monotonic_ns() + ahead_ns
-            await alarm.until(time_ns)
-            return time.monotonic_ns() - time_ns
-        finally:
-            alarm.close()
-
-    found = [trio.run(late_ns, 200_000) for _ in range(30)]
-    assert min(found) >= 0
-    # One of thirty finds the machine free.
-    assert min(found) < 500_000
-
-
-def test_an_alarm_for_a_time_that_has_passed_rings_at_once() -> None:
-    async def ring() -> None:
-        alarm = Alarm()
-        try:
-            with trio.fail_after(5):
-                await alarm.until(0)
-                await alarm.until(time.monotonic_ns() - 1)
-        finally:
-            alarm.close()
-
-    trio.run(ring)

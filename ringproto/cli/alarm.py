@@ -44,6 +44,12 @@ class Alarm:
         with contextlib.suppress(BlockingIOError):
             os.read(self._file, 8)
 
+    def __enter__(self) -> Alarm:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._file >= 0:
             trio.lowlevel.notify_closing(self._file)
