@@ -23,7 +23,7 @@ from ringproto.cli.pipes import Line
 __all__ = ["FloodMember"]
 
 _LOW = Priority.LOW
-_FLOOD_BATCH = 64
+_FLOOD_BATCH = 256
 """Messages that the flood gives in one call."""
 
 
