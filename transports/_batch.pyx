@@ -16,6 +16,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from ringproto.transports._segments cimport Joiner
+
 cdef extern from "<netinet/in.h>" nogil:
     int AF_INET
     int AF_INET6
@@ -148,7 +150,10 @@ cdef class Receiver:
     cdef size_t _size
     cdef size_t _header_size
     cdef bytes _skip
+    # The origin of the datagram that came last, whether it was looked up in this call, and what came of that.
     cdef bytes _origin
+    cdef bint _looked_up
+    cdef bint _welcome
     cdef readonly long long skipped
     cdef readonly long long oversized
     cdef readonly long long undersized
@@ -203,8 +208,8 @@ cdef class Receiver:
         free(self._buffer)
         free(self._controls)
 
-    def receive(self, list origins not None, list datagrams not None):
-        """Append what waits, and its origins; see ``_plain.Receiver.receive``."""
+    def receive(self, Joiner joiner not None, known, introduce, list whole not None):
+        """Give what waits to ``joiner``; see ``_plain.Receiver.receive``."""
         cdef int fd = self._socket.fileno()
         cdef int read, place, error
         cdef mmsghdr *message
@@ -223,16 +228,22 @@ cdef class Receiver:
             self._used = 0
             return 0 if error == EAGAIN or error == EINTR else -error
         self._used = read
+        self._looked_up = False
         for place in range(read):
             message = &self._messages[place]
             if message.msg_hdr.msg_flags & MSG_TRUNC:
                 self.oversized += 1
             else:
-                self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), origins, datagrams)
+                self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), joiner, known, introduce, whole)
         return read
 
-    cdef int _take_apart(self, int place, size_t length, size_t segment, list origins, list datagrams) except -1:
-        """Append the datagrams of one message: ``length`` bytes, each of ``segment`` bytes but the last."""
+    cdef int _take_apart(
+        self, int place, size_t length, size_t segment, Joiner joiner, object known, object introduce, list whole
+    ) except -1:
+        """Give the datagrams of one message on: ``length`` bytes, each of ``segment`` bytes but the last.
+
+        The joiner copies them out of the buffer, each once.
+        """
         cdef const unsigned char *data = <const unsigned char *> self._vectors[place].iov_base
         cdef size_t at = 0
         cdef size_t size, origin_size
@@ -255,10 +266,14 @@ cdef class Receiver:
                     # Datagrams come in runs of one sender: most share the origin of the one before.
                     if not _same(self._origin, origin, origin_size):
                         self._origin = PyBytes_FromStringAndSize(<char *> origin, origin_size)
-                    origins.append(self._origin)
-                    datagrams.append(
-                        PyBytes_FromStringAndSize(<char *> data + at + self._header_size, size - self._header_size)
-                    )
+                        self._looked_up = False
+                    if not self._looked_up:
+                        self._welcome = self._origin in known
+                        self._looked_up = True
+                    if not self._welcome:
+                        self._welcome = introduce(self._origin)
+                    if self._welcome:
+                        joiner.take(self._origin, data + at + self._header_size, size - self._header_size, whole)
             at += segment
             if at >= length:
                 return 0

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable, Collection
 
 from ringproto.transports._addresses import pack_address, unpack_address
+from ringproto.transports._segments import Joiner
 
 __all__ = ["Receiver", "Sender"]
 
@@ -59,8 +61,13 @@ class Receiver:
         self.undersized = 0
         """Datagrams with nothing in them beside a header."""
 
-    def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
-        """Append what waits, each datagram without its header, and its origin at the same place of the other list.
+    def receive(
+        self, joiner: Joiner, known: Collection[bytes], introduce: Callable[[bytes], bool], whole: list[bytes]
+    ) -> int:
+        """Give what waits to ``joiner``, each datagram without its header, which appends to ``whole`` what is whole.
+
+        ``known`` has the origins that are welcome. ``introduce`` is asked about each datagram with another one, and
+        what it says no to is dropped.
 
         Returns how many messages the system gave (as many as ``count`` means that more may wait), 0 if there were
         none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
@@ -70,6 +77,8 @@ class Receiver:
             return -error
         head = self._header_size
         limit = head + self._size
+        former = None
+        welcome = False
         for read in range(self.count):
             try:
                 data, address = self._socket.recvfrom(limit + 1)
@@ -93,8 +102,14 @@ class Receiver:
             if origin == self._skip:
                 self.skipped += 1
                 continue
-            origins.append(origin)
-            datagrams.append(data[head:])
+            if origin != former:
+                # Those of one sender come in runs, which are looked up once.
+                former = origin
+                welcome = origin in known
+            if not welcome:
+                welcome = introduce(origin)
+            if welcome:
+                joiner.add(origin, data[head:], whole)
         return self.count
 
 

@@ -13,7 +13,7 @@ cdef class Line:
     cdef public Py_ssize_t errors_in_a_row
     cdef public int lost_to
 
-    @cython.locals(origins=list, datagrams=list, read=Py_ssize_t)
+    @cython.locals(whole=list, read=Py_ssize_t)
     cpdef list read(self, object known, object introduce)
 
     @cython.locals(excess=Py_ssize_t)

@@ -60,27 +60,17 @@ class Line:
 
         ``known`` has the origins that are welcome; ``introduce`` is asked about every other one.
         """
-        origins: list[bytes] = []
-        datagrams: list[bytes] = []
-        read = self.receiver.receive(origins, datagrams)
+        whole: list[bytes] = []
+        read = self.receiver.receive(self.joiner, known, introduce, whole)
         if read < 0:
             self.more = False
             self._counts["receive_errors_" + errno_name(-read)] += 1
             self.errors_in_a_row += 1
-            return datagrams
+            return whole
         self.more = read > 0 and read == self.receiver.count
         if read:
             self.errors_in_a_row = 0
-        former = None
-        for origin in origins:
-            # Those of one sender come in runs, which share the object.
-            if origin is not former and origin not in known:
-                break
-            former = origin
-        else:
-            return self.joiner.join(origins, datagrams)
-        places = [place for place, origin in enumerate(origins) if origin in known or introduce(origin)]
-        return self.joiner.join([origins[place] for place in places], [datagrams[place] for place in places])
+        return whole
 
     def pause_s(self) -> float:
         """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""

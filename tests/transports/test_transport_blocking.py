@@ -188,7 +188,7 @@ async def test_socket_that_keeps_failing_is_left_alone_for_a_moment(two: Two) ->
         def __init__(self, real: Any) -> None:
             self.real = real
 
-        def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
+        def receive(self, *where_to: Any) -> int:
             nonlocal calls
             calls += 1
             return -errno.ENETDOWN

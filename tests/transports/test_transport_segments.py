@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import random
 import socket
+import tracemalloc
+import types
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,7 +19,7 @@ from hypothesis import strategies as st
 from transport_openers import GROUP, free_ports, multicast_opener, unicast_opener
 
 from ringproto.testing.transport_contract import CONTRACT, Check
-from ringproto.transports import open_unicast_udp
+from ringproto.transports import _room, open_unicast_udp
 from ringproto.transports._segments import HEADER_SIZE, LATE_MAX, MARK, PADDING_MAX, Cutter, Joiner
 from ringproto.transports._sockets import Sizes, fitting_sizes
 
@@ -29,13 +34,27 @@ class Joining:
         self.joiner = Joiner(size_max, senders_max, self.counts)
 
     def take(self, *segments: bytes, origin: bytes = A) -> list[bytes]:
-        return self.joiner.join([origin] * len(segments), list(segments))
+        whole: list[bytes] = []
+        for one in segments:
+            self.joiner.add(origin, one, whole)
+        return whole
 
 
 def segment(place: int, count: int, number: int, piece: bytes, padding: int = 0) -> bytes:
     """A segment by hand, as docs/transports.md lays it out."""
     head = bytes([0, place, count]) + number.to_bytes(3, "big") + len(piece).to_bytes(2, "big")
     return head + piece + bytes(padding)
+
+
+@functools.cache
+def interpreted() -> types.ModuleType:
+    """The module from its source, whether it is compiled or not."""
+    source = Path(_room.__file__).with_name("_segments.py")
+    spec = importlib.util.spec_from_file_location("interpreted_segments", source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def texts(size_max: int = 1000) -> st.SearchStrategy[bytes]:
@@ -129,8 +148,9 @@ def test_datagrams_between_segments_keep_their_places() -> None:
 
 def test_senders_do_not_disturb_each_other() -> None:
     joining = Joining()
-    origins, segments = [A, B, A, B], [segment(place, 2, 7, b"%d" % place) for place in (0, 0, 1, 1)]
-    assert joining.joiner.join(origins, segments) == [b"01", b"01"]
+    first, last = segment(0, 2, 7, b"0"), segment(1, 2, 7, b"1")
+    assert joining.take(first, origin=A) == joining.take(first, origin=B) == []
+    assert joining.take(last, origin=A) == joining.take(last, origin=B) == [b"01"]
 
 
 # Loss, copies and bad input
@@ -179,13 +199,52 @@ def test_bad_segment_is_counted_and_dropped(bad: bytes) -> None:
     assert joining.counts == {"drops_bad_segment": 1}
 
 
-@pytest.mark.parametrize("bad", [segment(1, 3, 7, b"b"), segment(1, 2, 7, b"x" * 1000)])
+@pytest.mark.parametrize("bad", [segment(1, 3, 7, b"b"), segment(1, 2, 7, b"x" * 1000), segment(1, 2, 7, b"xx")])
 def test_segment_that_contradicts_the_others_does_not_spoil_them(bad: bytes) -> None:
     joining = Joining()
     joining.take(segment(0, 2, 7, b"a"))
     assert joining.take(bad) == []
     assert joining.take(segment(1, 2, 7, b"b")) == [b"ab"]
     assert joining.counts == {"drops_bad_segment": 1}
+
+
+def test_piece_of_another_size_than_the_others_is_bad() -> None:
+    joining = Joining()
+    joining.take(segment(0, 4, 7, b"ab"))
+    assert joining.take(segment(1, 4, 7, b"c"), segment(1, 4, 7, b"cde"), segment(3, 4, 7, b"ghi")) == []
+    assert joining.counts == {"drops_bad_segment": 3}
+    assert joining.take(segment(1, 4, 7, b"cd"), segment(2, 4, 7, b"ef"), segment(3, 4, 7, b"g")) == [b"abcdefg"]
+
+
+def test_pieces_that_do_not_fit_to_a_last_one_that_came_first_are_bad() -> None:
+    joining = Joining(size_max=10)
+    assert joining.take(segment(2, 3, 7, b"ghi", padding=2)) == []
+    assert joining.take(segment(0, 3, 7, b"ab"), segment(1, 3, 7, b"cdef")) == []
+    assert joining.counts == {"drops_bad_segment": 2}
+    assert joining.take(segment(1, 3, 7, b"def"), segment(0, 3, 7, b"abc")) == [b"abcdefghi"]
+
+
+@pytest.mark.parametrize("large", [segment(0, 3, 8, b"x" * 5), segment(2, 3, 8, b"x" * 9), segment(1, 255, 8, b"x")])
+def test_segment_of_a_datagram_that_must_be_too_large_begins_none(large: bytes) -> None:
+    joining = Joining(size_max=10)
+    joining.take(segment(0, 2, 7, b"a"))
+    assert joining.take(large) == []
+    assert joining.take(segment(1, 2, 7, b"b")) == [b"ab"]
+    assert joining.counts == {"drops_bad_segment": 1}
+
+
+@pytest.mark.parametrize("first", [segment(0, 2, 7, b"x" * 60_000), segment(0, 255, 7, b"x" * 390)])
+def test_room_is_bounded_by_the_largest_datagram(first: bytes) -> None:
+    size_max, senders = 100_000, 20
+    joining = Joining(size_max, senders)
+    tracemalloc.start()
+    try:
+        for number in range(10 * senders):
+            joining.take(first, origin=b"%d" % number)
+        assert tracemalloc.get_traced_memory()[0] < senders * (size_max + 2000)
+    finally:
+        tracemalloc.stop()
+    assert joining.counts == {"drops_incomplete": 9 * senders}
 
 
 def test_datagram_that_is_too_large_is_dropped_however_it_came() -> None:
@@ -238,6 +297,19 @@ def test_no_bytes_at_all_raise_or_make_more_of_themselves(came: list[tuple[bytes
     assert sum(map(len, got)) <= sum(len(datagram) for _, datagram in came)
     dropped = sum(joining.counts.values()) - joining.counts["drops_incomplete"] + joining.joiner.oversized
     assert len(got) + dropped <= len(came)
+
+
+@given(st.lists(st.tuples(st.sampled_from((A, B, b"c")), fields() | st.binary(min_size=1)), max_size=60))
+def test_compiled_and_interpreted_join_alike(came: list[tuple[bytes, bytes]]) -> None:
+    seen = []
+    for make in (Joiner, interpreted().Joiner):
+        counts: Counter[str] = Counter()
+        joiner = make(10, 2, counts)
+        whole: list[bytes] = []
+        for origin, datagram in came:
+            joiner.add(origin, datagram, whole)
+        seen.append((whole, counts, joiner.oversized))
+    assert seen[0] == seen[1]
 
 
 def test_fields_reach_what_comes_behind_the_checks_of_the_header() -> None:

@@ -78,10 +78,10 @@ class ScriptedReceiver:
         self.answer = answer
         self.calls = 0
 
-    def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
+    def receive(self, *where_to: Any) -> int:
         self.calls += 1
         answer = self.answer()
-        return self.real.receive(origins, datagrams) if answer is None else answer
+        return self.real.receive(*where_to) if answer is None else answer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)

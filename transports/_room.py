@@ -1,0 +1,24 @@
+"""The room in which a datagram is put together from its pieces.
+
+Compiled (``_room.pxd``) it is the bytes object that is handed on in the end, and each piece is copied to its place in
+it, once. Python alone cannot write into one: there it is a ``bytearray``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["empty", "finished", "put"]
+
+
+def empty(size: int) -> bytearray:
+    """Room for so many bytes, whatever is in them."""
+    return bytearray(size)
+
+
+def put(room: bytearray, at: int, data: bytes, start: int, size: int) -> None:
+    """Copy ``size`` bytes of ``data``, from ``start`` on, to their place. All of them must be within both."""
+    room[at : at + size] = data[start : start + size]
+
+
+def finished(room: bytearray, size: int) -> bytes:
+    """The first ``size`` bytes, which must all have been put there. The room is not to be used any more."""
+    return bytes(room[:size])
