@@ -247,6 +247,20 @@ def test_room_is_bounded_by_the_largest_datagram(first: bytes) -> None:
     assert joining.counts == {"drops_incomplete": 9 * senders}
 
 
+def test_nothing_is_kept_twice_and_nothing_when_it_is_done() -> None:
+    joining = Joining(100_000)
+    first, second, last = [segment(place, 3, 7, b"x" * 30_000) for place in range(3)]
+    tracemalloc.start()
+    try:
+        joining.take(last, first)
+        assert tracemalloc.get_traced_memory()[0] < 95_000
+        assert joining.take(second) == [b"x" * 90_000]
+        joining.take(segment(0, 1, 8, b"x" * 60_000), origin=B)
+        assert tracemalloc.get_traced_memory()[0] < 5000
+    finally:
+        tracemalloc.stop()
+
+
 def test_datagram_that_is_too_large_is_dropped_however_it_came() -> None:
     joining = Joining(size_max=10)
     assert joining.take(b"x" * 11, b"x" * 10) == [b"x" * 10]
