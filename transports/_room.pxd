@@ -19,3 +19,17 @@ cdef inline bytes finished(bytes room, Py_ssize_t size):
     Py_SET_SIZE(room, size)
     PyBytes_AS_STRING(room)[size] = 0
     return room
+
+
+cdef inline bytes head(Py_ssize_t place, Py_ssize_t count, int number, Py_ssize_t size):
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, 8)
+    cdef unsigned char *at = <unsigned char *> PyBytes_AS_STRING(made)
+    at[0] = 0
+    at[1] = <unsigned char> place
+    at[2] = <unsigned char> count
+    at[3] = <unsigned char> (number >> 16)
+    at[4] = <unsigned char> (number >> 8)
+    at[5] = <unsigned char> number
+    at[6] = <unsigned char> (size >> 8)
+    at[7] = <unsigned char> size
+    return made

@@ -1,7 +1,8 @@
 # C types of _segments.py: what is done for every segment must not make objects.
 import cython
 
-from ringproto.transports cimport _room as room
+# Not `from ... cimport _room as room`: Cython would not see that what is built depends on it.
+cimport ringproto.transports._room as room
 
 cdef Py_ssize_t _HEADER
 cdef int _NUMBERS
@@ -12,10 +13,7 @@ cdef class Cutter:
     cdef readonly Py_ssize_t size
     cdef int _number
 
-    @cython.locals(
-        piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, rest=Py_ssize_t, place=Py_ssize_t, number=int, high=int, low=int, last=bytes,
-        segments=list
-    )
+    @cython.locals(piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, place=Py_ssize_t, number=int, heads=list)
     cpdef list cut(self, bytes datagram)
 
 

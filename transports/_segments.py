@@ -21,12 +21,11 @@ bad network can make a receiver keep is bounded.
 from __future__ import annotations
 
 import os
-import struct
 from collections import Counter
 
 import ringproto.transports._room as room
 
-__all__ = ["HEADER_SIZE", "MARK", "SEGMENTS_MAX", "Cutter", "Joiner"]
+__all__ = ["HEADER_SIZE", "MARK", "SEGMENTS_MAX", "Cutter", "Joiner", "extent"]
 
 MARK = 0
 """What a segment begins with."""
@@ -42,7 +41,30 @@ _MARK = MARK
 _HEADER = HEADER_SIZE
 
 _NUMBERS = 2**24 - 1
-_header = struct.Struct(">BBBBHH")
+
+
+def extent(head: bytes, length: int) -> tuple[int, int, int]:
+    """Which piece of a datagram of ``length`` bytes follows this header: where it begins, its size, zeros behind it.
+
+    No header is 0, the whole datagram, 0.
+
+    Raises:
+        ValueError: the header is not of a segment of such a datagram.
+    """
+    if not head:
+        return 0, length, 0
+    if len(head) != HEADER_SIZE:
+        raise ValueError(f"the header of a segment has {HEADER_SIZE} bytes, not {len(head)}")
+    place, count, size = head[1], head[2], head[6] << 8 | head[7]
+    if place < count - 1:
+        start, padding = place * size, 0
+    else:
+        start = length - size
+        lacks = start // (count - 1) - size if count > 1 else 0
+        padding = lacks if 0 < lacks <= PADDING_MAX else 0
+    if start < 0 or start + size > length:
+        raise ValueError(f"no segment of a datagram of {length} bytes begins with {head.hex()}")
+    return start, size, padding
 
 
 class Cutter:
@@ -58,23 +80,14 @@ class Cutter:
         self._number = int.from_bytes(os.urandom(3), "big")
 
     def cut(self, datagram: bytes) -> list[bytes]:
-        """The segments of a datagram that does not go as it is."""
+        """The headers of the segments of a datagram that does not go as it is. Its bytes stay where they are."""
         self._number = number = (self._number + 1) & _NUMBERS
-        high, low = number >> 16, number & 0xFFFF
-        piece = self.size - HEADER_SIZE
+        piece = self.size - _HEADER
         size = len(datagram)
-        count = -(-size // piece)
-        pack = _header.pack
-        segments = [
-            pack(MARK, place, count, high, low, piece) + datagram[place * piece : (place + 1) * piece]
-            for place in range(count - 1)
-        ]
-        rest = size - (count - 1) * piece
-        last = pack(MARK, count - 1, count, high, low, rest) + datagram[size - rest :]
-        if count > 1 and piece - rest <= PADDING_MAX:
-            last += bytes(piece - rest)
-        segments.append(last)
-        return segments
+        count = (size + piece - 1) // piece
+        heads = [room.head(place, count, number, piece) for place in range(count - 1)]
+        heads.append(room.head(count - 1, count, number, size - (count - 1) * piece))
+        return heads
 
 
 class _Partial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import socket
 import sys
 import types
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from transport_openers import ipv6_reason
 
 from ringproto.transports import _addresses, _plain
-from ringproto.transports._segments import Cutter, Joiner
+from ringproto.transports._segments import Cutter, Joiner, extent
 
 # The compiled module builds on compiled ones, which are not in use when the sources are interpreted.
 COMPILED = sys.platform == "linux" and os.environ.get("RINGPROTO_INTERPRETED", "") in ("", "0")
@@ -64,6 +65,12 @@ def where(sock: socket.socket) -> bytes:
     return _addresses.pack_address(sock.getsockname())
 
 
+def send(sender: Any, addresses: Any, datagrams: Any, start: int) -> int:
+    """Send whole datagrams."""
+    sent: int = sender.send(addresses, [b""] * len(addresses or ()), datagrams, start)
+    return sent
+
+
 def receive(receiver: Any, origins: list[bytes], datagrams: list[bytes]) -> int:
     """Append what waits, none of it in segments, and the origin of each."""
     came: list[bytes] = []
@@ -87,7 +94,7 @@ def test_datagrams_and_their_origins_come_out_as_they_went_in(face: types.Module
     sender = face.Sender(here, 8, b"HEAD")
     receiver = face.Receiver(there, 8, 100, 4)
     sent = [bytes([number]) * number for number in range(1, 6)]
-    assert sender.send([where(there)] * 5, sent, 0) == 5
+    assert send(sender, [where(there)] * 5, sent, 0) == 5
     origins: list[bytes] = [b"what was there stays"]
     datagrams: list[bytes] = [b"what was there stays"]
     assert receive(receiver, origins, datagrams) == 5
@@ -108,9 +115,9 @@ def test_batches_are_bounded_both_ways(face: types.ModuleType, pair: Pair) -> No
     sender, receiver = face.Sender(here, 3), face.Receiver(there, 2, 100)
     sent = [b"%d" % number for number in range(5)]
     addresses = [where(there)] * 5
-    assert sender.send(addresses, sent, 0) == 3
-    assert sender.send(addresses, sent, 3) == 2
-    assert sender.send(addresses, sent, 5) == 0
+    assert send(sender, addresses, sent, 0) == 3
+    assert send(sender, addresses, sent, 3) == 2
+    assert send(sender, addresses, sent, 5) == 0
     got: list[bytes] = []
     assert [receive(receiver, [], got) for _ in range(4)] == [2, 2, 1, 0]
     assert got == sent
@@ -120,8 +127,8 @@ def test_datagrams_of_several_senders_keep_their_origins(face: types.ModuleType,
     here, there = pair
     receiver = face.Receiver(there, 8, 100)
     for turn in range(2):
-        face.Sender(here, 1).send([where(there)], [b"from another %d" % turn], 0)
-        face.Sender(there, 1).send([where(there)], [b"from itself %d" % turn], 0)
+        send(face.Sender(here, 1), [where(there)], [b"from another %d" % turn], 0)
+        send(face.Sender(there, 1), [where(there)], [b"from itself %d" % turn], 0)
     origins: list[bytes] = []
     datagrams: list[bytes] = []
     assert receive(receiver, origins, datagrams) == 4
@@ -133,7 +140,7 @@ def test_wrong_sizes_are_dropped_and_counted(face: types.ModuleType, pair: Pair)
     here, there = pair
     receiver = face.Receiver(there, 8, 10, 4)
     sizes = [0, 1, 4, 5, 14, 15, 5000]
-    assert face.Sender(here, 8).send([where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(sizes)
+    assert send(face.Sender(here, 8), [where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(sizes)
     datagrams: list[bytes] = []
     assert receive(receiver, [], datagrams) == len(sizes), "dropped ones count as read"
     assert [len(datagram) for datagram in datagrams] == [1, 10]
@@ -144,19 +151,26 @@ def test_own_datagrams_are_skipped_and_counted(face: types.ModuleType, pair: Pai
     here, there = pair
     receiver = face.Receiver(there, 8, 10, 2, where(here) + b"me")
     for header in (b"me", b"it", b"me"):
-        face.Sender(here, 1, header).send([where(there)], [b"x"], 0)
+        send(face.Sender(here, 1, header), [where(there)], [b"x"], 0)
     origins: list[bytes] = []
     assert receive(receiver, origins, []) == 3
     assert origins == [where(here) + b"it"]
     assert receiver.skipped == 2
 
 
-def test_segments_are_put_together(face: types.ModuleType, pair: Pair) -> None:
+def cut(datagrams: list[bytes], size: int) -> tuple[list[bytes], list[bytes]]:
+    """What a sender takes for segments of these: heads and datagrams."""
+    cutter = Cutter(size)
+    heads = [(head, datagram) for datagram in datagrams for head in cutter.cut(datagram)]
+    return [head for head, _ in heads], [datagram for _, datagram in heads]
+
+
+def test_segments_are_sent_and_put_together(face: types.ModuleType, pair: Pair) -> None:
     here, there = pair
     sent = [bytes([number]) * (1 + 997 * number) for number in range(6)]
-    cutter = Cutter(400)
-    segments = [one for datagram in sent for one in cutter.cut(datagram)]
-    assert face.Sender(here, 64, b"HEAD", True).send([where(there)] * len(segments), segments, 0) == len(segments)
+    heads, datagrams = cut(sent, 400)
+    sender = face.Sender(here, 64, b"HEAD", True)
+    assert sender.send([where(there)] * len(heads), heads, datagrams, 0) == len(heads) == sender.datagrams_sent
     receiver = face.Receiver(there, 64, 5000, 4, None, True)
     counts: Counter[str] = Counter()
     joiner = Joiner(4986, 1, counts)
@@ -166,6 +180,64 @@ def test_segments_are_put_together(face: types.ModuleType, pair: Pair) -> None:
         pass
     assert got == sent
     assert not counts
+
+
+@pytest.mark.parametrize("segment", [True, False], ids=["offload", "plain"])
+@given(
+    sent=st.lists(st.tuples(st.integers(1, 600), st.booleans()), min_size=1, max_size=12),
+    size=st.integers(16, 200),
+    header=st.sampled_from((b"", b"HEAD")),
+    count=st.integers(1, 30),
+)
+def test_what_is_on_the_wire_is_what_extent_says(
+    segment: bool, sent: list[tuple[int, bool]], size: int, header: bytes, count: int
+) -> None:
+    """Whole datagrams and segments mixed, in as many calls as it takes."""
+    cutter = Cutter(size)
+    heads: list[bytes] = []
+    datagrams: list[bytes] = []
+    for length, whole in sent:
+        datagram = random.Random(length).randbytes(length)
+        cuts = [b""] if whole else cutter.cut(datagram)
+        heads += cuts
+        datagrams += [datagram] * len(cuts)
+    expected = []
+    for head, datagram in zip(heads, datagrams, strict=True):
+        start, length, padding = extent(head, len(datagram))
+        expected.append(header + head + datagram[start : start + length] + bytes(padding))
+    for face in FACES:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+        ):
+            there.bind(("127.0.0.1", 0))
+            there.setblocking(False)
+            sender = face.Sender(here, count, header, segment)
+            got: list[bytes] = []
+            while len(got) < len(heads):
+                taken = sender.send([where(there)] * len(heads), heads, datagrams, len(got))
+                assert 0 < taken <= count
+                got += [there.recv(1000) for _ in range(taken)]
+            assert got == expected
+            assert sender.datagrams_sent == len(expected)
+            assert sender.bytes_sent == sum(len(one) - len(header) for one in expected)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        SEGMENT[:7],
+        SEGMENT[:8] + b"x",
+        bytes([0, 0, 1, 0, 0, 7, 0, 11]),
+        bytes([0, 1, 3, 0, 0, 7, 0, 6]),
+        bytes([0, 253, 255, 0, 0, 7, 255, 255]),
+    ],
+)
+def test_head_of_no_segment_of_its_datagram_is_refused(face: types.ModuleType, pair: Pair, head: bytes) -> None:
+    sender = face.Sender(pair[0], 8)
+    with pytest.raises(ValueError, match="segment"):
+        sender.send([where(pair[1])], [head], [b"x" * 10], 0)
+    assert sender.datagrams_sent == 0
 
 
 def test_stranger_is_asked_about_for_each_datagram_and_takes_no_place(face: types.ModuleType, pair: Pair) -> None:
@@ -180,7 +252,7 @@ def test_stranger_is_asked_about_for_each_datagram_and_takes_no_place(face: type
         asked.append(origin)
         return len(asked) == 4  # a datagram of its own says who it is
 
-    face.Sender(here, 8, b"", True).send([where(there)] * 5, [SEGMENT] * 3 + [b"I am a member now"] * 2, 0)
+    send(face.Sender(here, 8, b"", True), [where(there)] * 5, [SEGMENT] * 3 + [b"I am a member now"] * 2, 0)
     receiver = face.Receiver(there, 8, 100, 0, None, True)
     got: list[bytes] = []
     while receiver.receive(joiner, {friend}, introduce, got):
@@ -204,9 +276,9 @@ def test_who_is_no_longer_known_is_asked_about_again(face: types.ModuleType, pai
     receiver = face.Receiver(there, 8, 100)
     got: list[bytes] = []
     for sender, text in ((here, b"a"), (there, b"b"), (here, b"c")):
-        face.Sender(sender, 1).send([where(there)], [text], 0)
+        send(face.Sender(sender, 1), [where(there)], [text], 0)
     receiver.receive(Joiner(100, 1, Counter()), known, introduce, got)
-    face.Sender(here, 1).send([where(there)], [b"d"], 0)
+    send(face.Sender(here, 1), [where(there)], [b"d"], 0)
     known.add(where(here))
     receiver.receive(Joiner(100, 1, Counter()), known, introduce, got)
     assert got == [b"a", b"b", b"d"]
@@ -218,10 +290,10 @@ def test_error_of_the_first_datagram_is_returned(face: types.ModuleType, pair: P
     sender = face.Sender(here, 8)
     too_long = bytes(70_000)
     addresses = [where(there)] * 3
-    assert sender.send(addresses, [too_long, b"b", b"c"], 0) == -errno.EMSGSIZE
-    assert sender.send(addresses, [b"a", too_long, b"c"], 0) == 1, "an error behind the first ends the call"
-    assert sender.send(addresses, [b"a", too_long, b"c"], 1) == -errno.EMSGSIZE
-    assert sender.send(addresses, [b"a", too_long, b"c"], 2) == 1
+    assert send(sender, addresses, [too_long, b"b", b"c"], 0) == -errno.EMSGSIZE
+    assert send(sender, addresses, [b"a", too_long, b"c"], 0) == 1, "an error behind the first ends the call"
+    assert send(sender, addresses, [b"a", too_long, b"c"], 1) == -errno.EMSGSIZE
+    assert send(sender, addresses, [b"a", too_long, b"c"], 2) == 1
     assert sender.datagrams_sent == 2
 
 
@@ -231,14 +303,14 @@ def test_closed_socket_is_an_error_number(face: types.ModuleType, pair: Pair) ->
     sender, receiver = face.Sender(here, 8), face.Receiver(there, 8, 100)
     here.close()
     there.close()
-    assert sender.send([address], [b"x"], 0) == -errno.EBADF
+    assert send(sender, [address], [b"x"], 0) == -errno.EBADF
     assert receive(receiver, [], []) == -errno.EBADF
 
 
 def test_packed_address_of_another_length_is_refused(face: types.ModuleType, pair: Pair) -> None:
     sender = face.Sender(pair[0], 8)
     with pytest.raises(ValueError, match="a packed address has 6 or 22 bytes, not 5"):
-        sender.send([b"short"], [b"x"], 0)
+        send(sender, [b"short"], [b"x"], 0)
     assert sender.datagrams_sent == 0
 
 
@@ -254,11 +326,11 @@ def test_compiled_module_does_not_take_what_is_not_bytes(pair: Pair) -> None:
     sender = _batch.Sender(pair[0], 8)
     for addresses, datagrams in (([None], [b"x"]), ([where(pair[1])], ["text"]), (None, []), ([], None)):
         with pytest.raises(TypeError):
-            sender.send(addresses, datagrams, 0)  # type: ignore[arg-type]
+            send(sender, addresses, datagrams, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="lists must have one length"):
-        sender.send([], [b"x"], 0)
+        send(sender, [], [b"x"], 0)
     with pytest.raises(ValueError, match="start must not be negative"):
-        sender.send([where(pair[1])], [b"x"], -1)
+        send(sender, [where(pair[1])], [b"x"], -1)
 
 
 @only_compiled
@@ -367,7 +439,7 @@ def receive_all(receiver: Any) -> tuple[list[bytes], list[bytes], int]:
 def test_run_of_one_size_goes_as_few_messages_and_comes_out_as_it_went_in(pair: Pair, header: bytes) -> None:
     sender, receiver = offloading(pair, header=header)
     sent = [bytes([number]) * 1000 for number in range(1, 101)] + [b"a shorter one ends the run"]
-    assert sender.send([where(pair[1])] * 101, sent, 0) == 101
+    assert send(sender, [where(pair[1])] * 101, sent, 0) == 101
     assert (sender.segments, sender.datagrams_sent, sender.bytes_sent) == (True, 101, 100_026)
     origins, datagrams, messages = receive_all(receiver)
     assert datagrams == sent
@@ -395,7 +467,7 @@ def test_runs_of_any_sizes_to_two_addresses_come_out_as_they_went_in(sizes: list
         addresses = [where(there[way]) for way in ways[: len(sent)]]
         place = 0
         while place < len(sent):
-            taken = sender.send(addresses, sent, place)
+            taken = send(sender, addresses, sent, place)
             assert taken > 0
             place += taken
         for way, receiver in enumerate(receivers):
@@ -411,7 +483,7 @@ def test_runs_of_any_sizes_to_two_addresses_come_out_as_they_went_in(sizes: list
 def test_each_datagram_of_a_run_is_held_against_the_limits(pair: Pair) -> None:
     sender, receiver = offloading(pair, size=99, header=b"HEAD")
     narrow = [b"x" * 100] * 3 + [b"y" * 99]
-    assert sender.send([where(pair[1])] * 4, narrow, 0) == 4
+    assert send(sender, [where(pair[1])] * 4, narrow, 0) == 4
     assert receive_all(receiver)[1] == [b"y" * 99]
     assert receiver.oversized == 3
 
@@ -420,7 +492,7 @@ def test_each_datagram_of_a_run_is_held_against_the_limits(pair: Pair) -> None:
 def test_own_datagrams_in_a_run_are_left_out(pair: Pair) -> None:
     here, there = pair
     receiver = _batch.Receiver(there, 128, 100, 2, where(here) + b"me", True)
-    assert _batch.Sender(here, 16, b"me", True).send([where(there)] * 5, [b"mine!"] * 5, 0) == 5
+    assert send(_batch.Sender(here, 16, b"me", True), [where(there)] * 5, [b"mine!"] * 5, 0) == 5
     assert receive_all(receiver)[1] == []
     assert receiver.skipped == 5
 
@@ -431,7 +503,7 @@ def test_receiver_without_offload_gets_the_same_datagrams(pair: Pair) -> None:
     sender = _batch.Sender(pair[0], 256, b"", True)
     receiver = _batch.Receiver(pair[1], 16, 1400)
     sent = [bytes([number]) * 500 for number in range(1, 61)]
-    assert sender.send([where(pair[1])] * 60, sent, 0) == 60
+    assert send(sender, [where(pair[1])] * 60, sent, 0) == 60
     assert receive_all(receiver)[1] == sent
     assert not receiver.coalesces
 
@@ -445,6 +517,6 @@ def test_run_that_cannot_be_cut_is_sent_one_by_one_and_offload_is_given_up(pair:
     sender = _batch.Sender(here, 64, b"", True)
     receiver = _batch.Receiver(there, 64, 1400)
     sent = [bytes([number]) * 500 for number in range(1, 11)]
-    assert sender.send([where(there)] * 10, sent, 0) == 10
+    assert send(sender, [where(there)] * 10, sent, 0) == 10
     assert not sender.segments
     assert receive_all(receiver)[1] == sent

@@ -142,10 +142,10 @@ class Scripted:
         self.real = real
         self.answers = list(answers)
 
-    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+    def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
         if self.answers:
             return self.answers.pop(0)
-        sent: int = self.real.send(addresses, datagrams, start)
+        sent: int = self.real.send(addresses, heads, datagrams, start)
         return sent
 
     def __getattr__(self, name: str) -> Any:
