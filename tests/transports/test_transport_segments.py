@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import os
@@ -268,6 +269,15 @@ def test_nothing_is_kept_twice_and_nothing_when_it_is_done() -> None:
         assert tracemalloc.get_traced_memory()[0] < 5000
     finally:
         tracemalloc.stop()
+
+
+def test_joined_datagram_ends_where_c_looks_for_its_end() -> None:
+    """As all bytes objects do, with a zero, also where less came than there was room for."""
+    joining = Joining()
+    for number in range(100):
+        b"\xff".join([b"\xff" * 199])  # memory that was used, for the room to be in
+        (joined,) = joining.take(segment(0, 2, number, b"a" * 100), segment(1, 2, number, b"b" * 50))
+        assert ctypes.c_char_p(joined).value == joined == b"a" * 100 + b"b" * 50
 
 
 def test_datagram_that_is_too_large_is_dropped_however_it_came() -> None:
