@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_openers import GROUP, free_ports, multicast_opener, unicast_opener
 
@@ -307,16 +307,18 @@ def test_who_cut_last_is_forgotten_last() -> None:
 
 
 def fields() -> st.SearchStrategy[bytes]:
-    """Segments whose fields are likely to fit together, and sometimes do not."""
+    """Segments whose fields are likely to fit together, and sometimes do not. No size: that of the piece."""
     return st.builds(
         lambda place, count, number, size, piece: (
-            bytes([MARK, place, count]) + (number % 2**24).to_bytes(3, "big") + size.to_bytes(2, "big") + piece
+            segment(place, count, number % 2**24, piece)[:6]
+            + (len(piece) if size is None else size).to_bytes(2, "big")
+            + piece
         ),
         st.integers(0, 3),
         st.integers(0, 3),
         st.sampled_from((-65, -64, -1, 0, 1)),
-        st.sampled_from((0, 1, 2, 5, 9, 2**16 - 1)),
-        st.binary(max_size=12),
+        st.sampled_from((None, None, None, 0, 1, 2, 5, 9, 2**16 - 1)),
+        st.binary(min_size=2, max_size=2) | st.binary(max_size=12),
     )
 
 
@@ -348,6 +350,7 @@ def test_compiled_and_interpreted_join_alike(came: list[tuple[bytes, bytes]]) ->
 def test_fields_reach_what_comes_behind_the_checks_of_the_header() -> None:
     joining, whole = Joining(size_max=10), 0
 
+    @settings(max_examples=100)
     @given(st.lists(st.tuples(st.sampled_from((A, B, b"c")), fields()), min_size=10, max_size=60))
     def reach(came: list[tuple[bytes, bytes]]) -> None:
         nonlocal whole
