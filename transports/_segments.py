@@ -11,8 +11,12 @@ any other one becomes segments, each with a header before its piece:
     bytes 3-5   number of the datagram, one more for each that the sender cuts, big endian
     bytes 6-7   size of the piece; what follows it is padding
 
-Only the last piece may be followed by padding. A run goes through the kernel as one only if its segments have one size,
-so a last segment that is just a little shorter than the others is filled up.
+All pieces of a datagram but the last have one size, so each has its place whatever comes first. Only the last piece may
+be shorter, and be followed by padding. A run goes through the kernel as one only if its segments have one size, so a
+last segment that is just a little shorter than the others is filled up.
+
+Nothing is copied to be cut: the cutter makes headers, and the sender points into the datagram. A piece is copied once
+to be joined, to its place in the memory that becomes the datagram.
 
 A lost segment loses its datagram. One datagram of each sender is in the making at any time, so what an attacker or a
 bad network can make a receiver keep is bounded.
