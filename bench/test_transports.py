@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import trio
 
 from ringproto.transports import LoopbackNetwork, Transport, open_multicast_udp, open_unicast_udp
 from ringproto.transports.interfaces import find_interface
+from ringproto.transports.unicast_udp import UnicastUDP
 
 DATAGRAMS = 6400
 BATCH = 64
@@ -101,6 +103,49 @@ def test_broadcast_to_two(benchmark: Any, kind: str, size: int) -> None:
     benchmark(trio.run, main)
     if benchmark.stats is not None:
         benchmark.extra_info["datagrams_per_s_at_each"] = round(DATAGRAMS / benchmark.stats["median"])
+
+
+async def open_segments(nodes: Sequence[int]) -> Sequence[UnicastUDP]:
+    """As between hosts with frames of 1,500 bytes, where a datagram is cut into eight."""
+    peers = {node: ("127.0.0.1", free_port()) for node in nodes}
+    size = 8 * (1352 - 8)
+    return [await open_unicast_udp(node, peers, datagram_size=size, segment_size=1352) for node in nodes]
+
+
+@pytest.mark.benchmark(timer=time.thread_time)
+@pytest.mark.parametrize("what", ["sending", "receiving"])
+@pytest.mark.parametrize("count", [5, 16])
+def test_datagrams_in_segments(benchmark: Any, what: str, count: int) -> None:
+    """Processor time to cut and send so many datagrams of 10,724 bytes, or to receive and join them.
+
+    Five are 40 segments, one message of the system with offload. Sixteen fit into the smallest receive buffer.
+    """
+
+    async def main() -> None:
+        first, second = await open_segments((1, 2))
+        for transport in (first, second):
+            transport.begin_blocking()
+        batch = [(2, b"x" * (first.datagram_size_max - 28))] * count
+
+        def send() -> None:
+            first.send_blocking(batch)
+
+        def receive() -> None:
+            arrived = 0
+            while arrived < count:
+                arrived += len(second.receive_blocking(1.0))
+
+        rounds = 2000
+        if what == "sending":
+            benchmark.pedantic(send, teardown=receive, rounds=rounds)
+        else:
+            benchmark.pedantic(receive, setup=send, rounds=rounds)
+        await first.aclose()
+        await second.aclose()
+
+    trio.run(main)
+    if benchmark.stats is not None:
+        benchmark.extra_info["ns_per_segment"] = round(benchmark.stats["median"] / (8 * count) * 1e9)
 
 
 @pytest.mark.parametrize("kind", ["loopback", "unicast", "multicast"])

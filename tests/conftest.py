@@ -32,9 +32,10 @@ def compiled_modules() -> dict[str, list[Path]]:
     for name in ("_segments", "_traffic"):
         modules[f"ringproto.transports.{name}"] = [transports / f"{name}.py", transports / f"{name}.pxd"]
     modules["ringproto.message"] = [package / "message.py", package / "message.pxd"]
+    modules["ringproto.transports._segments"].append(transports / "_room.pxd")
     modules["ringproto._core._crc32"] = [core / "_crc32.pyx"]
     if sys.platform == "linux":
-        modules["ringproto.transports._batch"] = [transports / "_batch.pyx"]
+        modules["ringproto.transports._batch"] = [transports / "_batch.pyx", transports / "_segments.pxd"]
     return modules
 
 
@@ -44,10 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
+    if os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"):
+        return
     for name, sources in compiled_modules().items():
-        if interpreted and not name.endswith("._batch"):
-            continue
         try:
             found = importlib.import_module(name).__file__
         except ImportError as error:

@@ -16,6 +16,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from ringproto.transports._segments cimport Joiner
+
 cdef extern from "<netinet/in.h>" nogil:
     int AF_INET
     int AF_INET6
@@ -84,8 +86,16 @@ cdef enum:
     COALESCED_MAX = 65536
     COALESCED_COUNT = 16
     CONTROL_SIZE = 64
+    # The header of a segment, and the most zeros behind one (_segments.py).
+    HEAD_SIZE = 8
+    PADDING_MAX = 64
+    # What goes out as one datagram is a front, a piece and padding at most.
+    PARTS_MAX = 3
     # To send more messages than these takes so long that other threads may as well have Python's lock meanwhile.
     KEPT_MAX = 16
+
+
+cdef unsigned char[PADDING_MAX] zeros
 
 
 cdef int pack(const sockaddr_storage *address, unsigned char *packed) noexcept nogil:
@@ -148,7 +158,10 @@ cdef class Receiver:
     cdef size_t _size
     cdef size_t _header_size
     cdef bytes _skip
+    # The origin of the datagram that came last, whether it was looked up in this call, and what came of that.
     cdef bytes _origin
+    cdef bint _looked_up
+    cdef bint _welcome
     cdef readonly long long skipped
     cdef readonly long long oversized
     cdef readonly long long undersized
@@ -203,8 +216,8 @@ cdef class Receiver:
         free(self._buffer)
         free(self._controls)
 
-    def receive(self, list origins not None, list datagrams not None):
-        """Append what waits, and its origins; see ``_plain.Receiver.receive``."""
+    def receive(self, Joiner joiner not None, known, introduce, list whole not None):
+        """Give what waits to ``joiner``; see ``_plain.Receiver.receive``."""
         cdef int fd = self._socket.fileno()
         cdef int read, place, error
         cdef mmsghdr *message
@@ -223,16 +236,22 @@ cdef class Receiver:
             self._used = 0
             return 0 if error == EAGAIN or error == EINTR else -error
         self._used = read
+        self._looked_up = False
         for place in range(read):
             message = &self._messages[place]
             if message.msg_hdr.msg_flags & MSG_TRUNC:
                 self.oversized += 1
             else:
-                self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), origins, datagrams)
+                self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), joiner, known, introduce, whole)
         return read
 
-    cdef int _take_apart(self, int place, size_t length, size_t segment, list origins, list datagrams) except -1:
-        """Append the datagrams of one message: ``length`` bytes, each of ``segment`` bytes but the last."""
+    cdef int _take_apart(
+        self, int place, size_t length, size_t segment, Joiner joiner, object known, object introduce, list whole
+    ) except -1:
+        """Give the datagrams of one message on: ``length`` bytes, each of ``segment`` bytes but the last.
+
+        The joiner copies them out of the buffer, each once.
+        """
         cdef const unsigned char *data = <const unsigned char *> self._vectors[place].iov_base
         cdef size_t at = 0
         cdef size_t size, origin_size
@@ -255,10 +274,14 @@ cdef class Receiver:
                     # Datagrams come in runs of one sender: most share the origin of the one before.
                     if not _same(self._origin, origin, origin_size):
                         self._origin = PyBytes_FromStringAndSize(<char *> origin, origin_size)
-                    origins.append(self._origin)
-                    datagrams.append(
-                        PyBytes_FromStringAndSize(<char *> data + at + self._header_size, size - self._header_size)
-                    )
+                        self._looked_up = False
+                    if not self._looked_up:
+                        self._welcome = self._origin in known
+                        self._looked_up = True
+                    if not self._welcome:
+                        self._welcome = introduce(self._origin)
+                    if self._welcome:
+                        joiner.take(self._origin, data + at + self._header_size, size - self._header_size, whole)
             at += segment
             if at >= length:
                 return 0
@@ -281,6 +304,36 @@ cdef inline bint _same(bytes known, const unsigned char *data, size_t size) noex
     return <size_t> PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), data, size) == 0
 
 
+cdef struct Extent:
+    size_t start
+    size_t size
+    size_t padding
+
+
+cdef int find_extent(bytes head, Py_ssize_t length, Extent *extent) except -1:
+    """Which piece of a datagram follows a header; see ``_segments.extent``."""
+    cdef const unsigned char *fields = <const unsigned char *> PyBytes_AS_STRING(head)
+    cdef Py_ssize_t place, count, size, start, lacks
+    cdef Py_ssize_t padding = 0
+    if PyBytes_GET_SIZE(head) == 0:
+        extent.start, extent.size, extent.padding = 0, length, 0
+        return 0
+    if PyBytes_GET_SIZE(head) != HEAD_SIZE:
+        raise ValueError(f"the header of a segment has {HEAD_SIZE} bytes, not {PyBytes_GET_SIZE(head)}")
+    place, count, size = fields[1], fields[2], fields[6] << 8 | fields[7]
+    if place < count - 1:
+        start = place * size
+    else:
+        start = length - size
+        lacks = start // (count - 1) - size if count > 1 else 0
+        if 0 < lacks <= PADDING_MAX:
+            padding = lacks
+    if start < 0 or start + size > length:
+        raise ValueError(f"no segment of a datagram of {length} bytes begins with {head.hex()}")
+    extent.start, extent.size, extent.padding = start, size, padding
+    return 0
+
+
 cdef class Sender:
     """Writes to one non-blocking socket; see ``_plain.Sender``."""
 
@@ -289,10 +342,11 @@ cdef class Sender:
     cdef iovec *_vectors
     cdef sockaddr_storage *_addresses
     cdef unsigned char *_controls
+    cdef unsigned char *_fronts
+    cdef size_t *_sizes
     cdef int *_runs
     cdef int _count
-    cdef bytes _header
-    cdef int _parts
+    cdef size_t _header_size
     cdef readonly bint segments
     cdef public bint keeps_gil
     cdef readonly long long datagrams_sent
@@ -307,27 +361,27 @@ cdef class Sender:
             )
         self._socket = sock
         self._count = count
-        self._header = header
-        self._parts = 2 if header else 1
+        self._header_size = len(header)
         self.segments = segment
         self._messages = <mmsghdr *> calloc(count, sizeof(mmsghdr))
-        self._vectors = <iovec *> calloc(count * self._parts, sizeof(iovec))
+        self._vectors = <iovec *> calloc(count * PARTS_MAX, sizeof(iovec))
         self._addresses = <sockaddr_storage *> calloc(count, sizeof(sockaddr_storage))
         self._controls = <unsigned char *> calloc(count, CONTROL_SIZE)
+        self._fronts = <unsigned char *> calloc(count, self._header_size + HEAD_SIZE)
+        self._sizes = <size_t *> calloc(count, sizeof(size_t))
         self._runs = <int *> calloc(count, sizeof(int))
         if (
             self._messages == NULL
             or self._vectors == NULL
             or self._addresses == NULL
             or self._controls == NULL
+            or self._fronts == NULL
+            or self._sizes == NULL
             or self._runs == NULL
         ):
             raise MemoryError
         for place in range(count):
-            # With a header each datagram is two pieces, so that it need not be copied.
-            if header:
-                self._vectors[2 * place].iov_base = PyBytes_AS_STRING(header)
-                self._vectors[2 * place].iov_len = len(header)
+            memcpy(self._front(place), PyBytes_AS_STRING(header), self._header_size)
             control = <cmsghdr *> (self._controls + place * CONTROL_SIZE)
             control.cmsg_level = SOL_UDP
             control.cmsg_type = UDP_SEGMENT
@@ -339,20 +393,26 @@ cdef class Sender:
         free(self._vectors)
         free(self._addresses)
         free(self._controls)
+        free(self._fronts)
+        free(self._sizes)
         free(self._runs)
 
-    def send(self, list addresses not None, list datagrams not None, Py_ssize_t start):
+    cdef inline unsigned char *_front(self, int place) noexcept:
+        """What goes before a datagram or a piece: the header, and room for that of a segment."""
+        return self._fronts + place * (self._header_size + HEAD_SIZE)
+
+    def send(self, list addresses not None, list heads not None, list datagrams not None, Py_ssize_t start):
         """Send from place ``start`` on; see ``_plain.Sender.send``."""
         cdef int fd = self._socket.fileno()
         cdef int sent, error, place, count, messages
         cdef int taken = 0
         cdef Py_ssize_t left = len(datagrams) - start
-        if start < 0 or len(addresses) != len(datagrams):
+        if start < 0 or len(addresses) != len(datagrams) or len(heads) != len(datagrams):
             raise ValueError("start must not be negative, and the lists must have one length")
         if left <= 0:
             return 0
         count = <int> left if left < self._count else self._count
-        messages = self._lay_out(addresses, datagrams, start, count)
+        messages = self._lay_out(addresses, heads, datagrams, start, count)
         if self.keeps_gil and messages <= KEPT_MAX:
             sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
             error = errno
@@ -363,26 +423,26 @@ cdef class Sender:
         if sent < 0 and self._runs[0] > 1 and (error == EINVAL or error == EIO):
             # This kernel or this interface cannot cut runs, or not of this size: every datagram for itself from now on.
             self.segments = False
-            return self.send(addresses, datagrams, start)
+            return self.send(addresses, heads, datagrams, start)
         if sent < 0:
             return -error
         for place in range(sent):
             taken += self._runs[place]
         self.datagrams_sent += taken
         for place in range(taken):
-            self.bytes_sent += self._vectors[self._parts * place + self._parts - 1].iov_len
+            self.bytes_sent += self._sizes[place]
         return taken
 
-    cdef int _lay_out(self, list addresses, list datagrams, Py_ssize_t start, int count) except -1:
-        """Make messages of ``count`` datagrams, and return how many."""
+    cdef int _lay_out(self, list addresses, list heads, list datagrams, Py_ssize_t start, int count) except -1:
+        """Make messages of ``count`` datagrams and segments, and return how many. Nothing but fronts is copied."""
         cdef int place = 0
         cdef int messages = 0
         cdef int run
         cdef size_t room, size, longest
-        cdef iovec *vector
+        cdef Extent extent
+        cdef iovec *vector = self._vectors
         cdef msghdr *message
         cdef socklen_t address_size
-        cdef size_t header = len(self._header)
         cdef uint16_t *segment
         while place < count:
             address = <bytes?> addresses[start + place]
@@ -395,37 +455,57 @@ cdef class Sender:
                     f"a packed address has {IPV4_SIZE} or {IPV6_SIZE} bytes, not {PyBytes_GET_SIZE(address)}"
                 )
             message.msg_namelen = address_size
-            message.msg_iov = &self._vectors[self._parts * place]
+            message.msg_iov = vector
             run = 0
             longest = 0
             room = RUN_BYTES_MAX
             while place + run < count:
+                head = <bytes?> heads[start + place + run]
                 datagram = <bytes?> datagrams[start + place + run]
-                size = PyBytes_GET_SIZE(datagram)
+                find_extent(head, PyBytes_GET_SIZE(datagram), &extent)
+                size = PyBytes_GET_SIZE(head) + extent.size + extent.padding
                 if run:
-                    if not self.segments or run == SEGMENTS_MAX or size > longest or size + header > room:
+                    if not self.segments or run == SEGMENTS_MAX or size > longest or size + self._header_size > room:
                         break
                     following = <bytes?> addresses[start + place + run]
                     if following is not address and following != address:
                         break
                 else:
                     longest = size
-                vector = &self._vectors[self._parts * (place + run) + self._parts - 1]
-                vector.iov_base = PyBytes_AS_STRING(datagram)
-                vector.iov_len = size
+                vector = self._lay_out_one(place + run, vector, head, PyBytes_AS_STRING(datagram), &extent)
+                self._sizes[place + run] = size
                 run += 1
-                if size < longest or size + header > room:
+                if size < longest or size + self._header_size > room:
                     break
-                room -= size + header
-            message.msg_iovlen = run * self._parts
+                room -= size + self._header_size
+            message.msg_iovlen = vector - message.msg_iov
             message.msg_control = NULL
             message.msg_controllen = 0
             if run > 1:
                 message.msg_control = self._controls + messages * CONTROL_SIZE
                 message.msg_controllen = CMSG_SPACE(sizeof(uint16_t))
                 segment = <uint16_t *> CMSG_DATA(<cmsghdr *> message.msg_control)
-                segment[0] = <uint16_t> (longest + header)
+                segment[0] = <uint16_t> (longest + self._header_size)
             self._runs[messages] = run
             messages += 1
             place += run
         return messages
+
+    cdef iovec *_lay_out_one(self, int place, iovec *vector, bytes head, char *datagram, Extent *extent) noexcept:
+        """Fill in the parts of one datagram or segment from ``vector`` on, and return where the next may go."""
+        cdef size_t head_size = PyBytes_GET_SIZE(head)
+        cdef unsigned char *front
+        if self._header_size + head_size:
+            front = self._front(place)
+            memcpy(front + self._header_size, PyBytes_AS_STRING(head), head_size)
+            vector.iov_base = front
+            vector.iov_len = self._header_size + head_size
+            vector += 1
+        vector.iov_base = datagram + extent.start
+        vector.iov_len = extent.size
+        vector += 1
+        if extent.padding:
+            vector.iov_base = zeros
+            vector.iov_len = extent.padding
+            vector += 1
+        return vector

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable, Collection
 
 from ringproto.transports._addresses import pack_address, unpack_address
+from ringproto.transports._segments import Joiner, extent
 
 __all__ = ["Receiver", "Sender"]
 
@@ -59,8 +61,13 @@ class Receiver:
         self.undersized = 0
         """Datagrams with nothing in them beside a header."""
 
-    def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
-        """Append what waits, each datagram without its header, and its origin at the same place of the other list.
+    def receive(
+        self, joiner: Joiner, known: Collection[bytes], introduce: Callable[[bytes], bool], whole: list[bytes]
+    ) -> int:
+        """Give what waits to ``joiner``, each datagram without its header, which appends to ``whole`` what is whole.
+
+        ``known`` has the origins that are welcome. ``introduce`` is asked about each datagram with another one, and
+        what it says no to is dropped.
 
         Returns how many messages the system gave (as many as ``count`` means that more may wait), 0 if there were
         none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
@@ -70,6 +77,8 @@ class Receiver:
             return -error
         head = self._header_size
         limit = head + self._size
+        former = None
+        welcome = False
         for read in range(self.count):
             try:
                 data, address = self._socket.recvfrom(limit + 1)
@@ -93,8 +102,14 @@ class Receiver:
             if origin == self._skip:
                 self.skipped += 1
                 continue
-            origins.append(origin)
-            datagrams.append(data[head:])
+            if origin != former:
+                # Those of one sender come in runs, which are looked up once.
+                former = origin
+                welcome = origin in known
+            if not welcome:
+                welcome = introduce(origin)
+            if welcome:
+                joiner.add(origin, data[head:], whole)
         return self.count
 
 
@@ -118,28 +133,33 @@ class Sender:
         self._count = count
         self._header = header
         self.datagrams_sent = 0
-        """Datagrams that the system took."""
+        """Datagrams and segments that the system took."""
         self.bytes_sent = 0
-        """Bytes of theirs, without headers."""
+        """Bytes of theirs, without ``header``."""
 
-    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
-        """Send datagrams from place ``start`` on, each to the packed address at the same place of the other list.
+    def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
+        """Send from place ``start`` on, each to the packed address at its place: the whole datagram, or a segment.
 
-        Returns how many the system took, or, if it did not take the first, its error number, negated. Both lists must
+        A head that is not empty is the header of a segment, and says which piece of the datagram follows it (see
+        ``_segments.extent``). The segments of a datagram have a place each, with the same datagram at all of them.
+
+        Returns how many the system took, or, if it did not take the first, its error number, negated. The lists must
         be of one length and must not change meanwhile.
 
         Raises:
-            ValueError: a packed address is not one.
+            ValueError: a packed address is not one, or a head does not belong to its datagram.
         """
         end = min(len(datagrams), start + self._count)
         for place in range(start, end):
-            datagram = datagrams[place]
             address = unpack_address(addresses[place])
+            head = heads[place]
+            first, size, padding = extent(head, len(datagrams[place]))
+            data = head + datagrams[place][first : first + size] + bytes(padding)
             try:
-                self._socket.sendto(self._header + datagram, address)
+                self._socket.sendto(self._header + data, address)
             except OSError as exc:
                 # As sendmmsg does: the first error ends the call, and belongs to the datagram it stopped at.
                 return place - start if place > start else -(exc.errno or errno.EIO)
             self.datagrams_sent += 1
-            self.bytes_sent += len(datagram)
+            self.bytes_sent += len(data)
         return end - start

@@ -1,26 +1,37 @@
 # C types of _segments.py: what is done for every segment must not make objects.
 import cython
 
+# Not `from ... cimport _room as room`: Cython would not see that what is built depends on it.
+cimport ringproto.transports._room as room
+
 cdef Py_ssize_t _HEADER
 cdef int _NUMBERS
+cdef int _MARK
 
 
 cdef class Cutter:
     cdef readonly Py_ssize_t size
     cdef int _number
 
-    @cython.locals(
-        piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, rest=Py_ssize_t, place=Py_ssize_t, number=int, high=int, low=int, last=bytes,
-        segments=list
-    )
+    @cython.locals(piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, place=Py_ssize_t, number=int, heads=list)
     cpdef list cut(self, bytes datagram)
 
 
 cdef class _Partial:
-    cdef public int number
-    cdef public list pieces
-    cdef public Py_ssize_t missing
-    cdef public Py_ssize_t size
+    cdef int number
+    cdef Py_ssize_t count
+    cdef Py_ssize_t missing
+    cdef Py_ssize_t piece
+    cdef Py_ssize_t rest
+    cdef bytes room
+    cdef bytes tail
+    cdef bytearray seen
+
+    @cython.locals(place=Py_ssize_t)
+    cdef begin(self, int number, Py_ssize_t count)
+
+    @cython.locals(joined=bytes)
+    cdef bytes finish(self)
 
 
 cdef class Joiner:
@@ -30,15 +41,24 @@ cdef class Joiner:
     cdef dict _partials
     cdef readonly Py_ssize_t oversized
 
-    @cython.locals(datagram=bytes, joined=bytes, mark=int, size_max=Py_ssize_t, first=Py_ssize_t, place=Py_ssize_t, whole=list)
-    cpdef list join(self, list origins, list datagrams)
+    cpdef add(self, bytes origin, bytes datagram, list whole)
+
+    @cython.locals(joined=bytes)
+    cdef take(self, bytes origin, const unsigned char *data, Py_ssize_t size, list whole)
 
     @cython.locals(
-        partial=_Partial, pieces=list, room=Py_ssize_t, place=Py_ssize_t, count=Py_ssize_t, number=int, size=Py_ssize_t
+        partial=_Partial, space=Py_ssize_t, place=Py_ssize_t, count=Py_ssize_t, number=int, length=Py_ssize_t,
+        before=Py_ssize_t, last=bint, fits=bint
     )
-    cdef bytes _take(self, bytes origin, bytes segment)
+    cdef bytes _join(self, bytes origin, const unsigned char *data, Py_ssize_t size)
 
-    @cython.locals(partial=_Partial)
-    cdef _forget(self, bytes origin)
+    @cython.locals(before=Py_ssize_t, rest=Py_ssize_t)
+    cdef bint _put(self, _Partial partial, Py_ssize_t place, const unsigned char *data, Py_ssize_t length) except -1
+
+    @cython.locals(behind=Py_ssize_t)
+    cdef bint _put_last(self, _Partial partial, const unsigned char *data, Py_ssize_t length) except -1
+
+    @cython.locals(partials=dict)
+    cdef _Partial _begin(self, bytes origin, _Partial partial, int number, Py_ssize_t count)
 
     cdef bytes _drop(self, object count)

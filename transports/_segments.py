@@ -11,8 +11,12 @@ any other one becomes segments, each with a header before its piece:
     bytes 3-5   number of the datagram, one more for each that the sender cuts, big endian
     bytes 6-7   size of the piece; what follows it is padding
 
-Only the last piece may be followed by padding. A run goes through the kernel as one only if its segments have one size,
-so a last segment that is just a little shorter than the others is filled up.
+All pieces of a datagram but the last have one size, so each has its place whatever comes first. Only the last piece may
+be shorter, and be followed by padding. A run goes through the kernel as one only if its segments have one size, so a
+last segment that is just a little shorter than the others is filled up.
+
+Nothing is copied to be cut: the cutter makes headers, and the sender points into the datagram. A piece is copied once
+to be joined, to its place in the memory that becomes the datagram.
 
 A lost segment loses its datagram. One datagram of each sender is in the making at any time, so what an attacker or a
 bad network can make a receiver keep is bounded.
@@ -21,10 +25,11 @@ bad network can make a receiver keep is bounded.
 from __future__ import annotations
 
 import os
-import struct
 from collections import Counter
 
-__all__ = ["HEADER_SIZE", "MARK", "SEGMENTS_MAX", "Cutter", "Joiner"]
+import ringproto.transports._room as room
+
+__all__ = ["HEADER_SIZE", "MARK", "SEGMENTS_MAX", "Cutter", "Joiner", "extent"]
 
 MARK = 0
 """What a segment begins with."""
@@ -36,10 +41,34 @@ LATE_MAX = 64
 """Up to so many numbers back a segment is a late copy; further back it is of a sender that started anew."""
 
 # The same once more as numbers of C (_segments.pxd).
+_MARK = MARK
 _HEADER = HEADER_SIZE
 
 _NUMBERS = 2**24 - 1
-_header = struct.Struct(">BBBBHH")
+
+
+def extent(head: bytes, length: int) -> tuple[int, int, int]:
+    """Which piece of a datagram of ``length`` bytes follows this header: where it begins, its size, zeros behind it.
+
+    No header is 0, the whole datagram, 0.
+
+    Raises:
+        ValueError: the header is not of a segment of such a datagram.
+    """
+    if not head:
+        return 0, length, 0
+    if len(head) != HEADER_SIZE:
+        raise ValueError(f"the header of a segment has {HEADER_SIZE} bytes, not {len(head)}")
+    place, count, size = head[1], head[2], head[6] << 8 | head[7]
+    if place < count - 1:
+        start, padding = place * size, 0
+    else:
+        start = length - size
+        lacks = start // (count - 1) - size if count > 1 else 0
+        padding = lacks if 0 < lacks <= PADDING_MAX else 0
+    if start < 0 or start + size > length:
+        raise ValueError(f"no segment of a datagram of {length} bytes begins with {head.hex()}")
+    return start, size, padding
 
 
 class Cutter:
@@ -55,35 +84,54 @@ class Cutter:
         self._number = int.from_bytes(os.urandom(3), "big")
 
     def cut(self, datagram: bytes) -> list[bytes]:
-        """The segments of a datagram that does not go as it is."""
+        """The headers of the segments of a datagram that does not go as it is. Its bytes stay where they are."""
         self._number = number = (self._number + 1) & _NUMBERS
-        high, low = number >> 16, number & 0xFFFF
-        piece = self.size - HEADER_SIZE
+        piece = self.size - _HEADER
         size = len(datagram)
-        count = -(-size // piece)
-        pack = _header.pack
-        segments = [
-            pack(MARK, place, count, high, low, piece) + datagram[place * piece : (place + 1) * piece]
-            for place in range(count - 1)
-        ]
-        rest = size - (count - 1) * piece
-        last = pack(MARK, count - 1, count, high, low, rest) + datagram[size - rest :]
-        if count > 1 and piece - rest <= PADDING_MAX:
-            last += bytes(piece - rest)
-        segments.append(last)
-        return segments
+        count = (size + piece - 1) // piece
+        heads = [room.head(place, count, number, piece) for place in range(count - 1)]
+        heads.append(room.head(count - 1, count, number, size - (count - 1) * piece))
+        return heads
 
 
 class _Partial:
-    """A datagram in the making."""
+    """The datagram that a sender began last, in the making or done."""
 
-    __slots__ = ("missing", "number", "pieces", "size")
+    __slots__ = ("count", "missing", "number", "piece", "rest", "room", "seen", "tail")
 
-    def __init__(self, number: int, count: int) -> None:
+    def __init__(self) -> None:
+        self.number = 0
+        self.count = 0
+        self.missing = 0
+        self.piece = 0
+        """Bytes of each piece but the last, 0 as long as none of them came."""
+        self.rest = 0
+        """Bytes of the last piece, 0 as long as it did not come."""
+        self.room: bytearray | None = None
+        """Where the pieces go, once their size is known."""
+        self.tail: bytes | None = None
+        """The last piece, when it came before all others: it has no place yet."""
+        self.seen = bytearray(SEGMENTS_MAX)
+
+    def begin(self, number: int, count: int) -> None:
+        """Make another datagram."""
         self.number = number
-        self.pieces: list[bytes | None] = [None] * count
-        self.missing = count
-        self.size = 0
+        self.count = self.missing = count
+        self.piece = self.rest = 0
+        self.room = self.tail = None
+        for place in range(count):
+            self.seen[place] = 0
+
+    def finish(self) -> bytes:
+        """The datagram, when nothing is missing."""
+        joined: bytes | None
+        if self.room is None:
+            joined, self.tail = self.tail, None  # there is one piece only
+        else:
+            joined = room.finished(self.room, (self.count - 1) * self.piece + self.rest)
+            self.room = None
+        assert joined is not None
+        return joined
 
 
 class Joiner:
@@ -91,7 +139,7 @@ class Joiner:
 
     Args:
         size_max: bytes of the largest datagram.
-        senders_max: how many senders may have one in the making.
+        senders_max: how many senders may have one in the making. None has more than ``size_max`` bytes of room.
         counts: where what is dropped is counted by name.
     """
 
@@ -103,74 +151,105 @@ class Joiner:
         self.oversized = 0
         """Datagrams of more than ``size_max`` bytes that came whole."""
 
-    def join(self, origins: list[bytes], datagrams: list[bytes]) -> list[bytes]:
-        """The datagrams as they were sent: those that came whole, and those that are whole now, in order.
+    def add(self, origin: bytes, datagram: bytes, whole: list[bytes]) -> None:
+        """Take in a datagram of the network, and append the one of the ring that it is or makes whole, if any.
 
-        ``origins`` says from whom each came.
+        ``origin`` says from whom it came.
         """
-        mark = MARK
-        size_max = self._size_max
-        first = 0
-        for datagram in datagrams:
-            if datagram[0] == mark or len(datagram) > size_max:
-                break
-            first += 1
+        if datagram[0] != _MARK and len(datagram) <= self._size_max:
+            whole.append(datagram)
         else:
-            return datagrams
-        whole = datagrams[:first]
-        for place in range(first, len(datagrams)):
-            datagram = datagrams[place]
-            if datagram[0] == mark:
-                joined = self._take(origins[place], datagram)
-                if joined is not None:
-                    whole.append(joined)
-            elif len(datagram) > size_max:
-                self.oversized += 1
-            else:
-                whole.append(datagram)
-        return whole
+            self.take(origin, datagram, len(datagram), whole)
 
-    def _take(self, origin: bytes, segment: bytes) -> bytes | None:
+    def take(self, origin: bytes, data: bytes, size: int, whole: list[bytes]) -> None:
+        """As :meth:`add`, of ``size`` bytes at ``data``, one at least, which are copied once."""
+        if data[0] == _MARK:
+            joined = self._join(origin, data, size)
+            if joined is not None:
+                whole.append(joined)
+        elif size > self._size_max:
+            self.oversized += 1
+        else:
+            whole.append(data[:size])
+
+    def _join(self, origin: bytes, data: bytes, size: int) -> bytes | None:
         """Add a segment; the datagram, if that was the last piece that it lacked."""
-        room = len(segment) - _HEADER
-        if room <= 0:
+        space = size - _HEADER
+        if space <= 0:
             return self._drop("drops_bad_segment")
-        place = segment[1]
-        count = segment[2]
-        number = segment[3] << 16 | segment[4] << 8 | segment[5]
-        size = segment[6] << 8 | segment[7]
-        if place >= count or not 0 < size <= room or (size < room and place < count - 1):
+        place = data[1]
+        count = data[2]
+        number = data[3] << 16 | data[4] << 8 | data[5]
+        length = data[6] << 8 | data[7]
+        before = count - 1
+        last = place == before
+        if place >= count or not 0 < length <= space or (length < space and not last):
             return self._drop("drops_bad_segment")
         partial = self._partials.get(origin)
         if partial is None or partial.number != number:
-            if partial is not None:
-                if 0 < (partial.number - number) & _NUMBERS <= LATE_MAX:
-                    return self._drop("drops_late_segment")
-                self._forget(origin)
-            elif len(self._partials) >= self._senders_max:
-                self._forget(next(iter(self._partials)))  # the one that began longest ago
-            partial = self._partials[origin] = _Partial(number, count)
+            if partial is not None and 0 < (partial.number - number) & _NUMBERS <= LATE_MAX:
+                return self._drop("drops_late_segment")
+            if (before + length if last else before * length + 1) > self._size_max:
+                return self._drop("drops_bad_segment")
+            partial = self._begin(origin, partial, number, count)
         elif not partial.missing:
             return self._drop("drops_late_segment")
-        pieces = partial.pieces
-        if count != len(pieces):
+        elif count != partial.count:
             return self._drop("drops_bad_segment")
-        if pieces[place] is not None:
+        elif partial.seen[place]:
             return self._drop("drops_late_segment")
-        if partial.size + size > self._size_max:
+        fits = self._put_last(partial, data, length) if last else self._put(partial, place, data, length)
+        if not fits:
             return self._drop("drops_bad_segment")
-        pieces[place] = segment[_HEADER : _HEADER + size]
-        partial.size += size
+        partial.seen[place] = 1
         partial.missing -= 1
-        if partial.missing:
-            return None
-        partial.pieces = []
-        return b"".join(pieces)  # type: ignore[arg-type]  # none is missing
+        return None if partial.missing else partial.finish()
 
-    def _forget(self, origin: bytes) -> None:
-        """Another datagram takes the place of the one that this sender began last."""
-        if self._partials.pop(origin).missing:
+    def _put(self, partial: _Partial, place: int, data: bytes, length: int) -> bool:
+        """Put a piece that is not the last one to its place; ``False`` if it has not the size of the others."""
+        if not partial.piece:
+            # The first of them says where each has its place, and how much room they take.
+            before = partial.count - 1
+            rest = partial.rest
+            if rest > length or before * length + max(rest, 1) > self._size_max:
+                return False
+            partial.piece = length
+            partial.room = room.empty(before * length + rest if rest else min(partial.count * length, self._size_max))
+            if partial.tail is not None:
+                room.put(partial.room, before * length, partial.tail, 0, rest)
+                partial.tail = None
+        elif length != partial.piece:
+            return False
+        assert partial.room is not None
+        room.put(partial.room, place * length, data, _HEADER, length)
+        return True
+
+    def _put_last(self, partial: _Partial, data: bytes, length: int) -> bool:
+        """Put the last piece behind the others; ``False`` if it is larger than those, or too large."""
+        if partial.room is None:
+            partial.tail = data[_HEADER : _HEADER + length]
+        else:
+            behind = (partial.count - 1) * partial.piece
+            if length > partial.piece or behind + length > self._size_max:
+                return False
+            room.put(partial.room, behind, data, _HEADER, length)
+        partial.rest = length
+        return True
+
+    def _begin(self, origin: bytes, partial: _Partial | None, number: int, count: int) -> _Partial:
+        """Another datagram takes the place of the one that this sender began last, if there is one."""
+        partials = self._partials
+        if partial is not None:
+            del partials[origin]
+        elif len(partials) >= self._senders_max:
+            partial = partials.pop(next(iter(partials)))  # the one that began longest ago
+        else:
+            partial = _Partial()
+        if partial.missing:
             self._counts["drops_incomplete"] += 1
+        partial.begin(number, count)
+        partials[origin] = partial  # and is now the one that began last
+        return partial
 
     def _drop(self, count: str) -> bytes | None:
         """Count a segment that nothing comes of."""

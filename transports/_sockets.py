@@ -248,8 +248,8 @@ class DatagramSocket(Line):
             return None
         return int(_MEMINFO.unpack(answer)[8]) if len(answer) == _MEMINFO.size else None
 
-    async def write_rest(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> None:
-        """Send each datagram from ``place`` on, which :meth:`write_some` has reached; wait for room, but not for long.
+    async def write_rest(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], place: int) -> None:
+        """Send from ``place`` on, which :meth:`write_some` has reached; wait for room, but not for long.
 
         Cancellation: noticed only while the send buffer is full; the rest is then dropped and counted.
         """
@@ -257,12 +257,12 @@ class DatagramSocket(Line):
         self._counts["send_waits"] += 1
         deadline = trio.current_time() + SEND_WAIT_S
         while place < total and await self._room_until(deadline, total - place):
-            place = self.write_some(addresses, datagrams, place)
+            place = self.write_some(addresses, heads, datagrams, place)
 
-    def write_blocking(self, addresses: list[bytes], datagrams: list[bytes]) -> None:
-        """Send each datagram to the packed address at its place; wait as :meth:`write_rest` does, without trio."""
+    def write_blocking(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes]) -> None:
+        """Send as :meth:`write_some` does, and wait as :meth:`write_rest` does, without trio."""
         total = len(datagrams)
-        place = self.write_some(addresses, datagrams, 0)
+        place = self.write_some(addresses, heads, datagrams, 0)
         if place == total:
             return
         self._counts["send_waits"] += 1
@@ -272,7 +272,7 @@ class DatagramSocket(Line):
             if left_s <= 0.0 or not wait_for_room(self, left_s):
                 self._counts["drops_send_buffer_full"] += total - place
                 return
-            place = self.write_some(addresses, datagrams, place)
+            place = self.write_some(addresses, heads, datagrams, place)
 
     async def _room_until(self, deadline: float, left: int) -> bool:
         """Wait for room in the send buffer; at the deadline count what is ``left`` as dropped and return False."""
@@ -385,7 +385,7 @@ class SocketTransport(Traffic):
         self._check_open()
         if self._sending:
             raise trio.BusyResourceError("another task is sending through this transport")
-        addresses, datagrams = self._route(transmits)
+        addresses, heads, datagrams = self._route(transmits)
         self._sending = True
         try:
             if self._kept is not None:
@@ -396,9 +396,9 @@ class SocketTransport(Traffic):
                     self._counts["drops_cancelled"] += len(datagrams)
                     raise
                 self._look_at_loss()
-            place = self._write(addresses, datagrams)
+            place = self._write(addresses, heads, datagrams)
             if place < len(datagrams):
-                await self._sockets[-1].write_rest(addresses, datagrams, place)
+                await self._sockets[-1].write_rest(addresses, heads, datagrams, place)
                 self._look_at_loss()
         finally:
             self._sending = False
@@ -432,11 +432,11 @@ class SocketTransport(Traffic):
     def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send datagrams; see :meth:`ringproto.transports.BlockingTransport.send_blocking`."""
         self._check_open()
-        addresses, datagrams = self._route(transmits)
+        addresses, heads, datagrams = self._route(transmits)
         if datagrams:
             if self._in_trouble:
                 self._before_write(time.monotonic())
-            self._sockets[-1].write_blocking(addresses, datagrams)
+            self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
 
     def receive_blocking(self, timeout_s: float) -> list[bytes]:

@@ -13,14 +13,14 @@ cdef class Line:
     cdef public Py_ssize_t errors_in_a_row
     cdef public int lost_to
 
-    @cython.locals(origins=list, datagrams=list, read=Py_ssize_t)
+    @cython.locals(whole=list, read=Py_ssize_t)
     cpdef list read(self, object known, object introduce)
 
     @cython.locals(excess=Py_ssize_t)
     cpdef double pause_s(self)
 
     @cython.locals(total=Py_ssize_t, sent=Py_ssize_t, error=int, refused=bint)
-    cpdef Py_ssize_t write_some(self, list addresses, list datagrams, Py_ssize_t place) except -1
+    cpdef Py_ssize_t write_some(self, list addresses, list heads, list datagrams, Py_ssize_t place) except -1
 
 
 cdef class Traffic:
@@ -44,19 +44,19 @@ cdef class Traffic:
     cdef public long long _datagrams_received
     cdef public long long _bytes_received
 
-    @cython.locals(addresses=list, datagrams=list, place=Py_ssize_t)
+    @cython.locals(addresses=list, heads=list, datagrams=list, place=Py_ssize_t)
     cpdef bint send_nowait(self, object transmits) except -1
 
     @cython.locals(place=Py_ssize_t)
-    cpdef Py_ssize_t _write(self, list addresses, list datagrams) except -1
+    cpdef Py_ssize_t _write(self, list addresses, list heads, list datagrams) except -1
 
     @cython.locals(
-        addresses=list, datagrams=list, strangers=list, broadcasts=list, size_max=Py_ssize_t, segment_size=Py_ssize_t,
-        known=dict, mark=int, datagram=bytes, whole=bint
+        addresses=list, heads=list, datagrams=list, strangers=list, broadcast_heads=list, broadcasts=list, cut=list,
+        size_max=Py_ssize_t, segment_size=Py_ssize_t, known=dict, mark=int, datagram=bytes, whole=bint
     )
     cpdef tuple _route(self, object transmits)
 
-    cdef _route_broadcasts(self, list broadcasts, list addresses, list datagrams)
+    cdef _route_broadcasts(self, list broadcast_heads, list broadcasts, list addresses, list heads, list datagrams)
 
     @cython.locals(batch=list, datagram=bytes, size=Py_ssize_t, line=Line)
     cpdef list _read_counted(self)

@@ -60,42 +60,32 @@ class Line:
 
         ``known`` has the origins that are welcome; ``introduce`` is asked about every other one.
         """
-        origins: list[bytes] = []
-        datagrams: list[bytes] = []
-        read = self.receiver.receive(origins, datagrams)
+        whole: list[bytes] = []
+        read = self.receiver.receive(self.joiner, known, introduce, whole)
         if read < 0:
             self.more = False
             self._counts["receive_errors_" + errno_name(-read)] += 1
             self.errors_in_a_row += 1
-            return datagrams
+            return whole
         self.more = read > 0 and read == self.receiver.count
         if read:
             self.errors_in_a_row = 0
-        former = None
-        for origin in origins:
-            # Those of one sender come in runs, which share the object.
-            if origin is not former and origin not in known:
-                break
-            former = origin
-        else:
-            return self.joiner.join(origins, datagrams)
-        places = [place for place, origin in enumerate(origins) if origin in known or introduce(origin)]
-        return self.joiner.join([origins[place] for place in places], [datagrams[place] for place in places])
+        return whole
 
     def pause_s(self) -> float:
         """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
         excess = self.errors_in_a_row - ERRORS_IN_A_ROW
         return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
 
-    def write_some(self, addresses: list[bytes], datagrams: list[bytes], place: int) -> int:
-        """Send each datagram from ``place`` on to the packed address at its place, until the send buffer is full.
+    def write_some(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], place: int) -> int:
+        """Send from ``place`` on until the send buffer is full; see ``_plain.Sender.send``.
 
         Returns the place that was reached. An error that costs a datagram is counted, and kept in ``lost_to``.
         """
         total = len(datagrams)
         refused = False
         while place < total:
-            sent = self.sender.send(addresses, datagrams, place)
+            sent = self.sender.send(addresses, heads, datagrams, place)
             if sent > 0:
                 place += sent
                 refused = False
@@ -149,7 +139,7 @@ class Traffic:
         self._in_trouble = False
         self._sending = False
         # What send_nowait() could not send, and the place in it that was reached.
-        self._kept: tuple[list[bytes], list[bytes], int] | None = None
+        self._kept: tuple[list[bytes], list[bytes], list[bytes], int] | None = None
         self._closed = False
         self._datagrams_received = 0
         self._bytes_received = 0
@@ -160,20 +150,20 @@ class Traffic:
             self._check_open()
         if self._sending or self._kept is not None:
             raise trio.BusyResourceError("what this transport sends waits for room; await send() of nothing first")
-        addresses, datagrams = self._route(transmits)
-        place = self._write(addresses, datagrams)
+        addresses, heads, datagrams = self._route(transmits)
+        place = self._write(addresses, heads, datagrams)
         if place < len(datagrams):
-            self._kept = (addresses, datagrams, place)
+            self._kept = (addresses, heads, datagrams, place)
             return False
         return True
 
-    def _write(self, addresses: list[bytes], datagrams: list[bytes]) -> int:
+    def _write(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes]) -> int:
         """Write what there is room for now; returns the place that was reached."""
         if not datagrams:
             return 0
         if self._in_trouble:
             self._before_write(trio.current_time())
-        place = self._writer.write_some(addresses, datagrams, 0)
+        place = self._writer.write_some(addresses, heads, datagrams, 0)
         if self._writer.lost_to:
             self._look_at_loss()
         return place
@@ -185,11 +175,14 @@ class Traffic:
             self._writer.lost_to = 0
             self._after_loss(error)
 
-    def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
-        """Check all of a batch, then say what goes to which packed address."""
+    def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """Check all of a batch, then say what goes where: addresses, heads and datagrams, as ``_plain.Sender.send``
+        takes them."""
         addresses: list[bytes] = []
+        heads: list[bytes] = []
         datagrams: list[bytes] = []
         strangers: list[int] = []
+        broadcast_heads: list[bytes] = []
         broadcasts: list[bytes] = []
         size_max = self.datagram_size_max
         segment_size = self._segment_size
@@ -202,13 +195,16 @@ class Traffic:
             whole = len(datagram) <= segment_size and datagram[0] != mark
             if destination == 0:
                 if whole:
+                    broadcast_heads.append(b"")
                     broadcasts.append(datagram)
                 else:
-                    broadcasts += self._cutter.cut(datagram)
+                    cut = self._cutter.cut(datagram)
+                    broadcast_heads += cut
+                    broadcasts += [datagram] * len(cut)
                 continue
             if broadcasts:
-                self._route_broadcasts(broadcasts, addresses, datagrams)
-                broadcasts = []
+                self._route_broadcasts(broadcast_heads, broadcasts, addresses, heads, datagrams)
+                broadcast_heads, broadcasts = [], []
             address = known.get(destination)
             if address is None:
                 if not is_node(destination):
@@ -219,13 +215,15 @@ class Traffic:
                     continue
             if whole:
                 addresses.append(address)
+                heads.append(b"")
                 datagrams.append(datagram)
             else:
-                segments = self._cutter.cut(datagram)
-                addresses += [address] * len(segments)
-                datagrams += segments
+                cut = self._cutter.cut(datagram)
+                addresses += [address] * len(cut)
+                heads += cut
+                datagrams += [datagram] * len(cut)
         if broadcasts:
-            self._route_broadcasts(broadcasts, addresses, datagrams)
+            self._route_broadcasts(broadcast_heads, broadcasts, addresses, heads, datagrams)
         for stranger in strangers:
             if stranger == self.node:
                 self._counts["drops_to_self"] += 1
@@ -233,12 +231,20 @@ class Traffic:
                 self._counts["drops_unknown_destination"] += 1
             else:
                 self._counts["unicasts_to_group"] += 1
-        return addresses, datagrams
+        return addresses, heads, datagrams
 
-    def _route_broadcasts(self, broadcasts: list[bytes], addresses: list[bytes], datagrams: list[bytes]) -> None:
+    def _route_broadcasts(
+        self,
+        broadcast_heads: list[bytes],
+        broadcasts: list[bytes],
+        addresses: list[bytes],
+        heads: list[bytes],
+        datagrams: list[bytes],
+    ) -> None:
         """All of them to one address after the other, so that runs of one address are long."""
         for address in self._everybody:
             addresses += [address] * len(broadcasts)
+            heads += broadcast_heads
             datagrams += broadcasts
 
     def _read_counted(self) -> list[bytes]:

@@ -69,6 +69,7 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "ringproto/_core/_crc32.pyx",
         "ringproto/_core/_crc32.pyi",
         "transports/_batch.pyx",
+        "transports/_room.pxd",
         "transports/_segments.pxd",
         "transports/_traffic.pxd",
         "docs/wire.md",

@@ -142,10 +142,10 @@ class Scripted:
         self.real = real
         self.answers = list(answers)
 
-    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+    def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
         if self.answers:
             return self.answers.pop(0)
-        sent: int = self.real.send(addresses, datagrams, start)
+        sent: int = self.real.send(addresses, heads, datagrams, start)
         return sent
 
     def __getattr__(self, name: str) -> Any:
@@ -188,7 +188,7 @@ async def test_socket_that_keeps_failing_is_left_alone_for_a_moment(two: Two) ->
         def __init__(self, real: Any) -> None:
             self.real = real
 
-        def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
+        def receive(self, *where_to: Any) -> int:
             nonlocal calls
             calls += 1
             return -errno.ENETDOWN

@@ -414,10 +414,10 @@ class FailingSender:
         self.real = real
         self.error = 0
 
-    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+    def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
         if self.error:
             return -self.error
-        sent: int = self.real.send(addresses, datagrams, start)
+        sent: int = self.real.send(addresses, heads, datagrams, start)
         return sent
 
     def __getattr__(self, name: str) -> Any:

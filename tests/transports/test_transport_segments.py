@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import importlib.util
 import os
 import random
 import socket
+import tracemalloc
+import types
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport_openers import GROUP, free_ports, multicast_opener, unicast_opener
 
 from ringproto.testing.transport_contract import CONTRACT, Check
-from ringproto.transports import open_unicast_udp
-from ringproto.transports._segments import HEADER_SIZE, LATE_MAX, MARK, PADDING_MAX, Cutter, Joiner
+from ringproto.transports import _room, open_unicast_udp
+from ringproto.transports._segments import HEADER_SIZE, LATE_MAX, MARK, PADDING_MAX, Cutter, Joiner, extent
 from ringproto.transports._sockets import Sizes, fitting_sizes
 
 A, B = b"origin a", b"origin b"
@@ -29,13 +35,36 @@ class Joining:
         self.joiner = Joiner(size_max, senders_max, self.counts)
 
     def take(self, *segments: bytes, origin: bytes = A) -> list[bytes]:
-        return self.joiner.join([origin] * len(segments), list(segments))
+        whole: list[bytes] = []
+        for one in segments:
+            self.joiner.add(origin, one, whole)
+        return whole
+
+
+def cut(cutter: Cutter, datagram: bytes) -> list[bytes]:
+    """The segments of a datagram, as a sender makes them of their heads."""
+    segments = []
+    for head in cutter.cut(datagram):
+        start, size, padding = extent(head, len(datagram))
+        segments.append(head + datagram[start : start + size] + bytes(padding))
+    return segments
 
 
 def segment(place: int, count: int, number: int, piece: bytes, padding: int = 0) -> bytes:
     """A segment by hand, as docs/transports.md lays it out."""
     head = bytes([0, place, count]) + number.to_bytes(3, "big") + len(piece).to_bytes(2, "big")
     return head + piece + bytes(padding)
+
+
+@functools.cache
+def interpreted() -> types.ModuleType:
+    """The module from its source, whether it is compiled or not."""
+    source = Path(_room.__file__).with_name("_segments.py")
+    spec = importlib.util.spec_from_file_location("interpreted_segments", source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def texts(size_max: int = 1000) -> st.SearchStrategy[bytes]:
@@ -59,7 +88,7 @@ def test_what_is_cut_comes_out_as_it_was(size: int, sent: list[bytes]) -> None:
         if len(datagram) <= size and datagram[0] != MARK:
             got += joining.take(datagram)
         else:
-            segments = cutter.cut(datagram)
+            segments = cut(cutter, datagram)
             assert all(HEADER_SIZE < len(one) <= size for one in segments)
             assert {len(one) for one in segments[:-1]} <= {size}
             got += joining.take(*segments)
@@ -73,7 +102,7 @@ def test_order_and_copies_within_a_datagram_do_not_matter(sent: list[bytes], cha
     got: list[bytes] = []
     copies = 0
     for datagram in sent:
-        segments = cutter.cut(datagram)
+        segments = cut(cutter, datagram)
         copies += len(segments)
         segments *= 2
         chance.shuffle(segments)
@@ -85,17 +114,17 @@ def test_order_and_copies_within_a_datagram_do_not_matter(sent: list[bytes], cha
 
 def test_layout_is_the_one_of_the_document() -> None:
     cutter = Cutter(18)
-    (first, last) = cutter.cut(b"0123456789abcdefghi")
+    (first, last) = cut(cutter, b"0123456789abcdefghi")
     number = int.from_bytes(first[3:6], "big")
     assert first == segment(0, 2, number, b"0123456789")
     assert last == segment(1, 2, number, b"abcdefghi", padding=1)
-    (alone,) = cutter.cut(b"\0x")
+    (alone,) = cut(cutter, b"\0x")
     assert alone == segment(0, 1, (number + 1) % 2**24, b"\0x")
 
 
 @pytest.mark.parametrize("short", [0, 1, PADDING_MAX, PADDING_MAX + 1, 191])
 def test_last_segment_that_lacks_little_is_filled_up(short: int) -> None:
-    segments = Cutter(200).cut(b"x" * (3 * 192 - short))
+    segments = cut(Cutter(200), b"x" * (3 * 192 - short))
     assert len(segments) == 3
     assert len(segments[-1]) == (200 if short <= PADDING_MAX else 200 - short)
 
@@ -105,7 +134,7 @@ def test_numbers_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
     cutter, joining = Cutter(100), Joining()
     numbers = []
     for text in (b"\0a", b"\0b", b"\0c", b"\0d"):
-        segments = cutter.cut(text)
+        segments = cut(cutter, text)
         numbers.append(int.from_bytes(segments[0][3:6], "big"))
         assert joining.take(*segments, *segments) == [text]
     assert numbers == [2**24 - 2, 2**24 - 1, 0, 1]
@@ -129,8 +158,9 @@ def test_datagrams_between_segments_keep_their_places() -> None:
 
 def test_senders_do_not_disturb_each_other() -> None:
     joining = Joining()
-    origins, segments = [A, B, A, B], [segment(place, 2, 7, b"%d" % place) for place in (0, 0, 1, 1)]
-    assert joining.joiner.join(origins, segments) == [b"01", b"01"]
+    first, last = segment(0, 2, 7, b"0"), segment(1, 2, 7, b"1")
+    assert joining.take(first, origin=A) == joining.take(first, origin=B) == []
+    assert joining.take(last, origin=A) == joining.take(last, origin=B) == [b"01"]
 
 
 # Loss, copies and bad input
@@ -179,13 +209,75 @@ def test_bad_segment_is_counted_and_dropped(bad: bytes) -> None:
     assert joining.counts == {"drops_bad_segment": 1}
 
 
-@pytest.mark.parametrize("bad", [segment(1, 3, 7, b"b"), segment(1, 2, 7, b"x" * 1000)])
+@pytest.mark.parametrize("bad", [segment(1, 3, 7, b"b"), segment(1, 2, 7, b"x" * 1000), segment(1, 2, 7, b"xx")])
 def test_segment_that_contradicts_the_others_does_not_spoil_them(bad: bytes) -> None:
     joining = Joining()
     joining.take(segment(0, 2, 7, b"a"))
     assert joining.take(bad) == []
     assert joining.take(segment(1, 2, 7, b"b")) == [b"ab"]
     assert joining.counts == {"drops_bad_segment": 1}
+
+
+def test_piece_of_another_size_than_the_others_is_bad() -> None:
+    joining = Joining()
+    joining.take(segment(0, 4, 7, b"ab"))
+    assert joining.take(segment(1, 4, 7, b"c"), segment(1, 4, 7, b"cde"), segment(3, 4, 7, b"ghi")) == []
+    assert joining.counts == {"drops_bad_segment": 3}
+    assert joining.take(segment(1, 4, 7, b"cd"), segment(2, 4, 7, b"ef"), segment(3, 4, 7, b"g")) == [b"abcdefg"]
+
+
+def test_pieces_that_do_not_fit_to_a_last_one_that_came_first_are_bad() -> None:
+    joining = Joining(size_max=10)
+    assert joining.take(segment(2, 3, 7, b"ghi", padding=2)) == []
+    assert joining.take(segment(0, 3, 7, b"ab"), segment(1, 3, 7, b"cdef")) == []
+    assert joining.counts == {"drops_bad_segment": 2}
+    assert joining.take(segment(1, 3, 7, b"def"), segment(0, 3, 7, b"abc")) == [b"abcdefghi"]
+
+
+@pytest.mark.parametrize("large", [segment(0, 3, 8, b"x" * 5), segment(2, 3, 8, b"x" * 9), segment(1, 255, 8, b"x")])
+def test_segment_of_a_datagram_that_must_be_too_large_begins_none(large: bytes) -> None:
+    joining = Joining(size_max=10)
+    joining.take(segment(0, 2, 7, b"a"))
+    assert joining.take(large) == []
+    assert joining.take(segment(1, 2, 7, b"b")) == [b"ab"]
+    assert joining.counts == {"drops_bad_segment": 1}
+
+
+@pytest.mark.parametrize("first", [segment(0, 2, 7, b"x" * 60_000), segment(0, 255, 7, b"x" * 390)])
+def test_room_is_bounded_by_the_largest_datagram(first: bytes) -> None:
+    size_max, senders = 100_000, 20
+    joining = Joining(size_max, senders)
+    tracemalloc.start()
+    try:
+        for number in range(10 * senders):
+            joining.take(first, origin=b"%d" % number)
+        assert tracemalloc.get_traced_memory()[0] < senders * (size_max + 2000)
+    finally:
+        tracemalloc.stop()
+    assert joining.counts == {"drops_incomplete": 9 * senders}
+
+
+def test_nothing_is_kept_twice_and_nothing_when_it_is_done() -> None:
+    joining = Joining(100_000)
+    first, second, last = [segment(place, 3, 7, b"x" * 30_000) for place in range(3)]
+    tracemalloc.start()
+    try:
+        joining.take(last, first)
+        assert tracemalloc.get_traced_memory()[0] < 95_000
+        assert joining.take(second) == [b"x" * 90_000]
+        joining.take(segment(0, 1, 8, b"x" * 60_000), origin=B)
+        assert tracemalloc.get_traced_memory()[0] < 5000
+    finally:
+        tracemalloc.stop()
+
+
+def test_joined_datagram_ends_where_c_looks_for_its_end() -> None:
+    """As all bytes objects do, with a zero, also where less came than there was room for."""
+    joining = Joining()
+    for number in range(100):
+        b"\xff".join([b"\xff" * 199])  # memory that was used, for the room to be in
+        (joined,) = joining.take(segment(0, 2, number, b"a" * 100), segment(1, 2, number, b"b" * 50))
+        assert ctypes.c_char_p(joined).value == joined == b"a" * 100 + b"b" * 50
 
 
 def test_datagram_that_is_too_large_is_dropped_however_it_came() -> None:
@@ -215,16 +307,18 @@ def test_who_cut_last_is_forgotten_last() -> None:
 
 
 def fields() -> st.SearchStrategy[bytes]:
-    """Segments whose fields are likely to fit together, and sometimes do not."""
+    """Segments whose fields are likely to fit together, and sometimes do not. No size: that of the piece."""
     return st.builds(
         lambda place, count, number, size, piece: (
-            bytes([MARK, place, count]) + (number % 2**24).to_bytes(3, "big") + size.to_bytes(2, "big") + piece
+            segment(place, count, number % 2**24, piece)[:6]
+            + (len(piece) if size is None else size).to_bytes(2, "big")
+            + piece
         ),
         st.integers(0, 3),
         st.integers(0, 3),
         st.sampled_from((-65, -64, -1, 0, 1)),
-        st.sampled_from((0, 1, 2, 5, 9, 2**16 - 1)),
-        st.binary(max_size=12),
+        st.sampled_from((None, None, None, 0, 1, 2, 5, 9, 2**16 - 1)),
+        st.binary(min_size=2, max_size=2) | st.binary(max_size=12),
     )
 
 
@@ -240,9 +334,23 @@ def test_no_bytes_at_all_raise_or_make_more_of_themselves(came: list[tuple[bytes
     assert len(got) + dropped <= len(came)
 
 
+@given(st.lists(st.tuples(st.sampled_from((A, B, b"c")), fields() | st.binary(min_size=1)), max_size=60))
+def test_compiled_and_interpreted_join_alike(came: list[tuple[bytes, bytes]]) -> None:
+    seen = []
+    for make in (Joiner, interpreted().Joiner):
+        counts: Counter[str] = Counter()
+        joiner = make(10, 2, counts)
+        whole: list[bytes] = []
+        for origin, datagram in came:
+            joiner.add(origin, datagram, whole)
+        seen.append((whole, counts, joiner.oversized))
+    assert seen[0] == seen[1]
+
+
 def test_fields_reach_what_comes_behind_the_checks_of_the_header() -> None:
     joining, whole = Joining(size_max=10), 0
 
+    @settings(max_examples=100)
     @given(st.lists(st.tuples(st.sampled_from((A, B, b"c")), fields()), min_size=10, max_size=60))
     def reach(came: list[tuple[bytes, bytes]]) -> None:
         nonlocal whole

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -55,15 +56,16 @@ class ScriptedSender:
         self.script = script
         self.calls = 0
 
-    def send(self, addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+    def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
         self.calls += 1
         if self.script:
             answer = self.script.pop(0)
             if answer <= 0:
                 return answer
-            taken: int = self.real.send(addresses[: start + answer], datagrams[: start + answer], start)
+            end = start + answer
+            taken: int = self.real.send(addresses[:end], heads[:end], datagrams[:end], start)
             return taken
-        sent: int = self.real.send(addresses, datagrams, start)
+        sent: int = self.real.send(addresses, heads, datagrams, start)
         return sent
 
     def __getattr__(self, name: str) -> Any:
@@ -78,10 +80,10 @@ class ScriptedReceiver:
         self.answer = answer
         self.calls = 0
 
-    def receive(self, origins: list[bytes], datagrams: list[bytes]) -> int:
+    def receive(self, *where_to: Any) -> int:
         self.calls += 1
         answer = self.answer()
-        return self.real.receive(origins, datagrams) if answer is None else answer
+        return self.real.receive(*where_to) if answer is None else answer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
@@ -142,6 +144,75 @@ async def test_full_send_buffer_is_waited_for(pair: Pair) -> None:
     assert first.statistics()["send_waits"] == 1, "one call waits once, however often the buffer fills up"
 
 
+async def in_segments() -> Pair:
+    """Two processors that cut what is larger than 100 bytes."""
+    peers = {node: ("127.0.0.1", port) for node, port in zip((1, 2), free_ports(2), strict=True)}
+    first, second = [await open_unicast_udp(node, peers, segment_size=100) for node in (1, 2)]
+    return first, second
+
+
+async def receive_all(transport: UnicastUDP, count: int) -> list[bytes]:
+    got: list[bytes] = []
+    with trio.fail_after(10):
+        while len(got) < count:
+            got += await transport.receive()
+    return got
+
+
+@pytest.mark.parametrize("script", [[1, -errno.EAGAIN], [3, -errno.EAGAIN, 4, -errno.EAGAIN], [-errno.ECONNREFUSED]])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_full_send_buffer_within_a_datagram_repeats_no_segment_and_leaves_none_out(
+    script: list[int], at_once: bool
+) -> None:
+    first, second = await in_segments()
+    script_sender(first, *script)
+    sent = [bytes([number]) * 450 for number in range(1, 4)]
+    if not at_once or not first.send_nowait([(2, datagram) for datagram in sent]):
+        await first.send([] if at_once else [(2, datagram) for datagram in sent])
+    assert await receive_all(second, 3) == sent
+    assert first.statistics()["datagrams_sent"] == 15
+    assert not [name for name, number in second.statistics().items() if name.startswith("drops") and number]
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_error_within_a_datagram_costs_that_one_segment() -> None:
+    first, second = await in_segments()
+    script_sender(first, 2, -errno.EPERM)
+    await first.send([(2, bytes([number]) * 450) for number in range(1, 4)])
+    assert await receive_all(second, 2) == [b"\2" * 450, b"\3" * 450]
+    assert first.statistics()["datagrams_sent"] == 14
+    assert second.statistics()["drops_incomplete"] == 1
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_send_buffer_that_stays_full_drops_the_rest_and_counts_each_segment(
+    never_writable: None, autojump_clock: trio.testing.MockClock
+) -> None:
+    first, second = await in_segments()
+    script_sender(first, 2, -errno.EAGAIN)
+    await first.send([(2, b"x" * 450), (2, b"y"), (2, b"z" * 450)])
+    assert first.statistics()["drops_send_buffer_full"] == 3 + 1 + 5
+    await first.aclose()
+    await second.aclose()
+
+
+@pytest.mark.skipif(not BATCHED, reason="the socket module takes one piece of memory, so each segment is copied")
+async def test_what_is_cut_is_not_copied() -> None:
+    peers = {node: ("127.0.0.1", port) for node, port in zip((1, 2), free_ports(2), strict=True)}
+    first = await open_unicast_udp(1, peers, datagram_size=60_000, segment_size=1000)
+    batch = [(2, b"x" * 60_000)] * 20
+    tracemalloc.start()
+    try:
+        await first.send(batch)
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
+    assert first.statistics()["datagrams_sent"] > 1200
+    await first.aclose()
+
+
 async def test_send_buffer_that_stays_full_drops_the_rest_within_a_bounded_time(
     pair: Pair, never_writable: None, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -188,7 +259,7 @@ async def test_socket_that_says_writable_and_is_not_does_not_spin(
     scripted = ScriptedSender(first._socket.sender, [])
     clock_step_s = SEND_WAIT_S / 10
 
-    def always_full(addresses: list[bytes], datagrams: list[bytes], start: int) -> int:
+    def always_full(*what: Any) -> int:
         scripted.calls += 1
         autojump_clock.jump(clock_step_s)
         return -errno.EAGAIN
@@ -386,7 +457,7 @@ async def test_either_of_two_sockets_wakes(with_epoll: bool) -> None:
             await readable.wait()
         assert scope.cancelled_caught, "nothing is there"
         address = one.socket.getsockname()
-        assert one.write_some([pack_address(address)], [b"x"], 0) == 1
+        assert one.write_some([pack_address(address)], [b""], [b"x"], 0) == 1
         await readable.wait()
         assert one.read({pack_address(address)}, lambda origin: False) == [b"x"]
     async with trio.open_nursery() as nursery:
