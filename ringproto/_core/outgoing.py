@@ -38,6 +38,7 @@ class RegularSource:
         if filling.high:
             pace.note_high()
         packet = self._codec.encode_chunks(ring.name, seq, message_seq, filling.safe, filling.chunks)
+        packet.ended = (filling.flags, filling.payloads)
         if self._audit is not None:
             for place, (priority, guarantee, payload) in enumerate(filling.ended, message_seq + 1):
                 self._audit.append(("SEND", priority, guarantee, ring.id, place, payload))

@@ -10,8 +10,8 @@ cdef int _FIRST, _LAST, _SAFE
 
 cdef class Filling:
     cdef readonly list chunks
-    cdef list _flags
-    cdef list _payloads
+    cdef readonly list flags
+    cdef readonly list payloads
     cdef public bint safe
     cdef public bint unblock
     cdef public bint high

@@ -14,6 +14,7 @@ from __future__ import annotations
 from ringproto._core.barrier import Barrier
 from ringproto._core.send_queue import SendQueue
 from ringproto._core.wire import (
+    CHUNK_CONTROL,
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_PRIORITY,
@@ -43,12 +44,13 @@ _SMALLEST_PIECE = 1
 class Filling:
     """What was put in one packet."""
 
-    __slots__ = ("_flags", "_payloads", "chunks", "high", "low", "safe", "unblock")
+    __slots__ = ("chunks", "flags", "high", "low", "payloads", "safe", "unblock")
 
     def __init__(self) -> None:
         self.chunks: list[bytes | memoryview] = []
-        self._flags: list[int] = []
-        self._payloads: list[bytes] = []
+        self.flags: list[int] = []
+        self.payloads: list[bytes] = []
+        """The messages that end in it, the unblock too, in order."""
         self.safe = False
         """Whether one of them is to be delivered safe: then the whole packet is."""
         self.unblock = False
@@ -60,20 +62,21 @@ class Filling:
 
     def add(self, flags: int, payload: bytes) -> None:
         """A message ends in it, with a chunk of these flags."""
-        self._flags.append(flags)
-        self._payloads.append(payload)
+        self.flags.append(flags)
+        self.payloads.append(payload)
 
     @property
     def ended(self) -> list[tuple[Priority, Guarantee, bytes]]:
-        """The messages that end in it, in order. For the log: it is made when it is asked for."""
+        """The messages of the application that end in it. For the log: it is made when it is asked for."""
         return [
             (Priority(flags & CHUNK_PRIORITY), Guarantee(bool(flags & CHUNK_SAFE)), payload)
-            for flags, payload in zip(self._flags, self._payloads, strict=True)
+            for flags, payload in zip(self.flags, self.payloads, strict=True)
+            if not flags & CHUNK_CONTROL
         ]
 
     def messages(self) -> int:
         """How many places in the message order it takes."""
-        return len(self._payloads) + self.unblock
+        return len(self.payloads)
 
 
 class Outbox:
@@ -114,7 +117,9 @@ class Outbox:
         if not self._barrier.complete:
             room = self._take(Priority.RECOVERY, room, filling)
             if self._barrier.unblock_due and not len(self.queues[0]) and room >= CHUNK_SIZE + CONTROL_SIZE:
-                filling.chunks.append(unblock_chunk(ring_bytes(self._barrier.ring_id)))
+                chunk = unblock_chunk(ring_bytes(self._barrier.ring_id))
+                filling.chunks.append(chunk)
+                filling.add(chunk[0], chunk[CHUNK_SIZE:])
                 filling.unblock = True
                 self._barrier.sent()
             return filling

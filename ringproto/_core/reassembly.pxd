@@ -15,7 +15,9 @@ cdef class _Partial:
 cdef class Reassembler:
     cdef Py_ssize_t _at
     cdef bytes _datagram
+    cdef tuple _ended
     cdef dict _partial
+    cdef Py_ssize_t _place
     cdef unsigned long long _sender
     cdef Py_ssize_t _size_max
     cdef readonly Py_ssize_t dropped
@@ -28,6 +30,9 @@ cdef class Reassembler:
         data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, key="unsigned long long"
     )
     cpdef bint next(self) except -1
+
+    @cython.locals(place=Py_ssize_t)
+    cdef bint _next_own(self, list flags, list payloads) except -1
 
     @cython.locals(partial=_Partial)
     cdef _piece(self, object key, int flags, object piece)

@@ -5,6 +5,7 @@ message after the other.
 
 A small piece is copied out of its datagram, which can be forgotten then: a view would cost more time than the copy, and
 hold the whole datagram for a piece of one byte. Of a large one a view is taken, so that it is copied once, at the end.
+What this processor sent itself is not copied at all: the messages stand beside the packet.
 """
 
 from __future__ import annotations
@@ -44,11 +45,24 @@ class _Partial:
 class Reassembler:
     """Pieces of messages, in the total order, into messages. At most one message a sender and priority is begun."""
 
-    __slots__ = ("_at", "_datagram", "_partial", "_sender", "_size_max", "dropped", "flags", "payload")
+    __slots__ = (
+        "_at",
+        "_datagram",
+        "_ended",
+        "_partial",
+        "_place",
+        "_sender",
+        "_size_max",
+        "dropped",
+        "flags",
+        "payload",
+    )
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
         self._partial: dict[int, _Partial] = {}
+        self._ended: tuple[list[int], list[bytes]] | None = None
+        self._place = 0
         self._datagram = b""
         self._sender = 0
         self._at = 0
@@ -65,6 +79,8 @@ class Reassembler:
 
     def begin(self, packet: Packet) -> None:
         """Take this packet apart from now on."""
+        self._ended = packet.ended
+        self._place = 0
         self._datagram = packet.datagram
         self._sender = packet.sender
         self._at = packet.body
@@ -72,9 +88,10 @@ class Reassembler:
     def next(self) -> bool:
         """Go to the next message that ends in the packet, one for each place in the message order: it is in
         :attr:`flags` and :attr:`payload`. ``False`` if there is none left."""
-        data = (
-            self._datagram
-        )  # compiled it is a pointer: that the chunks lie within was seen to when the packet was made
+        if self._ended is not None:
+            return self._next_own(self._ended[0], self._ended[1])
+        # Compiled it is a pointer: that the chunks lie within was seen to when the packet was made.
+        data = self._datagram
         at = self._at
         end = len(self._datagram) - _TRAILER
         while at < end:
@@ -99,6 +116,16 @@ class Reassembler:
                 return True
             at = self._at
         return False
+
+    def _next_own(self, flags: list[int], payloads: list[bytes]) -> bool:
+        """As :meth:`next`, of a packet that this processor filled: it has the messages whole, as all such packets."""
+        place = self._place
+        if place == len(payloads):
+            return False
+        self.flags = flags[place]
+        self.payload = payloads[place]
+        self._place = place + 1
+        return True
 
     def _piece(self, key: int, flags: int, piece: bytes | memoryview) -> None:
         if flags & CHUNK_FIRST:

@@ -16,6 +16,7 @@ cdef class Packet:
     cdef public bytes old_ring  # empty: it carries no packet of an old ring
     cdef public unsigned long long old_seq
     cdef public Py_ssize_t body  # where the chunks begin
+    cdef public tuple ended
 
     cpdef bytes chunks(self)
 

@@ -116,7 +116,7 @@ class Packet:
     :func:`old_packet`; its chunks belong to the old ring.
     """
 
-    __slots__ = ("body", "datagram", "message_seq", "old_ring", "old_seq", "ring", "safe", "sender", "seq")
+    __slots__ = ("body", "datagram", "ended", "message_seq", "old_ring", "old_seq", "ring", "safe", "sender", "seq")
 
     def __init__(
         self,
@@ -139,6 +139,8 @@ class Packet:
         self.old_ring = old_ring
         self.old_seq = old_seq
         self.body = body
+        self.ended: tuple[list[int], list[bytes]] | None = None
+        """Flags and payloads of the messages that end in it, where that is known: at the processor that filled it."""
 
     def chunks(self) -> bytes:
         """The bytes of its chunks."""
@@ -352,6 +354,7 @@ class Codec:
         packet.old_ring = old_ring
         packet.old_seq = old_seq
         packet.body = body
+        packet.ended = None
         return packet
 
     # TOKEN

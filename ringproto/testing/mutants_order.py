@@ -332,7 +332,7 @@ MUTANTS = (
     Mutant(
         "unblock-takes-no-place",
         "The unblock is not counted in the message order, so the next message has its place too.",
-        (Change("packing", "return len(self._payloads) + self.unblock", "return len(self._payloads)"),),
+        (Change("packing", "return len(self.payloads)", "return len(self.payloads) - self.unblock"),),
     ),
     # The bytes
     Mutant(

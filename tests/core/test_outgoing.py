@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ended import take_apart
 from wire_samples import OLD, OLD_ID, codec
 
@@ -59,6 +60,27 @@ def test_packet_has_its_number_and_moves_the_message_number_on() -> None:
     assert packet.safe
     assert message_seq == 32
     assert [payload for _, payload in take_apart(Reassembler(100), packet)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_own_packets_have_their_messages_and_others_find_the_same_in_them(complete: bool) -> None:
+    sender = Sender(complete=complete)
+    payloads = [b"a", b"", b"long" * ROOM, b"safe", b"z" * ROOM]
+    for payload in payloads:
+        sender.put(HIGH if complete else RECOVERY, payload, SAFE if payload == b"safe" else AGREED)
+    sender.barrier.ask(OLD_ID)
+    own, others = Reassembler(10**6), Reassembler(10**6)
+    seq = message_seq = 0
+    ended = []
+    while (made := sender.source.next_packet(sender.ring, seq + 1, message_seq)) is not None:
+        packet, message_seq = made
+        seq += 1
+        mine = take_apart(own, packet)
+        assert mine == take_apart(others, codec().decode_data(packet.datagram))
+        ended += mine
+    assert message_seq == len(ended) == len(payloads) + (not complete)
+    assert all(found is given for (_, found), given in zip(ended, payloads, strict=False)), "they were not copied"
+    assert seq > 5 and own.dropped == others.dropped == 0
 
 
 def test_log_says_where_each_message_went() -> None:
