@@ -5,7 +5,7 @@ were multiplied by x^D modulo the polynomial and stood at the end (V. Gopal et a
 polynomials using PCLMULQDQ instruction. Intel, 2009). So four blocks of 16 bytes are folded into the four that follow,
 again and again, at last into one, and the remainder of what is left of it is looked up byte by byte. Bits are in the
 order of the wire, the lowest of a byte first; so a product of two 64-bit numbers is one bit short, which the factors
-make up for.
+make up for. Where the processor multiplies four pairs at once (VPCLMULQDQ), rows of four blocks are folded like blocks.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -19,6 +19,8 @@ cdef extern from *:
     #include <stdint.h>
 
     static uint32_t remainders[256];  /* of each byte */
+    static int wide;                  /* whether four blocks are folded at once */
+    static uint64_t factors_256[2];   /* that fold 16 bytes into those 256 bytes on */
     static uint64_t factors_64[2];    /* that fold 16 bytes into those 64 bytes on: for the lower half, and the upper */
     static uint64_t factors_16[2];    /* and 16 bytes on */
 
@@ -42,16 +44,13 @@ cdef extern from *:
         return _mm_xor_si128(_mm_xor_si128(lower, upper), _mm_loadu_si128((const __m128i *)next));
     }
 
+    /* The 64 bytes of four blocks, and all that follows them. */
     __attribute__((target("pclmul,sse2")))
-    static uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) {
+    static uint32_t from_blocks(__m128i *block, const unsigned char *data, size_t size) {
         __m128i factors = _mm_loadu_si128((const __m128i *)factors_64);
-        __m128i block[4];
         unsigned char rest[16];
         int i;
-        for (i = 0; i < 4; i++)
-            block[i] = _mm_loadu_si128((const __m128i *)data + i);
-        block[0] = _mm_xor_si128(block[0], _mm_cvtsi32_si128((int)crc));
-        for (data += 64, size -= 64; size >= 64; data += 64, size -= 64)
+        for (; size >= 64; data += 64, size -= 64)
             for (i = 0; i < 4; i++)
                 block[i] = fold(block[i], factors, data + 16 * i);
         factors = _mm_loadu_si128((const __m128i *)factors_16);
@@ -62,17 +61,64 @@ cdef extern from *:
         _mm_storeu_si128((__m128i *)rest, block[3]);
         return by_bytes(by_bytes(0, rest, 16), data, size);
     }
+
+    #define WIDE __attribute__((target("vpclmulqdq,pclmul,avx512f,sse2")))
+
+    static int usable_wide(void) {
+        return __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx512f");
+    }
+
+    WIDE static inline __m512i fold_row(__m512i blocks, const uint64_t *factors, __m512i next) {
+        __m512i both = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)factors));
+        __m512i lower = _mm512_clmulepi64_epi128(blocks, both, 0x00);
+        __m512i upper = _mm512_clmulepi64_epi128(blocks, both, 0x11);
+        return _mm512_ternarylogic_epi64(lower, upper, next, 0x96); /* the exclusive or of three */
+    }
+
+    /* As by_blocks(), four blocks at once, in four rows; size is 256 at least. */
+    WIDE static uint32_t by_rows(uint32_t crc, const unsigned char *data, size_t size) {
+        __m512i row[4];
+        __m128i block[4];
+        int i;
+        for (i = 0; i < 4; i++)
+            row[i] = _mm512_loadu_si512(data + 64 * i);
+        row[0] = _mm512_xor_si512(row[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+        for (data += 256, size -= 256; size >= 256; data += 256, size -= 256)
+            for (i = 0; i < 4; i++)
+                row[i] = fold_row(row[i], factors_256, _mm512_loadu_si512(data + 64 * i));
+        for (i = 1; i < 4; i++)
+            row[i] = fold_row(row[i - 1], factors_64, row[i]);
+        _mm512_storeu_si512(block, row[3]);
+        _mm256_zeroupper(); /* what follows has no need of wide registers, and would be slow beside them */
+        return from_blocks(block, data, size);
+    }
+
+    __attribute__((target("pclmul,sse2")))
+    static uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) {
+        __m128i block[4];
+        int i;
+        if (wide && size >= 256)
+            return by_rows(crc, data, size);
+        for (i = 0; i < 4; i++)
+            block[i] = _mm_loadu_si128((const __m128i *)data + i);
+        block[0] = _mm_xor_si128(block[0], _mm_cvtsi32_si128((int)crc));
+        return from_blocks(block, data + 64, size - 64);
+    }
     #else
     static int usable(void) { return 0; }
+    static int usable_wide(void) { return 0; }
     static uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) { return by_bytes(crc, data, size); }
     #endif
     """
     uint32_t remainders[256]
+    bint wide
+    uint64_t factors_256[2]
     uint64_t factors_64[2]
     uint64_t factors_16[2]
     uint32_t by_bytes(uint32_t crc, const unsigned char *data, size_t size) nogil
     uint32_t by_blocks(uint32_t crc, const unsigned char *data, size_t size) nogil
     bint usable()
+    bint usable_wide()
 
 
 if not usable():
@@ -101,11 +147,26 @@ cdef _fill():
         remainders[byte] = rest
     # The lower half of a block comes first, so it stands 64 bits further from the end than the upper one. A factor has 32
     # bits and stands in 64.
+    factors_256[:] = [_power(16 * 128 + 32), _power(16 * 128 - 32)]
     factors_64[:] = [_power(4 * 128 + 32), _power(4 * 128 - 32)]
     factors_16[:] = [_power(128 + 32), _power(128 - 32)]
 
 
 _fill()
+wide = usable_wide()
+
+
+def fold_wide(bint on):
+    """Fold four blocks at once, or one after the other, as a processor without AVX-512 does. For tests and benchmarks.
+
+    Returns:
+        Whether this processor can do what was asked for. If not, nothing changes.
+    """
+    global wide
+    if on and not usable_wide():
+        return False
+    wide = on
+    return True
 
 
 def crc32(data, uint32_t value=0, /):

@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -28,8 +28,19 @@ def test_check_value_of_the_catalogues() -> None:
     assert crc32(b"", 5) == 5
 
 
-@needs_folding
-@pytest.mark.parametrize("size", [*range(300), 1352, 11_588, 32_000, 65_000, 1_000_003])
+@pytest.fixture(params=[False, True], ids=["blocks", "rows"])
+def width(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Folded block by block, and by rows of four."""
+    if folded is None:
+        pytest.skip("interpreted, or no carry-less multiplication here")
+    if not _crc32.fold_wide(request.param):
+        pytest.skip("this processor has no VPCLMULQDQ with AVX-512")
+    yield
+    _crc32.fold_wide(True)
+
+
+@pytest.mark.parametrize("size", [*range(600), 1352, 11_588, 32_000, 65_000, 1_000_003])
+@pytest.mark.usefixtures("width")
 def test_folded_is_what_zlib_finds(size: int) -> None:
     assert folded is not None
     source = random.Random(size)
@@ -44,10 +55,10 @@ def test_folded_is_what_zlib_finds(size: int) -> None:
     assert folded(bytearray(data)) == zlib.crc32(data)
 
 
-@needs_folding
+@pytest.mark.usefixtures("width")
 def test_folded_finds_every_single_bit() -> None:
     assert folded is not None
-    data = bytes(200)
+    data = bytes(600)
     seen = {folded(data)}
     for bit in range(8 * len(data)):
         changed = bytearray(data)
