@@ -85,8 +85,10 @@ def chosen_plan(args: argparse.Namespace) -> Plan:
         plan = dataclasses.replace(plan, timing=Timing(plan.timing.warmup_s, args.seconds))
     if args.systems:
         plan = plan.only(args.systems.split(","))
-        if not (plan.systems or plan.latency_systems or plan.crash_systems):
-            raise ValueError(f"--systems: no system of this plan is {args.systems}")
+        if not plan.of(parts):
+            there = ", ".join(f"{system.name} {system.network}" for system in PLANS[args.plan].of(parts))
+            more = "" if args.plan == "full" else "; --full has more"
+            raise ValueError(f"--systems: nothing here is {args.systems}; there are {there}{more}")
     return plan
 
 

@@ -59,6 +59,11 @@ class Plan:
             total += len(self.crash_systems) * (_OPEN_S + 1.5)
         return total * self.repetitions
 
+    def of(self, parts: Sequence[str]) -> list[System]:
+        """The systems that are measured in these parts, each once."""
+        by_part = {"throughput": self.systems, "latency": self.latency_systems, "crash": self.crash_systems}
+        return list(dict.fromkeys(system for part in parts for system in by_part[part]))
+
     def only(self, wishes: Sequence[str]) -> Plan:
         """The same with the systems that fulfil one of these wishes: all its words are in name or network."""
 

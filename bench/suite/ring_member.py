@@ -22,6 +22,8 @@ from ringproto.cli.opening import open_transport
 
 _BATCH_BYTES = 2**18
 _BATCH_MAX = 256
+_READ_MAX = 1024
+"""Events taken at once: what a program does for each here is little, so the token hardly waits for it."""
 
 
 class RingMember:
@@ -69,7 +71,7 @@ class RingMember:
         events = self._ring.events
         clock = time.monotonic_ns
         while True:
-            batch = await events.receive_batch()
+            batch = await events.receive_batch(_READ_MAX)
             now_ns = clock()
             headers = [event.payload[:HEADER_SIZE] for event in batch if type(event) is Message]
             if headers:

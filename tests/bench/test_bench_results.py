@@ -212,6 +212,7 @@ def test_options_choose_a_part_of_a_plan() -> None:
     "arguments",
     [
         ["--systems", "nothing"],
+        ["--systems", "ringproto unicast bridge", "--parts", "throughput"],  # --full has it, and its latency is here
         ["--parts", "speed"],
         ["--sizes", "15"],
         ["--sizes", "2000000"],
