@@ -1,6 +1,7 @@
 """``RINGPROTO_INTERPRETED=1`` in the environment: run from the Python sources what is compiled from them.
 
-For debuggers, coverage and coverage-guided fuzzing. Compiled and interpreted do the same; a test holds that.
+For debuggers, coverage and coverage-guided fuzzing; it needs Cython installed. Compiled and interpreted do the same; a
+test holds that.
 """
 
 from __future__ import annotations
@@ -32,4 +33,6 @@ class _Sources:
 
 
 if os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"):
+    if importlib.util.find_spec("cython") is None:
+        raise ImportError("RINGPROTO_INTERPRETED=1 needs Cython, whose decorators the sources have: pip install cython")
     sys.meta_path.insert(0, _Sources)

@@ -6,6 +6,8 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -78,3 +80,18 @@ def test_nobody_changes_a_message() -> None:
 def test_garbage_collector_does_not_look_at_messages() -> None:
     """As named tuples they cost more in its rounds than in all that was done to make them."""
     assert not gc.is_tracked(MESSAGE)
+
+
+def test_interpreted_without_cython_says_what_is_missing() -> None:
+    program = "import sys; sys.modules['cython'] = None\nimport ringproto"
+    environment = {**os.environ, "RINGPROTO_INTERPRETED": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1 and "needs Cython" in ended.stderr.splitlines()[-1]
+
+
+def test_compiled_needs_no_cython() -> None:
+    program = "import sys; sys.modules['cython'] = None\nimport ringproto"
+    environment = {**os.environ, "RINGPROTO_INTERPRETED": ""}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
