@@ -44,6 +44,10 @@ if os.environ.get("RINGPROTO_SANITIZE", "") not in ("", "0"):
 else:
     LINK_FLAGS = []
 
+# Cython finds the C types of a module by the module's name. A checkout has this link, an sdist cannot.
+if not os.path.exists("ringproto/transports"):
+    os.symlink(os.path.join("..", "transports"), "ringproto/transports")
+
 sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
 sources["ringproto.message"] = "ringproto/message.py"
 sources["ringproto._core._crc32"] = "ringproto/_core/_crc32.pyx"

@@ -18,6 +18,10 @@ import sys, trio, trio.testing
 import ringproto, ringproto._core.wire as wire, ringproto.transports._batch as batch
 assert ringproto.__file__.startswith(sys.argv[1]), ringproto.__file__
 assert wire.__file__.endswith(".so") and batch.__file__.startswith(sys.argv[1])
+from ringproto.transports import _segments, _traffic
+HEAP_TYPE = 1 << 9  # a class of Python; an extension type is none, if its .pxd was found
+for one in (_segments.Joiner, _traffic.Line, wire.Packet, ringproto.Message):
+    assert not one.__flags__ & HEAP_TYPE, one
 from ringproto import Config, Message, open_ring
 from ringproto.transports import LoopbackNetwork
 
