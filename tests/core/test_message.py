@@ -91,6 +91,7 @@ def test_interpreted_without_cython_says_what_is_missing() -> None:
     assert ended.returncode == 1 and "needs Cython" in ended.stderr.splitlines()[-1]
 
 
+@compiled
 def test_compiled_needs_no_cython() -> None:
     program = "import sys; sys.modules['cython'] = None\nimport ringproto"
     environment = {**os.environ, "RINGPROTO_INTERPRETED": ""}

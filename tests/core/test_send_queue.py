@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 from ringproto._core.send_queue import SendQueue
@@ -101,6 +102,16 @@ def test_long_queue_forgets_what_was_sent_and_keeps_the_rest() -> None:
         assert head(queue) == (payload, AGREED)
         queue.pop()
     assert (len(queue), queue.bytes) == (0, 0)
+
+
+def test_what_was_sent_is_not_kept() -> None:
+    queue = SendQueue(100, 10**6)
+    payload = bytes(1000)
+    before = sys.getrefcount(payload)
+    queue.put(payload, AGREED)
+    queue.put(b"next", AGREED)
+    queue.pop()
+    assert sys.getrefcount(payload) == before
 
 
 def test_queue_that_is_always_in_use_does_not_grow() -> None:
