@@ -31,6 +31,8 @@ cdef class Reassembler:
     )
     cpdef bint next(self) except -1
 
+    cdef bint _leave(self) except -1
+
     @cython.locals(place=Py_ssize_t)
     cdef bint _next_own(self, list flags, list payloads) except -1
 

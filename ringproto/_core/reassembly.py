@@ -115,13 +115,21 @@ class Reassembler:
                 self.payload = self._finish(key)
                 return True
             at = self._at
+        return self._leave()
+
+    def _leave(self) -> bool:
+        """The packet is taken apart: nothing of it is kept, for the next one may be long in coming."""
+        self._ended = None
+        self._datagram = b""
+        self._at = 0
+        self.payload = None
         return False
 
     def _next_own(self, flags: list[int], payloads: list[bytes]) -> bool:
         """As :meth:`next`, of a packet that this processor filled: it has the messages whole, as all such packets."""
         place = self._place
         if place == len(payloads):
-            return False
+            return self._leave()
         self.flags = flags[place]
         self.payload = payloads[place]
         self._place = place + 1

@@ -17,7 +17,8 @@ RING = RingId(4, 1, 99)
 MESSAGE = Message(b"x", 7, Priority.LOW, Guarantee.SAFE, RING, 12)
 
 compiled = pytest.mark.skipif(
-    os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"), reason="interpreted, nothing keeps a field"
+    os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"),
+    reason="about what is compiled, and this run is interpreted",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -81,6 +82,24 @@ def test_own_packets_have_their_messages_and_others_find_the_same_in_them(comple
     assert message_seq == len(ended) == len(payloads) + (not complete)
     assert all(found is given for (_, found), given in zip(ended, payloads, strict=False)), "they were not copied"
     assert seq > 5 and own.dropped == others.dropped == 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_nothing_is_kept_of_a_packet_that_was_taken_apart(own: bool) -> None:
+    sender = Sender()
+    sender.put(HIGH, b"last")
+    made = sender.source.next_packet(sender.ring, 1, 0)
+    assert made is not None
+    packet = made[0] if own else codec().decode_data(made[0].datagram)
+    reassembler = Reassembler(100)
+
+    def kept() -> tuple[int, int]:
+        return sys.getrefcount(packet.datagram), sys.getrefcount(packet.ended)
+
+    before = kept()
+    assert len(take_apart(reassembler, packet)) == 1 and reassembler.payload is None
+    assert kept()[: 2 if own else 1] == before[: 2 if own else 1]
+    assert not reassembler.next(), "and asked once more it still has none"
 
 
 def test_log_says_where_each_message_went() -> None:
