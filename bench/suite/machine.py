@@ -24,6 +24,7 @@ def about(command: str, plan: str) -> dict[str, str]:
         "commit": _said_by("git", "rev-parse", "--short", "HEAD") or "unknown",
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "scheduling": _policy(),
         "load before": f"{os.getloadavg()[0]:.2f} (average of one minute)",
         "peers": ", ".join(filter(None, [_corosync(), *map(_package, ("pyzmq", "pysyncobj"))])) or "none",
     }
@@ -45,6 +46,13 @@ def _processor() -> str:
 
 def _memory() -> str:
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+
+
+def _policy() -> str:
+    """How the kernel schedules the members, which have the policy of this process; corosync's daemon sets its own."""
+    names = {os.SCHED_OTHER: "normal", os.SCHED_BATCH: "batch", os.SCHED_FIFO: "FIFO", os.SCHED_RR: "round robin"}
+    policy = os.sched_getscheduler(0)
+    return names.get(policy, f"policy {policy}")
 
 
 def _corosync() -> str:

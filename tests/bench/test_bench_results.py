@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from bench.suite.__main__ import chosen_plan, held, parser, tables
 from bench.suite.document import BEGIN, END, MarkersMissingError, markdown, write_between_markers
 from bench.suite.goals import goals_table
+from bench.suite.machine import about
 from bench.suite.plan import PLANS
 from bench.suite.plots import draw_all
 from bench.suite.statistics import Spread, best_ratio, curve, percentiles, spread
@@ -40,6 +42,14 @@ def throughput(ours: list[float], theirs: list[float]) -> list[dict[str, Any]]:
         for system, family, rates in pairs
         for repetition, rate in enumerate(rates)
     ]
+
+
+def test_a_run_says_how_its_members_were_scheduled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert about("make bench", "plan")["scheduling"] in ("normal", "batch", "round robin", "FIFO")
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: {0: os.SCHED_BATCH}[pid])
+    assert about("make bench", "plan")["scheduling"] == "batch"
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: 77)
+    assert about("make bench", "plan")["scheduling"] == "policy 77"
 
 
 def test_repetitions_give_minimum_median_and_maximum() -> None:
