@@ -30,6 +30,7 @@ ROOMS = (
     "outgoing",
     "ordering",
     "holder",
+    "seeker",
     "membership",
     "processor",
 )

@@ -14,7 +14,7 @@ MUTANTS = (
         "restart-reloads-the-ring-id",
         "A processor that is restarted begins with the ring sequence that it had stored, which the living ring bears "
         "(a peer's bug).",
-        (Change("membership", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
+        (Change("seeker", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
     ),
     Mutant(
         "nonce-is-constant",
@@ -25,9 +25,7 @@ MUTANTS = (
                 "RingId(self.ring_sequence, self.node, self._entropy.next())",
                 "RingId(self.ring_sequence, self.node, 0)",
             ),
-            Change(
-                "membership", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"
-            ),
+            Change("seeker", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
         ),
     ),
     Mutant(
@@ -67,7 +65,7 @@ MUTANTS = (
                 f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
             ),
             Change(
-                "membership",
+                "seeker",
                 "max(self.ring_sequence, join.ring_sequence)",
                 f"max(self.ring_sequence, join.ring_sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
             ),
@@ -89,7 +87,7 @@ MUTANTS = (
     Mutant(
         "no-consensus-timeout",
         "Who does not agree is never given up.",
-        (Change("membership", "silent = gather.silent()", "silent: set[int] = set()"),),
+        (Change("seeker", "silent = gather.silent()", "silent: set[int] = set()"),),
     ),
     # That a stranger's join which names its receiver as failed breaks no installed ring is no mutant: such a stranger
     # was heard when it was left out, so it is marked and put off before its sets are looked at (departure 8).
@@ -131,7 +129,7 @@ MUTANTS = (
     Mutant(
         "no-failure-to-receive",
         "A member that holds everybody's aru up stays for ever.",
-        (Change("membership", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
+        (Change("seeker", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
     ),
     Mutant(
         "no-failure-to-receive-in-recovery",
@@ -304,8 +302,8 @@ MUTANTS = (
         "leave-of-any-incarnation",
         "A leave that a former life of a processor said takes the present one off the ring.",
         (
-            Change("membership", "if known != leave.identity.incarnation:", "if known is None:"),
-            Change("membership", "        return self._listens(sender, leave)\n", "        return True\n"),
+            Change("seeker", "if known != leave.identity.incarnation:", "if known is None:"),
+            Change("seeker", "        return self._listens(sender, leave)\n", "        return True\n"),
         ),
     ),
 )
