@@ -31,6 +31,7 @@ ROOMS = (
     "ordering",
     "holder",
     "seeker",
+    "founder",
     "membership",
     "processor",
 )

@@ -1,26 +1,20 @@
 # C types of membership.py. Methods that stand here are called for every datagram, token or message.
 import cython
 
+from ringproto._core.founder cimport Founder
 from ringproto._core.ordering cimport Ring
-from ringproto._core.seeker cimport Seeker
 from ringproto._core.wire cimport Packet, Token
 
 
-cdef class Membership(Seeker):
+cdef class Membership(Founder):
     cdef readonly object failure
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored
-    cdef object _assembler
-    cdef Py_ssize_t _datagram_size
     cdef bint _drain
-    cdef object _entropy
-    cdef object _ever_joined
-    cdef object _obligations
     cdef object _put_off_at
 
     cpdef handle(self, int what, object sender, object body)
     cpdef want_token(self)
     cdef _call_token(self)
-    cpdef pump(self)
     cpdef watch_consumer(self)
     cpdef leave_when_drained(self)
 

@@ -2,7 +2,7 @@
 
 It listens to those who may speak of membership, says in joins whom it knows and whom it has given up, and takes in the
 joins of others until all agree; ``gather.py`` has the sets. The one with the smallest id then forms the ring: how is
-said in ``membership.py``. Every way into gather is here, whatever the processor was doing before.
+said in ``founder.py``. Every way into gather is here, whatever the processor was doing before.
 """
 
 from __future__ import annotations
@@ -272,4 +272,4 @@ class Seeker(Holder):
         """From now on the processor is in this state. Membership has the doors by which inputs come in then."""
 
     def _form(self, members: tuple[int, ...]) -> None:
-        """All agree and this processor has the smallest id. Membership says how it forms the ring."""
+        """All agree and this processor has the smallest id. The founder says how it forms the ring."""

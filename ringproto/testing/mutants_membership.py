@@ -21,7 +21,7 @@ MUTANTS = (
         "Ring ids have no random part, so a processor that lost its storage gives one id to two rings (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "RingId(self.ring_sequence, self.node, self._entropy.next())",
                 "RingId(self.ring_sequence, self.node, 0)",
             ),
@@ -33,7 +33,7 @@ MUTANTS = (
         "A formation that is begun again after one that failed has the same sequence (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = max(self.ring_sequence, self.ring.id.sequence + 1)\n",
             ),
@@ -42,14 +42,14 @@ MUTANTS = (
     Mutant(
         "sequence-never-raised",
         "Who forms a ring gives it the highest sequence that is known, not one more.",
-        (Change("membership", "        self.ring_sequence += 1\n", ""),),
+        (Change("founder", "        self.ring_sequence += 1\n", ""),),
     ),
     Mutant(
         "sequence-added-in-32-bits",
         "The next ring sequence is computed in 32 bits (a peer's bug with counts).",
         (
             Change(
-                "membership",
+                "founder",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = (self.ring_sequence + 1) % 2**32\n",
             ),
@@ -60,7 +60,7 @@ MUTANTS = (
         "Ring sequences are compared as signed numbers of 32 bits, which is wrong where they roll over (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "if ring_id.sequence <= self.ring_sequence:",
                 f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
             ),
@@ -137,7 +137,7 @@ MUTANTS = (
         "code's own bug, found by a trial).",
         (
             Change(
-                "membership",
+                "founder",
                 "        if self._gathers_anew(ring, token):\n            return\n        token = formation",
                 "        token = formation",
             ),
@@ -193,7 +193,7 @@ MUTANTS = (
         "A member writes into the commit token that it delivered all that it received, safe messages too.",
         (
             Change(
-                "membership",
+                "founder",
                 "self.ring.window.aru,\n            self.delivery.delivered,",
                 "self.ring.window.aru,\n            self.ring.window.aru,",
             ),
@@ -232,7 +232,7 @@ MUTANTS = (
         "Packets of the old ring that come in recovery are not taken out of those that carry them.",
         (
             Change(
-                "membership",
+                "founder",
                 "                formation.exchange.receive(packet)",
                 "                self.now = self.now",
             ),
@@ -281,16 +281,12 @@ MUTANTS = (
     Mutant(
         "obligations-forgotten",
         "A processor does not remember what it promised in a recovery that failed.",
-        (
-            Change(
-                "membership", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"
-            ),
-        ),
+        (Change("founder", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"),),
     ),
     Mutant(
         "delivered-from-the-beginning",
         "The new ring's delivery begins with the packets that carried the recovery, which are gone.",
-        (Change("membership", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
+        (Change("founder", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
     ),
     # Leaving
     Mutant(
