@@ -30,6 +30,8 @@ ROOMS = (
     "outgoing",
     "ordering",
     "holder",
+    "seeker",
+    "founder",
     "membership",
     "processor",
 )

@@ -1,52 +1,37 @@
-"""Membership: gather, commit, recovery, operational (Totem, sections 5 and 6).
+"""Membership: a processor as a whole, with all its states, and what it does on an installed ring.
 
 One table (``states.py``) names a method for each pair of (state, input); each state is entered through one ``_enter_``
-method. What the network says is checked and, when it cannot be, counted and dropped; asserts speak only of this code.
+method. The methods of gather are in ``seeker.py``, those of commit and recovery in ``founder.py``, on which this room
+stands. Here are the doors by which inputs come to all of them, the operational state, the beacons, and leaving.
 
-While a ring forms, the old one stays as it was: a formation that fails costs nothing but time, except that packets of
-the old ring may have been recovered, which is always right.
+What the network says is checked and, when it cannot be, counted and dropped; asserts speak only of this code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from ringproto._core.commit import Assembler, CommitToken, empty_entry
-from ringproto._core.counters import Counters
 from ringproto._core.entropy import Entropy
-from ringproto._core.formation import Formation
-from ringproto._core.gather import Gather
-from ringproto._core.hearing import Hearing
-from ringproto._core.holder import Holder
-from ringproto._core.ordering import Ring
-from ringproto._core.speakers import Speakers
+from ringproto._core.founder import Founder
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
-from ringproto._core.wire_membership import Beacon, CommitPart, Entry, Join, Leave, MembershipCodec, Refuse
+from ringproto._core.wire import Packet, Token, ring_from_bytes
+from ringproto._core.wire_membership import Beacon, Join, Leave, Refuse
 from ringproto.config import Config
 from ringproto.errors import RingError, SlowConsumerError
-from ringproto.types import RingId
 
-_SEQUENCE_JUMP_MAX = 2**32
-"""A datagram may raise a known ring sequence by at most this."""
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT
-_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
-_UNANSWERED_MIN = 2
-_UNANSWERED_PART = 0.5
-"""A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
-to be dead when the ring breaks."""
 _LEAVE_COPIES = 3
 """A leave is said so often at once: nobody answers it, and each loss costs the others a timeout."""
 
 
-class Membership(Holder):
+class Membership(Founder):
     """The state of one processor."""
 
     def __init__(
@@ -60,29 +45,11 @@ class Membership(Holder):
         audit: list[tuple[Any, ...]] | None,
         origin: int = 0,
     ) -> None:
-        counters = Counters()
-        self._speakers = Speakers(node, config, datagram_size, entropy.next(), counters)
-        self.ring_sequence = ring_sequence + 1
-        first = RingId(self.ring_sequence, node, entropy.next())
-        super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
-        self.membership_codec = MembershipCodec(self.codec)
+        super().__init__(node, config, datagram_size, entropy, now, ring_sequence, audit, origin)
         self._go(State.GATHER)
         self.failure: RingError | None = None
         self._drain = False
-        self._entropy = entropy
-        self._datagram_size = datagram_size
-        self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
-        self._assembler = Assembler()
-        self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
-        self._obligations: frozenset[int] = frozenset()
-        self._ever_joined = False
-        self._formation: Formation | None = None
-        self._join_said_at = -math.inf
         self._put_off_at = -math.inf
-        self._beacon_at = math.inf
-        self._alone_at_once = False
-        self._agreed = False
-        self._suspect = 0
         self._enter_gather((node,))
 
     # Doors
@@ -130,19 +97,6 @@ class Membership(Holder):
             self._woke = True
             self._transmit(ring.last_sender, self.membership_codec.encode_wake(ring.name), "wakes_sent")
 
-    def pump(self) -> None:
-        """Alone on a ring: let the token go round until it need not."""
-        while self._own_token is not None:
-            if self.state is _OPERATIONAL and self.ring.idle_visits >= 2:
-                break
-            token, self._own_token = self._own_token, None
-            if self.state is State.RECOVERY:
-                self._take_forming_token(self._forming, token)
-            else:
-                self._note_token(self.ring, token)
-                if not self._gathers_anew(self.ring, token):
-                    self._visit(token)
-
     def resume(self) -> None:
         """The application has taken events: deliver what was held back."""
         self._resume_delivery()
@@ -188,380 +142,11 @@ class Membership(Holder):
             self._beacon_due(0, None)
         self.leave_when_drained()
 
-    # Small help
-
-    def _listens(self, sender: int, body: Join | Beacon | Leave) -> bool:
-        """Whether to listen to a datagram of membership; a processor with other limits is told why not."""
-        if self._speakers.listens(sender, body.identity):
-            return True
-        refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
-        if refuse is not None:
-            self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
-        return False
-
-    def _hears_join(self, sender: int, join: Join) -> bool:
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
-            return False
-        self._hearing.hear(sender, join.identity.incarnation, self.now)
-        self._note_sign(sender)
-        return True
-
-    def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
-        if not self._listens(sender, beacon):
-            return False
-        self._hearing.hear_beacon(sender, beacon, self.now)
-        self._note_sign(sender)
-        return True
-
-    def _note_sign(self, sender: int) -> None:
-        """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
-        if (self._unanswered or self._suspect) and sender == self.ring.successor:
-            self._unanswered = 0
-            self._sign_at = self.now
-            if self._suspect:
-                self._suspect = 0
-                self._await_consensus()
-
-    def _sequence_in_reach(self, sequence: int) -> bool:
-        if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
-            return True
-        self.counters.add("dropped_sequence_jump")
-        return False
-
-    def _refused(self, sender: int, refuse: Refuse) -> None:
-        """Who ever was on a ring with others stays there, whatever a datagram says."""
-        failure = self._speakers.refused(sender, refuse, len(self.ring.members))
-        if failure is not None and not self._ever_joined:
-            self.failure = failure
-            self._leave_ring("refused")
-
-    # Gather
-
-    def _enter_gather(self, procs: Iterable[int], fails: Iterable[int] = (), *, alone_at_once: bool = False) -> None:
-        self._go(State.GATHER)
-        self.counters.add("gathers")
-        self._formation = None
-        self._resting = None
-        self._own_token = None
-        for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
-            self.timers.clear(timer)
-        self._beacon_at = math.inf
-        self._gather = Gather(self.node, procs, fails, self.config.members_max)
-        self._alone_at_once = alone_at_once
-        self._agreed = False
-        self._suspect = 0
-        self._await_consensus()
-        self._say_join()
-        self._check_consensus()
-
-    def _await_consensus(self) -> None:
-        """Who is suspected to be dead need not be waited for as long as the others."""
-        wait_s = self.config.join_timeout_s / 2 if self._suspect else self.config.consensus_timeout_s
-        self.timers.set(Timer.CONSENSUS, self.now + wait_s)
-
-    def _say_join(self) -> None:
-        """Say the join now, or a little later if one was said just now: a storm of changes is one join."""
-        spacing = self.config.join_timeout_s / 4
-        if self.now < self._join_said_at + spacing:
-            self.timers.set(Timer.JOIN, self._join_said_at + spacing)
-            return
-        self._join_said_at = self.now
-        self.timers.set(Timer.JOIN, self.now + self.config.join_timeout_s)
-        gather = self._gather
-        join = Join(
-            self._speakers.identity(),
-            self.ring_sequence,
-            gather.procs,
-            gather.fails,
-        )
-        self._transmit(0, self.membership_codec.encode_join(join), "joins_sent")
-
-    def _repeat_join(self, sender: int, body: None) -> None:
-        self._say_join()
-
-    def _sets_changed(self) -> None:
-        self._agreed = False
-        self._await_consensus()
-        self._say_join()
-
-    def _check_consensus(self) -> None:
-        gather = self._gather
-        if not gather.agreed or self._agreed:
-            return
-        alive = gather.alive
-        if alive == (self.node,):
-            if self._alone_at_once:
-                self._form(alive)
-        elif alive[0] == self.node:
-            self._form(alive)
-        else:
-            # The commit token must come in the time in which a regular token would.
-            self._agreed = True
-            self._suspect = 0
-            self.timers.set(Timer.CONSENSUS, self.now + self.config.token_timeout_s)
-
-    def _consensus_timeout(self, sender: int, body: None) -> None:
-        gather = self._gather
-        suspect, self._suspect = self._suspect, 0
-        silent = gather.silent()
-        if suspect in gather.fail_set:
-            self._await_consensus()  # others knew it too
-        elif suspect:
-            self.counters.add("successors_given_up")
-            gather.fail((suspect,))
-            self._sets_changed()
-            self._check_consensus()
-        elif silent:
-            gather.fail(silent)
-            self._sets_changed()
-            self._check_consensus()
-        elif gather.alive == (self.node,):
-            self._form(gather.alive)
-        else:
-            self._enter_gather(gather.alive)
-
-    def _join_in_gather(self, sender: int, join: Join) -> None:
-        if not self._hears_join(sender, join):
-            return
-        self._take_join(sender, join)
-
-    def _take_join(self, sender: int, join: Join) -> None:
-        self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
-        if self._gather.receive(sender, join):
-            self._sets_changed()
-        if self._gather.overfull:
-            self.counters.add("dropped_ring_full")
-        self._check_consensus()
-
-    def _beacon_in_gather(self, sender: int, beacon: Beacon) -> None:
-        if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
-            return
-        if self._hearing.puts_off_beacon(self._gather.alive, sender, self.now):
-            self.counters.add("rejoins_put_off")
-        elif self._gather.add(sender):
-            self._sets_changed()
-
-    def _leave_in_gather(self, sender: int, leave: Leave) -> None:
-        if not self._is_leaving(sender, leave):
-            return
-        gather = self._gather
-        if gather.fail((sender,)):
-            self._alone_at_once = gather.alive == (self.node,)
-            self._sets_changed()
-            self._check_consensus()
-
-    def _is_leaving(self, sender: int, leave: Leave) -> bool:
-        """Whether the incarnation that I know says that it leaves."""
-        known = self._incarnations.get(sender, self._speakers.incarnation_of(sender))
-        if known != leave.identity.incarnation:
-            self.counters.add("dropped_stranger")
-            return False
-        return self._listens(sender, leave)
-
-    def _old_data(self, sender: int, packet: Packet) -> None:
-        if packet.ring != self.ring.name:
-            self.counters.add("dropped_other_ring")
-        elif not self.ring.window.insert(packet):
-            self.counters.add("duplicates")
-
-    # Commit
-
-    def _form(self, members: tuple[int, ...]) -> None:
-        """All agree and this processor has the smallest id: it is the representative."""
-        self.ring_sequence += 1
-        ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
-        ring = self._new_ring(ring_id, members)
-        token = CommitToken(ring.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
-        formation = Formation(ring, token)
-        if len(members) == 1:
-            self._enter_recovery(formation, token)
-            self._start_token(formation)
-        else:
-            self._enter_commit(formation, token)
-
-    def _entry(self) -> Entry:
-        return Entry(
-            self.node,
-            self._speakers.incarnation,
-            True,
-            self.ring.name,
-            self.ring.window.aru,
-            self.delivery.delivered,
-            tuple(sorted(self._obligations)),
-        )
-
-    def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
-        self._go(State.COMMIT)
-        self._formation = formation
-        self.timers.clear(Timer.JOIN)
-        self.timers.clear(Timer.CONSENSUS)
-        self._pass_commit(formation, token)
-
-    def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
-        formation.pass_on(token, self.membership_codec, self._datagram_size)
-        self._resend_s = self.config.retransmit_s
-        self._send_commit(formation, "commit_tokens_sent")
-        self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
-
-    def _send_commit(self, formation: Formation, count: str) -> None:
-        for datagram in formation.datagrams:
-            self._transmit(formation.ring.successor, datagram, count)
-        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
-
-    @property
-    def _forming(self) -> Formation:
-        assert self._formation is not None, "there is a formation in commit and in recovery"
-        return self._formation
-
-    def _commit_token(self, part: CommitPart) -> CommitToken | None:
-        """The whole commit token, if it is for me and this part completes it."""
-        if part.destination != self.node:
-            self.counters.add("dropped_not_for_me")
-            return None
-        return self._assembler.add(part)
-
-    def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
-        token = self._commit_token(part)
-        if token is None:
-            return
-        ring_id = ring_from_bytes(token.ring)
-        members = token.members
-        gather = self._gather
-        if not self._sequence_in_reach(ring_id.sequence):
-            return
-        if ring_id.sequence <= self.ring_sequence:
-            self.counters.add("dropped_late_copy")
-        elif self.node not in members or ring_id.representative != members[0] or members[0] == self.node:
-            self.counters.add("dropped_not_for_me")
-        elif not gather.fail_set.isdisjoint(members) or not set(gather.alive).issubset(members):
-            # Who formed this does not know yet what I know; it will hear my join.
-            self.counters.add("dropped_other_membership")
-        else:
-            self.ring_sequence = ring_id.sequence
-            ring = self._new_ring(ring_id, members)
-            token = token.filled(self._entry())
-            self._enter_commit(Formation(ring, token), token)
-
-    def _commit_in_commit(self, sender: int, part: CommitPart) -> None:
-        token = self._commit_token(part)
-        if token is None:
-            return
-        formation = self._forming
-        objection = formation.objection(token, self._entry())
-        if objection is not None:
-            self.counters.add(objection)
-        else:
-            self._enter_recovery(formation, token)
-            self._pass_commit(formation, token)
-
-    def _commit_in_recovery(self, sender: int, part: CommitPart) -> None:
-        token = self._commit_token(part)
-        if token is None:
-            return
-        if self._forming.starts_token(token, self.node):
-            self._start_token(self._forming)
-        else:
-            self.counters.add("dropped_late_copy")
-
-    def _leave_while_forming(self, sender: int, leave: Leave) -> None:
-        if self._is_leaving(sender, leave):
-            self._gather_without(sender, self._forming.ring)
-
-    def _gather_without(self, node: int, ring: Ring) -> None:
-        """A member is known to be gone: nobody need wait for it, not even the last one."""
-        rest = tuple(member for member in ring.members if member != node)
-        self._enter_gather(ring.members, (node,), alone_at_once=rest == (self.node,))
-
-    def _join_while_forming(self, sender: int, join: Join) -> None:
-        """A member that does not take part in this formation any more ends it; others wait until it is done."""
-        if not self._hears_join(sender, join):
-            return
-        ring = self._forming.ring
-        # Who has not had the commit token and says other sets than those agreed on will not take it either.
-        gone = join.ring_sequence >= ring.id.sequence or (self.state is State.COMMIT and not self._gather.same(join))
-        if sender in ring.members and gone:
-            self._enter_gather(ring.members)
-            self._take_join(sender, join)
-        else:
-            self.counters.add("ignored")
-
-    # Recovery
-
-    def _enter_recovery(self, formation: Formation, token: CommitToken) -> None:
-        self._go(State.RECOVERY)
-        self._formation = formation
-        formation.recover(token, self.ring, self.node, self.codec)
-        self.timers.clear(Timer.JOIN)
-        self.timers.clear(Timer.CONSENSUS)
-
-    def _start_token(self, formation: Formation) -> None:
-        """The commit token came back to the representative for the second time: the regular token starts."""
-        self._take_forming_token(formation, formation.ring.first_token())
-        self.pump()
-
-    def _data_in_recovery(self, sender: int, packet: Packet) -> None:
-        formation = self._forming
-        if packet.ring != formation.ring.name:
-            self.counters.add("dropped_other_ring")
-        elif formation.ring.token_seq == 0 and formation.ring.representative == self.node:
-            self.counters.add("dropped_implausible")  # the ring has no token yet, so nobody can have sent on it
-        elif not formation.ring.window.insert(packet):
-            self.counters.add("duplicates")
-        else:
-            self.timers.clear(_TOKEN_RETRANSMIT)
-            if packet.old_ring:
-                formation.exchange.receive(packet)
-
-    def _token_in_recovery(self, sender: int, token: Token) -> None:
-        formation = self._forming
-        if self._accepts(formation.ring, token):
-            self._take_forming_token(formation, token)
-            self.pump()
-
-    def _take_forming_token(self, formation: Formation, token: Token) -> None:
-        """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
-        ring = formation.ring
-        self._note_token(ring, token)
-        if self._gathers_anew(ring, token):
-            return
-        token = formation.advance(token, self.node)
-        if ring.phase == Phase.INSTALLED:
-            self._enter_operational(formation)
-            self._visit(token)
-            return
-        visit = formation.visit(token, self.codec)
-        if formation.promised:
-            self._obligations = formation.exchange.deliver_set
-        self._pass_token(ring, visit)
+    def _installed(self) -> None:
+        if self.ring.representative == self.node:
+            self._await_beacon()
 
     # Operational
-
-    def _enter_operational(self, formation: Formation) -> None:
-        """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
-        old, ring, exchange = self.ring, formation.ring, formation.exchange
-        self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
-        self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
-        self.outbox.abort_round()
-        gather = self._gather
-        self._hearing.mark({node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now)
-        self._hearing.lift(ring.members)
-        # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
-        self.delivery.delivered = ring.window.released
-        self.counters.add("configurations")
-        self.counters.add("recovered", exchange.recovered)
-        self.counters.add("rotations", old.rotations)
-        self.counters.add("packets_sent", old.sent)
-        self.counters.add("retransmissions", old.retransmitted)
-        self.ring = ring
-        self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
-        self._obligations = frozenset()
-        self._formation = None
-        self._called = False
-        self._woke = False
-        self._ever_joined = self._ever_joined or len(ring.members) > 1
-        self._go(State.OPERATIONAL)
-        if ring.representative == self.node:
-            self._await_beacon()
 
     def _data_in_operational(self, sender: int, packet: Packet) -> None:
         ring = self.ring
@@ -593,57 +178,6 @@ class Membership(Holder):
         self._note_token(ring, token)
         if not self._gathers_anew(ring, token):
             self._visit(token)
-
-    def _gathers_anew(self, ring: Ring, token: Token) -> bool:
-        """The token says that this ring must end, in recovery as when it is installed.
-
-        Its numbers may have come to their end. A member that has held the aru up for too long is left out.
-        """
-        if ring.worn_out(token):
-            self.counters.add("rings_worn_out")
-            self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
-            return True
-        deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
-        if deaf:
-            self.counters.add("failures_to_receive")
-            self._gather_without(deaf, ring)
-        return deaf != 0
-
-    def _retransmit_token(self, sender: int, body: None) -> None:
-        """Nothing was heard of the token, or of the commit token: once more, and the next time sooner.
-
-        It may have been lost on a link that loses most of what is sent over it. The ring breaks with the token timeout,
-        and within it the token should be tried as often as may be.
-        """
-        formation = self._formation
-        ring = self.ring if formation is None else formation.ring
-        self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)
-        if formation is not None and ring.forwarded is None:
-            self._send_commit(formation, "commit_tokens_retransmitted")
-        else:
-            assert ring.forwarded is not None
-            self._unanswered += formation is None
-            self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
-
-    def _token_loss(self, sender: int, body: None) -> None:
-        self.counters.add("token_losses")
-        if self._formation is None:
-            self._gather_from_broken_ring()
-        else:
-            self._enter_gather(self._forming.ring.members)
-
-    def _gather_from_broken_ring(self) -> None:
-        """A live successor answers each copy of the token (departure 18). Who answered none, and does not answer the
-        first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
-        ring = self.ring
-        silent_s = self.now - self._sign_at
-        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self.config.token_timeout_s
-        suspect = ring.successor if dead else 0
-        self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
-        if suspect:
-            self._suspect = suspect
-            self._await_consensus()
 
     def _join_in_operational(self, sender: int, join: Join) -> None:
         """A member has left this ring for gather, or a stranger wants to come."""
@@ -682,9 +216,43 @@ class Membership(Holder):
             self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
             self._enter_gather((*self.ring.members, sender))
 
+    def _leave_in_operational(self, sender: int, leave: Leave) -> None:
+        if sender not in self.ring.members:
+            self.counters.add("dropped_stranger")
+        elif self._is_leaving(sender, leave):
+            self._gather_without(sender, self.ring)
+
     def _overfills(self, strangers: set[int]) -> bool:
         """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
         return len(strangers.union(self.ring.members)) > self.config.members_max
+
+    # The token may be lost, in operational and before
+
+    def _retransmit_token(self, sender: int, body: None) -> None:
+        """Nothing was heard of the token, or of the commit token: once more, and the next time sooner.
+
+        It may have been lost on a link that loses most of what is sent over it. The ring breaks with the token timeout,
+        and within it the token should be tried as often as may be.
+        """
+        formation = self._formation
+        ring = self.ring if formation is None else formation.ring
+        self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)
+        if formation is not None and ring.forwarded is None:
+            self._send_commit(formation, "commit_tokens_retransmitted")
+        else:
+            assert ring.forwarded is not None
+            self._unanswered += formation is None
+            self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+
+    def _token_loss(self, sender: int, body: None) -> None:
+        self.counters.add("token_losses")
+        if self._formation is None:
+            self._gather_from_broken_ring()
+        else:
+            self._enter_gather(self._forming.ring.members)
+
+    # Beacons
 
     def _put_off(self) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
@@ -713,13 +281,14 @@ class Membership(Holder):
         self._beacon_at = self.now + self.config.merge_detect_s
         self.timers.set(Timer.MERGE_DETECT, self._beacon_at + self.config.hold_s)
 
-    def _leave_in_operational(self, sender: int, leave: Leave) -> None:
-        if sender not in self.ring.members:
-            self.counters.add("dropped_stranger")
-        elif self._is_leaving(sender, leave):
-            self._gather_without(sender, self.ring)
-
     # Leaving
+
+    def _refused(self, sender: int, refuse: Refuse) -> None:
+        """Who ever was on a ring with others stays there, whatever a datagram says."""
+        failure = self._speakers.refused(sender, refuse, len(self.ring.members))
+        if failure is not None and not self._ever_joined:
+            self.failure = failure
+            self._leave_ring("refused")
 
     def _slow_consumer(self, sender: int, body: None) -> None:
         self.failure = SlowConsumerError(

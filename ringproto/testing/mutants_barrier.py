@@ -102,7 +102,7 @@ MUTANTS = (
         "A configuration that lacks one member to the quorum is said to have it.",
         (
             Change(
-                "membership", "len(ring.members) >= self.config.quorum)", "len(ring.members) + 1 >= self.config.quorum)"
+                "founder", "len(ring.members) >= self.config.quorum)", "len(ring.members) + 1 >= self.config.quorum)"
             ),
         ),
     ),

@@ -14,20 +14,18 @@ MUTANTS = (
         "restart-reloads-the-ring-id",
         "A processor that is restarted begins with the ring sequence that it had stored, which the living ring bears "
         "(a peer's bug).",
-        (Change("membership", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
+        (Change("seeker", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
     ),
     Mutant(
         "nonce-is-constant",
         "Ring ids have no random part, so a processor that lost its storage gives one id to two rings (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "RingId(self.ring_sequence, self.node, self._entropy.next())",
                 "RingId(self.ring_sequence, self.node, 0)",
             ),
-            Change(
-                "membership", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"
-            ),
+            Change("seeker", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
         ),
     ),
     Mutant(
@@ -35,7 +33,7 @@ MUTANTS = (
         "A formation that is begun again after one that failed has the same sequence (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = max(self.ring_sequence, self.ring.id.sequence + 1)\n",
             ),
@@ -44,14 +42,14 @@ MUTANTS = (
     Mutant(
         "sequence-never-raised",
         "Who forms a ring gives it the highest sequence that is known, not one more.",
-        (Change("membership", "        self.ring_sequence += 1\n", ""),),
+        (Change("founder", "        self.ring_sequence += 1\n", ""),),
     ),
     Mutant(
         "sequence-added-in-32-bits",
         "The next ring sequence is computed in 32 bits (a peer's bug with counts).",
         (
             Change(
-                "membership",
+                "founder",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = (self.ring_sequence + 1) % 2**32\n",
             ),
@@ -62,12 +60,12 @@ MUTANTS = (
         "Ring sequences are compared as signed numbers of 32 bits, which is wrong where they roll over (a peer's bug).",
         (
             Change(
-                "membership",
+                "founder",
                 "if ring_id.sequence <= self.ring_sequence:",
                 f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
             ),
             Change(
-                "membership",
+                "seeker",
                 "max(self.ring_sequence, join.ring_sequence)",
                 f"max(self.ring_sequence, join.ring_sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
             ),
@@ -89,7 +87,7 @@ MUTANTS = (
     Mutant(
         "no-consensus-timeout",
         "Who does not agree is never given up.",
-        (Change("membership", "silent = gather.silent()", "silent: set[int] = set()"),),
+        (Change("seeker", "silent = gather.silent()", "silent: set[int] = set()"),),
     ),
     # That a stranger's join which names its receiver as failed breaks no installed ring is no mutant: such a stranger
     # was heard when it was left out, so it is marked and put off before its sets are looked at (departure 8).
@@ -131,7 +129,7 @@ MUTANTS = (
     Mutant(
         "no-failure-to-receive",
         "A member that holds everybody's aru up stays for ever.",
-        (Change("membership", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
+        (Change("seeker", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
     ),
     Mutant(
         "no-failure-to-receive-in-recovery",
@@ -139,7 +137,7 @@ MUTANTS = (
         "code's own bug, found by a trial).",
         (
             Change(
-                "membership",
+                "founder",
                 "        if self._gathers_anew(ring, token):\n            return\n        token = formation",
                 "        token = formation",
             ),
@@ -195,7 +193,7 @@ MUTANTS = (
         "A member writes into the commit token that it delivered all that it received, safe messages too.",
         (
             Change(
-                "membership",
+                "founder",
                 "self.ring.window.aru,\n            self.delivery.delivered,",
                 "self.ring.window.aru,\n            self.ring.window.aru,",
             ),
@@ -234,7 +232,7 @@ MUTANTS = (
         "Packets of the old ring that come in recovery are not taken out of those that carry them.",
         (
             Change(
-                "membership",
+                "founder",
                 "                formation.exchange.receive(packet)",
                 "                self.now = self.now",
             ),
@@ -283,16 +281,12 @@ MUTANTS = (
     Mutant(
         "obligations-forgotten",
         "A processor does not remember what it promised in a recovery that failed.",
-        (
-            Change(
-                "membership", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"
-            ),
-        ),
+        (Change("founder", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"),),
     ),
     Mutant(
         "delivered-from-the-beginning",
         "The new ring's delivery begins with the packets that carried the recovery, which are gone.",
-        (Change("membership", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
+        (Change("founder", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
     ),
     # Leaving
     Mutant(
@@ -304,8 +298,8 @@ MUTANTS = (
         "leave-of-any-incarnation",
         "A leave that a former life of a processor said takes the present one off the ring.",
         (
-            Change("membership", "if known != leave.identity.incarnation:", "if known is None:"),
-            Change("membership", "        return self._listens(sender, leave)\n", "        return True\n"),
+            Change("seeker", "if known != leave.identity.incarnation:", "if known is None:"),
+            Change("seeker", "        return self._listens(sender, leave)\n", "        return True\n"),
         ),
     ),
 )

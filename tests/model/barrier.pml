@@ -13,7 +13,7 @@
  *   delivery.py    end_ring: the rest up to the hole, with the transitional configuration at its place; behind the
  *                  hole only senders of the deliver set; the reassembler is emptied; then the next round begins
  *   recovery.py    the deliver set: who comes together, and everybody's obligations (departure 6 in docs/protocol.md)
- *   membership.py  who promised and did not see INSTALLED has obligations, until it installs another ring
+ *   founder.py     who promised and did not see INSTALLED has obligations, until it installs another ring
  *
  * Abstracted, and why no run that could break a rule is lost by it
  *   Packets and token.  A ring is a sequence of packets that any operational member may extend at any time. In the

@@ -1,0 +1,12 @@
+# C types of founder.py. The method that stands here is called for every token that a lone processor has.
+from ringproto._core.seeker cimport Seeker
+
+
+cdef class Founder(Seeker):
+    cdef object _assembler
+    cdef Py_ssize_t _datagram_size
+    cdef object _entropy
+    cdef object _ever_joined
+    cdef object _obligations
+
+    cpdef pump(self)

@@ -1,0 +1,261 @@
+"""The founder of a ring: what a processor does while a ring forms, in commit and recovery (Totem, sections 5.2 and 6).
+
+Those who agreed pass a commit token round twice, then the token of the new ring turns and carries what they lack of the
+old ones, until all have it and the ring is installed; ``formation.py`` has one such attempt. The one with the smallest
+id leads. What ends the attempt, a loss or a join or a leave, leads back to gather, in ``seeker.py``.
+
+While a ring forms, the old one stays as it was: a formation that fails costs nothing but time, except that packets of
+the old ring may have been recovered, which is always right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringproto._core.commit import Assembler, CommitToken, empty_entry
+from ringproto._core.entropy import Entropy
+from ringproto._core.formation import Formation
+from ringproto._core.seeker import Seeker
+from ringproto._core.states import State
+from ringproto._core.timers import Timer
+from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
+from ringproto._core.wire_membership import CommitPart, Entry, Join, Leave
+from ringproto.config import Config
+from ringproto.types import RingId
+
+_OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
+_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
+_TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
+
+
+class Founder(Seeker):
+    """One processor, as far as it forms a ring with those it has found."""
+
+    def __init__(
+        self,
+        node: int,
+        config: Config,
+        datagram_size: int,
+        entropy: Entropy,
+        now: float,
+        ring_sequence: int,
+        audit: list[tuple[Any, ...]] | None,
+        origin: int = 0,
+    ) -> None:
+        super().__init__(node, config, datagram_size, entropy, now, ring_sequence, audit, origin)
+        self._entropy = entropy
+        self._datagram_size = datagram_size
+        self._assembler = Assembler()
+        self._obligations: frozenset[int] = frozenset()
+        self._ever_joined = False
+
+    # Commit
+
+    def _form(self, members: tuple[int, ...]) -> None:
+        """All agree and this processor has the smallest id: it is the representative."""
+        self.ring_sequence += 1
+        ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
+        ring = self._new_ring(ring_id, members)
+        token = CommitToken(ring.name, 0, tuple(map(empty_entry, members))).filled(self._entry())
+        formation = Formation(ring, token)
+        if len(members) == 1:
+            self._enter_recovery(formation, token)
+            self._start_token(formation)
+        else:
+            self._enter_commit(formation, token)
+
+    def _entry(self) -> Entry:
+        return Entry(
+            self.node,
+            self._speakers.incarnation,
+            True,
+            self.ring.name,
+            self.ring.window.aru,
+            self.delivery.delivered,
+            tuple(sorted(self._obligations)),
+        )
+
+    def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
+        self._go(State.COMMIT)
+        self._formation = formation
+        self.timers.clear(Timer.JOIN)
+        self.timers.clear(Timer.CONSENSUS)
+        self._pass_commit(formation, token)
+
+    def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
+        formation.pass_on(token, self.membership_codec, self._datagram_size)
+        self._resend_s = self.config.retransmit_s
+        self._send_commit(formation, "commit_tokens_sent")
+        self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
+
+    def _send_commit(self, formation: Formation, count: str) -> None:
+        for datagram in formation.datagrams:
+            self._transmit(formation.ring.successor, datagram, count)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+
+    @property
+    def _forming(self) -> Formation:
+        assert self._formation is not None, "there is a formation in commit and in recovery"
+        return self._formation
+
+    def _commit_token(self, part: CommitPart) -> CommitToken | None:
+        """The whole commit token, if it is for me and this part completes it."""
+        if part.destination != self.node:
+            self.counters.add("dropped_not_for_me")
+            return None
+        return self._assembler.add(part)
+
+    def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        ring_id = ring_from_bytes(token.ring)
+        members = token.members
+        gather = self._gather
+        if not self._sequence_in_reach(ring_id.sequence):
+            return
+        if ring_id.sequence <= self.ring_sequence:
+            self.counters.add("dropped_late_copy")
+        elif self.node not in members or ring_id.representative != members[0] or members[0] == self.node:
+            self.counters.add("dropped_not_for_me")
+        elif not gather.fail_set.isdisjoint(members) or not set(gather.alive).issubset(members):
+            # Who formed this does not know yet what I know; it will hear my join.
+            self.counters.add("dropped_other_membership")
+        else:
+            self.ring_sequence = ring_id.sequence
+            ring = self._new_ring(ring_id, members)
+            token = token.filled(self._entry())
+            self._enter_commit(Formation(ring, token), token)
+
+    def _commit_in_commit(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        formation = self._forming
+        objection = formation.objection(token, self._entry())
+        if objection is not None:
+            self.counters.add(objection)
+        else:
+            self._enter_recovery(formation, token)
+            self._pass_commit(formation, token)
+
+    def _commit_in_recovery(self, sender: int, part: CommitPart) -> None:
+        token = self._commit_token(part)
+        if token is None:
+            return
+        if self._forming.starts_token(token, self.node):
+            self._start_token(self._forming)
+        else:
+            self.counters.add("dropped_late_copy")
+
+    def _leave_while_forming(self, sender: int, leave: Leave) -> None:
+        if self._is_leaving(sender, leave):
+            self._gather_without(sender, self._forming.ring)
+
+    def _join_while_forming(self, sender: int, join: Join) -> None:
+        """A member that does not take part in this formation any more ends it; others wait until it is done."""
+        if not self._hears_join(sender, join):
+            return
+        ring = self._forming.ring
+        # Who has not had the commit token and says other sets than those agreed on will not take it either.
+        gone = join.ring_sequence >= ring.id.sequence or (self.state is State.COMMIT and not self._gather.same(join))
+        if sender in ring.members and gone:
+            self._enter_gather(ring.members)
+            self._take_join(sender, join)
+        else:
+            self.counters.add("ignored")
+
+    # Recovery
+
+    def _enter_recovery(self, formation: Formation, token: CommitToken) -> None:
+        self._go(State.RECOVERY)
+        self._formation = formation
+        formation.recover(token, self.ring, self.node, self.codec)
+        self.timers.clear(Timer.JOIN)
+        self.timers.clear(Timer.CONSENSUS)
+
+    def _start_token(self, formation: Formation) -> None:
+        """The commit token came back to the representative for the second time: the regular token starts."""
+        self._take_forming_token(formation, formation.ring.first_token())
+        self.pump()
+
+    def _data_in_recovery(self, sender: int, packet: Packet) -> None:
+        formation = self._forming
+        if packet.ring != formation.ring.name:
+            self.counters.add("dropped_other_ring")
+        elif formation.ring.token_seq == 0 and formation.ring.representative == self.node:
+            self.counters.add("dropped_implausible")  # the ring has no token yet, so nobody can have sent on it
+        elif not formation.ring.window.insert(packet):
+            self.counters.add("duplicates")
+        else:
+            self.timers.clear(_TOKEN_RETRANSMIT)
+            if packet.old_ring:
+                formation.exchange.receive(packet)
+
+    def _token_in_recovery(self, sender: int, token: Token) -> None:
+        formation = self._forming
+        if self._accepts(formation.ring, token):
+            self._take_forming_token(formation, token)
+            self.pump()
+
+    def _take_forming_token(self, formation: Formation, token: Token) -> None:
+        """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
+        ring = formation.ring
+        self._note_token(ring, token)
+        if self._gathers_anew(ring, token):
+            return
+        token = formation.advance(token, self.node)
+        if ring.phase == Phase.INSTALLED:
+            self._enter_operational(formation)
+            self._visit(token)
+            return
+        visit = formation.visit(token, self.codec)
+        if formation.promised:
+            self._obligations = formation.exchange.deliver_set
+        self._pass_token(ring, visit)
+
+    def _enter_operational(self, formation: Formation) -> None:
+        """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
+        old, ring, exchange = self.ring, formation.ring, formation.exchange
+        self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
+        self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
+        self.outbox.abort_round()
+        gather = self._gather
+        self._hearing.mark({node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now)
+        self._hearing.lift(ring.members)
+        # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
+        self.delivery.delivered = ring.window.released
+        self.counters.add("configurations")
+        self.counters.add("recovered", exchange.recovered)
+        self.counters.add("rotations", old.rotations)
+        self.counters.add("packets_sent", old.sent)
+        self.counters.add("retransmissions", old.retransmitted)
+        self.ring = ring
+        self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
+        self._obligations = frozenset()
+        self._formation = None
+        self._called = False
+        self._woke = False
+        self._ever_joined = self._ever_joined or len(ring.members) > 1
+        self._go(State.OPERATIONAL)
+        self._installed()
+
+    # Alone on a ring, while it forms and afterwards
+
+    def pump(self) -> None:
+        """Alone on a ring: let the token go round until it need not."""
+        while self._own_token is not None:
+            if self.state is _OPERATIONAL and self.ring.idle_visits >= 2:
+                break
+            token, self._own_token = self._own_token, None
+            if self.state is State.RECOVERY:
+                self._take_forming_token(self._forming, token)
+            else:
+                self._note_token(self.ring, token)
+                if not self._gathers_anew(self.ring, token):
+                    self._visit(token)
+
+    # What the room above does
+
+    def _installed(self) -> None:
+        """The new ring is installed and the processor operational. Membership says what follows from it."""

@@ -1,0 +1,23 @@
+# C types of seeker.py. Methods that stand here are called for every datagram or token, or whenever the state changes.
+from ringproto._core.holder cimport Holder
+from ringproto._core.ordering cimport Ring
+from ringproto._core.wire cimport Token
+
+
+cdef class Seeker(Holder):
+    cdef readonly object membership_codec
+    cdef readonly object ring_sequence
+    cdef object _agreed
+    cdef object _alone_at_once
+    cdef object _formation
+    cdef object _gather
+    cdef object _hearing
+    cdef dict _incarnations
+    cdef object _join_said_at
+    cdef double _beacon_at  # from when on a beacon is to go with the token of an installed ring
+    cdef object _speakers
+    cdef unsigned long long _suspect  # a member that is not waited for as long as the others; 0 for none
+
+    cdef _note_sign(self, object sender)
+    cdef bint _gathers_anew(self, Ring ring, Token token)
+    cdef _go(self, object state)
