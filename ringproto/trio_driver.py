@@ -87,9 +87,12 @@ class TrioDriver(Driver):
             transmits = processor.turn(batch, now)
             if transmits:
                 self._send_now(transmits)
+            changed = False
+            if not processor.calm:
                 while processor.goes_on and self._rest is None:
                     self._send_now(processor.turn([], now))
-            if processor.has_changes or self._room_wanted or (self._events_wanted and processor.pending_events):
+                changed = processor.has_changes
+            if changed or self._room_wanted or (self._events_wanted and processor.pending_events):
                 self.settle()
                 if processor.has_transmits and self._rest is None:
                     self._send_now(processor.take_transmits())

@@ -307,13 +307,12 @@ class Readable:
             self._epoll = select.epoll()
             for one in sockets:
                 self._epoll.register(one.socket.fileno(), select.EPOLLIN)
-        self.simple: int | None = None
-        """The file descriptor that trio can wait for in place of :meth:`wait`, if there is one and no socket keeps
-        failing."""
+        self.fd = -1
+        """What trio can wait for in place of :meth:`wait` while no socket fails; -1 if there is no one descriptor."""
         if self._epoll is not None:
-            self.simple = self._epoll.fileno()
+            self.fd = self._epoll.fileno()
         elif len(sockets) == 1:
-            self.simple = sockets[0].socket.fileno()
+            self.fd = sockets[0].socket.fileno()
 
     async def wait(self) -> None:
         """Return when a read is worth a try. Cancellation changes nothing.
@@ -323,8 +322,8 @@ class Readable:
             trio.BusyResourceError: another task waits.
         """
         await self._pause()
-        if self.simple is not None:
-            await trio.lowlevel.wait_readable(self.simple)
+        if self.fd >= 0:
+            await trio.lowlevel.wait_readable(self.fd)
         else:
             await self._wait_each()
 
@@ -374,6 +373,7 @@ class SocketTransport(Traffic):
         super().__init__(node, sizes.datagram, sizes.segment, sockets, counts)
         self._sockets = sockets
         self._readable = Readable(sockets)
+        self._readable_fd = self._wait_for = self._readable.fd
         self._sent_since_yield = 0
         self._last_gauges: dict[str, int] = {}
         # How a thread waits, once there is one that trio does not know.
@@ -409,15 +409,15 @@ class SocketTransport(Traffic):
 
     async def receive(self) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.Transport.receive`."""
-        self._check_open()
-        simple = self._readable.simple
+        if self._closed:
+            self._check_open()
         while True:
-            if self._more:
+            if self._wait_for >= 0:
+                await trio.lowlevel.wait_readable(self._wait_for)
+            elif self._more:
                 await trio.lowlevel.checkpoint()
-            elif simple is None or self._failing:
-                await self._readable.wait()
             else:
-                await trio.lowlevel.wait_readable(simple)
+                await self._readable.wait()
             # Nothing is read before this line and nothing waits after it: cancellation cannot lose a datagram.
             batch = self._read_counted()
             if batch:

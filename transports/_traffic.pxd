@@ -36,7 +36,8 @@ cdef class Traffic:
     cdef public bytes _elsewhere
     cdef public object _origins
     cdef public bint _more
-    cdef public bint _failing
+    cdef public int _readable_fd
+    cdef public int _wait_for
     cdef public bint _in_trouble
     cdef public bint _sending
     cdef public tuple _kept

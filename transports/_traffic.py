@@ -133,8 +133,10 @@ class Traffic:
         self._origins: Collection[bytes] = frozenset()
         # Whether a read is worth a try without waiting for the sockets.
         self._more = False
-        # Whether a socket failed when it was read last.
-        self._failing = False
+        # The file descriptor that trio waits for, -1 where there is no such one; and the same, but -1 also while more
+        # may be there to be read already, or a socket fails.
+        self._readable_fd = -1
+        self._wait_for = -1
         # Whether what is written may be lost to an error that the transport can do something about.
         self._in_trouble = False
         self._sending = False
@@ -261,10 +263,10 @@ class Traffic:
             size += len(datagram)
         self._bytes_received += size
         self._datagrams_received += len(batch)
-        self._failing = False
+        self._wait_for = -1 if self._more else self._readable_fd
         for line in self._lines:
             if line.errors_in_a_row:
-                self._failing = True
+                self._wait_for = -1
         return batch
 
     def _check_open(self) -> None:

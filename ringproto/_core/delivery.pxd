@@ -15,17 +15,17 @@ cdef class Delivery:
     cdef object _audit
     cdef Barrier _barrier
     cdef list _changes
-    cdef unsigned long long _emitted
+    cdef long long _emitted
     cdef object _events  # a deque
     cdef Py_ssize_t _events_bytes_max
     cdef Py_ssize_t _events_max
-    cdef unsigned long long _last_completion
-    cdef unsigned long long _last_message
+    cdef long long _last_completion
+    cdef long long _last_message
     cdef readonly Py_ssize_t bytes
     cdef readonly object configuration
-    cdef public unsigned long long delivered
-    cdef readonly unsigned long long held
-    cdef readonly unsigned long long messages
+    cdef public long long delivered
+    cdef readonly long long held
+    cdef readonly long long messages
     cdef readonly Reassembler reassembler
 
     cdef _add(self, list messages, Py_ssize_t size)
@@ -34,9 +34,10 @@ cdef class Delivery:
     cpdef bint is_full(self)
     cpdef bint has_changes(self)
 
-    @cython.locals(seq="unsigned long long", last="unsigned long long", packet=Packet, progress=bint)
-    cpdef bint deliver(self, Window window, object ring_id, unsigned long long stable)
+    @cython.locals(seq="long long", last="long long", packet=Packet, progress=bint)
+    cpdef bint deliver(self, Window window, object ring_id, long long stable)
 
+    # The first message of a forged packet may have the number 2**63, and thousands may follow it.
     @cython.locals(
         reassembler=Reassembler, seq="unsigned long long", sender=object, payload=bytes, size=Py_ssize_t, messages=list, message=Message,
         meaning=tuple,

@@ -10,6 +10,8 @@ from ringproto._core.packing cimport Outbox
 from ringproto._core.timers cimport Timers
 from ringproto._core.wire cimport Codec, Token
 
+cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT, _TOKEN_HOLD, _BURSTS_MAX
+
 
 cdef class Holder:
     cdef readonly object node
@@ -25,12 +27,16 @@ cdef class Holder:
     cdef readonly Outbox outbox
     cdef readonly Delivery delivery
     cdef readonly Ring ring
+    cdef Py_ssize_t _accelerated_window
     cdef object _audit
     cdef bint _called  # the token is not to rest here at this visit, or at the next
+    cdef double _hold_s
+    cdef double _keep_s
     cdef bint _kept_without_clock  # the deadline of a token that is kept counts from a time that may be long past
     cdef object _origin
     cdef Token _own_token
     cdef Py_ssize_t _requests_max
+    cdef double _token_timeout_s
     cdef Visit _resting  # a visit that goes on, because the token rests here
     cdef RegularSource _source
     cdef double _resend_s
@@ -44,6 +50,7 @@ cdef class Holder:
     cdef _visited(self)
     cdef _visit(self, Token token)
     cpdef go_on(self)
+    cpdef bint goes_on(self)
 
     @cython.locals(ring=Ring, rest_s=double)
     cdef _use_token(self, Visit visit)
@@ -59,7 +66,7 @@ cdef class Holder:
     cdef _deliver(self)
     cpdef deliver_arrivals(self)
 
-    @cython.locals(before=list, after=list)
+    @cython.locals(before=list, after=list, accelerated=Py_ssize_t)
     cdef _pass_token(self, Ring ring, Visit visit)
 
     cdef _broadcast(self, list datagrams)

@@ -25,6 +25,7 @@ from ringproto.events import RegularConfiguration
 from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
+# Numbers of C (holder.pxd).
 _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
@@ -59,6 +60,11 @@ class Holder:
         self.leaving = False
         self._audit = audit
         self._origin = origin
+        # Of the configuration, what is asked for at every visit, as numbers of C.
+        self._accelerated_window = config.accelerated_window
+        self._hold_s = config.hold_s
+        self._keep_s = config.keep_s
+        self._token_timeout_s = config.token_timeout_s
         self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
         self._record("START", node, incarnation)
         # EVS: the first configuration of a processor is itself alone (M6).
@@ -107,9 +113,9 @@ class Holder:
     def _token_rested(self, sender: int, body: None) -> None:
         if self._kept_without_clock:
             self._kept_without_clock = False
-            self.timers.set(_TOKEN_HOLD, self.now + self.config.keep_s)
+            self.timers.set(_TOKEN_HOLD, self.now + self._keep_s)
             return
-        self._called = self._called or not self.goes_on
+        self._called = self._called or not self.goes_on()
         self.go_on()
 
     def _wake(self, sender: int, ring: bytes) -> None:
@@ -158,7 +164,6 @@ class Holder:
         what it sends, so that what its application sends next need not wait for a rotation (departure 11).
         """
         ring = self.ring
-        config = self.config
         if self._called or ring.successor == self.node:
             return 0.0
         if ring.idle_visits >= 2:
@@ -166,11 +171,10 @@ class Holder:
                 return 0.0
             # Not for long while somebody lacks a packet: it may have come meanwhile.
             settled = visit.came.aru == visit.seq
-            return config.hold_s if settled else min(config.hold_s, config.token_retransmit_min_s)
+            return self._hold_s if settled else min(self._hold_s, self.config.token_retransmit_min_s)
         busy = self.outbox.ready() or self.leaving or not self.barrier.complete
-        return config.keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
+        return self._keep_s if not busy and visit.bursts < _BURSTS_MAX and ring.keeps(visit) else 0.0
 
-    @property
     def goes_on(self) -> bool:
         """Whether a visit goes on as soon as what there is to send was sent."""
         return self._resting is not None and self._resting.unfinished
@@ -204,7 +208,7 @@ class Holder:
             self._deliver()
 
     def _pass_token(self, ring: Ring, visit: Visit) -> None:
-        accelerated = self.config.accelerated_window if self.state is _OPERATIONAL else 0
+        accelerated = self._accelerated_window if self.state is _OPERATIONAL else 0
         before, after = visit.take_datagrams(accelerated)
         self._broadcast(before)
         if ring.successor == self.node:
@@ -212,8 +216,8 @@ class Holder:
         else:
             assert ring.forwarded is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_sent")
-            self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
-            self._resend_s = ring.retransmit_after(self.config)
+            self.timers.set(_TOKEN_LOSS, self.now + self._token_timeout_s)
+            self._resend_s = ring.retransmit_after()
             self._unanswered = 0
             self._sign_at = self.now
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)

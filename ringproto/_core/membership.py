@@ -24,6 +24,7 @@ from ringproto.errors import RingError, SlowConsumerError
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT
+# Numbers of C (membership.pxd).
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)

@@ -1,5 +1,5 @@
-# C types of ordering.py. Sequence numbers of a ring are below 2**63 (wire.py), and here they are signed, so that their
-# differences may be below zero; where a visit computes with those of a token they stay numbers of Python.
+# C types of ordering.py. Sequence numbers of a ring are below 2**63 (wire.py), and they are signed, so that their
+# differences may be below zero.
 import cython
 
 from ringproto._core.flow_control cimport FlowControl
@@ -7,10 +7,21 @@ from ringproto._core.pace cimport Pace
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Codec, Packet, Token
 
+cdef int _INSTALLED, _HIGH
+cdef long long _END, _LONE_ROTATIONS
+
+
+cdef class Ring
+
+
+cdef class Source:
+    cpdef Py_ssize_t backlog(self, Py_ssize_t low_max) except -1
+    cpdef bint unready(self, Ring ring, long long seq) except -1
+    cpdef next_packet(self, Ring ring, long long seq, long long message_seq)
+
 
 cdef class Ring:
     cdef double _ask_after
-    cdef double _ask_max_s
     cdef double _ask_wait_s
     cdef list _asked
     cdef FlowControl _flow
@@ -21,10 +32,13 @@ cdef class Ring:
     cdef long long _piece  # packets that are sent in one go
     cdef Py_ssize_t _requests_max
     cdef long long _told_stable  # what was stable at the visit before this one
+    cdef double _retransmit_min_s
+    cdef double _retransmit_s
     cdef double _usual_s
     cdef double _visited_at
     cdef public double aru_changed_at
-    cdef public tuple aru_seen
+    cdef long long _aru_seen
+    cdef long long _aru_held_by
     cdef public bint blocked
     cdef public bytes forwarded
     cdef public long long forwarded_seq
@@ -35,7 +49,7 @@ cdef class Ring:
     cdef readonly long long last_sender
     cdef public tuple members
     cdef public bytes name
-    cdef public object node
+    cdef readonly long long node
     cdef readonly long long origin
     cdef readonly Pace pace
     cdef public int phase
@@ -50,43 +64,43 @@ cdef class Ring:
     cdef public Window window
 
     cpdef objection(self, Token token)
-
+    cdef long long _rotation(self, Token token) except? -1
     cpdef bint worn_out(self, Token token)
     cpdef bint plausible(self, Token token)
 
-    @cython.locals(rotation=double, took_s=double, quiet=bint, stuck=bint, may_have_rested=bint)
+    @cython.locals(rotation=double, took_s=double, quiet=bint, stuck=bint, moved=bint, may_have_rested=bint)
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)
     cpdef note_packet(self, Packet packet)
     cpdef holds_up(self, double now, double limit_s)
-    cpdef double retransmit_after(self, object config)
+    cpdef double retransmit_after(self)
     cpdef bint rests_here(self, Visit visit)
     cpdef bint rests_elsewhere(self)
     cpdef bint keeps(self, Visit visit)
     cdef bint _lone(self)
     cdef _note_sender(self, long long sender, long long seq)
-    cpdef Visit visit(self, object token, object source, long long held, Codec codec)
+    cpdef Visit visit(self, Token token, Source source, long long held, Codec codec)
 
-    @cython.locals(visit=Visit)
-    cpdef Visit begin_visit(self, object token, object source, long long held)
+    @cython.locals(visit=Visit, aru="long long")
+    cpdef Visit begin_visit(self, Token token, Source source, long long held)
 
     @cython.locals(window=Window, packet=Packet, out=list)
     cdef _send_again(self, Visit visit, long long allowed)
 
-    cdef long long _allowed(self, Visit visit, object source, long long held) except? -1
+    @cython.locals(backlog="long long")
+    cdef long long _allowed(self, Visit visit, Source source, long long held) except? -1
 
     @cython.locals(
         window=Window, packet=Packet, seq="long long", allowed="long long", piece="long long", taken="long long",
-        message_seq=object,
+        message_seq="long long",
     )
-    cpdef send(self, Visit visit, object source, long long held, Codec codec)
+    cpdef send(self, Visit visit, Source source, long long held, Codec codec)
 
-    @cython.locals(seq="long long")
-    cpdef end_visit(self, Visit visit, object source, long long held, Codec codec)
+    @cython.locals(token=Token, seq="long long", aru="long long", aru_id="long long", backlog="long long")
+    cpdef end_visit(self, Visit visit, Source source, long long held, Codec codec)
 
-    @cython.locals(window=Window)
-    cdef tuple _settled_aru(self, object token, long long seq)
+    cdef bint _sets_aru(self, Token token)
 
     @cython.locals(mine=list)
     cdef list _requests(self, list others)
@@ -97,9 +111,9 @@ cdef class Ring:
 
 cdef class Visit:
     cdef readonly Py_ssize_t bursts
-    cdef readonly object came
+    cdef readonly Token came
     cdef readonly list datagrams
-    cdef readonly object message_seq
+    cdef readonly long long message_seq
     cdef readonly Py_ssize_t new
     cdef readonly list requests
     cdef readonly Py_ssize_t sent

@@ -7,8 +7,6 @@ membership.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ringproto._core.flow_control import FlowControl
 from ringproto._core.pace import Pace
 from ringproto._core.window import Window
@@ -18,7 +16,9 @@ from ringproto.types import Priority, RingId
 
 NUMBER_END = 2**62
 """A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
-_INSTALLED = int(Phase.INSTALLED)  # to look a member of an enum up costs more than what is done with it
+# Numbers of C (ordering.pxd).
+_END = NUMBER_END
+_INSTALLED = int(Phase.INSTALLED)
 _HIGH = int(Priority.HIGH)
 _PIECES = 8
 _PIECE_MIN = 2
@@ -28,25 +28,31 @@ _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
 
-class Source(Protocol):
-    """Where the new packets of a visit come from."""
+class Source:
+    """Where the new packets of a visit come from: the application's queues (``outgoing.py``), or a recovery."""
+
+    __slots__ = ()
 
     def backlog(self, low_max: int) -> int:
         """About how many packets wait and may be sent now, counting at most ``low_max`` bytes of ``LOW``."""
+        raise NotImplementedError
 
     def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         """The next packet, to be number ``seq``, and the message number that it brings the ring to."""
+        raise NotImplementedError
 
     def unready(self, ring: Ring, seq: int) -> bool:
         """Whether this processor is not ready for the ring's next phase, ``seq`` being the last packet number."""
+        raise NotImplementedError
 
 
 class Ring:
     """The state of one ring id at one processor."""
 
     __slots__ = (
+        "_aru_held_by",
+        "_aru_seen",
         "_ask_after",
-        "_ask_max_s",
         "_ask_wait_s",
         "_asked",
         "_flow",
@@ -56,11 +62,12 @@ class Ring:
         "_noted_seq",
         "_piece",
         "_requests_max",
+        "_retransmit_min_s",
+        "_retransmit_s",
         "_told_stable",
         "_usual_s",
         "_visited_at",
         "aru_changed_at",
-        "aru_seen",
         "blocked",
         "forwarded",
         "forwarded_seq",
@@ -123,7 +130,9 @@ class Ring:
         """Who originated the last packet, as far as is known here; 0 for nobody."""
         self.sent = 0
         self.retransmitted = 0
-        self.aru_seen = (origin, 0)
+        # The aru of the last token, and who was said to have lowered it.
+        self._aru_seen = origin
+        self._aru_held_by = 0
         self.aru_changed_at = 0.0
         self.pace = Pace(visit_max, config.size, config.rotation_target_s)
         """How much of its turn this processor uses."""
@@ -131,11 +140,12 @@ class Ring:
         whole = self.successor == node or config.accelerated_window > 0
         self._piece = visit_max if whole else max(_PIECE_MIN, -(-visit_max // _PIECES))
         self._requests_max = requests_max
+        self._retransmit_s = config.retransmit_s
+        self._retransmit_min_s = config.token_retransmit_min_s
         # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
         self._asked: list[int] = []
         self._ask_after = 0.0
         self._ask_wait_s = 0.0
-        self._ask_max_s = config.token_retransmit_min_s
         self._last_aru = origin
         self._last_seq = origin
         self._lone_since = 0
@@ -155,7 +165,7 @@ class Ring:
 
     def worn_out(self, token: Token) -> bool:
         """Whether the numbers of a ring come to their end: another one, with fresh numbers, must take its place."""
-        return token.token_seq >= NUMBER_END or token.seq >= NUMBER_END or token.message_seq >= NUMBER_END
+        return token.token_seq >= _END or token.seq >= _END or token.message_seq >= _END
 
     def objection(self, token: Token) -> str | None:
         """Why a token is not the next one of this ring for this processor; ``None`` if it is."""
@@ -198,9 +208,10 @@ class Ring:
         self.rotations += 1
         self.token_seq = token.token_seq
         self.phase = token.phase
-        seen = (token.aru, token.aru_id)
-        if seen != self.aru_seen or token.aru == token.seq or token.aru_id == 0:
-            self.aru_seen = seen
+        moved = token.aru != self._aru_seen or token.aru_id != self._aru_held_by
+        if moved or token.aru == token.seq or token.aru_id == 0:
+            self._aru_seen = token.aru
+            self._aru_held_by = token.aru_id
             self.aru_changed_at = now
         # Also when somebody lacks a packet and has just asked in vain: until it asks again there is nothing to do.
         stuck = token.aru == self._last_aru < token.seq
@@ -237,18 +248,18 @@ class Ring:
 
     def holds_up(self, now: float, limit_s: float) -> int:
         """The member that has kept everybody's aru back for longer than ``limit_s``; 0 if there is none."""
-        if now - self.aru_changed_at <= limit_s or self.aru_seen[1] == self.node:
+        if now - self.aru_changed_at <= limit_s or self._aru_held_by == self.node:
             return 0
-        return self.aru_seen[1]
+        return self._aru_held_by
 
-    def retransmit_after(self, config: Config) -> float:
+    def retransmit_after(self) -> float:
         """How long to wait for a sign of the token that was passed on, in seconds.
 
         While messages flow it is missed after some usual rotations; the token of an idle ring may rest.
         """
         if self.rotations <= 1 or self.idle_visits:
-            return config.retransmit_s
-        return min(config.retransmit_s, max(config.token_retransmit_min_s, 4 * self._usual_s))
+            return self._retransmit_s
+        return min(self._retransmit_s, max(self._retransmit_min_s, 4 * self._usual_s))
 
     def rests_here(self, visit: Visit) -> bool:
         """Whether the token of an idle ring rests at this member: at the one that sent last, or at the representative
@@ -299,8 +310,8 @@ class Ring:
         if token.requests:
             self._send_again(visit, self._allowed(visit, source, held))
         self.pace.begin_visit(self._rotation(token))
-        aru, _ = self._settled_aru(token, token.seq)
         self._told_stable = self.stable
+        aru = self.window.aru if self._sets_aru(token) else token.aru
         self.stable = max(self.stable, min(self._last_aru, aru))
         return visit
 
@@ -318,8 +329,8 @@ class Ring:
 
     def _allowed(self, visit: Visit, source: Source, held: int) -> int:
         """How many packets more may be broadcast in this visit, retransmissions included."""
-        backlog = source.backlog(self.pace.low_share) + (visit.seq - visit.came.seq)
-        return min(self._flow.allowed(visit.came, held, backlog), self.pace.share) - visit.sent
+        backlog = source.backlog(self.pace.low_share()) + (visit.seq - visit.came.seq)
+        return min(self._flow.allowed(visit.came, held, backlog), self.pace.share()) - visit.sent
 
     def send(self, visit: Visit, source: Source, held: int, codec: Codec) -> None:
         """Send a piece of what waits and may be sent. If it is ``unfinished`` then, or goes on, it may do it again."""
@@ -364,8 +375,11 @@ class Ring:
         # A gap is asked for when it was there a whole rotation ago: packets and the token may overtake each other
         # on their way without being lost (departure 4 in docs/protocol.md).
         requests = self._requests(visit.requests)
-        aru, aru_id = self._settled_aru(token, seq)
-        backlog = source.backlog(self.pace.low_share)
+        aru, aru_id = token.aru, token.aru_id
+        if self._sets_aru(token):
+            aru = self.window.aru
+            aru_id = 0 if aru == seq else self.node
+        backlog = source.backlog(self.pace.low_share())
         fcc, waiting = self._flow.settle(token, visit.sent, held, backlog)
         self._last_aru = aru
         self._last_seq = seq
@@ -386,14 +400,9 @@ class Ring:
         self.forwarded_seq = seq
         self.forwarded = codec.encode_token(visit.token)
 
-    def _settled_aru(self, token: Token, seq: int) -> tuple[int, int]:
-        """The aru of the token after this visit, ``seq`` being the last packet, and who is said to have lowered it."""
-        window = self.window
-        aru, aru_id = token.aru, token.aru_id
-        if window.aru < aru or aru_id in (0, self.node):
-            aru = window.aru
-            aru_id = 0 if aru == seq else self.node
-        return aru, aru_id
+    def _sets_aru(self, token: Token) -> bool:
+        """Whether the token leaves with the aru of this member: it is less, or nobody else has lowered the token's."""
+        return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node
 
     def _requests(self, others: list[int]) -> list[int]:
         mine = self.window.missing(self._last_seq, self._requests_max)
@@ -415,7 +424,7 @@ class Ring:
             self._asked = missing
             return missing[asked:]
         self._asked = missing
-        self._ask_wait_s = min(2 * self._ask_wait_s, self._ask_max_s)
+        self._ask_wait_s = min(2 * self._ask_wait_s, self._retransmit_min_s)
         self._ask_after = now + self._ask_wait_s
         return missing
 

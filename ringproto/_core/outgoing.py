@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ringproto._core.ordering import Ring
+from ringproto._core.ordering import Ring, Source
 from ringproto._core.packing import Outbox
 from ringproto._core.wire import DATA_OVERHEAD, Codec, Packet
 
 
-class RegularSource:
+class RegularSource(Source):
     """The application's messages and the unblock, as packets of the ring."""
 
     __slots__ = ("_audit", "_codec", "_outbox", "_room")

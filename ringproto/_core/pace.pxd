@@ -18,6 +18,8 @@ cdef class Pace:
     cdef Py_ssize_t _unit
     cdef Py_ssize_t _visit_max
 
+    cpdef Py_ssize_t share(self)
+    cpdef Py_ssize_t low_share(self)
     cdef bint _gives_way(self)
     cpdef Py_ssize_t low_room(self)
     cpdef took_low(self, Py_ssize_t size)

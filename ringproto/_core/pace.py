@@ -96,12 +96,10 @@ class Pace:
         self._light_sample_s = 0.0
         self._loss = 0.0
 
-    @property
     def share(self) -> int:
         """Packets that may be broadcast in a visit."""
         return int(self._share)
 
-    @property
     def low_share(self) -> int:
         """Bytes of ``LOW`` that may be sent in a visit."""
         return int((self._low if self._gives_way() else self._low_max) * self._unit)
@@ -128,7 +126,7 @@ class Pace:
     def begin_visit(self, rotation: int) -> None:
         """The token is here, in the rotation with this number."""
         light = self._gives_way() and (rotation - _LIGHT_AT) % _LIGHT_EVERY < _LIGHT
-        self._low_left = self._unit if light else self.low_share
+        self._low_left = self._unit if light else self.low_share()
 
     def note_rotation(self, rotation: int, took_s: float, new: int, broadcast: int) -> None:
         """A rotation of a ring that is not idle is over.

@@ -29,7 +29,11 @@ cdef class Outbox:
     cdef int _head_flags
     cdef Py_ssize_t _head_size
 
+    @cython.locals(recovery=SendQueue, high=SendQueue, low=SendQueue)
     cpdef bint ready(self)
+
+    @cython.locals(recovery=SendQueue, high=SendQueue, low=SendQueue)
+    cpdef Py_ssize_t backlog(self, Py_ssize_t room, Py_ssize_t low_max=*) except -1
 
     @cython.locals(left=Py_ssize_t, waiting=bint)
     cpdef Filling fill(self, Py_ssize_t room, Py_ssize_t low_room=*)

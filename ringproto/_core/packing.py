@@ -96,17 +96,19 @@ class Outbox:
 
     def ready(self) -> bool:
         """Whether there is something that may be sent now."""
+        recovery, high, low = self.queues
         if self._barrier.complete:
-            return len(self.queues[1]) > 0 or len(self.queues[2]) > 0
-        return len(self.queues[0]) > 0 or self._barrier.unblock_due
+            return len(high) > 0 or len(low) > 0
+        return len(recovery) > 0 or self._barrier.unblock_due
 
     def backlog(self, room: int, low_max: int = _BYTES_MAX) -> int:
         """About how many packets of ``room`` bytes wait and may be sent now, with ``low_max`` bytes of ``LOW``."""
         if not self.ready():
             return 0
+        recovery, high, low = self.queues
         if not self._barrier.complete:
-            return 1 + self.queues[0].waiting // room
-        return 1 + (self.queues[1].waiting + min(self.queues[2].waiting, low_max)) // room
+            return 1 + recovery.waiting() // room
+        return 1 + (high.waiting() + min(low.waiting(), low_max)) // room
 
     def fill(self, room: int, low_room: int = _BYTES_MAX) -> Filling:
         """Take from the queues what goes into one packet: ``room`` bytes of chunks, of ``LOW`` at most ``low_room``.

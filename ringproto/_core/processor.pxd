@@ -5,6 +5,9 @@ from ringproto._core.membership cimport Membership
 from ringproto._core.send_queue cimport SendQueue
 from ringproto._core.wire cimport Codec
 
+cdef int _IS_DATA, _IS_TOKEN
+cdef Py_ssize_t _REQUESTS_MAX
+
 
 cdef class Processor:
     cdef readonly object node

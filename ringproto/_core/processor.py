@@ -24,6 +24,9 @@ from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
 
 _RECOVERY = Priority.RECOVERY  # to look a member of an enum up costs more than most of what is done with it
 _LEFT = State.LEFT
+# Numbers of C (processor.pxd): what nearly every datagram is.
+_IS_DATA = DATA
+_IS_TOKEN = TOKEN
 _REQUESTS_MAX = 128
 """Most retransmission requests that a token of any configuration has."""
 
@@ -107,10 +110,10 @@ class Processor:
             try:
                 kind, sender = codec.open(datagram)
                 body: Any
-                if kind == DATA:
+                if kind == _IS_DATA:
                     data_came = True
                     body = codec.decode_data(datagram)
-                elif kind == TOKEN:
+                elif kind == _IS_TOKEN:
                     # The data of a batch comes before its tokens, however the network mixed them.
                     tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
@@ -133,7 +136,7 @@ class Processor:
         if data_came:
             membership.deliver_arrivals()
         for sender, token in tokens:
-            membership.handle(TOKEN, sender, token)
+            membership.handle(_IS_TOKEN, sender, token)
         membership.want_token()
         membership.watch_consumer()
 
@@ -153,7 +156,7 @@ class Processor:
         again as soon as that was sent."""
         if datagrams:
             self.handle_datagrams(datagrams, now)
-        elif self._membership.goes_on:
+        elif self._membership.goes_on():
             self._membership.now = now
             self._membership.go_on()
         if self._membership.timers.first() <= now:
@@ -279,12 +282,17 @@ class Processor:
     def goes_on(self) -> bool:
         """Whether there is more to send at once: a long visit of the token is sent in pieces, so that the others take
         in the first while the next is made. Who does not ask goes on at ``next_timeout``, which is now."""
-        return self._membership.goes_on
+        return self._membership.goes_on()
 
     @property
     def has_changes(self) -> bool:
         """Whether :meth:`take_changes` would return something."""
         return self._membership.delivery.has_changes()
+
+    @property
+    def calm(self) -> bool:
+        """Neither :attr:`goes_on` nor :attr:`has_changes`, as nearly always: one question in place of two."""
+        return not (self._membership.goes_on() or self._membership.delivery.has_changes())
 
     @property
     def pending_events(self) -> int:

@@ -18,7 +18,7 @@ cdef class Reassembler:
     cdef tuple _ended
     cdef dict _partial
     cdef Py_ssize_t _place
-    cdef unsigned long long _sender
+    cdef long long _sender
     cdef Py_ssize_t _size_max
     cdef readonly Py_ssize_t dropped
     cdef readonly int flags
@@ -27,7 +27,7 @@ cdef class Reassembler:
     cpdef begin(self, Packet packet)
 
     @cython.locals(
-        data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, key="unsigned long long"
+        data="const unsigned char *", at=Py_ssize_t, end=Py_ssize_t, flags=int, size=Py_ssize_t, key="long long"
     )
     cpdef bint next(self) except -1
 

@@ -12,25 +12,14 @@ token tells the others of it, so that all who go on together deliver the same (d
 
 from __future__ import annotations
 
-from ringproto._core.ordering import Ring
+from ringproto._core.ordering import Ring, Source
 from ringproto._core.window import Window
 from ringproto._core.wire import Codec, Packet, Phase, old_packet
 from ringproto._core.wire_membership import Entry
 
 
-class Exchange:
+class Exchange(Source):
     """One processor's part in one recovery."""
-
-    __slots__ = (
-        "_codec",
-        "_old_ring",
-        "_old_window",
-        "_queue",
-        "deliver_set",
-        "high_delivered",
-        "recovered",
-        "transitional",
-    )
 
     def __init__(
         self, entries: tuple[Entry, ...], old_ring: bytes, old_window: Window, node: int, codec: Codec

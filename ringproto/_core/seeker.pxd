@@ -9,6 +9,7 @@ cdef class Seeker(Holder):
     cdef readonly object ring_sequence
     cdef object _agreed
     cdef object _alone_at_once
+    cdef double _fail_to_receive_s
     cdef object _formation
     cdef object _gather
     cdef object _hearing

@@ -49,6 +49,7 @@ class Seeker(Holder):
         origin: int = 0,
     ) -> None:
         counters = Counters()
+        self._fail_to_receive_s = config.fail_to_receive_s
         self._speakers = Speakers(node, config, datagram_size, entropy.next(), counters)
         self.ring_sequence = ring_sequence + 1
         first = RingId(self.ring_sequence, node, entropy.next())
@@ -144,7 +145,7 @@ class Seeker(Holder):
             self.counters.add("rings_worn_out")
             self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
             return True
-        deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)
+        deaf = ring.holds_up(self.now, self._fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
             self._gather_without(deaf, ring)

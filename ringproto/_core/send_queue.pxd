@@ -1,7 +1,7 @@
 # C types of send_queue.py.
 import cython
 
-cdef Py_ssize_t _SENT_MAX
+cdef Py_ssize_t _HEAD, _SENT_MAX
 
 
 cdef class SendQueue:
@@ -16,6 +16,7 @@ cdef class SendQueue:
     @cython.locals(count=Py_ssize_t)
     cpdef bint put(self, bytes payload, object guarantee) except -1
 
+    cpdef Py_ssize_t waiting(self)
     cpdef bytes head(self)
     cpdef object guarantee(self)
     cpdef pop(self)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ringproto._core.wire import CHUNK_SIZE
 from ringproto.types import Guarantee
 
+_HEAD = CHUNK_SIZE  # the same as a number of C (send_queue.pxd)
 _SENT_MAX = 256  # so many places of the lists, at least, are given back at once
 
 
@@ -43,10 +44,9 @@ class SendQueue:
         self.bytes += len(payload)
         return True
 
-    @property
     def waiting(self) -> int:
         """About how many bytes of packets it would fill."""
-        return self.bytes - self.cursor + CHUNK_SIZE * len(self)
+        return self.bytes - self.cursor + _HEAD * (len(self._payloads) - self._first)
 
     def head(self) -> bytes:
         """The payload that is sent next, or is being sent. There must be one."""

@@ -1,6 +1,8 @@
 # C types of timers.py.
 import cython
 
+cdef double _OFF
+
 
 cdef class Timers:
     cdef list _deadlines  # of floats, one for each Timer

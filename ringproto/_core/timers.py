@@ -28,6 +28,7 @@ class Timer(enum.IntEnum):
 
 
 _TIMERS = tuple(Timer)
+_OFF = math.inf
 
 
 class Timers:
@@ -40,8 +41,8 @@ class Timers:
     __slots__ = ("_deadlines", "_earliest", "_known")
 
     def __init__(self) -> None:
-        self._deadlines = [math.inf] * len(Timer)
-        self._earliest = math.inf
+        self._deadlines = [_OFF] * len(Timer)
+        self._earliest = _OFF
         self._known = True
 
     def set(self, timer: int, deadline: float) -> None:
@@ -55,8 +56,8 @@ class Timers:
 
     def clear(self, timer: int) -> None:
         before = self._deadlines[timer]
-        if before != math.inf:
-            self._deadlines[timer] = math.inf
+        if before != _OFF:
+            self._deadlines[timer] = _OFF
             if before == self._earliest:
                 self._known = False
 
@@ -64,7 +65,7 @@ class Timers:
         return self._deadlines[timer]
 
     def is_set(self, timer: int) -> bool:
-        return self._deadlines[timer] != math.inf
+        return self._deadlines[timer] != _OFF
 
     @property
     def next(self) -> float:
@@ -81,7 +82,7 @@ class Timers:
     def pop_due(self, now: float) -> Timer | None:
         """The timer that is due first, switched off; ``None`` if nothing is due."""
         first = self.first()
-        if first > now or first == math.inf:
+        if first > now or first == _OFF:
             return None
         timer = _TIMERS[self._deadlines.index(first)]
         self.clear(timer)

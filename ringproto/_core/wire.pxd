@@ -5,16 +5,19 @@ cdef int _VERSION, _SUITE, _IS_SAFE, _IS_RECOVERED
 cdef Py_ssize_t _TRAILER, _ENVELOPE, _HEADER, _DATA, _RECOVERED, _TOKEN
 cdef unsigned long long _COUNT_MAX
 
+# Sequence numbers are below 2**63, as decoding sees to, and signed everywhere but where they are decoded, so that their
+# differences may be below zero.
+
 
 cdef class Packet:
     cdef public bytes datagram  # as it came, and as it is sent again
-    cdef public unsigned long long sender  # node id of the originator
+    cdef public long long sender  # node id of the originator
     cdef public bytes ring
-    cdef public unsigned long long seq
-    cdef public unsigned long long message_seq
+    cdef public long long seq
+    cdef public long long message_seq
     cdef public bint safe
     cdef public bytes old_ring  # empty: it carries no packet of an old ring
-    cdef public unsigned long long old_seq
+    cdef public long long old_seq
     cdef public Py_ssize_t body  # where the chunks begin
     cdef public tuple ended
 
@@ -22,15 +25,15 @@ cdef class Packet:
 
 
 cdef class Token:
-    cdef public unsigned long long destination
+    cdef public long long destination
     cdef public bytes ring
-    cdef public unsigned long long token_seq
-    cdef public unsigned long long seq
-    cdef public unsigned long long message_seq
-    cdef public unsigned long long aru
-    cdef public unsigned long long aru_id
-    cdef public unsigned long long fcc
-    cdef public unsigned long long backlog
+    cdef public long long token_seq
+    cdef public long long seq
+    cdef public long long message_seq
+    cdef public long long aru
+    cdef public long long aru_id
+    cdef public long long fcc
+    cdef public long long backlog
     cdef public int phase
     cdef public bint incomplete
     cdef public tuple requests
@@ -48,11 +51,11 @@ cdef class Codec:
     @cython.locals(data="const unsigned char *", size=Py_ssize_t, kind=int, flags=int, sender="unsigned long long")
     cpdef tuple open(self, bytes datagram)
 
-    cpdef Packet encode_data(self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, bytes chunks)
+    cpdef Packet encode_data(self, bytes ring, long long seq, long long message_seq, bint safe, bytes chunks)
 
     @cython.locals(head=bytes)
     cpdef Packet encode_chunks(
-        self, bytes ring, unsigned long long seq, unsigned long long message_seq, bint safe, list chunks
+        self, bytes ring, long long seq, long long message_seq, bint safe, list chunks
     )
 
     @cython.locals(
@@ -72,10 +75,10 @@ cdef class Codec:
     cpdef Token decode_token(self, bytes datagram, Py_ssize_t requests_max)
 
 
-@cython.locals(value="unsigned long long", byte="unsigned char")
+@cython.locals(value="unsigned long long", place=Py_ssize_t)
 cdef unsigned long long read_u32(const unsigned char *data, Py_ssize_t at) noexcept
 
-@cython.locals(value="unsigned long long", byte="unsigned char")
+@cython.locals(value="unsigned long long", place=Py_ssize_t)
 cdef unsigned long long read_u64(const unsigned char *data, Py_ssize_t at) noexcept
 
 @cython.locals(

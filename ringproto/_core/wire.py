@@ -236,16 +236,16 @@ def ring_from_bytes(data: bytes) -> RingId:
 def read_u32(data: bytes, at: int) -> int:
     """Four bytes as a number; they must be there."""
     value = 0
-    for byte in data[at : at + 4]:
-        value = value << 8 | byte
+    for place in range(at, at + 4):
+        value = value << 8 | data[place]
     return value
 
 
 def read_u64(data: bytes, at: int) -> int:
     """Eight bytes as a number; they must be there."""
     value = 0
-    for byte in data[at : at + 8]:
-        value = value << 8 | byte
+    for place in range(at, at + 8):
+        value = value << 8 | data[place]
     return value
 
 
@@ -337,7 +337,7 @@ class Codec:
             old_ring = data[_DATA : _DATA + 20]
             old_seq = read_u64(data, _DATA + 20)
             body = _RECOVERED
-            if old_seq == 0:
+            if not 0 < old_seq <= _COUNT_MAX:
                 raise Malformed("sequence")
         seq = read_u64(data, _HEADER + 20)
         message_seq = read_u64(data, _HEADER + 28)

@@ -47,8 +47,8 @@ MUTANTS = (
             Change("packing", "        self.queues[1].rewind()\n", ""),
             Change(
                 "packing",
-                "return len(self.queues[0]) > 0 or self._barrier.unblock_due",
-                "return not self.queues[1].cursor and (len(self.queues[0]) > 0 or self._barrier.unblock_due)",
+                "return len(recovery) > 0 or self._barrier.unblock_due",
+                "return not high.cursor and (len(recovery) > 0 or self._barrier.unblock_due)",
             ),
         ),
     ),
@@ -136,8 +136,8 @@ MUTANTS = (
             ),
             Change(
                 "packing",
-                "return len(self.queues[0]) > 0 or self._barrier.unblock_due",
-                "return len(self.queues[0]) > 0 or (self._barrier.unblock_due and not len(self.queues[1]))",
+                "return len(recovery) > 0 or self._barrier.unblock_due",
+                "return len(recovery) > 0 or (self._barrier.unblock_due and not len(high))",
             ),
         ),
     ),

@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant(
         "no-failure-to-receive",
         "A member that holds everybody's aru up stays for ever.",
-        (Change("seeker", "deaf = ring.holds_up(self.now, self.config.fail_to_receive_s)", "deaf = 0"),),
+        (Change("seeker", "deaf = ring.holds_up(self.now, self._fail_to_receive_s)", "deaf = 0"),),
     ),
     Mutant(
         "no-failure-to-receive-in-recovery",
@@ -161,9 +161,10 @@ MUTANTS = (
         "are in that were in the first (a peer's bug: two attempts were mixed).",
         (
             Change(
-                "recovery", "class Exchange:", "_EXCHANGED: set[tuple[int, bytes, int]] = set()\n\n\nclass Exchange:"
+                "recovery",
+                "class Exchange(Source):",
+                "_EXCHANGED: set[tuple[int, bytes, int]] = set()\n\n\nclass Exchange(Source):",
             ),
-            Change("recovery", '        "_codec",\n', '        "_codec",\n        "_node",\n'),
             Change(
                 "recovery", "        self._codec = codec\n", "        self._codec = codec\n        self._node = node\n"
             ),

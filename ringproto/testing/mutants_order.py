@@ -50,7 +50,13 @@ MUTANTS = (
     Mutant(
         "aru-raised-by-anybody",
         "A member that has more than the aru says raises it, although another one lowered it.",
-        (Change("ordering", "if window.aru < aru or aru_id in (0, self.node):", "if window.aru != aru:"),),
+        (
+            Change(
+                "ordering",
+                "return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node",
+                "return self.window.aru != token.aru",
+            ),
+        ),
     ),
     Mutant(
         "aru-never-lowered",
@@ -58,8 +64,8 @@ MUTANTS = (
         (
             Change(
                 "ordering",
-                "if window.aru < aru or aru_id in (0, self.node):",
-                "if window.aru > aru and aru_id in (0, self.node):",
+                "return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node",
+                "return self.window.aru > token.aru and token.aru_id in (0, self.node)",
             ),
         ),
     ),

@@ -66,6 +66,13 @@ def test_stream_begins_with_the_first_configuration() -> None:
     assert delivery.configuration == START
 
 
+def test_messages_of_a_forged_packet_are_numbered_on_beyond_what_a_datagram_may_say() -> None:
+    stream = Stream()
+    stream.arrive(packet(1, chunk(b"a"), chunk(b"b"), message_seq=2**63 - 1))
+    stream.deliver()
+    assert [event.seq for event in stream.events() if isinstance(event, Message)] == [2**63, 2**63 + 1]
+
+
 def test_without_a_log_the_stream_is_the_same() -> None:
     quiet = Delivery(Config(), START, Barrier(START), None)
     logged = Stream()

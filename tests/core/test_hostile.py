@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from rings import CONFIG, DATAGRAM_SIZE, Wire, cluster_codec, read, throw
-from wire_samples import overwrite, reseal
+from wire_samples import DATA_NUMBERS, TOKEN_NUMBERS, overwrite, renumber, reseal
 
 from ringproto._core import Processor
 from ringproto._core.wire import Kind, Packet, Token
@@ -389,15 +389,15 @@ def settles(target: Target) -> None:
     )
 
 
-@pytest.mark.parametrize("token_seq", [2**63, 2**64 - 2, 2**64 - 1])
+@pytest.mark.parametrize("token_seq", [2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1])
 def test_forged_token_with_the_last_hop_there_is(target: Target, token_seq: int) -> None:
-    target.throw_token(token_seq=token_seq)
+    target.throw(renumber(cluster_codec(1).encode_token(target.token), TOKEN_NUMBERS["token_seq"], token_seq))
     settles(target)
 
 
-@pytest.mark.parametrize("message_seq", [2**63, 2**64 - 2, 2**64 - 1])
+@pytest.mark.parametrize("message_seq", [2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1])
 def test_forged_token_with_the_last_message_there_is(target: Target, message_seq: int) -> None:
-    target.throw_token(message_seq=message_seq)
+    target.throw(renumber(cluster_codec(1).encode_token(target.token), TOKEN_NUMBERS["message_seq"], message_seq))
     settles(target)
 
 
@@ -423,19 +423,19 @@ def test_forged_packet_stands_where_the_own_one_should(target: Target) -> None:
 
 
 def test_forged_packet_far_ahead(target: Target) -> None:
-    for seq in (target.token.seq + 7 * CONFIG.window_size, 2**63, 2**64 - 1):
-        target.throw(cluster_codec(3).encode_data(target.token.ring, seq, 50, False, target.data.chunks()).datagram)
+    sound = cluster_codec(3).encode_data(target.token.ring, target.token.seq + 1, 50, False, target.data.chunks())
+    for seq in (target.token.seq + 7 * CONFIG.window_size, 2**63 - 1, 2**63, 2**64 - 1):
+        target.throw(renumber(sound.datagram, DATA_NUMBERS["seq"], seq))
     target.throw_token()
     settles(target)
 
 
-@pytest.mark.parametrize("message_seq", [2**63, 2**64 - 1])
+@pytest.mark.parametrize("message_seq", [2**63 - 1, 2**63, 2**64 - 1])
 def test_forged_packet_with_the_last_message_there_is(target: Target, message_seq: int) -> None:
     """Processor 2 delivers it, if at all, without harm."""
     seq = target.token.seq + 1
-    target.throw(
-        cluster_codec(3).encode_data(target.token.ring, seq, message_seq, False, target.data.chunks()).datagram
-    )
+    sound = cluster_codec(3).encode_data(target.token.ring, seq, 50, False, target.data.chunks())
+    target.throw(renumber(sound.datagram, DATA_NUMBERS["message_seq"], message_seq))
     target.throw_token(seq=seq)
     settles(target)
 

@@ -31,7 +31,7 @@ def giving_way(visit_max: int = 64, target_s: float | None = TARGET_S) -> Pace:
 
 def low(pace: Pace) -> int:
     """The share of ``LOW`` in packets of one unit."""
-    return pace.low_share // UNIT
+    return pace.low_share() // UNIT
 
 
 def test_low_has_the_whole_visit_until_high_is_in_use() -> None:
@@ -139,15 +139,15 @@ def test_pause_of_one_process_counts_as_one_long_rotation() -> None:
 def test_share_of_all_follows_loss(lost: float, least: int, most: int) -> None:
     pace = Pace(64, UNIT, None)
     turn(pace, 300, TARGET_S, lost=lost)
-    assert least <= pace.share <= most
+    assert least <= pace.share() <= most
     turn(pace, 100, TARGET_S)
-    assert pace.share == 64
+    assert pace.share() == 64
 
 
 def test_loss_never_takes_the_last_packet_of_a_small_visit() -> None:
     pace = Pace(1, UNIT, None)
     turn(pace, 100, TARGET_S, lost=1.0)
-    assert pace.share == 1
+    assert pace.share() == 1
 
 
 def test_time_bounds_the_bytes_of_low_whatever_a_datagram_has() -> None:
@@ -162,7 +162,7 @@ def test_time_bounds_the_bytes_of_low_whatever_a_datagram_has() -> None:
             units = sum(turn(pace, 1, took_s, first=rotation) for pace in members)
             took_s = 0.0001 + 0.000015 * UNIT / 1000 * units
         assert 0.5 * TARGET_S < took_s < 1.5 * TARGET_S
-        shares.append(members[0].low_share)
+        shares.append(members[0].low_share())
     assert shares[0] == shares[1] < 32_000
 
 
@@ -170,11 +170,11 @@ def test_unit_of_small_datagrams_is_one_of_them() -> None:
     pace = Pace(8, 512, TARGET_S)
     pace.note_high()
     turn(pace, 100, 10 * TARGET_S)
-    assert pace.low_share == 512
+    assert pace.low_share() == 512
 
 
 def test_rotation_in_which_the_token_may_have_rested_says_nothing_of_time() -> None:
     pace = giving_way()
-    before = pace.low_share
+    before = pace.low_share()
     turn(pace, 100, 0.0)
-    assert pace.low_share == before
+    assert pace.low_share() == before

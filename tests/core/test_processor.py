@@ -79,9 +79,9 @@ def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
             sent.append(transmits)
             batch = [datagram for _, datagram in transmits]
         assert pair[1].configuration.members == (1, 2)
-        assert pair[1].has_changes
+        assert pair[1].has_changes and not pair[1].calm
         assert pair[1].take_changes()
-        assert not pair[1].has_changes
+        assert not pair[1].has_changes and pair[1].calm
         return sent
 
     assert histories(turns=True) == histories(turns=False)
@@ -104,6 +104,7 @@ def exchange(pair: dict[int, Processor], now: float, turns: int) -> tuple[list[l
             inbox[peer] += sent
             if not one.goes_on:
                 break
+            assert not one.calm
             assert one.next_timeout == math.nextafter(now, math.inf), "who does not ask must come to it as well"
             inbox[node] += [datagram for _, datagram in pair[peer].turn(inbox[peer], now)]
             batch, inbox[peer] = [], []
@@ -121,6 +122,8 @@ def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
     for one in pair.values():
         assert one.complete
         one.take_events(100)
+        one.take_changes()
+        assert one.calm
     assert pair[1].submit_batch([bytes(1000)] * 50, 0, HIGH, AGREED) == 50
     said, now = exchange(pair, now, 400)
     assert [len(one.take_events(100)) for one in pair.values()] == [50, 50]

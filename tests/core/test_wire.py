@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wire_samples import (
     BEACON,
     CLUSTER,
+    DATA_NUMBERS,
     ENTRIES,
     GOLDEN,
     HOP,
@@ -25,6 +26,7 @@ from wire_samples import (
     OLD_ID,
     REFUSE,
     TOKEN,
+    TOKEN_NUMBERS,
     UNBLOCK_CHUNKS,
     WHOLE,
     codec,
@@ -33,6 +35,7 @@ from wire_samples import (
     fields,
     membership_codec,
     overwrite,
+    renumber,
     reseal,
     seal,
 )
@@ -177,7 +180,7 @@ def test_data_round_trip(chunks: tuple[bytes, int], seq: int, message_seq: int, 
     assert check_chunks(sent.datagram, sent.body, len(sent.datagram) - TRAILER_SIZE) == chunks[1]
 
 
-@given(chunks=chunk_lists(), seq=st.integers(1, 2**63 - 1), old_seq=st.integers(1, 2**63), safe=st.booleans())
+@given(chunks=chunk_lists(), seq=st.integers(1, 2**63 - 1), old_seq=st.integers(1, 2**63 - 1), safe=st.booleans())
 def test_old_packet_goes_through_recovery_unchanged(
     chunks: tuple[bytes, int], seq: int, old_seq: int, safe: bool
 ) -> None:
@@ -413,9 +416,11 @@ def test_numbers_that_could_not_be_counted_on_from_are_dropped() -> None:
     assert decode(codec().encode_data(OLD, limit, limit, False, UNBLOCK_CHUNKS).datagram)
     for number in TOO_FAR:
         for field in ("token_seq", "seq", "message_seq"):
-            assert reason(codec().encode_token(token._replace(**{field: number}))) == "range"
-        assert reason(codec().encode_data(OLD, number, 1, False, UNBLOCK_CHUNKS).datagram) == "sequence"
-        assert reason(codec().encode_data(OLD, 1, number, False, UNBLOCK_CHUNKS).datagram) == "sequence"
+            assert reason(renumber(codec().encode_token(token), TOKEN_NUMBERS[field], number)) == "range"
+        for field in ("seq", "message_seq"):
+            assert reason(renumber(packet_of(UNBLOCK_CHUNKS), DATA_NUMBERS[field], number)) == "sequence"
+        assert reason(renumber(GOLDEN["recovered"], 72, number)) == "sequence"
+    assert decode(renumber(GOLDEN["recovered"], 72, limit))
     for hop in (2**31, 2**32 - 1):
         assert reason(overwrite(GOLDEN["commit"], 40, hop.to_bytes(4, "big"))) == "range"
     assert decode(overwrite(GOLDEN["commit"], 40, (2**31 - 1).to_bytes(4, "big")))
@@ -483,7 +488,7 @@ def test_small_numbers_above_their_range_are_dropped() -> None:
     "change",
     [
         {"aru": 0x305},
-        {"aru": 2**64 - 1},
+        {"aru": 2**63 - 1},
         {"requests": (0, 0x302)},
         {"requests": (0x302, 0x302)},
         {"requests": (0x304, 0x302)},
@@ -494,6 +499,10 @@ def test_small_numbers_above_their_range_are_dropped() -> None:
 )
 def test_token_with_impossible_numbers_is_dropped(change: dict[str, Any]) -> None:
     assert reason(codec().encode_token(TOKEN._replace(**change))) == "sequence"
+
+
+def test_token_with_the_highest_aru_there_is_is_dropped() -> None:
+    assert reason(renumber(GOLDEN["token"], TOKEN_NUMBERS["aru"], 2**64 - 1)) == "sequence"
 
 
 @pytest.mark.parametrize("nodes", [(0,), (0, 1), (2, 1), (1, 1), (1, 3, 2)])

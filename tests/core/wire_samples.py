@@ -164,6 +164,16 @@ def overwrite(datagram: bytes, at: int, new: bytes) -> bytes:
     return seal((datagram[:at] + new + datagram[at + len(new) :])[:-4])
 
 
+TOKEN_NUMBERS = {"token_seq": 40, "seq": 48, "message_seq": 56, "aru": 64}
+DATA_NUMBERS = {"seq": 36, "message_seq": 44}
+"""Where numbers of eight bytes stand in a token, and in a packet."""
+
+
+def renumber(datagram: bytes, at: int, number: int) -> bytes:
+    """A number of eight bytes changed, and the trailer made right: also to one that no codec would write."""
+    return overwrite(datagram, at, number.to_bytes(8, "big"))
+
+
 def decode(datagram: bytes, *, members_max: int = 64, requests_max: int = 128, mine: Codec | None = None) -> object:
     """What a processor makes of a datagram, before it looks at its own state. Raises Malformed."""
     mine = mine or codec()

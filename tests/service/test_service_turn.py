@@ -35,6 +35,10 @@ class ScriptedCore:
         self.pending_events = 0
         self.left = False
 
+    @property
+    def calm(self) -> bool:
+        return not (self.has_changes or self.goes_on)
+
     def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
         if not datagrams:
             return []
