@@ -10,17 +10,14 @@ the old ring may have been recovered, which is always right.
 
 from __future__ import annotations
 
-from typing import Any
-
+from ringproto._core.beginning import Beginning
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
-from ringproto._core.entropy import Entropy
 from ringproto._core.formation import Formation
 from ringproto._core.seeker import Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
 from ringproto._core.wire_membership import CommitPart, Entry, Join, Leave
-from ringproto.config import Config
 from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
@@ -31,20 +28,10 @@ _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 class Founder(Seeker):
     """One processor, as far as it forms a ring with those it has found."""
 
-    def __init__(
-        self,
-        node: int,
-        config: Config,
-        datagram_size: int,
-        entropy: Entropy,
-        now: float,
-        ring_sequence: int,
-        audit: list[tuple[Any, ...]] | None,
-        origin: int = 0,
-    ) -> None:
-        super().__init__(node, config, datagram_size, entropy, now, ring_sequence, audit, origin)
-        self._entropy = entropy
-        self._datagram_size = datagram_size
+    def __init__(self, beginning: Beginning) -> None:
+        super().__init__(beginning)
+        self._entropy = beginning.entropy
+        self._datagram_size = beginning.datagram_size
         self._assembler = Assembler()
         self._obligations: frozenset[int] = frozenset()
         self._ever_joined = False

@@ -13,13 +13,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ringproto._core.entropy import Entropy
+from ringproto._core.beginning import Beginning
 from ringproto._core.founder import Founder
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, Join, Leave, Refuse
-from ringproto.config import Config
 from ringproto.errors import RingError, SlowConsumerError
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
@@ -35,23 +34,13 @@ _LEAVE_COPIES = 3
 class Membership(Founder):
     """The state of one processor."""
 
-    def __init__(
-        self,
-        node: int,
-        config: Config,
-        datagram_size: int,
-        entropy: Entropy,
-        now: float,
-        ring_sequence: int,
-        audit: list[tuple[Any, ...]] | None,
-        origin: int = 0,
-    ) -> None:
-        super().__init__(node, config, datagram_size, entropy, now, ring_sequence, audit, origin)
+    def __init__(self, beginning: Beginning) -> None:
+        super().__init__(beginning)
         self._go(State.GATHER)
         self.failure: RingError | None = None
         self._drain = False
         self._put_off_at = -math.inf
-        self._enter_gather((node,))
+        self._enter_gather((self.node,))
 
     # Doors
 

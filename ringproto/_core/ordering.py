@@ -29,7 +29,11 @@ _LONE_ROTATIONS = 2
 
 
 class Source:
-    """Where the new packets of a visit come from: the application's queues (``outgoing.py``), or a recovery."""
+    """Where the new packets of a visit come from: the application's queues (``outgoing.py``), or a recovery.
+
+    An interface. It is a class, so that a compiled caller reaches a compiled source by a pointer; classes of C have no
+    abstract methods, so these raise.
+    """
 
     __slots__ = ()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ringproto._core.beginning import Beginning
 from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
@@ -94,7 +95,7 @@ class Processor:
         self.config = config
         self._audit = audit
         self._message_size_max = config.message_size_max
-        self._membership = Membership(node, config, size, Entropy(seed), now, ring_sequence, audit, origin)
+        self._membership = Membership(Beginning(node, config, size, Entropy(seed), now, ring_sequence, audit, origin))
         self._codec = self._membership.codec
 
     # In

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
+from ringproto._core.beginning import Beginning
 from ringproto._core.counters import Counters
-from ringproto._core.entropy import Entropy
 from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
 from ringproto._core.hearing import Hearing
@@ -23,7 +22,6 @@ from ringproto._core.states import State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token
 from ringproto._core.wire_membership import Beacon, Join, Leave, MembershipCodec
-from ringproto.config import Config
 from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
@@ -37,17 +35,8 @@ to be dead when the ring breaks."""
 class Seeker(Holder):
     """One processor, as far as it looks for others to be on a ring with."""
 
-    def __init__(
-        self,
-        node: int,
-        config: Config,
-        datagram_size: int,
-        entropy: Entropy,
-        now: float,
-        ring_sequence: int,
-        audit: list[tuple[Any, ...]] | None,
-        origin: int = 0,
-    ) -> None:
+    def __init__(self, beginning: Beginning) -> None:
+        node, config, datagram_size, entropy, now, ring_sequence, audit, origin = beginning
         counters = Counters()
         self._fail_to_receive_s = config.fail_to_receive_s
         self._speakers = Speakers(node, config, datagram_size, entropy.next(), counters)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from packets import packet
 
+from ringproto._core.beginning import Beginning
 from ringproto._core.commit import empty_entry
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
@@ -117,7 +118,7 @@ class Ring:
         self.now = 100.0
         self.audits: dict[int, list[tuple[Any, ...]]] = {node: [] for node in NODES}
         self.nodes = {
-            node: Membership(node, CONFIG, 1400, Entropy(bytes([node]) * 16), self.now, 0, self.audits[node])
+            node: Membership(Beginning(node, CONFIG, 1400, Entropy(bytes([node]) * 16), self.now, 0, self.audits[node]))
             for node in NODES
         }
         self.me = self.nodes[under_test]
