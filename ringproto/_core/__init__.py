@@ -1,7 +1,8 @@
 """The protocol: a deterministic state machine without I/O. Its face is :class:`Processor`."""
 
 from ringproto._core.delivery import Change
+from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.processor import Processor
 
-__all__ = ["NUMBER_END", "Change", "Processor"]
+__all__ = ["NUMBER_END", "Change", "Notice", "Processor"]

@@ -19,6 +19,7 @@ cdef class Holder:
     cdef public double now
     cdef readonly Codec codec
     cdef readonly Counters counters
+    cdef readonly object notices
     cdef readonly Timers timers
     cdef public list transmits
     cdef readonly object state

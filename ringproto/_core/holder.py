@@ -14,6 +14,7 @@ from typing import Any
 from ringproto._core.barrier import Barrier
 from ringproto._core.counters import Counters
 from ringproto._core.delivery import Delivery
+from ringproto._core.notices import Notices
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.outgoing import RegularSource
 from ringproto._core.packing import Outbox
@@ -54,6 +55,7 @@ class Holder:
         self.now = now
         self.codec = Codec(config.cluster_hash, node)
         self.counters = counters
+        self.notices = Notices()
         self.timers = Timers()
         self.transmits: list[tuple[int, bytes]] = []
         self.state = State.GATHER

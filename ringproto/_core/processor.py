@@ -14,6 +14,7 @@ from ringproto._core.beginning import Beginning
 from ringproto._core.delivery import Change
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership import Membership
+from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
 from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, TOKEN, WAKE, Malformed
@@ -274,6 +275,15 @@ class Processor:
         """The configurations and completions that came into the stream since the last call, beside the stream."""
         return self._membership.delivery.take_changes()
 
+    def take_notices(self) -> list[Notice]:
+        """What somebody who runs this program should hear of, since the last call; see ``notices.py``."""
+        return self._membership.notices.take()
+
+    @property
+    def has_notices(self) -> bool:
+        """Whether :meth:`take_notices` would return something."""
+        return bool(self._membership.notices)
+
     @property
     def has_transmits(self) -> bool:
         """Whether :meth:`take_transmits` would return something."""
@@ -292,8 +302,10 @@ class Processor:
 
     @property
     def calm(self) -> bool:
-        """Neither :attr:`goes_on` nor :attr:`has_changes`, as nearly always: one question in place of two."""
-        return not (self._membership.goes_on() or self._membership.delivery.has_changes())
+        """None of :attr:`goes_on`, :attr:`has_changes` and :attr:`has_notices`, as nearly always: one question in place
+        of three."""
+        membership = self._membership
+        return not (membership.goes_on() or membership.delivery.has_changes() or membership.notices)
 
     @property
     def pending_events(self) -> int:

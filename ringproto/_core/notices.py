@@ -1,0 +1,51 @@
+"""What an operator would want to know: the core says it, the service writes it to the log.
+
+The core has no logger and no clock. It appends a notice when something happened that somebody who runs the program
+should hear of, with the cause that was measured. The list is bounded; what is not taken in time is counted. How often
+one kind may stand in a log is decided by the service.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_MAX = 64
+"""Most notices that wait to be taken."""
+
+
+class Notice(NamedTuple):
+    """One thing that happened."""
+
+    kind: str
+    """A short constant name of what happened, by which the service bounds how often it is logged."""
+    text: str
+    """One line for a person, with the numbers that were measured."""
+    warning: bool = True
+    """Whether somebody should look at it; otherwise it is information."""
+
+
+class Notices:
+    """The notices of one processor that were not taken yet."""
+
+    __slots__ = ("_waiting", "missed")
+
+    def __init__(self) -> None:
+        self._waiting: list[Notice] = []
+        self.missed = 0
+        """How many were dropped because too many waited."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, kind: str, text: str, *, warning: bool = True) -> None:
+        if len(self._waiting) < _MAX:
+            self._waiting.append(Notice(kind, text, warning))
+        else:
+            self.missed += 1
+
+    def take(self) -> list[Notice]:
+        """All that wait, oldest first."""
+        waiting = self._waiting
+        if waiting:
+            self._waiting = []
+        return waiting
