@@ -1,0 +1,65 @@
+"""What a ring writes to ``logging.getLogger("ringproto")``: at most one line a second of each kind.
+
+Transports and the service log through a :class:`BoundedLog` each. A kind is a short constant name of what happened, so
+that there is a bounded number of them. Lines of a kind that come sooner than a second after the last one are counted,
+and the next line says how many they were.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["BoundedLog"]
+
+_SPACING_S = 1.0
+"""The shortest time between two lines of one kind."""
+_KINDS_MAX = 256
+"""Most kinds that are remembered; the one that was logged first is forgotten first."""
+
+
+class BoundedLog:
+    """A logger that cannot be flooded.
+
+    Args:
+        name: the name of the logger.
+        clock: seconds that only rise.
+        spacing_s: the shortest time between two lines of one kind, in seconds.
+    """
+
+    def __init__(
+        self, name: str = "ringproto", clock: Callable[[], float] = time.monotonic, spacing_s: float = _SPACING_S
+    ) -> None:
+        self._logger = logging.getLogger(name)
+        self._clock = clock
+        self._spacing_s = spacing_s
+        # Of each kind: when a line was written last, and how many were left out since.
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def info(self, kind: str, text: str) -> None:
+        """Log what is good to know."""
+        self._log(logging.INFO, kind, text)
+
+    def warning(self, kind: str, text: str) -> None:
+        """Log what somebody should look at."""
+        self._log(logging.WARNING, kind, text)
+
+    def _log(self, level: int, kind: str, text: str) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        now = self._clock()
+        last = self._last.pop(kind, None)
+        missed = 0
+        if last is not None:
+            at, missed = last
+            if now - at < self._spacing_s:
+                self._last[kind] = at, missed + 1
+                return
+        self._last[kind] = now, 0
+        if len(self._last) > _KINDS_MAX:
+            del self._last[next(iter(self._last))]
+        if missed:
+            text = f"{text} ({missed} more lines like this one were left out)"
+        # The fields are for formatters and handlers that sort by them.
+        self._logger.log(level, "%s", text, extra={"ringproto_kind": kind, "ringproto_missed": missed})
