@@ -13,10 +13,10 @@ from __future__ import annotations
 from ringproto._core.beginning import Beginning
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.formation import Formation
+from ringproto._core.ordering import Ring
 from ringproto._core.seeker import Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.ordering import Ring
 from ringproto._core.wire import Kind, Packet, Phase, Token, ring_from_bytes
 from ringproto._core.wire_membership import Acknowledgement, CommitPart, Entry, Identity, Join, Leave
 from ringproto.types import RingId

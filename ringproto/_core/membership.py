@@ -19,7 +19,7 @@ from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, CommitPart, Join, Leave, Refuse
-from ringproto.errors import RingError, SlowConsumerError
+from ringproto.errors import SlowConsumerError
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT

@@ -68,7 +68,7 @@ class Seeker(Holder):
         """
         identity = body.identity
         if sender == self.node:
-            self._hear_own_id(identity)
+            self._hear_own_id(identity.incarnation)
             return False
         if not self._speakers.suits(identity):
             refuse = self._speakers.refusal(sender, identity, len(self.ring.members), self.now)
@@ -115,7 +115,8 @@ class Seeker(Holder):
         """
         if nonce:
             alone = node != self.node and self._speakers.incarnation_of(node) in (None, incarnation)
-            datagram = self.membership_codec.encode_challenge(Challenge(node, incarnation, nonce))
+            challenge = Challenge(node, incarnation, nonce, self._speakers.incarnation)
+            datagram = self.membership_codec.encode_challenge(challenge)
             self._transmit(node if alone else 0, datagram, "challenges_sent")
 
     def _challenged(self, sender: int, challenge: Challenge) -> None:
@@ -124,10 +125,11 @@ class Seeker(Holder):
         if (challenge.target, challenge.incarnation) != (self.node, speakers.incarnation):
             self.counters.add("dropped_not_for_me")
             return
+        if sender == self.node:
+            self._hear_own_id(challenge.challenger)
         response = Response(speakers.incarnation, challenge.nonce, speakers.serial, len(self.ring.members))
-        self._transmit(
-            sender if sender != self.node else 0, self.membership_codec.encode_response(response), "responses_sent"
-        )
+        datagram = self.membership_codec.encode_response(response)
+        self._transmit(sender if sender != self.node else 0, datagram, "responses_sent")
 
     def _response(self, sender: int, response: Response) -> None:
         """A processor has proven that it lives: what it said before counts now."""
@@ -159,12 +161,12 @@ class Seeker(Holder):
             )
         return free
 
-    def _hear_own_id(self, identity: Identity) -> None:
+    def _hear_own_id(self, incarnation: int) -> None:
         """My id, said by me in this life or before, or by another process that has it too."""
         self.counters.add("dropped_own_id")
-        if identity.incarnation != self._speakers.incarnation:
-            nonce = self._speakers.peers.claim(self.node, identity, None, self.now)
-            self._challenge(self.node, identity.incarnation, nonce)
+        if incarnation != self._speakers.incarnation:
+            identity = Identity(incarnation, 0, self._speakers.limits)
+            self._challenge(self.node, incarnation, self._speakers.peers.claim(self.node, identity, None, self.now))
 
     def _meet_own_id(self, response: Response) -> None:
         """Another living process has my id. Who is on the larger ring stays; of equals, the smaller incarnation."""

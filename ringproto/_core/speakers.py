@@ -17,7 +17,6 @@ from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError
 
-
 _PROOF = 8
 """Who has proven that it lives is believed until it was silent for so many intervals of beacons."""
 _ASKED_AGAIN = 0.25

@@ -411,7 +411,7 @@ class Codec:
         token.fcc = read_u32(data, _HEADER + 60)
         token.backlog = read_u32(data, _HEADER + 64)
         token.phase = phase = data[_HEADER + 68]
-        token.incomplete = data[_HEADER + 69] & 1
+        token.incomplete = data[_HEADER + 69] & 1 != 0
         token.acknowledge = data[_HEADER + 69] >> 1
         token.copy = data[3]
         count = data[_HEADER + 70] << 8 | data[_HEADER + 71]

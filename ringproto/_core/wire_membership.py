@@ -26,7 +26,7 @@ _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
 _acknowledgement = struct.Struct(">I20sBBQ")
-_challenge = struct.Struct(">IQQ")
+_challenge = struct.Struct(">IQQQ")
 _response = struct.Struct(">QQQH")
 
 
@@ -138,6 +138,8 @@ class Challenge(NamedTuple):
     target: int
     incarnation: int
     nonce: int
+    challenger: int
+    """The sender's own incarnation."""
 
 
 class Response(NamedTuple):

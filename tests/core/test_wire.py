@@ -273,7 +273,7 @@ def test_acknowledgement_round_trip(value: Acknowledgement) -> None:
     assert decode(membership_codec().encode_acknowledgement(value)) == value
 
 
-@given(value=st.builds(Challenge, U32, U64, U64))
+@given(value=st.builds(Challenge, U32, U64, U64, U64))
 def test_challenge_round_trip(value: Challenge) -> None:
     assert decode(membership_codec().encode_challenge(value)) == value
 
