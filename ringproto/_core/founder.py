@@ -13,7 +13,7 @@ from __future__ import annotations
 from ringproto._core.beginning import Beginning
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.formation import Formation
-from ringproto._core.seeker import Seeker
+from ringproto._core.seeker import SEQUENCE_END, Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
@@ -40,6 +40,9 @@ class Founder(Seeker):
 
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id: it is the representative."""
+        if self.ring_sequence + 1 >= SEQUENCE_END:
+            self._end_near_the_last()
+            return
         self.ring_sequence += 1
         ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
         ring = self._new_ring(ring_id, members)
@@ -99,7 +102,7 @@ class Founder(Seeker):
         ring_id = ring_from_bytes(token.ring)
         members = token.members
         gather = self._gather
-        if not self._sequence_in_reach(ring_id.sequence):
+        if not self._commit_in_reach(ring_id.sequence):
             return
         if ring_id.sequence <= self.ring_sequence:
             self.counters.add("dropped_late_copy")

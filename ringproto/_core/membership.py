@@ -15,6 +15,7 @@ from typing import Any
 
 from ringproto._core.beginning import Beginning
 from ringproto._core.founder import Founder
+from ringproto._core.seeker import SEQUENCE_END
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
@@ -41,6 +42,8 @@ class Membership(Founder):
         self._drain = False
         self._put_off_at = -math.inf
         self._enter_gather((self.node,))
+        if self.ring_sequence >= SEQUENCE_END:
+            self._end_near_the_last()
 
     # Doors
 
@@ -277,16 +280,19 @@ class Membership(Founder):
         """Who ever was on a ring with others stays there, whatever a datagram says."""
         failure = self._speakers.refused(sender, refuse, len(self.ring.members))
         if failure is not None and not self._ever_joined:
-            self.failure = failure
-            self._leave_ring("refused")
+            self._fail(failure, "refused")
 
     def _slow_consumer(self, sender: int, body: None) -> None:
-        self.failure = SlowConsumerError(
+        failure = SlowConsumerError(
             f"the application took no event for {self.config.slow_consumer_timeout_s} s while "
             f"{self.delivery.pending} waited; read ring.events faster, or raise Config.slow_consumer_timeout_s, "
             "events_max or events_bytes_max"
         )
-        self._leave_ring("slow consumer")
+        self._fail(failure, "slow consumer")
+
+    def _fail(self, failure: RingError, how: str) -> None:
+        self.failure = failure
+        self._leave_ring(how)
 
     def _depart(self, sender: int, body: None) -> None:
         self._leave_ring("clean")

@@ -17,7 +17,7 @@ from ringproto._core.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
-from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, TOKEN, WAKE, Malformed
+from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, SEQUENCE_MAX, TOKEN, WAKE, Malformed
 from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
@@ -71,8 +71,8 @@ class Processor:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
         if not isinstance(seed, bytes) or len(seed) != 16:
             raise ValueError(f"the seed must be 16 random bytes, not {seed!r:.60}")
-        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < 2**63:
-            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**63 - 1, not {ring_sequence!r}")
+        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < SEQUENCE_MAX:
+            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**62 - 1, not {ring_sequence!r}")
         if audit is not None and not isinstance(audit, list):
             raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")
         if not isinstance(origin, int) or isinstance(origin, bool) or not 0 <= origin < NUMBER_END:

@@ -17,15 +17,20 @@ from ringproto._core.gather import Gather
 from ringproto._core.hearing import Hearing
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Packet, Token
-from ringproto._core.wire_membership import Beacon, Join, Leave, MembershipCodec
+from ringproto._core.wire import SEQUENCE_MAX, Packet, Token, ring_from_bytes
+from ringproto._core.wire_membership import Beacon, Identity, Join, Leave, MembershipCodec
+from ringproto.errors import RingError
 from ringproto.types import RingId
 
-_SEQUENCE_JUMP_MAX = 2**32
-"""A datagram may raise a known ring sequence by at most this."""
+SEQUENCE_END = SEQUENCE_MAX - STEP_MAX
+"""A processor that comes to this ring sequence ends: above it there is not room for many rings more."""
+_MEMORY = 4
+"""What a processor says of a sequence out of reach is remembered for so many times the longer of ``merge_detect_s`` and
+``consensus_timeout_s``, within which it has said something again."""
 _UNANSWERED_MIN = 2
 _UNANSWERED_PART = 0.5
 """A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
@@ -45,6 +50,8 @@ class Seeker(Holder):
         super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
         self.membership_codec = MembershipCodec(self.codec)
         self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
+        memory_s = _MEMORY * max(config.merge_detect_s, config.consensus_timeout_s)
+        self._reach = Reach(config.join_timeout_s, memory_s, 4 * config.members_max)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
@@ -65,8 +72,15 @@ class Seeker(Holder):
         return False
 
     def _hears_join(self, sender: int, join: Join) -> bool:
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join):
             return False
+        sequence = join.ring_sequence
+        incarnation = join.identity.incarnation
+        if not self._not_behind(sender, join.identity, sequence, len(join.proc_set)):
+            return False
+        admitted = self._reach.admits(sender, incarnation, sequence, self.ring_sequence, self.now)
+        if not admitted or sequence >= SEQUENCE_END:
+            return self._out_of_reach(sender, join.identity, sequence, len(join.proc_set))
         self._hearing.hear(sender, join.identity.incarnation, self.now)
         self._note_sign(sender)
         return True
@@ -74,6 +88,11 @@ class Seeker(Holder):
     def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
         if not self._listens(sender, beacon):
             return False
+        sequence = ring_from_bytes(beacon.ring).sequence
+        if not self._not_behind(sender, beacon.identity, sequence, len(beacon.members)):
+            return False
+        if sequence > self.ring_sequence + LEAP_MAX:
+            return self._out_of_reach(sender, beacon.identity, sequence, len(beacon.members))
         self._hearing.hear_beacon(sender, beacon, self.now)
         self._note_sign(sender)
         return True
@@ -86,11 +105,63 @@ class Seeker(Holder):
             return False
         return self._listens(sender, leave)
 
-    def _sequence_in_reach(self, sequence: int) -> bool:
-        if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
+    # Ring sequences that are far from the own one
+
+    def _commit_in_reach(self, sequence: int) -> bool:
+        """Whether a ring with this sequence may be formed. Its members have said theirs in joins before."""
+        if sequence <= min(self.ring_sequence + STEP_MAX, SEQUENCE_END):
             return True
         self.counters.add("dropped_sequence_jump")
         return False
+
+    def _out_of_reach(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Another processor is far ahead. It is not listened to; if it is further than a leap, that will stay so."""
+        self.counters.add("dropped_sequence_jump")
+        if sequence > self.ring_sequence + LEAP_MAX and self._reach.proves(
+            sender, identity.incarnation, False, self.now
+        ):
+            self.notices.add(
+                "ring_sequence",
+                f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one at {self.ring_sequence}: "
+                "the two cannot be on one ring. One of them began with a damaged ring_sequence",
+            )
+        return False
+
+    def _not_behind(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Whether another processor is not so far behind that this one is out of its reach.
+
+        If it is, and it is not on a smaller ring than this one, it is this one whose stored sequence is wrong.
+        """
+        if sequence >= self.ring_sequence - LEAP_MAX:
+            return True
+        self.counters.add("dropped_sequence_jump")
+        if not self._reach.proves(sender, identity.incarnation, True, self.now):
+            return False
+        mine = len(self.ring.members)
+        text = (
+            f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one, of {mine}, at "
+            f"{self.ring_sequence}: more than 2**32 apart, so that the two cannot be on one ring"
+        )
+        if size >= mine:
+            self._fail(
+                RingError(
+                    f"{text}. The ring_sequence that this processor began with was damaged where it was stored: begin "
+                    "with the one that another member has stored, or with 0"
+                ),
+                "ring sequence",
+            )
+        else:
+            self.notices.add("ring_sequence", f"{text}. Begin the other one with ring_sequence={self.ring_sequence}")
+        return False
+
+    def _end_near_the_last(self) -> None:
+        self._fail(
+            RingError(
+                f"the ring sequence has come to {self.ring_sequence}, and {SEQUENCE_END} is the end of what can be used, which no "
+                "honest ring reaches: begin all processors of the cluster with ring_sequence=0"
+            ),
+            "ring sequence",
+        )
 
     def _note_sign(self, sender: int) -> None:
         """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
@@ -263,3 +334,6 @@ class Seeker(Holder):
 
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id. The founder says how it forms the ring."""
+
+    def _fail(self, failure: RingError, how: str) -> None:
+        """This processor cannot go on. Membership says how it leaves."""

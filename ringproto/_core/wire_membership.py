@@ -11,11 +11,13 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from ringproto._core.wire import HEADER_SIZE, TRAILER_SIZE, Codec, Kind, Malformed, rising
+from ringproto._core.wire import HEADER_SIZE, SEQUENCE_MAX, TRAILER_SIZE, Codec, Kind, Malformed, rising
 from ringproto.types import NODE_MAX
 
 _HOP_MAX = 2**31 - 1
 """No honest commit token comes near it."""
+_PACKET_MAX = 2**63 - 1
+"""The highest number of a packet, as in DATA."""
 
 _identity = struct.Struct(">QQHHIHH")
 _join = struct.Struct(">QHH")
@@ -131,6 +133,8 @@ class MembershipCodec:
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
         (ring_sequence,), proc_set, fail_set = _unpack_sets(_join, datagram, members_max)
+        if ring_sequence > SEQUENCE_MAX:
+            raise Malformed("sequence")
         return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set)
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
@@ -144,6 +148,7 @@ class MembershipCodec:
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
         (ring,), members, heard = _unpack_sets(_beacon, datagram, members_max)
+        _check_ring(ring)
         return Beacon(_unpack_identity(datagram), ring, members, heard)
 
     def encode_leave(self, leave: Leave) -> bytes:
@@ -154,7 +159,7 @@ class MembershipCodec:
         at = HEADER_SIZE + _identity.size
         if len(datagram) != at + 20 + TRAILER_SIZE:
             raise Malformed("length")
-        return Leave(_unpack_identity(datagram), datagram[at : at + 20])
+        return Leave(_unpack_identity(datagram), _check_ring(datagram[at : at + 20]))
 
     def encode_wake(self, ring: bytes) -> bytes:
         return self._codec.seal(Kind.WAKE, ring)
@@ -163,7 +168,7 @@ class MembershipCodec:
         """The ring whose token is asked for. Raises Malformed."""
         if len(datagram) != HEADER_SIZE + 20 + TRAILER_SIZE:
             raise Malformed("length")
-        return datagram[HEADER_SIZE : HEADER_SIZE + 20]
+        return _check_ring(datagram[HEADER_SIZE : HEADER_SIZE + 20])
 
     def encode_refuse(self, refuse: Refuse) -> bytes:
         body = _refuse.pack(refuse.target, refuse.target_incarnation, refuse.members)
@@ -212,6 +217,7 @@ class MembershipCodec:
         destination, ring, hop, members, first, count = _commit.unpack_from(datagram, HEADER_SIZE)
         if not 1 <= members <= members_max or count < 1 or first + count > members or hop > _HOP_MAX:
             raise Malformed("range")
+        _check_ring(ring)
         entries = []
         previous = 0
         for _ in range(count):
@@ -223,6 +229,9 @@ class MembershipCodec:
                 raise Malformed("range")
             if at + 4 * obligations > end:
                 raise Malformed("length")
+            if aru > _PACKET_MAX or high_delivered > _PACKET_MAX:
+                raise Malformed("sequence")
+            _check_ring(old_ring)
             owed = _unpack_nodes(datagram, at, obligations)
             at += 4 * obligations
             entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed))
@@ -230,6 +239,13 @@ class MembershipCodec:
         if at != end:
             raise Malformed("length")
         return CommitPart(destination, ring, hop, members, first, tuple(entries))
+
+
+def _check_ring(ring: bytes) -> bytes:
+    """The same ring id. Raises Malformed if its sequence is higher than any can be."""
+    if int.from_bytes(ring[:8], "big") > SEQUENCE_MAX:
+        raise Malformed("sequence")
+    return ring
 
 
 def _pack_nodes(nodes: tuple[int, ...]) -> bytes:
