@@ -175,6 +175,10 @@ class Founder(Seeker):
             self.counters.add("dropped_other_ring")
         elif formation.ring.token_seq == 0 and formation.ring.representative == self.node:
             self.counters.add("dropped_implausible")  # the ring has no token yet, so nobody can have sent on it
+        elif formation.is_stranger(packet, self.ring):
+            self.counters.add("dropped_stranger")
+        elif formation.ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:

@@ -147,6 +147,8 @@ class Membership(Founder):
             self.counters.add("dropped_other_ring")
         elif packet.sender not in self._incarnations and not packet.old_ring:
             self.counters.add("dropped_stranger")
+        elif ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif (here := self._resting or self._own_token) is not None and packet.seq > here.seq:
             self.counters.add("dropped_implausible")  # the token is here, so nobody else can have originated it
         elif not ring.window.insert(packet):

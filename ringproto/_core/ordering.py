@@ -11,7 +11,7 @@ from ringproto._core.flow_control import FlowControl
 from ringproto._core.pace import Pace
 from ringproto._core.window import Window
 from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ring_bytes
-from ringproto.config import Config
+from ringproto.config import WINDOWS_KEPT, Config
 from ringproto.types import Priority, RingId
 
 NUMBER_END = 2**62
@@ -112,7 +112,7 @@ class Ring:
         self.origin = origin
         """Packets, messages and rotations are counted from here."""
         window_size, visit_max = config.windows
-        self.window = Window(8 * window_size, origin)
+        self.window = Window(WINDOWS_KEPT * window_size, origin)
         self.token_seq = 0
         self.stable = origin
         """Every member has all packets up to this one."""
@@ -418,6 +418,8 @@ class Ring:
             tuple(requests),
         )
         self.forwarded_seq = seq
+        if self.phase == _RECEIVED:
+            self.recovered_to = seq
         self.forwarded = codec.encode_token(visit.token)
 
     def _sets_aru(self, token: Token) -> bool:

@@ -324,6 +324,10 @@ class Seeker(Holder):
     def _old_data(self, sender: int, packet: Packet) -> None:
         if packet.ring != self.ring.name:
             self.counters.add("dropped_other_ring")
+        elif packet.sender not in self._incarnations and not packet.old_ring:
+            self.counters.add("dropped_stranger")
+        elif self.ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif not self.ring.window.insert(packet):
             self.counters.add("duplicates")
 

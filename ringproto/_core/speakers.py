@@ -15,6 +15,9 @@ from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError
 
+_REFUSALS_MAX = 8
+"""So many refusals may be said at once."""
+
 
 class Speakers:
     """This processor's own identity, and what it knows of the others'."""
@@ -24,7 +27,10 @@ class Speakers:
         "_max",
         "_node",
         "_peers",
+        "_refusals",
+        "_refusals_at",
         "_refused_at",
+        "_refusal_s",
         "_serial",
         "_spacing_s",
         "incarnation",
@@ -43,6 +49,10 @@ class Speakers:
         self._peers = Peers(self._max)
         self._refused_at: dict[int, float] = {}
         self._spacing_s = config.consensus_timeout_s
+        # How many may be said at once, to all together, and when that was counted.
+        self._refusal_s = config.join_timeout_s
+        self._refusals = float(_REFUSALS_MAX)
+        self._refusals_at = -math.inf
 
     def identity(self) -> Identity:
         """The head of the next datagram of membership."""
@@ -67,11 +77,15 @@ class Speakers:
         return self._peers.incarnation(node)
 
     def refusal(self, sender: int, identity: Identity, members: int, now: float) -> Refuse | None:
-        """What to answer to a processor with other limits, at most once a consensus timeout to each."""
+        """What to answer to a processor with other limits: at most once a consensus timeout to each, and to all together
+        once a join timeout and a few more at once, so that an answer is not what a stranger sends datagrams for."""
         if sender == self._node or identity.limits == self.limits:
             return None
+        self._refusals = min(float(_REFUSALS_MAX), self._refusals + (now - self._refusals_at) / self._refusal_s)
+        self._refusals_at = now
         said = self._refused_at.pop(sender, -math.inf)
-        due = now - said >= self._spacing_s
+        due = now - said >= self._spacing_s and self._refusals >= 1.0
+        self._refusals -= due
         self._refused_at[sender] = now if due else said
         if len(self._refused_at) > self._max:
             del self._refused_at[next(iter(self._refused_at))]
