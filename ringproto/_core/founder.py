@@ -63,6 +63,7 @@ class Founder(Seeker):
             self.ring.window.aru,
             self.delivery.delivered,
             tuple(sorted(self._obligations)),
+            self._patience.asks,
         )
 
     def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
@@ -211,6 +212,7 @@ class Founder(Seeker):
     def _enter_operational(self, formation: Formation) -> None:
         """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
         old, ring, exchange = self.ring, formation.ring, formation.exchange
+        recovered = self.barrier.asked
         self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
@@ -225,10 +227,12 @@ class Founder(Seeker):
         self.counters.add("packets_sent", old.sent)
         self.counters.add("retransmissions", old.retransmitted)
         self.ring = ring
-        self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
+        entries = formation.commit.entries
+        self._incarnations = {entry.node: entry.incarnation for entry in entries}
+        self._patience.begin(entries, recovered)
         self._obligations = frozenset()
         self._formation = None
-        self._called = False
+        self._called = True  # the others install when they see this token, so it does not rest here first
         self._woke = False
         self._ever_joined = self._ever_joined or len(ring.members) > 1
         self._go(State.OPERATIONAL)

@@ -21,6 +21,7 @@ from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, Join, Leave, Refuse
 from ringproto.errors import RingError, SlowConsumerError
+from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT
@@ -37,13 +38,66 @@ class Membership(Founder):
 
     def __init__(self, beginning: Beginning) -> None:
         super().__init__(beginning)
+        config = beginning.config
         self._go(State.GATHER)
         self.failure: RingError | None = None
         self._drain = False
         self._put_off_at = -math.inf
+        self._asked_at = -math.inf
+        self._stall_s = config.token_timeout_s / 2
+        self._patient = False
+        self._undisturbed_until = -math.inf
         self._enter_gather((self.node,))
         if self.ring_sequence >= SEQUENCE_END:
             self._end_near_the_last()
+
+    # Time, and standing still
+
+    def note_time(self, now: float) -> None:
+        """It is so late. First of all look whether this process was away."""
+        if now - self.now > self._stall_s:
+            self._note_gap(now)
+        self.now = now
+
+    def _note_gap(self, now: float) -> None:
+        """Nobody has asked this processor for anything for long: nothing had to be done, or the process did not run.
+
+        What it did before its unblock is its recovery, and it will need as long in the next one.
+        """
+        if self.state is not _OPERATIONAL or (self.barrier.asked and self._asked_at != self.now):
+            return
+        patience = self._patience
+        if now - self.timers.first() < self.config.retransmit_s and patience.asks == 1:
+            return
+        stood_s = now - self.now
+        patience.note_standstill(stood_s)
+        timeout_s = self.config.token_timeout_s
+        if stood_s > timeout_s:
+            self.notices.add(
+                "recovery_stood_still",
+                f"this process stood still for {stood_s:.3g} s while it recovered, and Config.token_timeout_s is "
+                f"{timeout_s:.3g}: the others may have left it out. In the next recovery they wait for it "
+                f"{patience.asks * timeout_s:.3g} s; send a large state in pieces, or raise token_timeout_s",
+            )
+
+    def _settle_patience(self) -> None:
+        """Wait for the token as long as who has not unblocked yet asks for."""
+        times = 1 if self.barrier.complete else self._patience.times(self.barrier.waiting_for)
+        self._patient = times > 1
+        self._wait_for_token(times)
+
+    def _undisturbed(self) -> bool:
+        """Whether a member is recovering that would be left out if somebody came now: it is let to end first."""
+        if self.barrier.complete or self.now >= self._undisturbed_until:
+            return False
+        self.counters.add("rejoins_put_off")
+        return True
+
+    def unblock(self, ring_id: RingId) -> None:
+        """All recovery messages of this round were submitted. Nothing happens if the round is over."""
+        if self.barrier.ask(ring_id):
+            self._asked_at = self.now
+            self.want_token()
 
     # Doors
 
@@ -131,13 +185,31 @@ class Membership(Founder):
             self._depart(0, None)
 
     def _visited(self) -> None:
+        if self._patient:
+            self._settle_patience()
         if self.now >= self._beacon_at and self._resting is None:
             self._beacon_due(0, None)
         self.leave_when_drained()
 
     def _installed(self) -> None:
+        self._settle_patience()
+        if self._patient:
+            self._begin_patient_round()
         if self.ring.representative == self.node:
             self._await_beacon()
+
+    def _begin_patient_round(self) -> None:
+        asked_for = self._patience.asked_for
+        wait_s = self._token_timeout_s
+        primary = self.delivery.configuration.primary
+        self._undisturbed_until = self.now + wait_s if primary and len(self.ring.members) > 1 else -math.inf
+        who = ", ".join(f"{node}: {times}" for node, times in sorted(asked_for.items()))
+        self.notices.add(
+            "recovery_patience",
+            f"members stood still for longer than the token timeout when they recovered last; until they have unblocked "
+            f"the token is waited for {wait_s:.3g} s, and a crash is noticed as late (token timeouts for each: {who})",
+            warning=False,
+        )
 
     # Operational
 
@@ -185,6 +257,8 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
             self.counters.add("dropped_ring_full")
+        elif not member and self._undisturbed():
+            return
         elif not member and self._hearing.puts_off_join(ring.members, sender, self.now):
             self._put_off()
         elif not member and self.node in join.fail_set:
@@ -205,6 +279,8 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif sender not in self.ring.members and self._overfills({sender, *beacon.members}):
             self.counters.add("dropped_ring_full")
+        elif sender not in self.ring.members and self._undisturbed():
+            return
         elif self._hearing.puts_off_beacon(self.ring.members, sender, self.now):
             self._put_off()
         else:
@@ -231,7 +307,10 @@ class Membership(Founder):
         """
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
-        self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)
+        least_s = self.config.token_retransmit_min_s
+        if formation is None and self.now - self._sign_at >= self.config.token_timeout_s:
+            least_s = self.config.retransmit_s  # whoever has it stands still, and copies of it only fill its socket
+        self._resend_s = max(least_s, self._resend_s / 2)
         if formation is not None and ring.forwarded is None:
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:

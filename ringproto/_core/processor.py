@@ -104,7 +104,7 @@ class Processor:
     def handle_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """A batch of datagrams came. Whatever their bytes are, nothing raises; drops are counted by reason."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         codec = self._codec
         tokens = []
         data_came = False
@@ -145,7 +145,7 @@ class Processor:
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         membership.forgive_pause(self.config.retransmit_s)
         membership.handle_timeouts()
         membership.leave_when_drained()
@@ -245,8 +245,7 @@ class Processor:
 
     def unblock(self, ring_id: RingId) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
-        if self._membership.barrier.ask(ring_id):
-            self._membership.want_token()
+        self._membership.unblock(ring_id)
 
     def leave(self, now: float, *, drain: bool = True) -> None:
         """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.

@@ -17,6 +17,7 @@ from ringproto._core.gather import Gather
 from ringproto._core.hearing import Hearing
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.patience import Patience
 from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
@@ -51,6 +52,7 @@ class Seeker(Holder):
         self.membership_codec = MembershipCodec(self.codec)
         self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
         memory_s = _MEMORY * max(config.merge_detect_s, config.consensus_timeout_s)
+        self._patience = Patience(config.token_timeout_s)
         self._reach = Reach(config.join_timeout_s, memory_s, 4 * config.members_max)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
@@ -180,6 +182,7 @@ class Seeker(Holder):
         self._formation = None
         self._resting = None
         self._own_token = None
+        self._wait_for_token(1)
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
             self.timers.clear(timer)
         self._beacon_at = math.inf
@@ -216,12 +219,17 @@ class Seeker(Holder):
         first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
         ring = self.ring
         silent_s = self.now - self._sign_at
-        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self.config.token_timeout_s
+        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self._token_timeout_s
         suspect = ring.successor if dead else 0
         self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
         if suspect:
             self._suspect = suspect
             self._await_consensus()
+
+    def _wait_for_token(self, times: int) -> None:
+        """From now on the token may be away for so many token timeouts before this ring is taken to be broken."""
+        self._token_timeout_s = times * self.config.token_timeout_s
+        self._fail_to_receive_s = times * self.config.fail_to_receive_s
 
     # In gather
 

@@ -16,6 +16,8 @@ from ringproto.types import NODE_MAX
 
 _HOP_MAX = 2**31 - 1
 """No honest commit token comes near it."""
+PATIENCE_MAX = 64
+"""For so many token timeouts a member may ask while it recovers."""
 _PACKET_MAX = 2**63 - 1
 """The highest number of a packet, as in DATA."""
 
@@ -83,6 +85,8 @@ class Entry(NamedTuple):
     high_delivered: int
     obligations: tuple[int, ...]
     """Processors whose messages it promised to deliver in a recovery that it did not see the end of."""
+    patience: int = 1
+    """For how many token timeouts the token is to be waited for until it has unblocked."""
 
 
 class CommitPart(NamedTuple):
@@ -225,7 +229,7 @@ class MembershipCodec:
                 raise Malformed("length")
             node, incarnation, filled, old_ring, aru, high_delivered, obligations = _entry.unpack_from(datagram, at)
             at += _entry.size
-            if obligations > members_max or filled > 1 or node <= previous:
+            if obligations > members_max or filled > PATIENCE_MAX or node <= previous:
                 raise Malformed("range")
             if at + 4 * obligations > end:
                 raise Malformed("length")
@@ -234,7 +238,8 @@ class MembershipCodec:
             _check_ring(old_ring)
             owed = _unpack_nodes(datagram, at, obligations)
             at += 4 * obligations
-            entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed))
+            patience = max(1, filled)
+            entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed, patience))
             previous = node
         if at != end:
             raise Malformed("length")
@@ -288,7 +293,7 @@ def _pack_entry(entry: Entry) -> bytes:
     packed = _entry.pack(
         entry.node,
         entry.incarnation,
-        entry.filled,
+        entry.patience if entry.filled else 0,
         entry.old_ring,
         entry.aru,
         entry.high_delivered,
