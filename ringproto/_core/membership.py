@@ -64,7 +64,7 @@ class Membership(Founder):
 
         What it did before its unblock is its recovery, and it will need as long in the next one.
         """
-        if self.state is not _OPERATIONAL or (self.barrier.asked and self._asked_at != self.now):
+        if self.state is _LEFT or (self.barrier.asked and self._asked_at != self.now):
             return
         patience = self._patience
         if now - self.timers.first() < self.config.retransmit_s and patience.asks == 1:
