@@ -217,7 +217,8 @@ async def open_ring(
         TypeError, ValueError: an argument is wrong; nothing was started and the transport is as it was.
         SlowConsumerError: the application did not read its events.
         RefusedError: processors that run already have other limits.
-        RingError: the transport failed.
+        RingError: the transport failed, or ``ring_sequence`` was damaged: the others are more than 2**32 behind it, or
+            it is near 2**62, the highest there is.
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
     Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
@@ -304,8 +305,8 @@ def _warn_of_memory(config: Config) -> None:
         _log.warning(
             "memory",
             f"this ring may hold up to {most / 2**30:.1f} GiB, {begun / 2**30:.1f} GiB of it messages that have begun: "
-            f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of them, "
-            "or the queues and windows, if the machine has less (Config.memory_max_bytes)",
+            f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
+            "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
         )
 
 

@@ -5,7 +5,7 @@ from ringproto._core.founder cimport Founder
 from ringproto._core.ordering cimport Ring
 from ringproto._core.wire cimport Packet, Token
 
-cdef int _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
+cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
 
 
 cdef class Membership(Founder):

@@ -26,6 +26,7 @@ from ringproto.types import RingId
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT
 # Numbers of C (membership.pxd).
+_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
@@ -206,7 +207,7 @@ class Membership(Founder):
         who = ", ".join(f"{node}: {times}" for node, times in sorted(asked_for.items()))
         self.notices.add(
             "recovery_patience",
-            f"members stood still for longer than the token timeout when they recovered last; until they have unblocked "
+            f"members stood still for longer than the token timeout when they recovered last: until they unblock, "
             f"the token is waited for {wait_s:.3g} s, and a crash is noticed as late (token timeouts for each: {who})",
             warning=False,
         )
@@ -308,8 +309,10 @@ class Membership(Founder):
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
         least_s = self.config.token_retransmit_min_s
-        if formation is None and self.now - self._sign_at >= self.config.token_timeout_s:
-            least_s = self.config.retransmit_s  # whoever has it stands still, and copies of it only fill its socket
+        if formation is None and self._patient:
+            left_s = self.timers.deadline(_TOKEN_LOSS) - self.now
+            if left_s < self._token_timeout_s - self.config.token_timeout_s:
+                least_s = self.config.retransmit_s  # who has it stands still, and copies of it only fill its socket
         self._resend_s = max(least_s, self._resend_s / 2)
         if formation is not None and ring.forwarded is None:
             self._send_commit(formation, "commit_tokens_retransmitted")

@@ -71,7 +71,11 @@ class Processor:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
         if not isinstance(seed, bytes) or len(seed) != 16:
             raise ValueError(f"the seed must be 16 random bytes, not {seed!r:.60}")
-        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < SEQUENCE_MAX:
+        if (
+            not isinstance(ring_sequence, int)
+            or isinstance(ring_sequence, bool)
+            or not 0 <= ring_sequence < SEQUENCE_MAX
+        ):
             raise ValueError(f"ring_sequence must be a whole number from 0 to 2**62 - 1, not {ring_sequence!r}")
         if audit is not None and not isinstance(audit, list):
             raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")

@@ -159,8 +159,8 @@ class Seeker(Holder):
     def _end_near_the_last(self) -> None:
         self._fail(
             RingError(
-                f"the ring sequence has come to {self.ring_sequence}, and {SEQUENCE_END} is the end of what can be used, which no "
-                "honest ring reaches: begin all processors of the cluster with ring_sequence=0"
+                f"the ring sequence has come to {self.ring_sequence}, and {SEQUENCE_END} is the end of what can be "
+                "used, which no honest ring reaches: begin all processors of the cluster with ring_sequence=0"
             ),
             "ring sequence",
         )

@@ -27,10 +27,10 @@ class Speakers:
         "_max",
         "_node",
         "_peers",
+        "_refusal_s",
         "_refusals",
         "_refusals_at",
         "_refused_at",
-        "_refusal_s",
         "_serial",
         "_spacing_s",
         "incarnation",
@@ -77,8 +77,11 @@ class Speakers:
         return self._peers.incarnation(node)
 
     def refusal(self, sender: int, identity: Identity, members: int, now: float) -> Refuse | None:
-        """What to answer to a processor with other limits: at most once a consensus timeout to each, and to all together
-        once a join timeout and a few more at once, so that an answer is not what a stranger sends datagrams for."""
+        """What to answer to a processor with other limits.
+
+        At most once a consensus timeout to each, and to all together once a join timeout and a few more at once, so
+        that an answer is not what a stranger sends datagrams for.
+        """
         if sender == self._node or identity.limits == self.limits:
             return None
         self._refusals = min(float(_REFUSALS_MAX), self._refusals + (now - self._refusals_at) / self._refusal_s)

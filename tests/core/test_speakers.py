@@ -107,7 +107,11 @@ def test_strangers_together_are_refused_once_a_join_timeout_and_a_few_at_once() 
     assert refused == list(range(10, 18))
     # Whom there was no answer for is not remembered as refused.
     assert CONFIG.join_timeout_s == 0.02
-    later = [me.refusal(50, stranger, 3, 10.01), me.refusal(51, stranger, 3, 10.021), me.refusal(52, stranger, 3, 10.022)]
+    later = [
+        me.refusal(50, stranger, 3, 10.01),
+        me.refusal(51, stranger, 3, 10.021),
+        me.refusal(52, stranger, 3, 10.022),
+    ]
     assert [answer is not None for answer in later] == [False, True, False]
     flood = sum(me.refusal(1000 + turn, stranger, 3, 11.0 + turn / 5000) is not None for turn in range(5000))
     assert flood <= 8 + 1.0 / CONFIG.join_timeout_s + 1
