@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import pytest
-from rings import CONFIG, DATAGRAM_SIZE, Wire, cluster_codec, throw
+from rings import CONFIG, DATAGRAM_SIZE, Seen, Wire, cluster_codec, throw
 from wire_samples import reseal
 
 from ringproto._core.wire import Kind, ring_bytes
@@ -258,3 +258,24 @@ def test_forged_serials_raise_nothing(kind: Kind, state: str) -> None:
             cluster.hosts[2].flush()
     cluster.run(BOUND_S)
     assert all(cluster.alive(node) for node in NODES)
+
+
+@pytest.mark.parametrize("field", [Field("aru", 83, 8), Field("high_delivered", 91, 8)])
+@pytest.mark.parametrize("number", ENDS)
+def test_commit_token_that_ends_its_rounds_with_any_packet_number(field: Field, number: int) -> None:
+    """Of another member's entry, in the very token with which recovery begins."""
+    cluster, wire = ring_in("gather", 1)
+    kept: list[bytes] = []
+
+    def keep(seen: Seen) -> bool:
+        last = seen.destination == 2 and seen.kind is Kind.COMMIT and cluster.state(2) == "commit" and not kept
+        if last:
+            kept.append(seen.datagram)
+        return last
+
+    wire.lose = keep
+    assert cluster.run_until(lambda: bool(kept))
+    throw(cluster, 2, put(kept[0], field, number))
+    cluster.hosts[2].flush()
+    assert cluster.state(2) == ("recovery" if number < 2**63 else "commit")
+    assert comes_together(cluster, (*NODES, 4))
