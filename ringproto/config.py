@@ -22,6 +22,11 @@ _WINDOW_BYTES = 2_048_000
 """How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it twice."""
 _WINDOW_SIZES = (8, 512)
 
+_DATAGRAM_MAX = 65_000
+_PRIORITIES = 3
+WINDOWS_KEPT = 8
+"""A processor keeps packets of so many windows of a ring, rounded up to a power of two packets."""
+
 _RETRANSMIT_MAX_S = 1 / 6
 """The longest that a lost token is waited for unless it is said."""
 
@@ -29,7 +34,7 @@ _RETRANSMIT_MAX_S = 1 / 6
 _RANGES: dict[str, tuple[float, float]] = {
     "quorum": (1, 256),
     "members_max": (1, 256),
-    "datagram_size": (512, 65_000),
+    "datagram_size": (512, _DATAGRAM_MAX),
     "message_size_max": (1, 256 * 2**20),
     "token_timeout_s": (0.001, 3600.0),
     "token_retransmit_s": (0.0005, 3600.0),
@@ -232,6 +237,26 @@ class Config:
         """``window_size`` and ``visit_max``; only where both are numbers, as in what :meth:`fitted` returns."""
         assert self.window_size is not None and self.visit_max is not None, "Config.fitted() fills them in"
         return self.window_size, self.visit_max
+
+    def memory_max_bytes(self, datagram_size: int | None = None) -> int:
+        """How many bytes of messages and packets these settings let one processor hold at most.
+
+        That is what the others can make it hold, or what its own application can, and far more than it usually holds:
+        of every member a message of ``message_size_max`` that has begun in each priority, all windows and queues full.
+        What Python needs for an object, and the buffers of the transport, come on top. ``docs/configuration.md`` has
+        the formula.
+
+        Args:
+            datagram_size: of the transport, in bytes, where ``Config.datagram_size`` is ``None``; without it 65,000.
+        """
+        fitted = self.fitted(self.datagram_size or min(datagram_size or _DATAGRAM_MAX, _DATAGRAM_MAX))
+        slots = 1
+        while slots < WINDOWS_KEPT * fitted.windows[0]:
+            slots *= 2
+        begun = self.members_max * _PRIORITIES * self.message_size_max
+        windows = 2 * slots * fitted.size
+        queues = _PRIORITIES * max(self.send_queue_bytes_max, self.message_size_max)
+        return begun + windows + queues + self.events_bytes_max + self.message_size_max
 
     def replace(self, **changes: Any) -> Config:
         """The same settings with some changed.

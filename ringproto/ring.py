@@ -24,6 +24,7 @@ from ringproto.driver import Driver, Listener
 from ringproto.errors import RingError
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.failures import RingClosedError, service_error
+from ringproto.log import BoundedLog
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
 from ringproto.transports import BlockingTransport, Transport
@@ -35,6 +36,10 @@ __all__ = ["Ring", "open_ring", "run_ring"]
 _LEAVE_GRACE_S = 1.0
 """What a transport gets, beyond ``leave_timeout_s``, to send the last datagrams."""
 
+_MEMORY_WARNED_BYTES = 2**30
+"""Above so many bytes that a processor may come to hold, somebody should know of it."""
+
+_log = BoundedLog()
 _transports_in_use: set[int] = set()
 
 
@@ -212,7 +217,8 @@ async def open_ring(
         TypeError, ValueError: an argument is wrong; nothing was started and the transport is as it was.
         SlowConsumerError: the application did not read its events.
         RefusedError: processors that run already have other limits.
-        RingError: the transport failed.
+        RingError: the transport failed, or ``ring_sequence`` was damaged: the others are more than 2**32 behind it, or
+            it is near 2**62, the highest there is.
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
     Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
@@ -258,6 +264,7 @@ async def open_ring(
         ring_sequence=ring_sequence,
         audit=audit,
     )
+    _warn_of_memory(processor.config)
     service = drive(processor, unblocks=recover is None)
     body_error: BaseException | None = None
     _transports_in_use.add(id(transport))
@@ -288,6 +295,19 @@ async def open_ring(
         if body_error.__context__ is None:
             body_error.__context__ = failure
         raise body_error
+
+
+def _warn_of_memory(config: Config) -> None:
+    """Say it when a ring with these settings may come to hold very much."""
+    most = config.memory_max_bytes()
+    if most > _MEMORY_WARNED_BYTES:
+        begun = 3 * config.members_max * config.message_size_max
+        _log.warning(
+            "memory",
+            f"this ring may hold up to {most / 2**30:.1f} GiB, {begun / 2**30:.1f} GiB of it messages that have begun: "
+            f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
+            "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
+        )
 
 
 async def _close(transport: Transport) -> RingError | None:

@@ -17,7 +17,7 @@ from ringproto._core.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
-from ringproto._core.wire import DATA, TOKEN, Malformed
+from ringproto._core.wire import DATA, SEQUENCE_MAX, TOKEN, Malformed
 from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
@@ -71,8 +71,12 @@ class Processor:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
         if not isinstance(seed, bytes) or len(seed) != 16:
             raise ValueError(f"the seed must be 16 random bytes, not {seed!r:.60}")
-        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < 2**63:
-            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**63 - 1, not {ring_sequence!r}")
+        if (
+            not isinstance(ring_sequence, int)
+            or isinstance(ring_sequence, bool)
+            or not 0 <= ring_sequence < SEQUENCE_MAX
+        ):
+            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**62 - 1, not {ring_sequence!r}")
         if audit is not None and not isinstance(audit, list):
             raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")
         if not isinstance(origin, int) or isinstance(origin, bool) or not 0 <= origin < NUMBER_END:
@@ -104,7 +108,7 @@ class Processor:
     def handle_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """A batch of datagrams came. Whatever their bytes are, nothing raises; drops are counted by reason."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         codec = self._codec
         tokens = []
         data_came = False
@@ -135,7 +139,7 @@ class Processor:
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         membership.forgive_pause(self.config.token_retransmit_min_s, self.config.retransmit_s)
         membership.handle_timeouts()
         membership.leave_when_drained()
@@ -235,8 +239,7 @@ class Processor:
 
     def unblock(self, ring_id: RingId) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
-        if self._membership.barrier.ask(ring_id):
-            self._membership.want_token()
+        self._membership.unblock(ring_id)
 
     def leave(self, now: float, *, drain: bool = True) -> None:
         """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.

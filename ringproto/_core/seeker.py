@@ -18,18 +18,23 @@ from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.patience import Patience
 from ringproto._core.peers import Verdict, Word
+from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
 from ringproto._core.rivals import Rivals
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Kind, Packet, Token
+from ringproto._core.wire import SEQUENCE_MAX, Kind, Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, Challenge, Identity, Join, Leave, MembershipCodec, Response
 from ringproto.errors import DuplicateNodeError, RingError
 from ringproto.types import RingId
 
-_SEQUENCE_JUMP_MAX = 2**32
-"""A datagram may raise a known ring sequence by at most this."""
+SEQUENCE_END = SEQUENCE_MAX - STEP_MAX
+"""A processor that comes to this ring sequence ends: above it there is not room for many rings more."""
+_MEMORY = 4
+"""What a processor says of a sequence out of reach is remembered for so many times the longer of ``merge_detect_s`` and
+``consensus_timeout_s``, within which it has said something again."""
 _UNANSWERED_MIN = 2
 _UNANSWERED_PART = 0.5
 """A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
@@ -51,6 +56,9 @@ class Seeker(Holder):
         self._connectivity = Connectivity(node, config.merge_detect_s, config.members_max)
         self._rivals = Rivals(config.join_timeout_s, self._connectivity.memory_s, config.members_max)
         self.failure: RingError | None = None
+        memory_s = _MEMORY * max(config.merge_detect_s, config.consensus_timeout_s)
+        self._patience = Patience(config.token_timeout_s)
+        self._reach = Reach(config.join_timeout_s, memory_s, 4 * config.members_max)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
@@ -88,14 +96,26 @@ class Seeker(Holder):
         return self._incarnations.get(sender) == identity.incarnation
 
     def _hears_join(self, sender: int, join: Join) -> bool:
-        if not self._listens(sender, join, Word(Kind.JOIN, join)) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join, Word(Kind.JOIN, join)):
             return False
+        sequence = join.ring_sequence
+        incarnation = join.identity.incarnation
+        if not self._not_behind(sender, join.identity, sequence, len(join.proc_set)):
+            return False
+        admitted = self._reach.admits(sender, incarnation, sequence, self.ring_sequence, self.now)
+        if not admitted or sequence >= SEQUENCE_END:
+            return self._out_of_reach(sender, join.identity, sequence, len(join.proc_set))
         self._note_sign(sender)
         return True
 
     def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
         if not self._listens(sender, beacon, Word(Kind.BEACON, beacon)):
             return False
+        sequence = ring_from_bytes(beacon.ring).sequence
+        if not self._not_behind(sender, beacon.identity, sequence, len(beacon.members)):
+            return False
+        if sequence > self.ring_sequence + LEAP_MAX:
+            return self._out_of_reach(sender, beacon.identity, sequence, len(beacon.members))
         self._connectivity.hear_beacon(sender, beacon, self.now)
         self._note_sign(sender)
         return True
@@ -172,11 +192,13 @@ class Seeker(Holder):
         """Another living process has my id. Who is on the larger ring stays; of equals, the smaller incarnation."""
         mine = len(self.ring.members)
         if (response.members, -response.incarnation) > (mine, -self._speakers.incarnation):
-            self.failure = DuplicateNodeError(
-                f"another living process uses the node id {self.node}, on a ring of {response.members}; "
-                "give each process an id of its own"
+            self._fail(
+                DuplicateNodeError(
+                    f"another living process uses the node id {self.node}, on a ring of {response.members}; "
+                    "give each process an id of its own"
+                ),
+                "duplicate id",
             )
-            self._leave_ring("duplicate id")
         else:
             self.notices.add("duplicate_id", f"another living process uses the node id {self.node} of this one")
 
@@ -188,11 +210,63 @@ class Seeker(Holder):
             return False
         return self._listens(sender, leave)
 
-    def _sequence_in_reach(self, sequence: int) -> bool:
-        if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
+    # Ring sequences that are far from the own one
+
+    def _commit_in_reach(self, sequence: int) -> bool:
+        """Whether a ring with this sequence may be formed. Its members have said theirs in joins before."""
+        if sequence <= min(self.ring_sequence + STEP_MAX, SEQUENCE_END):
             return True
         self.counters.add("dropped_sequence_jump")
         return False
+
+    def _out_of_reach(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Another processor is far ahead. It is not listened to; if it is further than a leap, that will stay so."""
+        self.counters.add("dropped_sequence_jump")
+        if sequence > self.ring_sequence + LEAP_MAX and self._reach.proves(
+            sender, identity.incarnation, False, self.now
+        ):
+            self.notices.add(
+                "ring_sequence",
+                f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one at {self.ring_sequence}: "
+                "the two cannot be on one ring. One of them began with a damaged ring_sequence",
+            )
+        return False
+
+    def _not_behind(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Whether another processor is not so far behind that this one is out of its reach.
+
+        If it is, and it is not on a smaller ring than this one, it is this one whose stored sequence is wrong.
+        """
+        if sequence >= self.ring_sequence - LEAP_MAX:
+            return True
+        self.counters.add("dropped_sequence_jump")
+        if not self._reach.proves(sender, identity.incarnation, True, self.now):
+            return False
+        mine = len(self.ring.members)
+        text = (
+            f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one, of {mine}, at "
+            f"{self.ring_sequence}: more than 2**32 apart, so that the two cannot be on one ring"
+        )
+        if size >= mine:
+            self._fail(
+                RingError(
+                    f"{text}. The ring_sequence that this processor began with was damaged where it was stored: begin "
+                    "with the one that another member has stored, or with 0"
+                ),
+                "ring sequence",
+            )
+        else:
+            self.notices.add("ring_sequence", f"{text}. Begin the other one with ring_sequence={self.ring_sequence}")
+        return False
+
+    def _end_near_the_last(self) -> None:
+        self._fail(
+            RingError(
+                f"the ring sequence has come to {self.ring_sequence}, and {SEQUENCE_END} is the end of what can be "
+                "used, which no honest ring reaches: begin all processors of the cluster with ring_sequence=0"
+            ),
+            "ring sequence",
+        )
 
     def _note_sign(self, sender: int) -> None:
         """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
@@ -218,6 +292,7 @@ class Seeker(Holder):
         self._formation = None
         self._resting = None
         self._own_token = None
+        self._wait_for_token(1)
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
             self.timers.clear(timer)
         self._beacon_at = math.inf
@@ -255,12 +330,17 @@ class Seeker(Holder):
         first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
         ring = self.ring
         silent_s = self.now - self._sign_at
-        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self.config.token_timeout_s
+        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self._token_timeout_s
         suspect = ring.successor if dead else 0
         self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
         if suspect:
             self._suspect = suspect
             self._await_consensus()
+
+    def _wait_for_token(self, times: int) -> None:
+        """From now on the token may be away for so many token timeouts before this ring is taken to be broken."""
+        self._token_timeout_s = times * self.config.token_timeout_s
+        self._fail_to_receive_s = times * self.config.fail_to_receive_s
 
     # In gather
 
@@ -365,6 +445,10 @@ class Seeker(Holder):
     def _old_data(self, sender: int, packet: Packet) -> None:
         if packet.ring != self.ring.name:
             self.counters.add("dropped_other_ring")
+        elif packet.sender not in self._incarnations and not packet.old_ring:
+            self.counters.add("dropped_stranger")
+        elif self.ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif not self.ring.window.insert(packet):
             self.counters.add("duplicates")
 
@@ -376,8 +460,8 @@ class Seeker(Holder):
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id. The founder says how it forms the ring."""
 
-    def _leave_ring(self, how: str) -> None:
-        """Out of the ring, for ever. Membership says how."""
-
     def handle(self, what: int, sender: int, body: Any) -> None:
         """One input in the present state. Membership has the doors."""
+
+    def _fail(self, failure: RingError, how: str) -> None:
+        """This processor cannot go on. Membership says how it leaves."""

@@ -44,6 +44,9 @@ class Habits:
     late_unblock: float = 0.0
     """How probable it is that it unblocks late, by up to ``late_unblock_s``."""
     late_unblock_s: float = 0.1
+    stands_still_s: float = 0.0
+    """In each recovery its process does nothing else for so long before it unblocks, as one that encodes a large
+    state."""
     hold: bool = False
     """It does not unblock until it is released (``Cluster.release``)."""
     raises: float = 0.0
@@ -194,6 +197,10 @@ class Application:
             self.pending.extend((self.payload(0), Guarantee.AGREED) for _ in range(habits.flood))
             habits.flood = 0
         if habits.hold:
+            return
+        if habits.stands_still_s:
+            self.host.pause(habits.stands_still_s)
+            self.host.later(habits.stands_still_s, self._late_unblock, configuration.ring_id)
             return
         if habits.late_unblock and random.random() < habits.late_unblock:
             late_s = habits.late_unblock_s * random.random()

@@ -223,7 +223,7 @@ class _Run:
         habits = self._draw_habits()
         sequence = 0
         if random.random() < 0.2 and "storage" not in self.faults.names:
-            sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
+            sequence = random.choice((2**31, 2**32, 2**62 - 2**33)) - random.randint(1, 10)
         cluster.origin = self._draw_origin()
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:

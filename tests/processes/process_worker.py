@@ -6,6 +6,7 @@ often enough that little is lost when it is killed. It leaves when its input end
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import sys
@@ -65,6 +66,9 @@ class Worker:
 
     async def recover(self, recovery: Recovery) -> None:
         """The first of those who came together sends the state."""
+        if self.setup["stands_still_s"]:
+            # As a large state is encoded: no other thread runs either.
+            ctypes.PyDLL(None).usleep(int(1e6 * self.setup["stands_still_s"]))
         if recovery.transitional.members[0] == self.node:
             for _ in range(STATE_MESSAGES):
                 self.stated += 1
@@ -131,7 +135,12 @@ class Worker:
     async def run(self) -> None:
         config = Config.lan(**self.setup["config"])
         transport = await self.open_transport()
-        arguments = {"config": config, "ring_sequence": self.setup["ring_sequence"], "audit": self.audit}
+        arguments = {
+            "config": config,
+            "ring_sequence": self.setup["ring_sequence"],
+            "audit": self.audit,
+            "driver": self.setup["driver"],
+        }
         try:
             async with open_ring(transport, recover=self.recover, **arguments) as ring:
                 answer("open")
