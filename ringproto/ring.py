@@ -26,7 +26,7 @@ from ringproto.events import RecoveryComplete, RegularConfiguration, Transitiona
 from ringproto.failures import RingClosedError, service_error
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
-from ringproto.transports import BlockingTransport, Transport
+from ringproto.transports import BackgroundTransport, BlockingTransport, Transport
 from ringproto.trio_driver import TrioDriver
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -266,6 +266,8 @@ async def open_ring(
             body_scope = trio.CancelScope()
             ring = Ring(service, config, recover, recovery_overdue, nursery, body_scope)
             nursery.start_soon(service.run)
+            if isinstance(transport, BackgroundTransport):
+                nursery.start_soon(_run_background, transport, ring._fail)
             try:
                 with body_scope:
                     yield ring
@@ -288,6 +290,14 @@ async def open_ring(
         if body_error.__context__ is None:
             body_error.__context__ = failure
         raise body_error
+
+
+async def _run_background(transport: BackgroundTransport, fail: Callable[[BaseException], None]) -> None:
+    """What the transport has to do beside sending and receiving, until the nursery is cancelled."""
+    try:
+        await transport.run_background()
+    except Exception as error:
+        fail(service_error(error))
 
 
 async def _close(transport: Transport) -> RingError | None:
