@@ -41,6 +41,7 @@ class Peer:
         "named",
         "node",
         "port",
+        "refuted",
         "wait",
     )
 
@@ -58,6 +59,8 @@ class Peer:
         """Whether a look-up is under way."""
         self.claimed: bytes | None = None
         """An address from which somebody said that he is this peer, since the last look-up."""
+        self.refuted: bytes | None = None
+        """The same before the last look-up, which did not lead there."""
         # In looks: when something of it came, or it got its address; when a look-up ended; how long to wait then.
         self.heard_at = 0
         self.looked_up_at = 0
@@ -109,15 +112,13 @@ class PeerTable:
     def claim(self, node: int, address: bytes) -> bool:
         """Somebody at an address that is not that of ``node`` says that he is that node: whether to believe the table.
 
-        ``False`` if the name of the node is looked up first.
+        ``False`` as long as its name was not looked up since: then that comes first.
         """
         peer = self.peers.get(node)
-        if peer is None or not peer.named or not self.looks:
-            return True
-        if not peer.asking and self.looks - peer.looked_up_at < SILENT_LOOKS and peer.address is not None:
+        if peer is None or not peer.named:
             return True
         peer.claimed = address
-        return False
+        return peer.refuted == address
 
     def answered(self, peer: Peer, found: Sequence[bytes], failure: str) -> bool:
         """A look-up gave these addresses, or none for this reason; whether the peer has another address now."""
@@ -125,6 +126,7 @@ class PeerTable:
         peer.looked_up_at = self.looks
         chosen, peer.failure = self._choose(peer, found)
         peer.failure = failure or peer.failure
+        peer.refuted = None if peer.claimed == chosen else peer.claimed
         peer.claimed = None
         if chosen is None or chosen == peer.address:
             limit = _MISSING_MAX if peer.address is None else _SAME_MAX

@@ -172,10 +172,12 @@ class UnicastUDP(SocketTransport):
         limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
         try:
             async with trio.open_nursery() as nursery:
-                while not self._closed:
+                while True:
+                    await trio.sleep(LOOK_EVERY_S)
+                    if self._closed:
+                        break
                     for peer in self._look():
                         nursery.start_soon(self._look_up, peer, limiter)
-                    await trio.sleep(LOOK_EVERY_S)
                 nursery.cancel_scope.cancel()
         finally:
             self._in_background = False
@@ -259,8 +261,12 @@ class UnicastUDP(SocketTransport):
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
         """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
         foreign = claim is not None and self._cluster is not None and claim.cluster != self._cluster
-        known = claim is not None and claim.is_sender and not foreign and self._is_in_table(claim.node)
+        known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
+            if not claim.is_sender:
+                # Maybe it is that node, maybe another one that sends its packet again; more will come of it.
+                self._table.claim(claim.node, origin)
+                return
             self._counts["claims_from_elsewhere"] += 1
             self._claims[claim.node] = origin
         about = claim.node if claim is not None and known else 0
@@ -380,9 +386,10 @@ class _Silence:
             self._looks = 0
             self._told = False
             return False
-        self._looks += 1
         self.sent = sent - self._sent_before
-        if self._told or self._looks <= SILENT_LOOKS or not self.sent:
+        if self.sent:
+            self._looks += 1  # since the first that was not answered
+        if self._told or self._looks <= SILENT_LOOKS:
             return False
         self._told = True
         return True
