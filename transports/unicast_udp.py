@@ -62,7 +62,8 @@ async def open_unicast_udp(
             wildcard (``"0.0.0.0"``, ``"::"``). The names of peers that have no address yet, and those of silent peers,
             are looked up again by ``run_background``. An address in digits is never looked up.
         datagram_size: the largest datagram of the ring, in bytes, the same at all processors. ``None``: 32,000 if every
-            other processor is at a loopback address, and so on this host; else what fits into eight segments of 1352.
+            processor is at a loopback address in digits or at ``"localhost"``, and so on this host; else what fits into
+            eight segments of 1352.
         segment_size: the largest datagram on the network, in bytes; larger ones of the ring are cut into segments, and
             put together again. ``None``: 1352, which fits into a frame of 1400 bytes; within a host nothing is cut.
         receive_buffer: bytes of receive buffer to ask the system for. ``statistics()["receive_buffer_bytes"]`` says
@@ -97,8 +98,7 @@ async def open_unicast_udp(
     chosen = _choose_family(found, peers, family)
     own = found[node][chosen][0]
     table = _make_table(node, peers, answers, chosen, own)
-    local = len(found) == len(peers) > 1 and all(_is_loopback(address) for address in table.addresses().values())
-    sizes = fitting_sizes(datagram_size, segment_size, 0, local=local)
+    sizes = fitting_sizes(datagram_size, segment_size, 0, local=_all_on_this_host(table, peers[node][0]))
     sock = bound_socket(chosen, own, f"the own entry of node {node}")
     try:
         return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload)
@@ -498,6 +498,18 @@ def _hint_at_loopback(table: PeerTable) -> None:
             outside[0],
             format_packed(table.addresses()[outside[0]]),
         )
+
+
+def _all_on_this_host(table: PeerTable, own_host: str) -> bool:
+    """Whether the table says so by itself: a name may lead elsewhere at another processor, or later, and all must come
+    to one answer."""
+    places: list[tuple[str, bytes | None]] = [(peer.host, peer.address) for peer in table.peers.values()]
+    if not is_wildcard(table.own):
+        places.append((own_host, table.own))
+    return bool(table.peers) and all(
+        address is not None and _is_loopback(address) and (host.lower() == "localhost" or not is_name(host))
+        for host, address in places
+    )
 
 
 def _nodes(nodes: list[int]) -> str:

@@ -303,15 +303,16 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
         await trio.sleep(600)
         (line,) = [line for line in lines(caplog) if "nothing came" in line]
         assert line == (
-            "nothing came from any of 2 peers for 5 s, although 2 datagrams were sent to them: if they run, see whether "
-            f"their tables have node 1 at 127.0.0.1:{port}, whether this table is theirs, and whether a firewall drops "
-            "UDP between them. Meanwhile 1 datagrams from addresses that are not in the table were dropped, the last of "
-            f"them from 127.0.0.4:{port}"
+            "nothing came from any of 2 peers for 5 s, although 2 datagrams were sent to them: if they run, see "
+            f"whether their tables have node 1 at 127.0.0.1:{port}, whether this table is theirs, and whether a "
+            "firewall drops UDP between them. Meanwhile 1 datagrams from addresses that are not in the table were "
+            f"dropped, the last of them from 127.0.0.4:{port}"
         )
         caplog.clear()
         first._log = BoundedLog("ringproto.transports")
         second.socket.sendto(datagram(2), ("127.0.0.1", port))
         await waiting(first)
+        await trio.sleep(1.5)
         await first.send([(0, b"so you are")])
         await trio.sleep(7)
         assert len(lines(caplog)) == 1, "it is told again after something came"
