@@ -226,7 +226,6 @@ class UnicastUDP(SocketTransport):
         self._addresses = addresses = self._table.addresses()
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
-        self._origins = set()
 
     # What does not fit
 

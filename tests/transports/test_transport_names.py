@@ -117,10 +117,11 @@ async def test_names_that_get_no_answer_do_not_hold_the_opening_up_for_long(
 ) -> None:
     hanging = {node: (f"host{node}", port) for node in range(4, 4 + 3 * LOOKUPS_AT_ONCE)}
     installed({"alpha": ["127.0.0.1"], **{host: 3600.0 for host, _ in hanging.values()}})
+    digits = {node: (f"127.0.0.{node}", port) for node in range(101, 121)}
     began = trio.current_time()
-    transport = await open_unicast_udp(1, {**hanging, 1: ("alpha", port), 2: ("127.0.0.2", port)})
+    transport = await open_unicast_udp(1, {**hanging, 1: ("alpha", port), **digits})
     assert trio.current_time() - began == pytest.approx(OPENING_S) == pytest.approx(5.0)
-    assert transport.address_of(2) == f"127.0.0.2:{port}", "an address in digits does not wait behind names"
+    assert transport.statistics()["peers_known"] == 20, "an address in digits does not wait behind names"
     await transport.aclose()
 
 
@@ -191,7 +192,13 @@ async def test_name_of_a_peer_that_speaks_is_not_looked_up(autojump_clock: MockC
             await trio.sleep(3)
         assert len(resolver.asked) == before
         await trio.sleep(5)
-    assert resolver.times("beta", began)[2:] == [pytest.approx(62, abs=1)], "five seconds after it spoke last"
+        assert resolver.times("beta", began)[2:] == [pytest.approx(62, abs=1)], "five seconds after it spoke last"
+        await trio.sleep(90)
+        await second.send([(1, b"here again")])
+        assert await waiting(first) == [b"here again"]
+        asked = len(resolver.times("beta", began))
+        await trio.sleep(6.5)
+        assert len(resolver.times("beta", began)) == asked + 1, "and after so many again"
     await second.aclose()
 
 
@@ -305,6 +312,18 @@ async def test_two_names_that_exchange_their_addresses_both_move(autojump_clock:
         await trio.sleep(12)
     assert transport.address_of(2) == f"127.0.0.3:{port}"
     assert transport.address_of(3) == f"127.0.0.2:{port}"
+
+
+async def test_address_that_another_peer_took_is_nobody_else_s(autojump_clock: MockClock, port: int) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    peers = {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)}
+    transport = await open_unicast_udp(1, peers)
+    del resolver.table["gamma"]
+    resolver.table["beta"] = ["127.0.0.3"]
+    async with in_background(transport):
+        await trio.sleep(12)
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.3:{port}", None)
+    assert transport.statistics()["peers_known"] == 1
 
 
 async def test_address_of_a_peer_that_speaks_is_not_taken_from_it(
