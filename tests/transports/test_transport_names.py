@@ -314,6 +314,15 @@ async def test_two_names_that_exchange_their_addresses_both_move(autojump_clock:
     assert transport.address_of(3) == f"127.0.0.2:{port}"
 
 
+async def test_address_in_digits_belongs_to_whom_the_table_gives_it(autojump_clock: MockClock, port: int) -> None:
+    installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.3"]})
+    peers = {1: ("alpha", port), 2: ("beta", port), 3: ("127.0.0.3", port)}
+    transport = await open_unicast_udp(1, peers)
+    async with in_background(transport):
+        await trio.sleep(60)
+    assert (transport.address_of(2), transport.address_of(3)) == (None, f"127.0.0.3:{port}")
+
+
 async def test_address_that_another_peer_took_is_nobody_else_s(autojump_clock: MockClock, port: int) -> None:
     resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
     peers = {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)}

@@ -110,10 +110,11 @@ def test_claim_of_a_datagram() -> None:
 
 def test_claim_of_a_datagram_that_comes_in_segments_is_in_the_first() -> None:
     whole = datagram(7) * 100
-    heads = Cutter(500).cut(whole)
-    first = heads[0] + whole[:492]
+    size = 10 * len(datagram(7))
+    heads = Cutter(8 + size).cut(whole)
+    first = heads[0] + whole[:size]
     assert claim_of(first) == claim_of(first[:HEAD_SIZE]) == Claim(7, CLUSTER, True)
-    assert claim_of(heads[1] + whole[492:984]) is None
+    assert claim_of(heads[1] + whole[size : 2 * size]) is None, "whatever the application's bytes look like"
 
 
 @pytest.mark.parametrize(
@@ -453,6 +454,21 @@ async def test_two_processes_with_one_id_are_both_heard_and_sent_to_as_long_as_b
             await trio.sleep(1)
         await group.send([(2, b"token")])
         assert one.received() == [header(1) + b"token"]
+
+
+async def test_process_that_said_one_thing_only_does_not_get_the_token_of_another(
+    autojump_clock: MockClock, group: MulticastUDP, somebody: Any
+) -> None:
+    """It may have ended since, and the one before it be silent, as most are on an idle ring."""
+    former, latter = somebody(), somebody()
+    async with in_background(group):
+        await hears(group, former, header(2) + b"x", place_of(group))
+        await trio.sleep(DISPUTE_S - 1.5)
+        await hears(group, latter, header(2) + b"x", place_of(group))
+        await trio.sleep(6 * DISPUTE_S)
+        await group.send([(2, b"token")])
+        assert former.received() == latter.received() == []
+        assert group.statistics()["unicasts_to_group"] == 1
 
 
 async def test_addresses_of_one_node_are_bounded(group: MulticastUDP, somebody: Any) -> None:
