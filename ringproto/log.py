@@ -16,7 +16,7 @@ __all__ = ["BoundedLog"]
 _SPACING_S = 1.0
 """The shortest time between two lines of one kind."""
 _KINDS_MAX = 256
-"""Most kinds that are remembered; the one that was logged first is forgotten first."""
+"""Most kinds that are remembered, unless a log is told otherwise."""
 
 
 class BoundedLog:
@@ -26,14 +26,20 @@ class BoundedLog:
         name: the name of the logger.
         clock: seconds that only rise.
         spacing_s: the shortest time between two lines of one kind, in seconds.
+        kinds_max: most kinds that are remembered; the one that was logged first is forgotten first.
     """
 
     def __init__(
-        self, name: str = "ringproto", clock: Callable[[], float] = time.monotonic, spacing_s: float = _SPACING_S
+        self,
+        name: str = "ringproto",
+        clock: Callable[[], float] = time.monotonic,
+        spacing_s: float = _SPACING_S,
+        kinds_max: int = _KINDS_MAX,
     ) -> None:
         self._logger = logging.getLogger(name)
         self._clock = clock
         self._spacing_s = spacing_s
+        self._kinds_max = kinds_max
         # Of each kind: when a line was written last, and how many were left out since.
         self._last: dict[str, tuple[float, int]] = {}
 
@@ -57,7 +63,7 @@ class BoundedLog:
                 self._last[kind] = at, missed + 1
                 return
         self._last[kind] = now, 0
-        if len(self._last) > _KINDS_MAX:
+        if len(self._last) > self._kinds_max:
             del self._last[next(iter(self._last))]
         if missed:
             text = f"{text} ({missed} more lines like this one were left out)"

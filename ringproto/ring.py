@@ -27,7 +27,7 @@ from ringproto.failures import RingClosedError, service_error
 from ringproto.log import BoundedLog
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
-from ringproto.transports import BlockingTransport, Transport
+from ringproto.transports import BackgroundTransport, BlockingTransport, Transport
 from ringproto.trio_driver import TrioDriver
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -273,6 +273,8 @@ async def open_ring(
             body_scope = trio.CancelScope()
             ring = Ring(service, config, recover, recovery_overdue, nursery, body_scope)
             nursery.start_soon(service.run)
+            if isinstance(transport, BackgroundTransport):
+                nursery.start_soon(_run_background, transport, ring._fail)
             try:
                 with body_scope:
                     yield ring
@@ -308,6 +310,14 @@ def _warn_of_memory(config: Config) -> None:
             f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
             "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
         )
+
+
+async def _run_background(transport: BackgroundTransport, fail: Callable[[BaseException], None]) -> None:
+    """What the transport has to do beside sending and receiving, until the nursery is cancelled."""
+    try:
+        await transport.run_background()
+    except Exception as error:
+        fail(service_error(error))
 
 
 async def _close(transport: Transport) -> RingError | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,25 @@ if sys.version_info < (3, 11):
 FLUSH_EVERY_S = 0.02
 STATE_MESSAGES = 5
 """How many recovery messages stand for the state, at every change."""
+
+
+class HostsFile(trio.abc.HostnameResolver):
+    """Host names as a JSON file has them, which is read at each look-up."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        table = json.loads(self._path.read_text())
+        if name not in table:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (table[name], port))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
 
 
 class Worker:
@@ -45,6 +65,8 @@ class Worker:
 
     async def open_transport(self) -> Transport:
         wire = self.setup["wire"]
+        if "hosts" in wire:
+            trio.socket.set_custom_hostname_resolver(HostsFile(wire["hosts"]))
         if wire["kind"] == "unicast":
             peers = {int(node): (host, port) for node, (host, port) in wire["peers"].items()}
             return await open_unicast_udp(self.node, peers)
@@ -139,7 +161,7 @@ class Worker:
             "config": config,
             "ring_sequence": self.setup["ring_sequence"],
             "audit": self.audit,
-            "driver": self.setup["driver"],
+            "driver": self.setup["wire"].get("driver", self.setup["driver"]),
         }
         try:
             async with open_ring(transport, recover=self.recover, **arguments) as ring:
