@@ -72,6 +72,24 @@ def test_settled_message_of_a_sender_that_is_cut_off_is_given_to_the_others(make
     assert cluster.messages(1) == cluster.messages(2) == [b"3.1.1|pay 100"]
 
 
+def test_completion_may_come_to_one_member_alone_so_it_decides_nothing(make_ring):
+    cluster = make_ring(1, 2, 3, quorum=2)
+    cluster.partition({1, 2}, {3})
+    assert cluster.run_until_settled({1, 2}) and cluster.run_until_settled({3})
+    cluster.hold(3)
+    cluster.heal()
+    assert cluster.run_until(lambda: all(cluster.configuration(node).members == (1, 2, 3) for node in (1, 2, 3)))
+    assert cluster.run_until(lambda: cluster.processor(3).waiting_for == {3})
+    cluster.filter = lambda time, source, destination, datagram: not (kind_of(datagram) == "data" and source == 3)
+    cluster.release(3)
+    cluster.run(0.02)
+    cluster.partition({1, 2}, {3})
+    assert cluster.run_until_settled({1, 2})
+    last = cluster.events(3)[-1]
+    assert isinstance(last, RecoveryComplete) and last.members == (1, 2, 3)
+    assert last.ring_id not in [event.ring_id for event in cluster.events(1) if isinstance(event, RecoveryComplete)]
+
+
 class Store:
     """A list of writes. The state of the latest completed configuration is taken over whole at each completion."""
 
@@ -97,7 +115,8 @@ class Store:
             self.writes = [*self.writes, write]
             # Two stores in one: what each of them would have told a client that its write is done.
             if event.settled:
-                self.acknowledged["settled"].add(write)
+                # With it whatever is in the state by then: every member has that too, agreed or undecided before.
+                self.acknowledged["settled"].update(self.writes)
             if event.guarantee is Guarantee.SAFE:
                 self.acknowledged["safe"].add(write)
 
