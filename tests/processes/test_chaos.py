@@ -371,5 +371,5 @@ async def test_no_process_is_left_behind_when_the_command_is_ended(
     await process.stderr.aclose()
     if number is signal.SIGKILL:
         return
-    assert (code, errors.decode()) == (1, f"ringproto chaos: interrupted by {number.name}\n")
+    assert (code, errors.decode()) == (128 + number, f"ringproto chaos: interrupted by {number.name}\n")
     assert list(tmp_path.iterdir()) == []
