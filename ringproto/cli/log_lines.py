@@ -49,10 +49,8 @@ class LogLines(logging.Handler):
 
     def say(self, text: str) -> None:
         """Write one line."""
-        missed = f" ({self._missed} lines before this one were left out)" if self._missed else ""
-        line = f"{self._prefix}: {told(text)}{missed}\n"
         try:
-            self._waiting.put_nowait(line.encode(errors="backslashreplace"))
+            self._waiting.put_nowait(self._line(text))
         except queue.Full:
             self._missed += 1
         else:
@@ -62,8 +60,14 @@ class LogLines(logging.Handler):
         """Wait a moment until everything is written, and take no more."""
         super().close()
         with suppress(queue.Full):
-            self._waiting.put_nowait(None)
+            if self._missed:
+                self._waiting.put(self._line("no more lines"), timeout=_CLOSE_S)
+            self._waiting.put(None, timeout=_CLOSE_S)
             self._writer.join(_CLOSE_S)
+
+    def _line(self, text: str) -> bytes:
+        missed = f" ({self._missed} lines before this one were left out)" if self._missed else ""
+        return f"{self._prefix}: {told(text)}{missed}\n".encode(errors="backslashreplace")
 
     def _write(self) -> None:
         while (line := self._waiting.get()) is not None:

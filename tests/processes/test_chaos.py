@@ -194,7 +194,7 @@ def test_a_round_that_does_not_hold_keeps_its_logs_and_says_how_to_repeat_it(
 
     monkeypatch.setattr(chaos, "play", play_what_was_played)
     monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
-    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
+    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 128 + signal.SIGTERM
     out = capsys.readouterr().out
     assert f"seed {SEED}: 3 processors on " in out and out.count("DID NOT HOLD") == 1
     assert f"ringproto chaos --rounds 1 --seed {SEED + 1} --nodes 3\n" in out
@@ -220,7 +220,7 @@ def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
     monkeypatch.setattr(chaos, "play", play_what_was_played)
     monkeypatch.setattr(chaos, "judge_beside", judge_and_be_told_to_end)
     monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
-    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
+    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 128 + signal.SIGTERM
     output = capsys.readouterr()
     assert output.err == "ringproto chaos: interrupted by SIGTERM\n"
     assert "round 1/2" in output.out and "round 2/2" not in output.out and "\n1 rounds, 0 failed" in output.out
