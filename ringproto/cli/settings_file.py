@@ -7,13 +7,11 @@ deeper than any setting does.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import sys
 from typing import Any
 
-from ringproto.cli._common import UsageError, need_extra
+from ringproto.cli._common import UsageError, need_extra, read_regular
 
 __all__ = ["BYTES_MAX", "read_toml"]
 
@@ -44,32 +42,12 @@ def read_toml(file: str) -> dict[str, Any]:
     else:
         need_extra("tomli")
         import tomli as tomllib
-    text = _read(file)
-    _look_over(file, text)
     try:
+        text = read_regular(file, BYTES_MAX).decode().replace("\r\n", "\n")
+        _look_over(file, text)
         return tomllib.loads(text)
-    except ValueError as error:
+    except ValueError as error:  # of the library, and UnicodeDecodeError is one too
         raise UsageError(f"{file} is not TOML: {error}") from error
-
-
-def _read(file: str) -> str:
-    try:
-        # Without waiting for somebody to write into what may be a pipe.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as source:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UsageError(f"{file} is not a regular file")
-            data = source.read(BYTES_MAX + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
-    if len(data) > BYTES_MAX:
-        raise UsageError(f"{file} is larger than {BYTES_MAX} bytes, the most for settings")
-    try:
-        return data.decode().replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not TOML: it is not UTF-8 at byte {error.start}") from error
 
 
 def _look_over(file: str, text: str) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from multiprocessing import resource_tracker
 
-from ringproto.cli._common import shown
+from ringproto.cli._common import shown, whole
 from ringproto.cli.streams import heed_terminate
 from ringproto.testing.probes import PROBES
 from ringproto.testing.simulate import Result, check_seed, replay_command, run_seed
@@ -28,6 +28,7 @@ __all__ = ["add_parser", "run"]
 
 VIOLATIONS_SHOWN_MAX = 10
 CHUNK_MAX = 16
+JOBS_MAX = 256
 LIVE_EVERY_S = 0.2
 LINE_EVERY_S = 60.0
 """How often progress is told on a terminal, and elsewhere."""
@@ -53,7 +54,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--trace", action="store_true", help="print all that happens, step by step (with --seed)")
     parser.add_argument(
-        "--jobs", type=_seed, metavar="N", default=None, help="processes to run in (default: one for each core)"
+        "--jobs",
+        type=whole(1, JOBS_MAX),
+        metavar="N",
+        default=None,
+        help="processes to run in (default: one for each core)",
     )
     parser.add_argument("--keep-going", action="store_true", help="do not stop after ten seeds that failed")
     parser.add_argument(

@@ -26,7 +26,7 @@ HOSTILE = {
     "string without end": (b'a="' + b'\\"' * 500_000, "is not TOML"),
     "strings without end": (b'"\\' * 500_000, "is not TOML"),
     "quotes": (b'"""' * 300_001, "is not TOML"),
-    "not UTF-8": (b"a = 1\n\xff", "is not UTF-8 at byte 6"),
+    "not UTF-8": (b"a = 1\n\xff", "is not TOML: 'utf-8' codec can't decode byte 0xff in position 6"),
     "no text": (bytes(range(32)) * 1000, "is not TOML"),
 }
 
