@@ -57,6 +57,9 @@ class Sender(trio.abc.SendChannel[bytes]):
     async def send(self, value: bytes) -> None:
         """Wait until the queue takes the message.
 
+        That it was accepted says that it will be sent while this processor lives. A write may be acknowledged when the
+        message comes back in the stream of events and is ``settled`` (:class:`ringproto.Message`).
+
         A checkpoint. Cancelled, the message was not accepted.
 
         Raises:

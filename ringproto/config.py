@@ -148,14 +148,14 @@ class Config:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 3)
                 meant = f"did you mean {' or '.join(near)}? Its fields" if near else "its fields"
-                raise ConfigError(f"Config has no field {name!r}; {meant} are {', '.join(names)}")
+                raise ConfigError(f"Config has no field {_cut(name)}; {meant} are {', '.join(names)}")
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
         if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255:
-            raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {self.cluster!r}")
+            raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {_cut(self.cluster)}")
         if not _encodes(self.cluster):
-            raise ConfigError(f"Config.cluster has characters that UTF-8 cannot say: {self.cluster!r}")
+            raise ConfigError(f"Config.cluster has characters that UTF-8 cannot say: {_cut(self.cluster)}")
         for field in dataclasses.fields(self):
             if field.name in _RANGES:
                 _check(field.name, getattr(self, field.name), str(field.type))
@@ -318,10 +318,16 @@ def _check(name: str, value: Any, annotation: str) -> None:
     whole = annotation.startswith("int")
     right = f"a whole number from {least} to {greatest}" if whole else f"a number from {least} to {greatest}"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise ConfigError(f"Config.{name} must be {right}, not {value!r}")
+        raise ConfigError(f"Config.{name} must be {right}, not {_cut(value)}")
     if not least <= value <= greatest:  # so is no number (nan)
         shown = value if isinstance(value, float) or abs(value) < 10**20 else f"a number of {value.bit_length()} bits"
         raise ConfigError(f"Config.{name} must be {right}, not {shown}")
+
+
+def _cut(value: object) -> str:
+    """A wrong value as a message shows it; it may be of any length."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _encodes(text: str) -> bool:

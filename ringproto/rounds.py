@@ -39,8 +39,11 @@ class Recovery:
 
     @property
     def transitional(self) -> TransitionalConfiguration:
-        """The transitional configuration that this processor came with: who has the same state as it has.
+        """The transitional configuration that this processor came with: who was given the same events as it was, from
+        the last regular configuration to this one.
 
+        They have the same state only if they had the same state when that regular configuration began, or its barrier
+        was completed: after an aborted round members with different states come along together.
         A processor that just started comes alone, from a ring (0, node, 0) that never was.
         """
         return self._transitional

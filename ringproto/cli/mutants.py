@@ -16,14 +16,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import ringproto
 from ringproto.cli import mutant_worker
 from ringproto.cli._common import RunFailedError, UsageError, whole
+from ringproto.cli.streams import heed_terminate
 from ringproto.testing import mutant_seeds
 from ringproto.testing.mutant_seeds import KILLED_BY
 from ringproto.testing.mutants import MUTANTS
@@ -32,6 +35,8 @@ from ringproto.testing.mutation import SEEDS_MAX, Mutant, Seed, apply, search_or
 __all__ = ["Verdict", "Worker", "add_parser", "run", "source_of", "table", "try_mutant"]
 
 _CORE = Path(ringproto.__file__).parent / "_core"
+Found = TypeVar("Found")
+
 _BROKEN = ("NameError", "AttributeError", "UnboundLocalError", "ImportError", "SyntaxError", "TypeError")
 """An exception of these says that the changed text is no working program: then nothing was shown."""
 
@@ -53,6 +58,12 @@ class Verdict:
     """The known seed, if it kills no more."""
 
 
+_KILL_EVERY_S = 0.02
+"""A thread may start one more process while those that run are killed."""
+_running: set[Worker] = set()
+"""The processes of this one."""
+
+
 class Worker:
     """A process in which seeds run on a core with changed sources; a context manager, which ends it.
 
@@ -67,6 +78,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Ctrl-C in a terminal is for the command, which then ends its processes.
+            start_new_session=True,
             env={name: value for name, value in os.environ.items() if name != "RINGPROTO_INTERPRETED"},
         )
         rooms = {path.stem: path.read_text(encoding="utf-8") for path in _CORE.glob("[!_]*.py")}
@@ -91,13 +104,19 @@ class Worker:
             raise RunFailedError(f"the process of {seed} ended: {errors.strip()[-2000:] or self._process.returncode}")
         return [(rule, text) for rule, text in json.loads(answer)]
 
+    def kill(self) -> None:
+        """End the process; who waits for its answer is told that it ended."""
+        self._process.kill()
+
     def __enter__(self) -> Worker:
+        _running.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        _running.discard(self)
+        self.kill()
         self._process.communicate()
 
 
@@ -189,11 +208,13 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     jobs = args.jobs or os.cpu_count() or 1
     verdicts = []
-    for verdict in _verdicts(mutants, jobs, search=args.search):
-        verdicts.append(verdict)
-        print(_line(verdict), flush=True)
-    killers = sorted({verdict.killed_by for verdict in verdicts if verdict.killed_by is not None})
-    failed = _run_baseline(killers, jobs)
+    with heed_terminate():
+        with contextlib.closing(_verdicts(mutants, jobs, search=args.search)) as found:
+            for verdict in found:
+                verdicts.append(verdict)
+                print(_line(verdict), flush=True)
+        killers = sorted({verdict.killed_by for verdict in verdicts if verdict.killed_by is not None})
+        failed = _run_baseline(killers, jobs)
     for seed, text in failed:
         print(f"{seed} FAILED without any mutant, so it shows nothing: {text}")
     if args.write:
@@ -206,25 +227,34 @@ def run(args: argparse.Namespace) -> int:
     return 0 if killed == len(verdicts) and not failed else 1
 
 
-def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Iterator[Verdict]:
+def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[Verdict, None, None]:
     """Those of all mutants, as they come."""
     order = search_order()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            futures = [
-                pool.submit(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order)
-                for mutant in mutants
-            ]
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return _in_threads(
+        jobs, [partial(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order) for mutant in mutants]
+    )
 
 
 def _run_baseline(seeds: Sequence[Seed], jobs: int) -> list[tuple[Seed, str]]:
+    parts = _in_threads(jobs, [partial(_baseline, seeds[job::jobs]) for job in range(min(jobs, len(seeds)))])
+    with contextlib.closing(parts):
+        return sorted(failed for part in parts for failed in part)
+
+
+def _in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
+    """What the calls return, as it comes. Closed early, it ends the processes that the calls wait for."""
     with ThreadPoolExecutor(jobs) as pool:
-        parts = pool.map(_baseline, [seeds[job::jobs] for job in range(min(jobs, len(seeds)))])
-        return [failed for part in parts for failed in part]
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+            while not all(future.done() for future in futures):
+                for worker in list(_running):
+                    worker.kill()
+                time.sleep(_KILL_EVERY_S)
 
 
 def _line(verdict: Verdict) -> str:
@@ -237,5 +267,8 @@ def _line(verdict: Verdict) -> str:
 
 def _write(killed_by: dict[str, Seed]) -> None:
     path = Path(mutant_seeds.__file__)
-    path.write_text(table({**KILLED_BY, **killed_by}), encoding="utf-8")
+    try:
+        path.write_text(table({**KILLED_BY, **killed_by}), encoding="utf-8")
+    except OSError as error:
+        raise RunFailedError(f"cannot write {path}: {error.strerror or error}") from error
     print(f"{path} has {len(killed_by)} of these seeds")
