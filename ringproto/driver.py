@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
 
-from ringproto._core import Change, Processor
+from ringproto._core import Batch, Change, Processor
 from ringproto.events import Event, RegularConfiguration
-from ringproto.failures import RingClosedError, service_error, without_cancellations
+from ringproto.failures import RingClosedError, service_error, without_cancellations, wrong_thread
 from ringproto.gate import Gate
 from ringproto.transports import Transport
 from ringproto.types import Guarantee, Priority, RingId
@@ -56,6 +56,9 @@ class Driver(ABC):
         """Whether the processor has left and everything that it says was sent."""
         self.left = trio.Event()
         """The same, to wait for."""
+        self.thread = threading.get_ident()
+        """The thread of the trio run that opened the ring. While the ring lives, a thread has no other trio run, so who
+        calls from this thread calls from that run (or from its host loop, in trio's guest mode)."""
         self._processor = processor
         self._transport = transport
         self._clock = clock
@@ -118,9 +121,19 @@ class Driver(ABC):
 
     # What the ends of the application call, on trio's thread. No KeyboardInterrupt comes while the core is at work.
 
-    def check_payloads(self, payloads: Sequence[object]) -> None:
-        """Raises TypeError or ValueError unless all of these can be sent."""
-        self._processor.check_payloads(payloads)
+    def check_thread(self) -> None:
+        """Raises RuntimeError unless this is the ring's thread. Each public method that changes something calls it, or
+        compares :attr:`thread` itself, before anything else; methods that only read may be called by any thread."""
+        if threading.get_ident() != self.thread:
+            raise wrong_thread()
+
+    def check_payload(self, payload: object) -> None:
+        """Raises TypeError or ValueError unless this can be sent."""
+        self._processor.check_payload(payload)
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises ValueError unless all of it can be sent."""
+        self._processor.check_batch(batch)
 
     @trio.lowlevel.enable_ki_protection
     def check_open(self) -> None:
@@ -147,7 +160,7 @@ class Driver(ABC):
         return True
 
     @trio.lowlevel.enable_ki_protection
-    def submit_batch(self, payloads: Sequence[bytes], first: int, priority: Priority, guarantee: Guarantee) -> int:
+    def submit_batch(self, batch: Batch, first: int, priority: Priority, guarantee: Guarantee) -> int:
         """Accept messages from place ``first`` on until their queue is full, and return how many: one call of the core
         and one look at what came of it, however many they are.
 
@@ -157,8 +170,8 @@ class Driver(ABC):
         with self._lock:
             if self.has_left or self._processor.leaving:
                 raise _closed()
-            accepted = self._processor.submit_batch(payloads, first, priority, guarantee)
-            if first + accepted < len(payloads):
+            accepted = self._processor.submit_batch(batch, first, priority, guarantee)
+            if first + accepted < len(batch):
                 self._room_wanted = True
         if accepted:
             self.settle()

@@ -39,7 +39,11 @@ _transports_in_use: set[int] = set()
 
 
 class Ring:
-    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it."""
+    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it.
+
+    What it has itself only reads, so any thread may ask for it. The channels that it gives change something, and are
+    used in the thread of the trio run that opened the ring.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class Ring:
         self._recovers = recover is not None
         self._body_scope = body_scope
         self._events = EventChannel(driver)
-        self._completions = CompletionChannel()
+        self._completions = CompletionChannel(driver)
         self._rounds = Rounds(driver, self._events, nursery, config, recover, recovery_overdue, self._fail)
         self._senders = {
             (priority, guarantee): Sender(driver, priority, guarantee)

@@ -54,7 +54,10 @@ class Recovery:
             RingError: the round is over.
             TypeError: the payload is not bytes.
             ValueError: it is larger than ``Config.message_size_max``.
+            RuntimeError: called in another thread than that of the ring, with nothing changed; there call it with
+                ``trio.from_thread.run``.
         """
+        self._driver.check_thread()
         guarantee = Guarantee(guarantee)
         driver = self._driver
         await driver.gates[Priority.RECOVERY].enter(
