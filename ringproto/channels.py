@@ -40,6 +40,7 @@ class Sender(trio.abc.SendChannel[bytes]):
     def __init__(self, driver: Driver, priority: Priority, guarantee: Guarantee) -> None:
         self._driver = driver
         self._thread = driver.thread
+        self._gate = driver.gates[priority]
         self._priority = priority
         self._guarantee = guarantee
         self._closed = False
@@ -72,10 +73,9 @@ class Sender(trio.abc.SendChannel[bytes]):
         """
         if get_ident() != self._thread:
             raise wrong_thread()
-        gate = self._driver.gates[self._priority]
-        if not gate.free:
+        if not self._gate.free:
             self._driver.check_payload(value)  # before it waits for others
-        await gate.enter(lambda: self._attempt(value))
+        await self._gate.enter(lambda: self._attempt(value))
 
     def send_nowait(self, value: bytes) -> None:
         """Send now.
@@ -87,8 +87,10 @@ class Sender(trio.abc.SendChannel[bytes]):
         if get_ident() != self._thread:
             raise wrong_thread()
         self._check_open()
-        self._driver.check_payload(value)
-        if not self._driver.gates[self._priority].free or not self._attempt(value):
+        if not self._gate.free:
+            self._driver.check_payload(value)
+            raise trio.WouldBlock
+        if not self._driver.submit(value, self._priority, self._guarantee):
             raise trio.WouldBlock
 
     async def send_batch(self, payloads: Iterable[bytes]) -> None:
@@ -124,7 +126,7 @@ class Sender(trio.abc.SendChannel[bytes]):
             self._driver.check_open()
             await trio.lowlevel.checkpoint()
             return
-        await self._driver.gates[self._priority].enter(attempt)
+        await self._gate.enter(attempt)
 
     def close(self) -> None:
         """Close this sender; others go on, and what it sent is on its way. Raises RuntimeError in another thread."""

@@ -42,7 +42,7 @@ def wrong_thread() -> RuntimeError:
     return RuntimeError(
         "a ring is used in the thread of the trio run that opened it; this call came from the thread "
         f"{threading.current_thread().name!r} and changed nothing. In another thread use "
-        "trio.from_thread.run_sync(ring.high.send_nowait, payload), or trio.from_thread.run(ring.high.send, payload) for "
-        "a call that waits, and likewise for every other method that changes something; a thread that trio did not start "
-        "gives them trio_token=, which is trio.lowlevel.current_trio_token() of the ring's run"
+        "trio.from_thread.run_sync(ring.high.send_nowait, payload), or trio.from_thread.run(ring.high.send, payload) "
+        "for a call that waits, and likewise for every other method that changes something; a thread that trio did not "
+        "start gives them trio_token=, which is trio.lowlevel.current_trio_token() of the ring's run"
     )
