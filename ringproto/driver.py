@@ -21,6 +21,7 @@ from ringproto._core import Batch, Change, Processor
 from ringproto.events import Event, RegularConfiguration
 from ringproto.failures import RingClosedError, service_error, without_cancellations, wrong_thread
 from ringproto.gate import Gate
+from ringproto.reports import Reports
 from ringproto.transports import Transport
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -63,6 +64,8 @@ class Driver(ABC):
         self._transport = transport
         self._clock = clock
         self._unblocks = unblocks
+        self.reports = Reports(processor, clock)
+        """What the ring says to the log."""
         self._lock = threading.Lock()
         self._changes: list[Change] = []
         # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.
@@ -117,6 +120,7 @@ class Driver(ABC):
             values[f"senders_waiting_{priority.name.lower()}"] = self.gates[priority].waiting
         for name, value in self._transport.statistics().items():
             values[f"transport_{name}"] = value
+        values["log_failures"] = self.reports.failures
         return values
 
     # What the ends of the application call, on trio's thread. No KeyboardInterrupt comes while the core is at work.
@@ -239,16 +243,17 @@ class Driver(ABC):
     def settle(self) -> None:
         """After every call of the core: pass on what came of it."""
         listener = self._listener
-        while True:
+        reports = self.reports
+        while self._changes or reports.waiting or not self._processor.calm:
             with self._lock:
                 self._collect_changes()
-                changes = self._changes
-                if changes:
-                    self._changes = []
-            if not changes:
+                changes, self._changes = self._changes, []
+                notices = [*self._processor.take_notices(), *reports.take()]
+            if not changes and not notices:
                 break
             for change in changes:
                 listener.changed(change)
+            reports.write(notices)
         if self._processor.pending_events:
             # Whoever still finds none says so again.
             self._events_wanted = False
@@ -264,10 +269,10 @@ class Driver(ABC):
         """Fetch what changed from the core, with the lock held."""
         while changes := self._processor.take_changes():
             self._changes += changes
-            if self._unblocks:
-                for change in changes:
-                    if isinstance(change.event, RegularConfiguration):
-                        self._processor.unblock(change.event.ring_id)
+            for change in changes:
+                self.reports.changed(change)
+                if self._unblocks and isinstance(change.event, RegularConfiguration):
+                    self._processor.unblock(change.event.ring_id)
 
     # The loop
 
@@ -307,7 +312,10 @@ class Driver(ABC):
     @trio.lowlevel.enable_ki_protection
     def _end(self) -> None:
         self.has_left = True
-        self._listener.ended(self._failure or self._processor.failure)
+        failure = self._failure or self._processor.failure
+        self.reports.write([*self._processor.take_notices(), *self.reports.take()])
+        self.reports.ended(failure)
+        self._listener.ended(failure)
         for gate in self.gates:
             gate.break_all()
         self.left.set()

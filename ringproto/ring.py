@@ -23,7 +23,7 @@ from ringproto.config import Config
 from ringproto.driver import Driver, Listener
 from ringproto.errors import RingError
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.failures import RingClosedError, service_error
+from ringproto.failures import RingClosedError, service_error, without_cancellations
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
 from ringproto.transports import BlockingTransport, Transport
@@ -143,6 +143,7 @@ class Ring:
         event = change.event
         if isinstance(event, RecoveryComplete):
             self._completions.put(event)
+            self._rounds.completed()
         elif isinstance(event, TransitionalConfiguration):
             self._transitional = event
         else:
@@ -278,8 +279,9 @@ async def open_ring(
                 body_error = error
             await ring._leave(in_order=body_error is None and not body_scope.cancel_called)
             nursery.cancel_scope.cancel()
-    except trio.Cancelled:
-        if body_error is None:
+    except BaseException as error:
+        # That the tasks of the nursery were cancelled as well, one or several, says no more than the body's own error.
+        if body_error is None or without_cancellations(error) is not None:
             raise
     finally:
         _transports_in_use.discard(id(transport))

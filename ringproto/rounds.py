@@ -98,8 +98,9 @@ class Rounds:
         self._recover = recover
         self._recovery_overdue = recovery_overdue
         self._fail = fail
-        # The scopes of what runs for the present configuration.
+        # The scopes of what runs for the present configuration, and of those the one that ends with its recovery.
         self._scopes: list[trio.CancelScope] = []
+        self._watching: trio.CancelScope | None = None
         self._recovering = trio.Lock()
 
     def begin(
@@ -111,6 +112,12 @@ class Rounds:
             self._start(self._call_recover, self._recover, change, configuration, transitional)
         if self._recovery_overdue is not None and self._deadline_s is not None:
             self._start(self._watch, self._recovery_overdue, self._deadline_s, configuration)
+        self._watching = self._start(self._driver.reports.watch, configuration, lambda: self._waits_for(configuration))
+
+    def completed(self) -> None:
+        """The barrier of the present configuration is complete."""
+        if self._watching is not None:
+            self._watching.cancel()
 
     def cancel(self) -> None:
         """End what runs."""
@@ -118,10 +125,18 @@ class Rounds:
             scope.cancel()
         self._scopes.clear()
 
-    def _start(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+    def _waits_for(self, configuration: RegularConfiguration) -> frozenset[int] | None:
+        """For whom the barrier of this configuration waits; ``None`` if it is complete or the configuration another."""
+        driver = self._driver
+        if driver.configuration.ring_id != configuration.ring_id or driver.complete:
+            return None
+        return driver.waiting_for
+
+    def _start(self, function: Callable[..., Awaitable[None]], *args: Any) -> trio.CancelScope:
         scope = trio.CancelScope()
         self._scopes.append(scope)
         self._nursery.start_soon(self._guard, scope, function, args)
+        return scope
 
     async def _guard(self, scope: trio.CancelScope, function: Callable[..., Awaitable[None]], args: Any) -> None:
         """Run code of the application; what it raises ends the ring."""
@@ -150,7 +165,11 @@ class Rounds:
             awaitable = recover(Recovery(self._driver, configuration, transitional))
             if not inspect.isawaitable(awaitable):
                 raise TypeError(f"recover must be an async function, but calling it returned {awaitable!r}")
-            await awaitable
+            self._driver.reports.recover_began()
+            try:
+                await awaitable
+            finally:
+                self._driver.reports.recover_ended()
             self._driver.unblock(configuration.ring_id)
 
     async def _watch(
@@ -158,6 +177,6 @@ class Rounds:
     ) -> None:
         """Call the application when the round takes too long; it never counts as done by itself."""
         await trio.sleep(deadline_s)
-        driver = self._driver
-        if driver.configuration.ring_id == configuration.ring_id and not driver.complete:
-            await recovery_overdue(driver.waiting_for)
+        nodes = self._waits_for(configuration)
+        if nodes is not None:
+            await recovery_overdue(nodes)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ringproto._core.beginning import Beginning
 from ringproto._core.founder import Founder
+from ringproto._core.seeker import LEFT_IN_ORDER
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
@@ -40,6 +41,7 @@ class Membership(Founder):
         self.failure: RingError | None = None
         self._drain = False
         self._put_off_at = -math.inf
+        self._reasons.ended("it has started")
         self._enter_gather((self.node,))
 
     # Doors
@@ -181,13 +183,16 @@ class Membership(Founder):
         elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
             self.counters.add("dropped_ring_full")
         elif not member and self._hearing.puts_off_join(ring.members, sender, self.now):
-            self._put_off()
+            self._put_off(sender)
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
             if member and same:
+                self._reasons.ended(f"member {sender} looks for another ring")
                 self._gather_from_broken_ring()
             else:
+                what = "has started anew" if member else "wants to join"
+                self._reasons.ended(f"processor {sender} {what}")
                 self._enter_gather(ring.members)
             self._take_join(sender, join)
 
@@ -201,16 +206,17 @@ class Membership(Founder):
         elif sender not in self.ring.members and self._overfills({sender, *beacon.members}):
             self.counters.add("dropped_ring_full")
         elif self._hearing.puts_off_beacon(self.ring.members, sender, self.now):
-            self._put_off()
+            self._put_off(sender)
         else:
             self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
+            self._reasons.ended(f"processor {sender} is on another ring; they merge")
             self._enter_gather((*self.ring.members, sender))
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:
             self.counters.add("dropped_stranger")
         elif self._is_leaving(sender, leave):
-            self._gather_without(sender, self.ring)
+            self._gather_without(sender, self.ring, LEFT_IN_ORDER)
 
     def _overfills(self, strangers: set[int]) -> bool:
         """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
@@ -237,6 +243,7 @@ class Membership(Founder):
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
+        self._reasons.ended(f"no token came for {self.config.token_timeout_s:g} s")
         if self._formation is None:
             self._gather_from_broken_ring()
         else:
@@ -244,9 +251,9 @@ class Membership(Founder):
 
     # Beacons
 
-    def _put_off(self) -> None:
+    def _put_off(self, sender: int) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
-        self.counters.add("rejoins_put_off")
+        self._note_put_off(sender)
         self._put_off_at = self.now
         if not self.timers.is_set(Timer.MERGE_DETECT):
             self._say_beacon()
@@ -279,6 +286,9 @@ class Membership(Founder):
         if failure is not None and not self._ever_joined:
             self.failure = failure
             self._leave_ring("refused")
+        elif failure is not None:
+            differ = self._speakers.differences(refuse.limits)
+            self.notices.add("limits_refused", str(failure), processor=sender, differ=differ)
 
     def _slow_consumer(self, sender: int, body: None) -> None:
         self.failure = SlowConsumerError(

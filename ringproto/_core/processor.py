@@ -17,6 +17,7 @@ from ringproto._core.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
+from ringproto._core.timers import Timer
 from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, TOKEN, WAKE, Malformed
 from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
@@ -340,6 +341,17 @@ class Processor:
         of three."""
         membership = self._membership
         return not (membership.goes_on() or membership.delivery.has_changes() or membership.notices)
+
+    @property
+    def rotation_s(self) -> float:
+        """A smoothed rotation of the token with its rests, in seconds; 0.0 on a ring of one, where it says nothing."""
+        ring = self._membership.ring
+        return ring.rotation_s if len(ring.members) > 1 else 0.0
+
+    @property
+    def consumer_deadline(self) -> float:
+        """When this processor leaves because its application takes no events; ``math.inf`` while it need not."""
+        return self._membership.timers.deadline(Timer.SLOW_CONSUMER)
 
     @property
     def pending_events(self) -> int:

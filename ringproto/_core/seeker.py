@@ -17,6 +17,7 @@ from ringproto._core.gather import Gather
 from ringproto._core.hearing import Hearing
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.reasons import Reasons
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
@@ -26,6 +27,7 @@ from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
 """A datagram may raise a known ring sequence by at most this."""
+LEFT_IN_ORDER = "left in an orderly way"
 _UNANSWERED_MIN = 2
 _UNANSWERED_PART = 0.5
 """A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
@@ -45,6 +47,7 @@ class Seeker(Holder):
         super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
         self.membership_codec = MembershipCodec(self.codec)
         self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
+        self._reasons = Reasons()
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
@@ -61,6 +64,10 @@ class Seeker(Holder):
             return True
         refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
         if refuse is not None:
+            differ = self._speakers.differences(body.identity.limits)
+            self.notices.add(
+                "limits_refused", f"processor {sender} is not let in: {differ}", processor=sender, differ=differ
+            )
             self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
         return False
 
@@ -120,8 +127,10 @@ class Seeker(Holder):
         self._say_join()
         self._check_consensus()
 
-    def _gather_without(self, node: int, ring: Ring) -> None:
+    def _gather_without(self, node: int, ring: Ring, why: str) -> None:
         """A member is known to be gone: nobody need wait for it, not even the last one."""
+        self._reasons.gone((node,), why)
+        self._reasons.ended(f"member {node} {why}")
         rest = tuple(member for member in ring.members if member != node)
         self._enter_gather(ring.members, (node,), alone_at_once=rest == (self.node,))
 
@@ -132,12 +141,13 @@ class Seeker(Holder):
         """
         if ring.worn_out(token):
             self.counters.add("rings_worn_out")
+            self._reasons.ended("the numbers of the ring had come to their end")
             self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
             return True
         deaf = ring.holds_up(self.now, self._fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
-            self._gather_without(deaf, ring)
+            self._gather_without(deaf, ring, f"failed to receive for {self._fail_to_receive_s:g} s")
         return deaf != 0
 
     def _gather_from_broken_ring(self) -> None:
@@ -208,10 +218,12 @@ class Seeker(Holder):
             self._await_consensus()  # others knew it too
         elif suspect:
             self.counters.add("successors_given_up")
+            self._reasons.gone((suspect,), "answered neither the token nor a join")
             gather.fail((suspect,))
             self._sets_changed()
             self._check_consensus()
         elif silent:
+            self._reasons.gone(silent, f"did not agree within {self.config.consensus_timeout_s:g} s")
             gather.fail(silent)
             self._sets_changed()
             self._check_consensus()
@@ -227,7 +239,9 @@ class Seeker(Holder):
 
     def _take_join(self, sender: int, join: Join) -> None:
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
+        before = self._gather.fail_set
         if self._gather.receive(sender, join):
+            self._reasons.gone(self._gather.fail_set - before, f"given up by {sender}")
             self._sets_changed()
         if self._gather.overfull:
             self.counters.add("dropped_ring_full")
@@ -237,14 +251,21 @@ class Seeker(Holder):
         if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
         if self._hearing.puts_off_beacon(self._gather.alive, sender, self.now):
-            self.counters.add("rejoins_put_off")
+            self._note_put_off(sender)
         elif self._gather.add(sender):
             self._sets_changed()
+
+    def _note_put_off(self, sender: int) -> None:
+        self.counters.add("rejoins_put_off")
+        self.notices.add(
+            "put_off", f"processor {sender} was left out before and is not heard by all; it must wait", processor=sender
+        )
 
     def _leave_in_gather(self, sender: int, leave: Leave) -> None:
         if not self._is_leaving(sender, leave):
             return
         gather = self._gather
+        self._reasons.gone((sender,), LEFT_IN_ORDER)
         if gather.fail((sender,)):
             self._alone_at_once = gather.alive == (self.node,)
             self._sets_changed()
