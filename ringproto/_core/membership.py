@@ -191,8 +191,9 @@ class Membership(Founder):
                 self._reasons.ended(f"member {sender} looks for another ring")
                 self._gather_from_broken_ring()
             else:
-                what = "has started anew" if member else "wants to join"
-                self._reasons.ended(f"processor {sender} {what}")
+                self._reasons.ended(
+                    f"processor {sender} has started anew" if member else f"processor {sender} wants to join"
+                )
                 self._enter_gather(ring.members)
             self._take_join(sender, join)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,12 @@ from ringproto import Config, Recovery, RefusedError, Ring, SlowConsumerError
 from ringproto.log import BoundedLog
 
 CONFIG = Config.testing()
+PAGE = (Path(__file__).parents[2] / "docs" / "logging.md").read_text()
+FIELDS = {
+    kind: set(re.findall(r"`(\w+)`", fields))
+    for kind, fields in re.findall(r"^\| `(\w+)` \|.*\| ([^|]*)\|$", PAGE, re.MULTILINE)
+}
+"""By its kind, the fields that docs/logging.md promises of a line."""
 
 
 class Lines:
@@ -40,9 +48,14 @@ class Lines:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Lines]:
     caplog.set_level(logging.INFO, logger="ringproto")
-    return Lines(caplog)
+    yield Lines(caplog)
+    for record in caplog.get_records("call"):
+        if record.name == "ringproto":
+            named = {name.partition("_")[2] for name in vars(record) if name.startswith("ringproto_")}
+            kind = record.ringproto_kind  # type: ignore[attr-defined]
+            assert named - {"kind", "missed", "node"} == FIELDS[kind], kind
 
 
 async def settle_down() -> None:
