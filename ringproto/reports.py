@@ -1,20 +1,18 @@
 """What a ring says: what the core and the driver noticed, written to ``logging.getLogger("ringproto")``.
 
 The core has notices, with the causes of each configuration. The driver measures what the core cannot know: that this
-process did not run, and, at wake-ups that it has anyway, whether a rotation comes near the token timeout and whether
-the application reads at all. How long a barrier takes, and for whom it waits, is measured here.
+process did not run, and, at wake-ups that it has anyway, for whom a barrier waits, whether a ring forms at all, whether
+a rotation comes near the token timeout, and whether the application reads.
 
 Everything is written on trio's thread, without the driver's lock, so that a handler may do what any code of the
 application may do. What a thread that drives the core has noticed waits here until then: one notice of each kind. What
-lasts is said again after one second, then after twice as long each time, up to a minute.
+lasts is said again after twice as long each time, up to a minute.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-
-import trio
 
 from ringproto._core import Change, Notice, Processor
 from ringproto.events import RecoveryComplete, RegularConfiguration
@@ -24,9 +22,14 @@ __all__ = ["Reports"]
 
 _LOOK_S = 1.0
 """The shortest time between two looks at the rotation and the reader."""
-_AGAIN_S = 1.0
+_WAITED_S = 1.0
+"""A barrier that is not complete after this time is said."""
+_AGAIN_S = 2.0
 _AGAIN_MAX_S = 60.0
 """What lasts is said again after the first of these, then after twice as long each time, at most after the second."""
+_FORMING_PART = 2.0
+"""A processor that is on no ring for so many times the consensus and the token timeout together, and a second at least,
+says so: once each of the two should have led to a ring."""
 _LATE_PART = 0.5
 """A wake-up that comes later than its deadline by more than this part of the token timeout is worth a line."""
 _NEAR_PART = 0.5
@@ -82,6 +85,10 @@ class Reports:
         self._clock = clock
         self._log = BoundedLog(clock=clock)
         self._installed_at = clock()
+        self._barrier_lasts = _Lasting()
+        self._unformed_since = math.inf
+        self._unformed_lasts = _Lasting()
+        self._unformed_max_s = max(1.0, _FORMING_PART * (config.consensus_timeout_s + config.token_timeout_s))
         self._recovering = 0
         self._recovered_at = -math.inf
         self._near = 0
@@ -110,10 +117,49 @@ class Reports:
         self._note(Notice("stood_still", text, True, fields))
 
     def look(self, now: float) -> None:
-        """Look at what may come near a bound."""
+        """Look at what lasts for too long, and at what may come near a bound."""
         self.look_at = now + _LOOK_S
+        if self._processor.state == "operational":
+            self._unformed_since = math.inf
+            self._look_at_barrier(now)
+        else:
+            self._look_at_forming(now)
         self._look_at_rotation(now)
         self._look_at_reader(now)
+
+    def _look_at_forming(self, now: float) -> None:
+        if self._unformed_since == math.inf:
+            self._unformed_since = now
+            self._unformed_lasts.over()
+        lasted_s = now - self._unformed_since
+        if lasted_s >= self._unformed_max_s and self._unformed_lasts.due(now):
+            state = self._processor.state
+            text = f"no ring for {lasted_s:.3g} s: this processor is in {state}"
+            self._note(Notice("no_ring", text, True, (("seconds", lasted_s), ("state", state))))
+
+    def _look_at_barrier(self, now: float) -> None:
+        processor = self._processor
+        waited_s = now - self._installed_at
+        if processor.complete:
+            return
+        if waited_s < _WAITED_S:
+            self.look_at = self._installed_at + _WAITED_S
+            return
+        if not self._barrier_lasts.due(now):
+            return
+        configuration = processor.configuration
+        fields = ("ring_id", str(configuration.ring_id)), ("seconds", waited_s)
+        if not configuration.primary:
+            members, quorum = configuration.members, self._config.quorum
+            text = f"no quorum for {waited_s:.3g} s: {len(members)} of the {quorum} members that Config.quorum asks for"
+            self._note(Notice("no_quorum", text, True, (*fields, ("members", members), ("quorum", quorum))))
+        else:
+            nodes = tuple(sorted(processor.waiting_for))
+            text = f"the barrier of configuration {configuration.ring_id} waits for {', '.join(map(str, nodes))} "
+            text += f"since {waited_s:.3g} s"
+            if processor.node in nodes:
+                text += "; here recover has not returned"
+            self._note(Notice("waiting_for", text, True, (*fields, ("waiting_for", nodes))))
 
     def _look_at_rotation(self, now: float) -> None:
         timeout_s = self._config.token_timeout_s
@@ -154,6 +200,9 @@ class Reports:
         event = change.event
         if isinstance(event, RegularConfiguration):
             self._installed_at = self._clock()
+            self._barrier_lasts.over()
+            self._unformed_since = math.inf
+            self.look_at = min(self.look_at, self._installed_at + _WAITED_S)
         elif isinstance(event, RecoveryComplete):
             took_s, last = self._clock() - self._installed_at, change.last_unblocked
             text = f"recovery of configuration {event.ring_id} is complete after {took_s:.3g} s; {last} unblocked last"
@@ -200,28 +249,3 @@ class Reports:
     def recover_ended(self) -> None:
         self._recovering -= 1
         self._recovered_at = self._clock()
-
-    async def watch(self, configuration: RegularConfiguration, waits_for: Callable[[], frozenset[int] | None]) -> None:
-        """Say for whom the barrier of this configuration waits, until that is over (``None``)."""
-        wait_s = waited_s = _AGAIN_S
-        while True:
-            await trio.sleep(wait_s)
-            nodes = waits_for()
-            if nodes is None:
-                return
-            self._say_waiting(configuration, nodes, waited_s)
-            wait_s = min(2 * wait_s, _AGAIN_MAX_S)
-            waited_s += wait_s
-
-    def _say_waiting(self, configuration: RegularConfiguration, nodes: frozenset[int], waited_s: float) -> None:
-        fields: dict[str, object] = {"ring_id": str(configuration.ring_id), "seconds": waited_s}
-        if not configuration.primary:
-            members, quorum = len(configuration.members), self._config.quorum
-            text = f"no quorum for {waited_s:g} s: {members} of the {quorum} members that Config.quorum asks for"
-            self._write("no_quorum", text, True, {**fields, "members": configuration.members, "quorum": quorum})
-        elif nodes:
-            others = ", ".join(map(str, sorted(nodes)))
-            text = f"recovery of configuration {configuration.ring_id} waits for {others} since {waited_s:g} s"
-            if self._processor.node in nodes:
-                text += "; here recover has not returned"
-            self._write("waiting_for", text, True, {**fields, "waiting_for": tuple(sorted(nodes))})

@@ -143,7 +143,6 @@ class Ring:
         event = change.event
         if isinstance(event, RecoveryComplete):
             self._completions.put(event)
-            self._rounds.completed()
         elif isinstance(event, TransitionalConfiguration):
             self._transitional = event
         else:

@@ -98,9 +98,8 @@ class Rounds:
         self._recover = recover
         self._recovery_overdue = recovery_overdue
         self._fail = fail
-        # The scopes of what runs for the present configuration, and of those the one that ends with its recovery.
+        # The scopes of what runs for the present configuration.
         self._scopes: list[trio.CancelScope] = []
-        self._watching: trio.CancelScope | None = None
         self._recovering = trio.Lock()
 
     def begin(
@@ -112,12 +111,6 @@ class Rounds:
             self._start(self._call_recover, self._recover, change, configuration, transitional)
         if self._recovery_overdue is not None and self._deadline_s is not None:
             self._start(self._watch, self._recovery_overdue, self._deadline_s, configuration)
-        self._watching = self._start(self._driver.reports.watch, configuration, lambda: self._waits_for(configuration))
-
-    def completed(self) -> None:
-        """The barrier of the present configuration is complete."""
-        if self._watching is not None:
-            self._watching.cancel()
 
     def cancel(self) -> None:
         """End what runs."""
@@ -125,18 +118,10 @@ class Rounds:
             scope.cancel()
         self._scopes.clear()
 
-    def _waits_for(self, configuration: RegularConfiguration) -> frozenset[int] | None:
-        """For whom the barrier of this configuration waits; ``None`` if it is complete or the configuration another."""
-        driver = self._driver
-        if driver.configuration.ring_id != configuration.ring_id or driver.complete:
-            return None
-        return driver.waiting_for
-
-    def _start(self, function: Callable[..., Awaitable[None]], *args: Any) -> trio.CancelScope:
+    def _start(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         scope = trio.CancelScope()
         self._scopes.append(scope)
         self._nursery.start_soon(self._guard, scope, function, args)
-        return scope
 
     async def _guard(self, scope: trio.CancelScope, function: Callable[..., Awaitable[None]], args: Any) -> None:
         """Run code of the application; what it raises ends the ring."""
@@ -177,6 +162,6 @@ class Rounds:
     ) -> None:
         """Call the application when the round takes too long; it never counts as done by itself."""
         await trio.sleep(deadline_s)
-        nodes = self._waits_for(configuration)
-        if nodes is not None:
-            await recovery_overdue(nodes)
+        driver = self._driver
+        if driver.configuration.ring_id == configuration.ring_id and not driver.complete:
+            await recovery_overdue(driver.waiting_for)
