@@ -83,7 +83,10 @@ def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
         assert pair[1].configuration.members == (1, 2)
         assert pair[1].has_changes and not pair[1].calm
         assert pair[1].take_changes()
-        assert not pair[1].has_changes and pair[1].calm
+        assert not pair[1].has_changes
+        assert pair[1].has_notices and not pair[1].calm
+        assert [notice.kind for notice in pair[1].take_notices()] == ["configuration"]
+        assert not pair[1].has_notices and pair[1].calm
         return sent
 
     assert histories(turns=True) == histories(turns=False)
@@ -125,6 +128,7 @@ def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
         assert one.complete
         one.take_events(100)
         one.take_changes()
+        one.take_notices()
         assert one.calm
     assert pair[1].submit_batch(Batch([bytes(1000)] * 50), 0, HIGH, AGREED) == 50
     said, now = exchange(pair, now, 400)
