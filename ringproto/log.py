@@ -2,7 +2,7 @@
 
 Transports and the service log through a :class:`BoundedLog` each. A kind is a short constant name of what happened, so
 that there is a bounded number of them. Lines of a kind that come sooner than a second after the last one are counted,
-and the next line says how many they were.
+and the next line says how many they were. What a handler of the program raises is counted and goes no further.
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ class BoundedLog:
         self._kinds_max = kinds_max
         # Of each kind: when a line was written last, and how many were left out since.
         self._last: dict[str, tuple[float, int]] = {}
+        self.failures = 0
+        """How often a filter, a handler or a formatter raised."""
 
-    def info(self, kind: str, text: str) -> None:
-        """Log what is good to know."""
-        self._log(logging.INFO, kind, text)
+    def info(self, kind: str, text: str, **fields: object) -> None:
+        """Log what is good to know. The fields are in the record's attributes, ``ringproto_`` before their names."""
+        self._log(logging.INFO, kind, text, fields)
 
-    def warning(self, kind: str, text: str) -> None:
-        """Log what somebody should look at."""
-        self._log(logging.WARNING, kind, text)
+    def warning(self, kind: str, text: str, **fields: object) -> None:
+        """Log what somebody should look at. Fields as with :meth:`info`."""
+        self._log(logging.WARNING, kind, text, fields)
 
-    def _log(self, level: int, kind: str, text: str) -> None:
+    def _log(self, level: int, kind: str, text: str, fields: dict[str, object]) -> None:
         if not self._logger.isEnabledFor(level):
             return
         now = self._clock()
@@ -68,4 +70,10 @@ class BoundedLog:
         if missed:
             text = f"{text} ({missed} more lines like this one were left out)"
         # The fields are for formatters and handlers that sort by them.
-        self._logger.log(level, "%s", text, extra={"ringproto_kind": kind, "ringproto_missed": missed})
+        extra: dict[str, object] = {"ringproto_kind": kind, "ringproto_missed": missed}
+        extra.update((f"ringproto_{name}", value) for name, value in fields.items())
+        try:
+            self._logger.log(level, "%s", text, extra=extra)
+        except Exception:
+            # Who runs a ring must not lose it because of who writes its log.
+            self.failures += 1

@@ -23,7 +23,7 @@ from ringproto.config import Config
 from ringproto.driver import Driver, Listener
 from ringproto.errors import RingError
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.failures import RingClosedError, service_error
+from ringproto.failures import RingClosedError, service_error, without_cancellations
 from ringproto.log import BoundedLog
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
@@ -44,7 +44,11 @@ _transports_in_use: set[int] = set()
 
 
 class Ring:
-    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it."""
+    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it.
+
+    What it has itself only reads, so any thread may ask for it. The channels that it gives change something, and are
+    used in the thread of the trio run that opened the ring.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class Ring:
         self._recovers = recover is not None
         self._body_scope = body_scope
         self._events = EventChannel(driver)
-        self._completions = CompletionChannel()
+        self._completions = CompletionChannel(driver)
         self._rounds = Rounds(driver, self._events, nursery, config, recover, recovery_overdue, self._fail)
         self._senders = {
             (priority, guarantee): Sender(driver, priority, guarantee)
@@ -283,8 +287,9 @@ async def open_ring(
                 body_error = error
             await ring._leave(in_order=body_error is None and not body_scope.cancel_called)
             nursery.cancel_scope.cancel()
-    except trio.Cancelled:
-        if body_error is None:
+    except BaseException as error:
+        # That the tasks of the nursery were cancelled as well, one or several, says no more than the body's own error.
+        if body_error is None or without_cancellations(error) is not None:
             raise
     finally:
         _transports_in_use.discard(id(transport))

@@ -46,6 +46,8 @@ class Change(NamedTuple):
     """The number of the last message before it, 0 if there is none."""
     last_completion: int
     """The number of the last completion before it, 0 if there is none."""
+    last_unblocked: int = 0
+    """Of a completion: the member whose unblock was the last."""
 
 
 class Delivery:
@@ -257,12 +259,17 @@ class Delivery:
             self._audit.append(("UNB_DELV", sender, ring_id, seq))
         complete = self._barrier.deliver_unblock(sender, ring_id, seq)
         if complete is not None:
-            self._put("DONE", complete)
+            self._put("DONE", complete, sender)
 
-    def _put(self, record: str, event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete) -> None:
+    def _put(
+        self,
+        record: str,
+        event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete,
+        last_unblocked: int = 0,
+    ) -> None:
         self._events.append(event)
         self._emitted += 1
-        self._changes.append(Change(event, self._last_message, self._last_completion))
+        self._changes.append(Change(event, self._last_message, self._last_completion, last_unblocked))
         if record == "DONE":
             self._last_completion = self._emitted
         if self._audit is not None:

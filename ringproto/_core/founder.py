@@ -14,7 +14,7 @@ from ringproto._core.beginning import Beginning
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.formation import Formation
 from ringproto._core.ordering import Ring
-from ringproto._core.seeker import SEQUENCE_END, Seeker
+from ringproto._core.seeker import LEFT_IN_ORDER, SEQUENCE_END, Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Kind, Packet, Phase, Token, ring_from_bytes
@@ -203,7 +203,7 @@ class Founder(Seeker):
 
     def _leave_while_forming(self, sender: int, leave: Leave) -> None:
         if self._is_leaving(sender, leave):
-            self._gather_without(sender, self._forming.ring)
+            self._gather_without(sender, self._forming.ring, LEFT_IN_ORDER)
 
     def _join_while_forming(self, sender: int, join: Join) -> None:
         """A member that does not take part in this formation any more ends it; others wait until it is done."""
@@ -310,6 +310,8 @@ class Founder(Seeker):
         self._called = True  # the others install when they see this token, so it does not rest here first
         self._woke = False
         self._ever_joined = self._ever_joined or len(ring.members) > 1
+        text, fields = self._reasons.take(self.delivery.configuration)
+        self.notices.add("configuration", text, warning=False, **fields)
         self._go(State.OPERATIONAL)
         self._installed()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ringproto._core.beginning import Beginning
 from ringproto._core.founder import Founder
-from ringproto._core.seeker import SEQUENCE_END
+from ringproto._core.seeker import LEFT_IN_ORDER, SEQUENCE_END
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
@@ -50,6 +50,7 @@ class Membership(Founder):
         self._stall_s = config.token_timeout_s / 2
         self._patient = False
         self._undisturbed_until = -math.inf
+        self._reasons.ended("it has started")
         self._enter_gather((self.node,))
         if self.ring_sequence >= SEQUENCE_END:
             self._end_near_the_last()
@@ -280,8 +281,12 @@ class Membership(Founder):
             self.counters.add("ignored")
         else:
             if member and same:
+                self._reasons.ended(f"member {sender} looks for another ring")
                 self._gather_from_broken_ring()
             else:
+                self._reasons.ended(
+                    f"processor {sender} has started anew" if member else f"processor {sender} wants to join"
+                )
                 self._enter_gather(ring.members)
             self._take_join(sender, join)
 
@@ -300,13 +305,14 @@ class Membership(Founder):
             self._put_off(sender)
         else:
             informed = self._connectivity.all_hear_all(self.ring.members, sender, self.now)
+            self._reasons.ended(f"processor {sender} is on another ring; they merge")
             self._enter_gather((*self.ring.members, sender), informed=informed)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:
             self.counters.add("dropped_stranger")
         elif self._is_leaving(sender, leave):
-            self._gather_without(sender, self.ring)
+            self._gather_without(sender, self.ring, LEFT_IN_ORDER)
 
     def _overfills(self, strangers: set[int]) -> bool:
         """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
@@ -343,6 +349,7 @@ class Membership(Founder):
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
+        self._reasons.ended(f"no token came for {self.config.token_timeout_s:g} s")
         if self._formation is None:
             self._gather_from_broken_ring()
         else:
@@ -350,15 +357,11 @@ class Membership(Founder):
 
     # Beacons
 
-    def _put_off(self, node: int) -> None:
+    def _put_off(self, sender: int) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
-        self.counters.add("rejoins_put_off")
         begins = not self._puts_off()
+        self._note_put_off(sender)
         self._put_off_at = self.now
-        if begins:
-            self.notices.add(
-                "put_off", f"processor {node} was left out and is put off until beacons show that all hear all"
-            )
         if not self.timers.is_set(Timer.MERGE_DETECT):
             self._say_beacon()
         elif begins:
@@ -404,6 +407,9 @@ class Membership(Founder):
         failure = self._speakers.refused(sender, refuse, len(self.ring.members))
         if failure is not None and not self._ever_joined:
             self._fail(failure, "refused")
+        elif failure is not None:
+            differ = self._speakers.differences(refuse.limits)
+            self.notices.add("limits_refused", str(failure), processor=sender, differ=differ)
 
     def _slow_consumer(self, sender: int, body: None) -> None:
         failure = SlowConsumerError(

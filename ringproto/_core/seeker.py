@@ -21,6 +21,7 @@ from ringproto._core.ordering import Ring
 from ringproto._core.patience import Patience
 from ringproto._core.peers import Verdict, Word
 from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
+from ringproto._core.reasons import Reasons
 from ringproto._core.rivals import Rivals
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
@@ -35,6 +36,7 @@ SEQUENCE_END = SEQUENCE_MAX - STEP_MAX
 _MEMORY = 4
 """What a processor says of a sequence out of reach is remembered for so many times the longer of ``merge_detect_s`` and
 ``consensus_timeout_s``, within which it has said something again."""
+LEFT_IN_ORDER = "left in an orderly way"
 _UNANSWERED_MIN = 2
 _UNANSWERED_PART = 0.5
 """A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
@@ -55,6 +57,7 @@ class Seeker(Holder):
         self.membership_codec = MembershipCodec(self.codec)
         self._connectivity = Connectivity(node, config.merge_detect_s, config.members_max)
         self._rivals = Rivals(config.join_timeout_s, self._connectivity.memory_s, config.members_max)
+        self._reasons = Reasons()
         self.failure: RingError | None = None
         memory_s = _MEMORY * max(config.merge_detect_s, config.consensus_timeout_s)
         self._patience = Patience(config.token_timeout_s)
@@ -81,6 +84,10 @@ class Seeker(Holder):
         if not self._speakers.suits(identity):
             refuse = self._speakers.refusal(sender, identity, len(self.ring.members), self.now)
             if refuse is not None:
+                differ = self._speakers.differences(identity.limits)
+                self.notices.add(
+                    "limits_refused", f"processor {sender} is not let in: {differ}", processor=sender, differ=differ
+                )
                 self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
             return False
         verdict = self._speakers.hear(sender, identity, self.now, present=self._is_present(sender, identity))
@@ -177,7 +184,9 @@ class Seeker(Holder):
         if not free and self._rivals.both_live(node):
             self.counters.add("dropped_duplicate_id")
             self.notices.add(
-                "duplicate_id", f"two living processes use the node id {node}; the one that is on the ring keeps it"
+                "duplicate_id",
+                f"two living processes use the node id {node}; the one that is on the ring keeps it",
+                processor=node,
             )
         return free
 
@@ -200,7 +209,9 @@ class Seeker(Holder):
                 "duplicate id",
             )
         else:
-            self.notices.add("duplicate_id", f"another living process uses the node id {self.node} of this one")
+            self.notices.add(
+                "duplicate_id", f"another living process uses the node id {self.node} of this one", processor=self.node
+            )
 
     def _is_leaving(self, sender: int, leave: Leave) -> bool:
         """Whether the incarnation that I know says that it leaves."""
@@ -305,8 +316,10 @@ class Seeker(Holder):
         self._say_join()
         self._check_consensus()
 
-    def _gather_without(self, node: int, ring: Ring) -> None:
+    def _gather_without(self, node: int, ring: Ring, why: str) -> None:
         """A member is known to be gone: nobody need wait for it, not even the last one."""
+        self._reasons.gone((node,), why)
+        self._reasons.ended(f"member {node} {why}")
         rest = tuple(member for member in ring.members if member != node)
         self._enter_gather(ring.members, (node,), alone_at_once=rest == (self.node,))
 
@@ -317,12 +330,13 @@ class Seeker(Holder):
         """
         if ring.worn_out(token):
             self.counters.add("rings_worn_out")
+            self._reasons.ended("the numbers of the ring had come to their end")
             self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
             return True
         deaf = ring.holds_up(self.now, self._fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
-            self._gather_without(deaf, ring)
+            self._gather_without(deaf, ring, f"failed to receive for {self._fail_to_receive_s:g} s")
         return deaf != 0
 
     def _gather_from_broken_ring(self) -> None:
@@ -399,10 +413,12 @@ class Seeker(Holder):
             self._await_consensus()  # others knew it too
         elif suspect:
             self.counters.add("successors_given_up")
+            self._reasons.gone((suspect,), "answered neither the token nor a join")
             gather.fail((suspect,))
             self._sets_changed()
             self._check_consensus()
         elif silent:
+            self._reasons.gone(silent, f"did not agree within {self.config.consensus_timeout_s:g} s")
             gather.fail(silent)
             self._sets_changed()
             self._check_consensus()
@@ -419,7 +435,9 @@ class Seeker(Holder):
     def _take_join(self, sender: int, join: Join) -> None:
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
         self._gather.informed = self._gather.informed or join.informed
+        before = self._gather.fail_set
         if self._gather.receive(sender, join):
+            self._reasons.gone(self._gather.fail_set - before, f"given up by {sender}")
             self._sets_changed()
         if self._gather.overfull:
             self.counters.add("dropped_ring_full")
@@ -429,14 +447,21 @@ class Seeker(Holder):
         if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
         if self._connectivity.puts_off(self._gather.alive, sender, self.now):
-            self.counters.add("rejoins_put_off")
+            self._note_put_off(sender)
         elif self._gather.add(sender):
             self._sets_changed()
+
+    def _note_put_off(self, sender: int) -> None:
+        self.counters.add("rejoins_put_off")
+        self.notices.add(
+            "put_off", f"processor {sender} was left out before and is not heard by all; it must wait", processor=sender
+        )
 
     def _leave_in_gather(self, sender: int, leave: Leave) -> None:
         if not self._is_leaving(sender, leave):
             return
         gather = self._gather
+        self._reasons.gone((sender,), LEFT_IN_ORDER)
         if gather.fail((sender,)):
             self._alone_at_once = gather.alive == (self.node,)
             self._sets_changed()

@@ -115,14 +115,18 @@ class Speakers:
             self._counters.add("dropped_not_for_me")
             return None
         self._counters.add("refusals_received")
-        differ = [
-            f"{name} is {theirs} there and {ours} here"
-            for name, theirs, ours in zip(MUST_BE_EQUAL, refuse.limits, self.limits, strict=True)
-            if theirs != ours
-        ]
+        differ = self.differences(refuse.limits)
         if not differ or (refuse.members, -sender) < (members, -self._node):
             return None
         return RefusedError(
-            f"processor {sender} refuses this one: {'; '.join(differ)}. "
+            f"processor {sender} refuses this one: {differ}. "
             "All processors of a cluster need the same values (Config, and the transport's datagram size)"
+        )
+
+    def differences(self, limits: Limits) -> str:
+        """Which limits of another processor differ, and both values; empty if none does."""
+        return "; ".join(
+            f"{name} is {theirs} there and {ours} here"
+            for name, theirs, ours in zip(MUST_BE_EQUAL, limits, self.limits, strict=True)
+            if theirs != ours
         )

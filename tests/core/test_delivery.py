@@ -266,7 +266,7 @@ def test_changes_say_which_message_and_which_completion_go_before_them() -> None
     # Event 1 is START, 2 the message, 3 the completion, 4 the configuration.
     changes = stream.delivery.take_changes()
     assert changes == [
-        Change(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0),
+        Change(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0, last_unblocked=3),
         Change(TransitionalConfiguration(OLD_ID, (1,)), 2, 3),
     ]
     assert stream.delivery.take_changes() == []

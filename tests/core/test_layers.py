@@ -21,6 +21,7 @@ LOG = {"ringproto.log"}
 SERVICE_IN_ORDER = (
     "ringproto.failures",
     "ringproto.gate",
+    "ringproto.reports",
     "ringproto.driver",
     "ringproto.trio_driver",
     "ringproto.thread_driver",

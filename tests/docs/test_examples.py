@@ -37,6 +37,7 @@ EXPECTED_PAGES = {
     "barrier.md",
     "command-line.md",
     "configuration.md",
+    "logging.md",
     "model.md",
     "performance-levers.md",
     "performance.md",

@@ -17,7 +17,9 @@ ON_THREADS = (
     "test_service_background.py",
     "test_service_formation.py",
     "test_service_hosting.py",
+    "test_service_reports.py",
     "test_service_stall.py",
+    "test_service_threads.py",
 )
 """The tests that always run on both drivers. Those of the thread run in real time, where a busy machine can break a
 ring; ``--both-drivers`` runs the others on it as well."""
