@@ -29,7 +29,6 @@ def history(events: int) -> Cluster:
     cluster = Cluster(seed=1995, config=Config.testing(message_size_max=10_000))
     cluster.start(*NODES)
     for host in cluster.hosts.values():
-        host.habits.keep_events = False
     assert cluster.run_until_settled(NODES)
     turn = 0
     while sum(map(len, cluster.audits())) < events:

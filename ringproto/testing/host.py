@@ -17,7 +17,7 @@ from typing import Any
 
 from ringproto._core import Processor
 from ringproto.config import Config
-from ringproto.events import Message
+from ringproto.events import Event, Message
 from ringproto.testing.application import Application, Habits, SimulationError
 from ringproto.testing.network import SimulatedNetwork, kind_of
 from ringproto.testing.system_calls import SystemCalls
@@ -27,6 +27,8 @@ from ringproto.types import Priority
 __all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
 
 Audit = list[tuple[Any, ...]]
+Stream = tuple[list[Event], bool]
+"""What an application was given, and whether it read its stream up to the end."""
 Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
 """Asked after every step with what is to be transmitted; True: crash here, in the middle of transmitting it."""
 Trace = Callable[[str], None]
@@ -48,6 +50,7 @@ class Host:
         "datagram_size",
         "early_timers",
         "finished",
+        "finished_streams",
         "habits",
         "impatient",
         "last_now",
@@ -103,6 +106,8 @@ class Host:
         self.application: Application | None = None
         self.audit: Audit = []
         self.finished: list[Audit] = []
+        self.finished_streams: list[Stream] = []
+        """For each of ``finished``."""
         self.lives = 0
         self.origin = 0
         self.clock_rate = 1.0
@@ -197,11 +202,21 @@ class Host:
             self.watch.ended(self)
         self._show_audit()
         self.finished.append(self.audit)
+        self.finished_streams.append(self._stream())
         self.audit = []
         self.traced = 0
         self.processor = None
         self.application = None
         self._reset()
+
+    def _stream(self) -> Stream:
+        assert self.processor is not None and self.application is not None
+        return self.application.events, self.processor.left and not self.processor.pending_events
+
+    def logs(self) -> list[tuple[Audit, Stream]]:
+        """The audits of all incarnations so far, each with what its application was given."""
+        logs = list(zip(self.finished, self.finished_streams, strict=True))
+        return logs if self.processor is None else [*logs, (self.audit, self._stream())]
 
     def fail(self) -> None:
         """The application raised an error in its recovery function: its processor leaves at once."""
