@@ -50,6 +50,8 @@ class Habits:
     """How probable it is that its recovery function raises: the processor leaves without draining its queues."""
     flood: int = 0
     """So many small recovery messages it sends in its next configuration with others, once."""
+    reads_first: int = 256
+    """It takes at most so many events when it begins to read, and then all that are there."""
     replies: float = 0.0
     """How probable it is that it answers a message while it reads it. Answers are not answered."""
 

@@ -34,6 +34,8 @@ Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
 Trace = Callable[[str], None]
 
 SPINS_MAX = 1000
+READS_MAX = 256
+"""So many events the application takes at once."""
 
 
 class Host:
@@ -65,7 +67,6 @@ class Host:
         "processor",
         "queue",
         "random",
-        "reads_max",
         "receive_max",
         "sequence_at_start",
         "service_s",
@@ -115,7 +116,6 @@ class Host:
         self.service_s = 0.000_005
         self.batch_max = 64
         self.receive_max = 1000
-        self.reads_max = 256
         self.early_timers = 0.0
         """How probable it is that the timeout is handled although it is not due, after any step."""
         self.timers_first = 0.0
@@ -413,6 +413,7 @@ class Host:
         reading = self.timeline.now >= self.silent_until
         send = self.network.send
         node = self.node
+        reads_max = self.habits.reads_first
         for _ in range(SPINS_MAX):
             transmits = processor.take_transmits()
             if self.watch is not None:
@@ -442,7 +443,8 @@ class Host:
             self._sample()
             if not (reading and processor.pending_events):
                 break
-            application.take(processor.take_events(self.reads_max))
+            application.take(processor.take_events(reads_max))
+            reads_max = READS_MAX
         else:
             raise SimulationError(f"node {node} has events without end at one time")
         if processor.left and not (reading and processor.pending_events):

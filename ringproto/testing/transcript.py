@@ -162,7 +162,7 @@ Record = Union[
 
 Given = Union[RegularConfiguration, TransitionalConfiguration, Delv, RecoveryComplete]
 """What an application is given, as a record."""
-_GIVEN = (Delv, RegularConfiguration, TransitionalConfiguration, RecoveryComplete)
+_GIVEN = frozenset((Delv, RegularConfiguration, TransitionalConfiguration, RecoveryComplete))
 _GIVEN_TAGS = frozenset(("DELV", "CONF", "DONE"))
 
 
@@ -347,7 +347,7 @@ class Transcript:
 
     def delivered(self) -> list[Given]:
         """Those of the records that say what goes to the application."""
-        return [record for record in self.records if isinstance(record, _GIVEN)]
+        return [record for record in self.records if type(record) in _GIVEN]
 
     @classmethod
     def from_lines(cls, lines: Sequence[str]) -> Transcript:
