@@ -78,7 +78,7 @@ def _up_to(transcript: Transcript, mark: Mapping[str, Any]) -> Transcript:
 
 
 def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
-    """The log of a life with its stream, which may be empty if it was killed early, and what is wrong with the files."""
+    """The log of a life with its stream, empty if it was killed early, and what is wrong with these files."""
     transcript, wrong = _read_log(file, life)
     if wrong or not transcript.records:
         return transcript, wrong

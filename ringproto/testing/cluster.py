@@ -361,9 +361,13 @@ class Cluster:
 
     def _transcripts_by_node(self) -> Iterator[tuple[int, list[Transcript]]]:
         for node in sorted(self.hosts):
-            yield node, [
-                Transcript.from_audit(audit, events, ended=ended) for audit, (events, ended) in self.hosts[node].logs()
-            ]
+            yield (
+                node,
+                [
+                    Transcript.from_audit(audit, events, ended=ended)
+                    for audit, (events, ended) in self.hosts[node].logs()
+                ],
+            )
 
     def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
         """What is wrong with all that happened so far; empty if nothing.

@@ -1,4 +1,4 @@
-"""Mutants of the way from the audit to the application: what is delivered is right, and what the application gets not."""
+"""Mutants of the way from the audit to the application: what is said to be delivered is right, what arrives is not."""
 
 from __future__ import annotations
 

@@ -313,9 +313,7 @@ class Transcript:
 
     __slots__ = ("ended", "given", "incarnation", "node", "records")
 
-    def __init__(
-        self, records: Iterable[Record], given: Iterable[Given] | None = None, *, ended: bool = False
-    ) -> None:
+    def __init__(self, records: Iterable[Record], given: Iterable[Given] | None = None, *, ended: bool = False) -> None:
         self.records: list[Record] = list(records)
         self.given: list[Given] | None = None if given is None else list(given)
         self.ended = ended
@@ -347,7 +345,7 @@ class Transcript:
 
     def delivered(self) -> list[Given]:
         """Those of the records that say what goes to the application."""
-        return [record for record in self.records if type(record) in _GIVEN]
+        return [record for record in self.records if type(record) in _GIVEN]  # type: ignore[misc]
 
     @classmethod
     def from_lines(cls, lines: Sequence[str]) -> Transcript:
