@@ -176,7 +176,7 @@ def try_mutant(mutant: Mutant, known: Killer | None, seeds: Sequence[Seed]) -> V
         sources = apply(mutant, lambda room: source_of(room, mutant.floor))
     except (ValueError, OSError) as error:
         raise RunFailedError(str(error)) from error
-    failed = None
+    failed: Killer | None = None
     if isinstance(known, Test):
         verdict = _try_tests(mutant, sources, (known.name,))
         if verdict.killed_by is not None:

@@ -161,7 +161,7 @@ MUTANTS = (
         "group-is-never-joined-again",
         "A membership that was lost with its interface stays lost.",
         (_MULTICAST,),
-        Change("multicast_udp", "        if error in _INTERFACE_TROUBLE:\n            self._in_trouble = True\n", ""),
+        Change("multicast_udp", "if error in _INTERFACE_TROUBLE:", "if False:"),
     ),
     _mutant(
         "segments-of-a-copy-count",
