@@ -11,6 +11,7 @@ from ringproto.testing import (
     mutants_membership,
     mutants_order,
     mutants_service,
+    mutants_staying,
     mutants_stream,
     mutants_transports,
 )
@@ -25,6 +26,7 @@ MUTANTS: dict[str, Mutant] = {
         *mutants_barrier.MUTANTS,
         *mutants_membership.MUTANTS,
         *mutants_stream.MUTANTS,
+        *mutants_staying.MUTANTS,
         *mutants_service.MUTANTS,
         *mutants_transports.MUTANTS,
     )

@@ -45,19 +45,19 @@ MUTANTS = (
     _mutant(
         "recover-before-completions",
         "recover is called although the application has not taken the completions before the configuration.",
-        (_RECOVERY,),
+        (_STREAM, _RECOVERY),
         Change("channels", "return seen and self._dealt_with >=", "return self._dealt_with >="),
     ),
     _mutant(
         "recover-before-messages",
         "recover is called although the application still deals with messages before the configuration.",
-        (_RECOVERY,),
+        (_STREAM, _RECOVERY),
         Change("channels", "return seen and self._dealt_with >= change.last_message", "return seen"),
     ),
     _mutant(
         "taken-is-dealt-with",
         "An event counts as dealt with when it is taken, and not when the application comes back for more.",
-        (_RECOVERY,),
+        (_STREAM, _RECOVERY),
         Change(
             "channels",
             "        self._taken += len(events)\n        return events",
