@@ -243,6 +243,10 @@ class _Conductor:
     def _hear(self, node: int, life: Life, message: dict[str, Any]) -> None:
         if "log" in message:
             self._reporter.entries(life, life.extend(message["log"]), self._outcome.start_s)
+        if "audited" in message:
+            events, digest = message["audited"]
+            if not life.audited or life.audited[-1][0] < events:
+                life.audited.append((events, digest))
         processor = self._at.get(node)
         if "progress" in message and processor is not None and processor.life is life:
             processor.progress = message["progress"]

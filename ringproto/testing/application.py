@@ -53,10 +53,10 @@ class Habits:
     """How probable it is that its recovery function raises: the processor leaves without draining its queues."""
     flood: int = 0
     """So many small recovery messages it sends in its next configuration with others, once."""
+    reads_first: int = 256
+    """It takes at most so many events when it begins to read, and then all that are there."""
     replies: float = 0.0
     """How probable it is that it answers a message while it reads it. Answers are not answered."""
-    keep_events: bool = True
-    """Whether it keeps all events in ``events``."""
 
 
 class Application:
@@ -110,6 +110,7 @@ class Application:
         self.configuration: RegularConfiguration | None = None
         self.completed: RingId | None = None
         self.events: list[Event] = []
+        """All that it was given. The judge holds them against what the processor says that it delivered."""
         self.pending: deque[tuple[bytes, Guarantee]] = deque()
         """Recovery messages of this round that are not accepted yet."""
         self.held: RingId | None = None
@@ -144,8 +145,7 @@ class Application:
 
     def take(self, events: Sequence[Event]) -> None:
         """Read what the processor has to say, in order."""
-        if self.host.habits.keep_events:
-            self.events.extend(events)
+        self.events.extend(events)
         for event in events:
             if isinstance(event, Message):
                 self.delivered += 1

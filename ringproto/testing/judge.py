@@ -20,6 +20,7 @@ from ringproto.testing import (
     judge_end,
     judge_order,
     judge_ring,
+    judge_stream,
 )
 from ringproto.testing.garbage import uncollected
 from ringproto.testing.judge_run import Run, Violation
@@ -34,6 +35,7 @@ RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
     **judge_barrier.RULES,
     **judge_end.RULES,
     **judge_ring.RULES,
+    **judge_stream.RULES,
 }
 """Every rule by its name in the design."""
 

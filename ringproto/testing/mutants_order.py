@@ -102,7 +102,7 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                'self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")',
+                'self._transmit(ring.successor, datagram, "tokens_retransmitted")',
                 'self.counters.add("tokens_retransmitted")',
             ),
         ),
@@ -112,9 +112,9 @@ MUTANTS = (
         "A token that is lost again and again is sent again after the same wait each time: too seldom for a bad link.",
         (
             Change(
-                "membership",
-                "self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)",
-                "pass",
+                "retransmission",
+                "self.wait_s = max(least_s, self.wait_s / 2)",
+                "self.wait_s = max(least_s, self.wait_s)",
             ),
         ),
     ),

@@ -286,7 +286,7 @@ class _Run:
             recovery_size_max=recovery_size_max,
             late_unblock=random.choice((0.0, 0.2, 1.0)),
             late_unblock_s=self.unit_s * random.choice((0.1, 1.0)),
-            keep_events=False,
+            reads_first=random_module.Random(self.seed).choice((2, 256)),  # drawn apart: the rest of the plan stays
         )
 
     # Load

@@ -40,6 +40,7 @@ def test_everything_holds(transport: str, nodes: int, small_file: str, capsys: p
         "together",
         "barrier",
         "accepted",
+        "stream",
         "state",
         "story",
     ]

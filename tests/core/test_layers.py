@@ -258,6 +258,7 @@ def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -
         "ringproto.cli.chaos_log",
         "ringproto.cli.chaos_verdict",
         "ringproto.cli.mutants",
+        "ringproto.cli.mutant_runs",
         "ringproto.cli.mutant_worker",
     }
     for name, source in MODULES.items():
