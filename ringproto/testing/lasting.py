@@ -98,14 +98,16 @@ class LastingLoss:
                     return rest
         return ()
 
-    def stretch(self, before: dict[tuple[int, int], int], after: dict[tuple[int, int], int], seconds: float) -> Stretch:
+    def stretch(
+        self, before: dict[tuple[int, int], int], after: dict[tuple[int, int], int], seconds: float, *, late: bool
+    ) -> Stretch:
         """What the judge is to ask of the processors whose logs grew from ``before`` to ``after`` in this time; who is
-        not in ``after`` has stopped."""
+        not in ``after`` has stopped. ``late``: copies came late all the time."""
         return Stretch(
             {who: (first, after.get(who, sys.maxsize)) for who, first in before.items()},
             kept=self.kind != "bad link" and (self.kind == "one link" or self.loss <= ORDINARY_MAX),
             changes_max=changes_max(self.kind, self.loss, len(before), seconds),
-            what=f"{self} for {seconds:.1f} s and nothing else is wrong",
+            what=f"{self}{' and copies come late' if late else ''} for {seconds:.1f} s, and nothing else is wrong",
         )
 
 

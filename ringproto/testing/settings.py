@@ -18,7 +18,7 @@ from ringproto.config import Config
 from ringproto.errors import ConfigError
 from ringproto.testing.network import Weather
 
-__all__ = ["PRESETS", "Settings", "bound_s", "draw_settings", "judged", "unit_s"]
+__all__ = ["PRESETS", "Settings", "bound_s", "draw_settings", "judged", "rests", "unit_s"]
 
 BOUND_UNITS = {0.05: 20, 1.0: 50}
 """At a loss of up to so much, the members are together within so many units."""
@@ -46,6 +46,8 @@ WAN_S = (0.02, 0.1)
 PRESETS = ("lan", "wan", "testing")
 JUDGED = 0.75
 """How probable it is that random settings are drawn until liveness and stability are asked for with them."""
+RARE = {False: 0.75, True: 0.5}
+"""How probable it is that scaled settings of a full run, and of a light one, have limits of next to nothing."""
 DRAWS_MAX = 300
 HOPS_MAX = 3000
 """Of random settings: so often, at most, an idle token moves within a token timeout. More only costs steps."""
@@ -74,6 +76,11 @@ def judged(config: Config, members: int, delay_s: float) -> bool:
     )
 
 
+def rests(config: Config, members: int, delay_s: float) -> bool:
+    """Whether an idle token comes round before anybody sends it again, with this greatest latency."""
+    return config.retransmit_s > config.hold_s + members * 2 * delay_s
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration of one run, and its network when all is calm."""
@@ -84,23 +91,28 @@ class Settings:
     """Where they come from, in a word."""
     judged: bool
     """Whether liveness and stability are asked for."""
+    rare: bool = False
+    """Whether some limits are next to nothing."""
 
 
-def draw_settings(random: random_module.Random, members: int, *, light: bool, rare: bool, special: bool) -> Settings:
-    """Settings for so many processors. ``rare``: limits of next to nothing; ``special``: the run costs much anyway, so
-    the settings are scaled ones."""
+def draw_settings(
+    random: random_module.Random, members: int, *, light: bool, scaled: bool = False, plain: bool = False
+) -> Settings:
+    """Settings for so many processors: of the three ways each in a third of the draws, or the scaled ones if ``scaled``
+    says so. ``plain``: no limits of next to nothing, and such that liveness is asked for."""
     quorum = random.randint(1, members // 2 + 1) if random.random() < 0.5 else 1
-    way = "scaled" if special else random.choice(("preset", "random", "scaled"))
-    if way == "preset" and not rare:
+    way = "scaled" if scaled else random.choice(("preset", "random", "scaled"))
+    if way == "preset":
         return _preset(random, quorum)
-    if way == "random" and not rare:
-        return _random(random, members, quorum)
+    if way == "random":
+        return _random(random, members, quorum, wanted=plain or random.random() < JUDGED)
     config = _scaled(random, light=light)
+    rare = not (plain or scaled) and random.random() < RARE[light]
     if rare:
         config = _rare(random, config)
     config = config.replace(quorum=quorum)
     clear = _clear(random, config)
-    return Settings(config, clear, "scaled", judged(config, members, clear.latency_s[1]))
+    return Settings(config, clear, "scaled", judged(config, members, clear.latency_s[1]), rare)
 
 
 def _preset(random: random_module.Random, quorum: int) -> Settings:
@@ -114,9 +126,8 @@ def _preset(random: random_module.Random, quorum: int) -> Settings:
     return Settings(config, Weather(latency_s=latency_s), name, judged=True)
 
 
-def _random(random: random_module.Random, members: int, quorum: int) -> Settings:
-    """Any valid values; mostly such with which a ring lives."""
-    wanted = random.random() < JUDGED
+def _random(random: random_module.Random, members: int, quorum: int, *, wanted: bool) -> Settings:
+    """Any valid values, or if they are ``wanted`` such with which a ring must live."""
     for _ in range(DRAWS_MAX):
         # Times of all orders of magnitude; latencies that make no more than some thousand steps of a token timeout.
         token_timeout_s = _magnitude(random, 0.001, 3600.0)

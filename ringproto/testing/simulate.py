@@ -32,7 +32,7 @@ from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Stretch, Violation
 from ringproto.testing.lasting import LastingLoss
 from ringproto.testing.probes import fired
-from ringproto.testing.settings import bound_s, draw_settings, unit_s
+from ringproto.testing.settings import bound_s, draw_settings, rests, unit_s
 from ringproto.testing.standing import StandingFault
 from ringproto.testing.storms import Storms
 from ringproto.testing.strangers import Strangers
@@ -43,8 +43,8 @@ __all__ = ["Result", "check_seed", "replay_command", "run_seed"]
 
 PROGRESS_UNITS = 20
 """Who is together must deliver something within so many times (token timeout + consensus timeout) until all is done."""
-SAFETY_STEPS_MAX = 60_000
-"""The faults end after so many steps, even if there is time left."""
+SAFETY_STEPS = {False: 60_000, True: 12_000}
+"""The faults of a full run, and of a light one, end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
 """One seed in so many has no faults, and one in so many nothing but ordinary loss."""
 LASTING = 0.5
@@ -53,9 +53,9 @@ IDLE = 0.25
 """How probable it is that the processors of a run send nothing of themselves in the safety phase."""
 IDLE_S = (60.0, 240.0)
 """So many seconds, at least, a ring is idle then; so long is a stretch of time over which stability is asked for."""
-STRETCH_STEPS = {False: 15_000, True: 3_000}
+STRETCH_STEPS = {False: 15_000, True: 2_000}
 """A stretch ends after so many steps, even if there is time left; of a full run and of a light one."""
-ORDINARY_STEPS = {False: 60_000, True: 12_000}
+ORDINARY_STEPS = {False: 60_000, True: 8_000}
 """The same in a run that has nothing but ordinary loss."""
 STRETCH_UNITS = 100
 """So many units of ``settings.unit_s`` a stretch has, if those are more."""
@@ -169,10 +169,7 @@ class _Run:
         """Whether there is loss and nothing else."""
         special = self.big or self.huge or self.flood
         plain = self.fault_free or self.ordinary
-        self.rare = not (plain or special) and random.random() < (0.25 if light else 0.5)
-        settings = draw_settings(random, count, light=light, rare=self.rare, special=special)
-        while plain and not settings.judged:
-            settings = draw_settings(random, count, light=light, rare=self.rare, special=special)
+        settings = draw_settings(random, count, light=light, scaled=special, plain=plain)
         datagram_size = random.choice((600, 1400, 1400, 8972))
         config = settings.config.fitted(datagram_size)
         if self.huge:
@@ -212,7 +209,7 @@ class _Run:
             self.kind += ", safety only"
         if self.idle:
             self._is_special("idle")
-        if self.rare:
+        if settings.rare:
             self._is_special("rare limits")
         self.strangers = Strangers.draw(self.cluster) if not (light or self.big) else Strangers(self.cluster, ())
         kinds = {f"{count} processors": self.big, "huge": self.huge, "flood": self.flood, "crowd": self.crowded}
@@ -306,14 +303,24 @@ class _Run:
 
     def _play_safety(self) -> None:
         """Until time is up, or the work that one run may cost is done."""
-        cluster = self.cluster
-        end = cluster.now + self.duration_s
         turn = 0
-        while cluster.now < end and cluster.timeline.steps < SAFETY_STEPS_MAX:
-            cluster.run(min(self.unit_s / 4, end - cluster.now))
+
+        def sample() -> None:
+            nonlocal turn
             turn += 1
             if turn % SAMPLE_EVERY == 0:
                 self.storms.sample()
+
+        self._pass(self.duration_s, SAFETY_STEPS[self.light], sample)
+
+    def _pass(self, seconds: float, steps: int, each: Callable[[], None] | None = None) -> None:
+        """Let so much time pass, or so many steps if they take less; ``each`` quarter of a unit is told."""
+        cluster = self.cluster
+        end, last = cluster.now + seconds, cluster.timeline.steps + steps
+        while cluster.now < end and cluster.timeline.steps < last:
+            cluster.run(min(self.unit_s / 4, end - cluster.now))
+            if each is not None:
+                each()
 
     def _draw_origin(self) -> int:
         """Rings that have counted for years: to where a power of two comes, or their end, which is a change."""
@@ -387,12 +394,12 @@ class _Run:
 
     def _play_without_faults(self) -> None:
         cluster = self.cluster
-        if not self._come_together(self.nodes):
+        if self._come_together(self.nodes) is None:
             return
         self._await(self.nodes, cluster.formed)
         rings = {cluster.configuration(node).ring_id for node in self.nodes}
         before = {node: _retransmissions(cluster, node) for node in self.nodes}
-        cluster.run(self.duration_s)
+        self._pass(self.duration_s, SAFETY_STEPS[self.light])
         self.load_stopped = True
         cluster.run_until(lambda: cluster.drained(self.nodes), 100 * self.unit_s, every_s=self.unit_s / 10)
         if {cluster.configuration(node).ring_id for node in self.nodes} != rings:
@@ -513,11 +520,11 @@ class _Run:
             self._begin_load(inside)
         seconds = max(random.uniform(*IDLE_S), STRETCH_UNITS * unit_s(cluster.config))
         steps = (ORDINARY_STEPS if self.ordinary else STRETCH_STEPS)[self.light]
-        before, began, last = cluster.places(inside), cluster.now, cluster.timeline.steps + steps
-        while cluster.now < began + seconds and cluster.timeline.steps < last:
-            cluster.run(min(unit_s(cluster.config), began + seconds - cluster.now))
+        before, began = cluster.places(inside), cluster.now
+        self._pass(seconds, steps)
         after = cluster.places(node for node in inside if cluster.alive(node))
-        self.stretches.append(self.lasting.stretch(before, after, cluster.now - began))
+        late = cluster.network.clear.late > 0
+        self.stretches.append(self.lasting.stretch(before, after, cluster.now - began, late=late))
         self.storms.sample()
         self.load_stopped = True
         self.ordinary = False
@@ -542,7 +549,7 @@ class _Run:
     def _check_rest(self, core: Collection[int]) -> bool:
         """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""
         self.storms.sample()
-        if not self.big:  # a rotation of so many takes as long as a token that is taken for lost
+        if rests(self.cluster.config, len(core), self.cluster.network.clear.latency_s[1]):
             self.cluster.run(self.unit_s / 4)
             self.storms.quiet(core, self.unit_s / 2 if self.light else self.unit_s)
         if self.fault_free or self.big or len(core) < 2 or self.random.random() >= STANDING[self.light]:
