@@ -32,6 +32,8 @@ LARGE = 20_000
 """Bytes of a message that takes many packets."""
 LEAVE_UNITS = 2
 """So many units a member that leaves waits, at least, where its last messages are lost."""
+STILL_RETRIES = 3
+"""It also rests for so many ``token_retransmit_min_s``: half of it is what the timer is late."""
 STILL_DELAYS = 8
 """So many latencies an idle token rests, at least, where a process stands still for as long as it may."""
 _MEMBERSHIP = ("join", "beacon", "leave")
@@ -297,10 +299,13 @@ def stood_still(trial: _Trial) -> str | None:
     cluster = trial.cluster
     config, delay_s = cluster.config, cluster.network.clear.latency_s[1]
     if config.hold_s < STILL_DELAYS * delay_s or config.retransmit_s <= config.hold_s + 2 * len(trial.core) * delay_s:
-        return None  # the token of an idle ring does not rest for long enough at another member
+        return None  # the token of an idle ring does not rest for long enough
+    if config.hold_s < STILL_RETRIES * config.token_retransmit_min_s:
+        return None  # a delay of a timer that every system has, no process that stood still
     place = trial.random.randrange(len(trial.core))
     still, successor = trial.core[place], trial.core[(place + 1) % len(trial.core)]
-    # Who sent last is where the token rests: at the successor, between two visits to the one that stands still.
+    # The token rests at who sent last. All others pass it on after that, and miss it later than the one that stands
+    # still, which passed it on before.
     trial.say((successor,), Guarantee.AGREED)
     if not trial.wait(lambda: cluster.settled(trial.core)):
         return "a message was not delivered"
@@ -318,7 +323,10 @@ def stood_still(trial: _Trial) -> str | None:
     cluster.filter = None
     host = cluster.hosts[still]
     timers_first, host.timers_first = host.timers_first, 1.0
-    cluster.pause(still, config.token_timeout_s + config.hold_s / 2)
+    stands_s = config.token_timeout_s + config.hold_s / 2
+    cluster.pause(still, stands_s)
+    # With something to send the token does not rest again before the others have seen it.
+    cluster.at(stands_s - config.hold_s / 4, lambda: trial.say((successor,), Guarantee.AGREED))
     cluster.run(2 * trial.unit_s)
     host.timers_first = timers_first
     if trial.rings() != before:
