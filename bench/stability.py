@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from ringproto import Config, Priority
 from ringproto.testing import Cluster
 from ringproto.testing.network import Weather
+from ringproto.testing.settings import BOUND_UNITS, bound_s, unit_s
 
 PRESETS: dict[str, tuple[Callable[[], Config], tuple[float, float]]] = {
     "lan": (Config.lan, Weather().latency_s),
@@ -36,8 +37,6 @@ PRESETS: dict[str, tuple[Callable[[], Config], tuple[float, float]]] = {
 }
 """The settings as they are shipped, with the least and the greatest latency of their network in seconds."""
 
-HEAL_UNITS = {0.05: 20, 0.15: 50}
-"""At a loss of up to so much the members are together within so many units."""
 IDLE_CHANGES = {0.05: 0, 0.15: 6}
 """At a loss of up to so much an idle ring has at most so many configurations in an hour, in the mean over the seeds."""
 LINK_CHANGES = {0.40: 0, 0.80: 2}
@@ -50,11 +49,6 @@ SIZE = 200
 """Their bytes."""
 AGAIN, AGAIN_S = 0.2, 120.0
 """So large a part of all datagrams comes again, after up to so many seconds."""
-
-
-def unit_s(config: Config) -> float:
-    """The time in which bounds of healing are counted, in seconds."""
-    return max(config.merge_detect_s, config.consensus_timeout_s / 2, config.token_timeout_s / 4)
 
 
 def bound(limits: dict[float, int], loss: float) -> int:
@@ -175,7 +169,7 @@ def heal(preset: str, members: int, loss: float, seed: int, heals: int = HEALS) 
     later; half of the runs are idle. A heal that takes four times its bound ends the run, and counts as infinity.
     """
     ring = Ring(preset, members, loss, seed)
-    limit = 4 * bound(HEAL_UNITS, loss)
+    limit = 4 * bound(BOUND_UNITS, loss)
     history = HISTORIES[seed % len(HISTORIES)]
     victim = ring.random.choice(ring.nodes)
     if ring.random.random() < 0.5:
@@ -210,7 +204,7 @@ class Stayed(NamedTuple):
 def idle(preset: str, members: int, loss: float, seed: int, seconds: float = 3600.0) -> Stayed:
     """What an idle ring does for so long under a loss that is there from the start."""
     ring = Ring(preset, members, loss, seed)
-    formed = ring.together(4 * bound(HEAL_UNITS, loss))
+    formed = ring.together(4 * bound(BOUND_UNITS, loss))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
     changes = ring.changes_in(seconds)
@@ -224,7 +218,7 @@ def link(preset: str, members: int, loss: float, seed: int, seconds: float = 360
     ``MESSAGES_S`` messages a second.
     """
     ring = Ring(preset, members, 0.0, seed)
-    formed = ring.together(4 * bound(HEAL_UNITS, 0.0))
+    formed = ring.together(4 * bound(BOUND_UNITS, 0.0))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
     neighbours, loaded = seed % 2 == 0, seed // 2 % 2 == 0
@@ -247,18 +241,13 @@ def late(preset: str, members: int, loss: float, seed: int, seconds: float = 600
     ring = Ring(preset, members, loss, seed)
     cluster, random = ring.cluster, ring.random
 
-    def again(now: float, source: int, destination: int, datagram: bytes) -> bool:
-        if random.random() < AGAIN:
-            there = cluster.network.link(source, destination)
-            cluster.timeline.at(now + random.uniform(0.0, AGAIN_S), there.arrive, source, datagram)
-        return True
-
-    cluster.filter = again
+    network = cluster.network
+    network.clear = network.weather = dataclasses.replace(network.clear, late=AGAIN, late_s=AGAIN_S)
     end = cluster.now + AGAIN_S
     while cluster.now < end:
         ring.break_(random.choice(("restart", "restart", "cut", "stall")), random.choice(ring.nodes))
         cluster.run(random.uniform(0.5, 8.0))
-    formed = ring.together(4 * bound(HEAL_UNITS, loss))
+    formed = ring.together(4 * bound(BOUND_UNITS, loss))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
     changes = ring.changes_in(seconds)
@@ -303,7 +292,8 @@ class Cell(NamedTuple):
 
 
 def show_heal(cell: Cell, seeds: Sequence[int], results: Sequence[Healed]) -> tuple[str, bool]:
-    goal = bound(HEAL_UNITS, cell.loss) * max(1.0, cell.members / 12)
+    config = PRESETS[cell.preset][0]()
+    goal = bound_s(config, cell.members, cell.loss) / unit_s(config)
     units = sorted(unit for result in results for unit in result.units)
     slowest, seed = max((max(result.units), seed) for seed, result in zip(seeds, results, strict=True))
     history = results[list(seeds).index(seed)].history
@@ -317,19 +307,19 @@ def show_heal(cell: Cell, seeds: Sequence[int], results: Sequence[Healed]) -> tu
 
 def show_idle(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
     goal = math.floor(bound(IDLE_CHANGES, cell.loss) * sum(result.seconds for result in results) / 3600)
-    return _show_stayed(seeds, results, goal, None, bound(HEAL_UNITS, cell.loss))
+    return _show_stayed(seeds, results, goal, None, bound(BOUND_UNITS, cell.loss))
 
 
 def show_link(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
     goal = bound(LINK_CHANGES, cell.loss)
-    text, fine = _show_stayed(seeds, results, None, goal, bound(HEAL_UNITS, 0.0))
+    text, fine = _show_stayed(seeds, results, None, goal, bound(BOUND_UNITS, 0.0))
     if goal == 0:
         fine = fine and all(result.whole for result in results)
     return text, fine
 
 
 def show_late(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
-    return _show_stayed(seeds, results, 0, None, bound(HEAL_UNITS, cell.loss))
+    return _show_stayed(seeds, results, 0, None, bound(BOUND_UNITS, cell.loss))
 
 
 def show_cost(cell: Cell, seeds: Sequence[int], results: Sequence[Cost]) -> tuple[str, bool]:

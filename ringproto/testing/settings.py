@@ -18,7 +18,7 @@ from ringproto.config import Config
 from ringproto.errors import ConfigError
 from ringproto.testing.network import Weather
 
-__all__ = ["PRESETS", "Settings", "bound_s", "draw_settings", "judged", "rests", "unit_s"]
+__all__ = ["BOUND_UNITS", "PRESETS", "Settings", "bound_s", "draw_settings", "judged", "rests", "unit_s"]
 
 BOUND_UNITS = {0.05: 20, 1.0: 50}
 """At a loss of up to so much, the members are together within so many units."""
