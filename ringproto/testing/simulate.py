@@ -78,7 +78,7 @@ SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
 CROWDED = 0.06
 """How probable it is that a full run has more processors than fit into a ring."""
-STANDING = {False: 0.3, True: 0.05}
+STANDING = {False: 0.5, True: 0.05}
 """How probable it is that a full run, and a light one, has a fault that stays, after the liveness phase."""
 
 
