@@ -18,10 +18,13 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 from ringproto.cli._common import shown, whole
+from ringproto.cli.campaign import run_campaign
 from ringproto.cli.streams import heed_terminate
 from ringproto.testing.probes import PROBES
+from ringproto.testing.shares import Shares
 from ringproto.testing.simulate import Result, check_seed, replay_command, run_seed
 
 __all__ = ["add_parser", "run"]
@@ -50,7 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     which.add_argument("--seed", type=_seed, metavar="N", help="run one seed")
     which.add_argument("--seeds", type=_seeds, metavar="A-B", help="run the seeds from A to B (default: 1-100)")
     parser.add_argument(
-        "--light", action="store_true", help="three processors and few kinds of faults: ten times faster"
+        "--light",
+        type=_seed,
+        nargs="?",
+        const=0,
+        default=None,
+        metavar="N",
+        help="three processors and few kinds of faults: ten times faster (N: how many, with --campaign)",
     )
     parser.add_argument("--trace", action="store_true", help="print all that happens, step by step (with --seed)")
     parser.add_argument(
@@ -71,6 +80,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=None,
         help="with --probes: exit code 1 if fewer of the probes fired",
     )
+    parser.add_argument("--shares", action="store_true", help="report how often each class of faults happened")
+    parser.add_argument(
+        "--shares-min",
+        type=_percent,
+        metavar="PERCENT",
+        default=None,
+        help="with --shares: exit code 1 if a class happened in fewer of the seeds",
+    )
+    long = parser.add_argument_group("a long run, which goes on where it was interrupted")
+    long.add_argument("--campaign", type=Path, metavar="FILE", help="keep the record of what was done in this file")
+    long.add_argument("--full", type=_seed, metavar="N", default=0, help="run so many full seeds")
+    long.add_argument("--first", type=_seed, metavar="N", default=1, help="begin with this seed (default: 1)")
     parser.set_defaults(run=run)
 
 
@@ -79,12 +100,20 @@ def run(args: argparse.Namespace) -> int:
     if args.probes_min is not None and not args.probes:
         print("ringproto simulate: --probes-min says how many must fire; give --probes as well", file=sys.stderr)
         return 2
+    if args.shares_min is not None and not args.shares:
+        print("ringproto simulate: --shares-min says how many must have each; give --shares as well", file=sys.stderr)
+        return 2
+    if args.campaign is not None:
+        return _run_campaign(args)
+    if args.full or args.light:
+        print("ringproto simulate: --full N and --light N are of a long run; give --campaign FILE", file=sys.stderr)
+        return 2
     seeds: Sequence[int] = [args.seed] if args.seed is not None else args.seeds or range(1, 101)
     if args.trace:
         if len(seeds) != 1:
             print("ringproto simulate: --trace shows one history; say which with --seed N", file=sys.stderr)
             return 2
-        result = run_seed(seeds[0], light=args.light, trace=print, probes=args.probes)
+        result = run_seed(seeds[0], light=args.light is not None, trace=print, probes=args.probes)
         _show(result)
         report = _ProbeReport()
         report.add(result)
@@ -93,13 +122,17 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     total = _Total(len(seeds))
     report = _ProbeReport()
+    shares = Shares()
     with (
         heed_terminate(),
-        contextlib.closing(_results(seeds, light=args.light, jobs=args.jobs, probes=args.probes)) as results,
+        contextlib.closing(
+            _results(seeds, light=args.light is not None, jobs=args.jobs, probes=args.probes)
+        ) as results,
     ):
         for result in results:
             total.add(result)
             report.add(result)
+            shares.add(result.classes)
             if not result.ok:
                 total.clear()
                 _show(result)
@@ -110,7 +143,37 @@ def run(args: argparse.Namespace) -> int:
     total.clear()
     total.summarize(time.perf_counter() - began)
     enough = not args.probes or report.show(args.probes_min)
+    if args.shares:
+        enough = _show_shares(shares, args.shares_min) and enough
     return 1 if total.failed or not enough else 0
+
+
+def _run_campaign(args: argparse.Namespace) -> int:
+    if not (args.full or args.light):
+        print("ringproto simulate: --campaign needs --full N, --light N or both", file=sys.stderr)
+        return 2
+    if args.seed is not None or args.seeds or args.trace or args.probes or args.shares:
+        print("ringproto simulate: --campaign goes with --full, --light, --first and --jobs only", file=sys.stderr)
+        return 2
+    counts = {"full": args.full, "light": args.light or 0}
+    wanted = {kind: range(args.first, args.first + count) for kind, count in counts.items() if count}
+
+    def simulate(seeds: Sequence[int], light: bool) -> Generator[Result, None, None]:
+        return _results(seeds, light=light, jobs=args.jobs, probes=False)
+
+    with heed_terminate():
+        return run_campaign(args.campaign, wanted, simulate)
+
+
+def _show_shares(shares: Shares, least_percent: float | None) -> bool:
+    """Print the share of every class; whether each has as large a one as was asked for."""
+    print(f"classes of faults, and in how many of {shares.runs} seeds each happened:")
+    for line in shares.lines():
+        print("  " + line)
+    fewer = shares.fewer(least_percent or 0.0)
+    if fewer:
+        print(f"fewer than the {least_percent:g} % that were asked for: {', '.join(fewer)}")
+    return not fewer
 
 
 def _results(seeds: Sequence[int], *, light: bool, jobs: int | None, probes: bool) -> Generator[Result, None, None]:
