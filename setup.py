@@ -24,6 +24,7 @@ ROOMS = (
     "barrier",
     "counters",
     "timers",
+    "retransmission",
     "send_queue",
     "flow_control",
     "pace",

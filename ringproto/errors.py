@@ -6,7 +6,7 @@ and changes nothing. What makes a running processor stop is a :class:`RingError`
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "RefusedError", "RingError", "SlowConsumerError"]
+__all__ = ["ConfigError", "DuplicateNodeError", "RefusedError", "RingError", "SlowConsumerError"]
 
 
 class RingError(Exception):
@@ -19,6 +19,10 @@ class SlowConsumerError(RingError):
 
 class RefusedError(RingError):
     """The processors already there run with other limits or another quorum than this one."""
+
+
+class DuplicateNodeError(RingError):
+    """Another living process uses the node id of this one, and was there before it or is on a larger ring."""
 
 
 class ConfigError(ValueError):

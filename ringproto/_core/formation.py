@@ -28,7 +28,12 @@ class Formation:
     def pass_on(self, token: CommitToken, codec: MembershipCodec, size: int) -> None:
         """Make the commit token for the successor: one hop more."""
         self.commit = token._replace(hop=token.hop + 1)
-        self.datagrams = codec.encode_commit(self.ring.successor, token.ring, self.commit.hop, token.entries, size)
+        self.repeat(0, codec, size)
+
+    def repeat(self, copy: int, codec: MembershipCodec, size: int) -> None:
+        """Make the datagrams of the commit token that was passed on, for this copy."""
+        commit = self.commit
+        self.datagrams = codec.encode_commit(self.ring.successor, commit.ring, commit.hop, commit.entries, size, copy)
 
     def objection(self, token: CommitToken, mine: Entry) -> str | None:
         """Why a commit token on its second rotation is not the right one; ``None`` if it is."""

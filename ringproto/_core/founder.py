@@ -16,8 +16,9 @@ from ringproto._core.formation import Formation
 from ringproto._core.seeker import Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Packet, Phase, Token, ring_from_bytes
-from ringproto._core.wire_membership import CommitPart, Entry, Join, Leave
+from ringproto._core.ordering import Ring
+from ringproto._core.wire import Kind, Packet, Phase, Token, ring_from_bytes
+from ringproto._core.wire_membership import Acknowledgement, CommitPart, Entry, Identity, Join, Leave
 from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
@@ -71,14 +72,14 @@ class Founder(Seeker):
 
     def _pass_commit(self, formation: Formation, token: CommitToken) -> None:
         formation.pass_on(token, self.membership_codec, self._datagram_size)
-        self._resend_s = self.config.retransmit_s
+        self._hop.begin_acknowledged(formation.ring.successor, self.now, self.config.retransmit_s)
         self._send_commit(formation, "commit_tokens_sent")
         self.timers.set(_TOKEN_LOSS, self.now + self.config.token_timeout_s)
 
     def _send_commit(self, formation: Formation, count: str) -> None:
         for datagram in formation.datagrams:
             self._transmit(formation.ring.successor, datagram, count)
-        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._hop.wait_s)
 
     @property
     def _forming(self) -> Formation:
@@ -91,6 +92,60 @@ class Founder(Seeker):
             self.counters.add("dropped_not_for_me")
             return None
         return self._assembler.add(part)
+
+    def _is_of_the_living(self, sender: int, token: CommitToken) -> bool:
+        """Whether who passed this commit token on is known to live; if not it is asked, and the token comes again."""
+        peers = self._speakers.peers
+        for entry in token.entries:
+            if entry.node == sender and entry.filled:
+                identity = Identity(entry.incarnation, 0, self._speakers.limits)
+                if peers.is_proven(sender, identity, self.now, present=self._is_present(sender, identity)):
+                    return True
+                self._challenge(sender, entry.incarnation, peers.claim(sender, identity, None, self.now))
+        return False
+
+    def _acknowledge_commit(self, sender: int, part: CommitPart) -> None:
+        """Tell the predecessor that the commit token is here, so that it need not send it again."""
+        self._acknowledge(sender, part.ring, Kind.COMMIT, part.copy, part.hop)
+
+    def _acknowledge_known(self, sender: int, part: CommitPart, formation: Formation) -> None:
+        """A commit token came again that was passed on before: the acknowledgement was lost, or is on its way."""
+        if part.ring == formation.ring.name and part.hop >= formation.commit.hop - 1:
+            self._acknowledge_commit(sender, part)
+
+    def _acknowledge(self, sender: int, ring: bytes, what: int, copy: int, number: int) -> None:
+        acknowledgement = Acknowledgement(sender, ring, what, copy, number)
+        datagram = self.membership_codec.encode_acknowledgement(acknowledgement)
+        self._transmit(sender, datagram, "acknowledgements_sent")
+
+    def _acknowledge_token(self, sender: int, token: Token) -> None:
+        """Tell the predecessor that the token is here: if it asks for that, or as it has sent it again."""
+        if token.acknowledge or token.copy:
+            self._acknowledge(sender, token.ring, Kind.TOKEN, token.copy, token.token_seq)
+
+    def _acknowledged(self, sender: int, acknowledgement: Acknowledgement) -> None:
+        """The successor has the token, or the commit token, that was passed on to it."""
+        formation = self._formation
+        ring = self.ring if formation is None else formation.ring
+        if acknowledgement.destination != self.node:
+            self.counters.add("dropped_not_for_me")
+            return
+        if acknowledgement.ring != ring.name or sender != ring.successor:
+            self.counters.add("dropped_other_ring")
+            return
+        self._note_sign(sender)
+        token = ring.forwarded_token
+        if token is not None:
+            expected = (int(Kind.TOKEN), token.token_seq)
+        else:
+            expected = (int(Kind.COMMIT), self._forming.commit.hop)
+        if (acknowledgement.what, acknowledgement.number) == expected:
+            self._hop.acknowledged(acknowledgement.copy, self.now)
+            self.timers.clear(_TOKEN_RETRANSMIT)
+            self._unanswered = 0
+            self._sign_at = self.now
+        else:
+            self.counters.add("duplicates")
 
     def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)
@@ -108,10 +163,13 @@ class Founder(Seeker):
         elif not gather.fail_set.isdisjoint(members) or not set(gather.alive).issubset(members):
             # Who formed this does not know yet what I know; it will hear my join.
             self.counters.add("dropped_other_membership")
+        elif not self._is_of_the_living(sender, token):
+            self.counters.add("dropped_unproven")
         else:
             self.ring_sequence = ring_id.sequence
             ring = self._new_ring(ring_id, members)
             token = token.filled(self._entry())
+            self._acknowledge_commit(sender, part)
             self._enter_commit(Formation(ring, token), token)
 
     def _commit_in_commit(self, sender: int, part: CommitPart) -> None:
@@ -122,7 +180,9 @@ class Founder(Seeker):
         objection = formation.objection(token, self._entry())
         if objection is not None:
             self.counters.add(objection)
+            self._acknowledge_known(sender, part, formation)
         else:
+            self._acknowledge_commit(sender, part)
             self._enter_recovery(formation, token)
             self._pass_commit(formation, token)
 
@@ -131,9 +191,11 @@ class Founder(Seeker):
         if token is None:
             return
         if self._forming.starts_token(token, self.node):
+            self._acknowledge_commit(sender, part)
             self._start_token(self._forming)
         else:
             self.counters.add("dropped_late_copy")
+            self._acknowledge_known(sender, part, self._forming)
 
     def _leave_while_forming(self, sender: int, leave: Leave) -> None:
         if self._is_leaving(sender, leave):
@@ -182,8 +244,17 @@ class Founder(Seeker):
     def _token_in_recovery(self, sender: int, token: Token) -> None:
         formation = self._forming
         if self._accepts(formation.ring, token):
+            self._acknowledge_token(sender, token)
             self._take_forming_token(formation, token)
             self.pump()
+        else:
+            self._answer_copy(sender, formation.ring, token)
+
+    def _answer_copy(self, sender: int, ring: Ring, token: Token) -> None:
+        """A copy of a token that was accepted before: who sent it must learn that it came, or sends it on and on."""
+        known = token.ring == ring.name and sender in ring.members
+        if known and token.token_seq == ring.token_seq and token.destination == self.node:
+            self._acknowledge(sender, token.ring, Kind.TOKEN, token.copy, token.token_seq)
 
     def _take_forming_token(self, formation: Formation, token: Token) -> None:
         """Totem, section 6; the representative leads through the phases (departure 3 in docs/protocol.md)."""
@@ -208,8 +279,12 @@ class Founder(Seeker):
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
         gather = self._gather
-        self._hearing.mark({node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now)
-        self._hearing.lift(ring.members)
+        self._connectivity.mark(
+            {node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now
+        )
+        self._connectivity.lift(ring.members)
+        for node in sorted({*old.members, *gather.fail_set}.difference(ring.members)):
+            self._speakers.peers.doubt(node)
         # What the exchange carried was taken out as it came; there is nothing in it to deliver on the new ring.
         self.delivery.delivered = ring.window.released
         self.counters.add("configurations")

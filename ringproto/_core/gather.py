@@ -24,6 +24,7 @@ class Gather:
         "alive",
         "fail_set",
         "fails",
+        "informed",
         "node",
         "overfull",
         "proc_set",
@@ -34,6 +35,8 @@ class Gather:
         self.node = node
         self._members_max = members_max
         self._set({node, *procs}, set(fails) - {node})
+        self.informed = False
+        """Whether beacons have shown, here or to who made this processor gather, that all hear all."""
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
 

@@ -7,6 +7,7 @@ from ringproto._core.delivery cimport Delivery
 from ringproto._core.ordering cimport Ring, Visit
 from ringproto._core.outgoing cimport RegularSource
 from ringproto._core.packing cimport Outbox
+from ringproto._core.retransmission cimport Retransmission
 from ringproto._core.timers cimport Timers
 from ringproto._core.wire cimport Codec, Token
 
@@ -40,7 +41,9 @@ cdef class Holder:
     cdef double _token_timeout_s
     cdef Visit _resting  # a visit that goes on, because the token rests here
     cdef RegularSource _source
-    cdef double _resend_s
+    cdef double _least_resend_s
+    cdef Retransmission _hop  # the token on its way to the successor
+    cdef double _retransmit_s
     cdef Py_ssize_t _unanswered  # how often the token was sent again since the successor gave a sign
     cdef double _sign_at  # when it gave one, or when the token was passed to it
     cdef bint _woke

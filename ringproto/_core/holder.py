@@ -18,6 +18,7 @@ from ringproto._core.notices import Notices
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.outgoing import RegularSource
 from ringproto._core.packing import Outbox
+from ringproto._core.retransmission import Retransmission
 from ringproto._core.states import State
 from ringproto._core.timers import Timer, Timers
 from ringproto._core.wire import Codec, Phase, Token
@@ -30,6 +31,8 @@ _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more th
 _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
+_LEAST_PART = 0.25
+"""A token that is acknowledged is sent again after this part of ``token_retransmit_min_s`` at the earliest."""
 _BURSTS_MAX = 8
 """Who keeps the token sends so often at most before it is passed on: what is sent piece by piece fills no packets, and
 the others must be able to follow."""
@@ -66,6 +69,7 @@ class Holder:
         self._accelerated_window = config.accelerated_window
         self._hold_s = config.hold_s
         self._keep_s = config.keep_s
+        self._retransmit_s = config.retransmit_s
         self._token_timeout_s = config.token_timeout_s
         self._requests_max = min(config.retransmits_max, (datagram_size - 128) // 8)
         self._record("START", node, incarnation)
@@ -83,7 +87,8 @@ class Holder:
         self._called = False
         self._kept_without_clock = False
         self._woke = False
-        self._resend_s = 0.0
+        self._least_resend_s = config.token_retransmit_min_s * _LEAST_PART
+        self._hop = Retransmission(config.token_retransmit_min_s, self._least_resend_s)
         self._unanswered = 0
         self._sign_at = now
 
@@ -216,13 +221,16 @@ class Holder:
         if ring.successor == self.node:
             self._own_token = visit.token
         else:
-            assert ring.forwarded is not None
+            assert ring.forwarded is not None and visit.token is not None
             self._transmit(ring.successor, ring.forwarded, "tokens_sent")
             self.timers.set(_TOKEN_LOSS, self.now + self._token_timeout_s)
-            self._resend_s = ring.retransmit_after()
+            if visit.token.acknowledge:
+                self._hop.begin_acknowledged(ring.successor, self.now, self._retransmit_s)
+            else:
+                self._hop.begin(ring.successor, self.now, ring.retransmit_after())
             self._unanswered = 0
             self._sign_at = self.now
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._hop.wait_s)
         self._broadcast(after)
 
     def _broadcast(self, datagrams: list[bytes]) -> None:

@@ -9,12 +9,12 @@ cdef int _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
 
 
 cdef class Membership(Founder):
-    cdef readonly object failure
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored
     cdef bint _drain
     cdef object _put_off_at
 
-    cpdef handle(self, int what, object sender, object body)
+    cdef unsigned long long _beacons
+    cdef dict _put_off_deadlines
     cpdef want_token(self)
     cdef _call_token(self)
     cpdef watch_consumer(self)

@@ -18,7 +18,7 @@ from ringproto._core.founder import Founder
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
-from ringproto._core.wire_membership import Beacon, Join, Leave, Refuse
+from ringproto._core.wire_membership import Beacon, CommitPart, Join, Leave, Refuse
 from ringproto.errors import RingError, SlowConsumerError
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
@@ -37,8 +37,10 @@ class Membership(Founder):
     def __init__(self, beginning: Beginning) -> None:
         super().__init__(beginning)
         self._go(State.GATHER)
-        self.failure: RingError | None = None
         self._drain = False
+        self._beacons = 0
+        # Deadlines that were put off because this process stood still; each is put off once.
+        self._put_off_deadlines: dict[Timer, float] = {}
         self._put_off_at = -math.inf
         self._enter_gather((self.node,))
 
@@ -62,11 +64,17 @@ class Membership(Founder):
         while (timer := self.timers.pop_due(self.now)) is not None:
             self.handle(TIMER_INPUTS + timer, 0, None)
 
-    def forgive_pause(self, slack_s: float) -> None:
-        """This process was away past its deadlines. What waits in its socket is read before others are judged."""
+    def forgive_pause(self, least_s: float, most_s: float) -> None:
+        """This process was away past its deadlines. What waits in its socket is read before others are judged.
+
+        A deadline is put off once, and by as long as this process was late, but by ``least_s`` to ``most_s``.
+        """
         for timer in (Timer.TOKEN_LOSS, Timer.CONSENSUS):
-            if self.timers.deadline(timer) < self.now - slack_s:
-                self.timers.set(timer, self.now + slack_s)
+            deadline = self.timers.deadline(timer)
+            late_s = self.now - deadline
+            if late_s > least_s and deadline != self._put_off_deadlines.get(timer):
+                self._put_off_deadlines[timer] = self.now + min(late_s, most_s)
+                self.timers.set(timer, self._put_off_deadlines[timer])
                 self.counters.add("pauses")
 
     def want_token(self) -> None:
@@ -138,6 +146,13 @@ class Membership(Founder):
 
     # Operational
 
+    def _commit_in_operational(self, sender: int, part: CommitPart) -> None:
+        """A late copy of the commit token of this ring, or of another one."""
+        if part.ring == self.ring.name and part.destination == self.node and sender in self.ring.members:
+            self._acknowledge_commit(sender, part)
+        else:
+            self.counters.add("dropped_other_ring")
+
     def _data_in_operational(self, sender: int, packet: Packet) -> None:
         ring = self.ring
         if packet.ring != ring.name:
@@ -158,10 +173,9 @@ class Membership(Founder):
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring
         if not self._accepts(ring, token):
-            known = token.ring == ring.name and sender in self._incarnations
-            if known and token.token_seq == ring.token_seq and token.destination == self.node:
-                self._transmit(sender, self._beacon(), "answers_sent")
+            self._answer_copy(sender, ring, token)
             return
+        self._acknowledge_token(sender, token)
         # A token that rests here is an older one: nobody honest sent this, and two must not go on.
         self._resting = None
         self.timers.clear(_TOKEN_HOLD)
@@ -180,8 +194,8 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
             self.counters.add("dropped_ring_full")
-        elif not member and self._hearing.puts_off_join(ring.members, sender, self.now):
-            self._put_off()
+        elif not (member or join.informed) and self._connectivity.puts_off(ring.members, sender, self.now):
+            self._put_off(sender)
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
@@ -200,11 +214,11 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif sender not in self.ring.members and self._overfills({sender, *beacon.members}):
             self.counters.add("dropped_ring_full")
-        elif self._hearing.puts_off_beacon(self.ring.members, sender, self.now):
-            self._put_off()
+        elif self._connectivity.puts_off(self.ring.members, sender, self.now):
+            self._put_off(sender)
         else:
-            self._say_beacon()  # all that made me gather, so that no member of the other ring puts me off
-            self._enter_gather((*self.ring.members, sender))
+            informed = self._connectivity.all_hear_all(self.ring.members, sender, self.now)
+            self._enter_gather((*self.ring.members, sender), informed=informed)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:
@@ -226,14 +240,16 @@ class Membership(Founder):
         """
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
-        self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)
-        if formation is not None and ring.forwarded is None:
+        if formation is not None and ring.forwarded_token is None:
+            self._hop.repeat(self.now, self.config.token_retransmit_min_s)
+            formation.repeat(self._hop.copy, self.membership_codec, self._datagram_size)
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:
-            assert ring.forwarded is not None
+            self._hop.repeat(self.now, self._least_resend_s)
             self._unanswered += formation is None
-            self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._resend_s)
+            datagram = ring.repeat_token(self._hop.copy, self.codec)
+            self._transmit(ring.successor, datagram, "tokens_retransmitted")
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._hop.wait_s)
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
@@ -244,32 +260,52 @@ class Membership(Founder):
 
     # Beacons
 
-    def _put_off(self) -> None:
+    def _put_off(self, node: int) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
         self.counters.add("rejoins_put_off")
+        begins = not self._puts_off()
         self._put_off_at = self.now
+        if begins:
+            self.notices.add(
+                "put_off", f"processor {node} was left out and is put off until beacons show that all hear all"
+            )
         if not self.timers.is_set(Timer.MERGE_DETECT):
             self._say_beacon()
+        elif begins:
+            self.timers.set(Timer.MERGE_DETECT, self._beacon_at)
+
+    def _puts_off(self) -> bool:
+        """Whether somebody who was left out was put off of late."""
+        return self.now - self._put_off_at < self._connectivity.memory_s
 
     def _beacon_due(self, sender: int, body: None) -> None:
         """The representative tells other rings that this one is there; the others, while somebody is put off."""
         self._beacon_at = math.inf
         self.timers.clear(Timer.MERGE_DETECT)
-        if self.ring.representative == self.node or self.now - self._put_off_at < self._hearing.fresh_s:
+        if self.ring.representative == self.node or self._puts_off():
             self._say_beacon()
 
-    def _beacon(self) -> bytes:
-        beacon = Beacon(self._speakers.identity(), self.ring.name, self.ring.members, self._hearing.heard(self.now))
-        return self.membership_codec.encode_beacon(beacon)
-
     def _say_beacon(self) -> None:
-        self._transmit(0, self._beacon(), "beacons_sent")
+        self._beacons = (self._beacons + 1) % 2**32
+        beacon = Beacon(
+            self._speakers.identity(),
+            self.ring.name,
+            self._beacons,
+            math.ceil(1000 * self._beacon_interval_s()),
+            self.ring.members,
+            self._connectivity.heard(self.now),
+        )
+        self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")
         self._await_beacon()
 
+    def _beacon_interval_s(self) -> float:
+        """The longest time to the next beacon. It goes with the token, so that nobody is woken by each of the two, if
+        that comes in time; where somebody waits for it, it does not wait for the token."""
+        return self.config.merge_detect_s + (0.0 if self._puts_off() else self.config.hold_s)
+
     def _await_beacon(self) -> None:
-        """The next one goes with the token, so that nobody is woken by each of the two, if that comes in time."""
         self._beacon_at = self.now + self.config.merge_detect_s
-        self.timers.set(Timer.MERGE_DETECT, self._beacon_at + self.config.hold_s)
+        self.timers.set(Timer.MERGE_DETECT, self.now + self._beacon_interval_s())
 
     # Leaving
 

@@ -42,6 +42,7 @@ cdef class Ring:
     cdef public bint blocked
     cdef public bytes forwarded
     cdef public long long forwarded_seq
+    cdef readonly Token forwarded_token
     cdef public object id
     cdef public Py_ssize_t idle_visits
     cdef public long long last_own
@@ -100,7 +101,9 @@ cdef class Ring:
     )
     cpdef send(self, Visit visit, Source source, long long held, Codec codec)
 
-    @cython.locals(token=Token, seq="long long", aru="long long", aru_id="long long", backlog="long long")
+    @cython.locals(
+        token=Token, seq="long long", aru="long long", aru_id="long long", backlog="long long", acknowledge=int
+    )
     cpdef end_visit(self, Visit visit, Source source, long long held, Codec codec)
 
     cdef bint _sets_aru(self, Token token)

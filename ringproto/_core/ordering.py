@@ -24,6 +24,10 @@ _PIECES = 8
 _PIECE_MIN = 2
 """A long visit is sent in so many pieces, so that the others take in the first while the next is being made, but no
 piece has less packets than that."""
+ACKNOWLEDGED_ROTATIONS = 64
+"""For so many rotations after a token was lost each hop of the token is acknowledged."""
+_FIRST_ACKNOWLEDGED = 2
+"""So are the rotations in which a ring forms, and so many after it is installed."""
 _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
@@ -75,6 +79,7 @@ class Ring:
         "blocked",
         "forwarded",
         "forwarded_seq",
+        "forwarded_token",
         "id",
         "idle_visits",
         "last_own",
@@ -115,7 +120,9 @@ class Ring:
         """Every member has all packets up to this one."""
         self.phase = int(Phase.EXCHANGE)
         self.forwarded: bytes | None = None
-        """The token as it was passed on, to be sent again."""
+        """The token as it was passed on."""
+        self.forwarded_token: Token | None = None
+        """The same, not encoded, to be sent again."""
         self.forwarded_seq = origin
         self.idle_visits = 0
         """Visits in a row in which nothing had happened on the ring since the last one."""
@@ -165,7 +172,9 @@ class Ring:
     def first_token(self) -> Token:
         """The token with which the representative starts the ring; nobody is taken to be ready yet."""
         at = self.origin
-        return Token(self.node, self.name, at + 1, at, at, at, 0, 0, 0, int(Phase.EXCHANGE), True, ())
+        return Token(
+            self.node, self.name, at + 1, at, at, at, 0, 0, 0, int(Phase.EXCHANGE), True, (), _FIRST_ACKNOWLEDGED
+        )
 
     def worn_out(self, token: Token) -> bool:
         """Whether the numbers of a ring come to their end: another one, with fresh numbers, must take its place."""
@@ -390,6 +399,9 @@ class Ring:
         self.pace.note_sent(visit.sent)
         self._last_aru = aru
         self._last_seq = seq
+        acknowledge = token.acknowledge
+        if acknowledge and self.phase == _INSTALLED and self.node == self.members[0]:
+            acknowledge -= 1
         visit.token = Token(
             self.successor,
             self.name,
@@ -403,9 +415,16 @@ class Ring:
             self.phase,
             token.incomplete or source.unready(self, seq),
             tuple(requests),
+            acknowledge,
         )
         self.forwarded_seq = seq
+        self.forwarded_token = visit.token
         self.forwarded = codec.encode_token(visit.token)
+
+    def repeat_token(self, copy: int, codec: Codec) -> bytes:
+        """The token once more as it was passed on. It was lost, so from now on its hops are acknowledged for a while."""
+        assert self.forwarded_token is not None, "a token that was never passed on is not sent again"
+        return codec.encode_token(self.forwarded_token._replace(copy=copy, acknowledge=ACKNOWLEDGED_ROTATIONS))
 
     def _sets_aru(self, token: Token) -> bool:
         """Whether the token leaves with the aru of this member: it is less, or nobody else has lowered the token's."""

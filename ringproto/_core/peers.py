@@ -1,62 +1,193 @@
-"""What is remembered of other processors, so that late copies of their datagrams are known.
+"""Which processors live, as far as they have proven it.
 
-The network keeps copies for seconds. A join or a beacon of a ring that is gone must not break the ring that is there,
-so every datagram of membership carries the sender's incarnation and a rising serial.
+The network keeps copies of datagrams for minutes, and a join or a beacon of a processor that is dead must not break the
+ring that is there. So every datagram of membership carries the sender's incarnation and a rising serial, and a word
+counts only if it comes from an incarnation that is known to live: because it has lately answered a *challenge*, a
+number that was drawn here and that no old copy can have, or because it is on the ring with this processor. Who is not
+known to live is asked, and what it said is kept until it has answered.
 """
 
 from __future__ import annotations
 
-from ringproto._core.wire_membership import Identity
+import enum
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
-_PROOFS = 3
-"""So many rising words in a row show that an incarnation lives although another one was heard after it."""
+from ringproto._core.wire_membership import Beacon, Identity, Join
+
+_CLAIMS_EACH = 4
+"""Most incarnations of one node id that are asked at the same time: copies of some dead ones, and one that lives."""
+
+
+class Verdict(enum.Enum):
+    """What is to be made of a word of a processor."""
+
+    NEWS = "news"
+    """It lives, and this is later than all that was heard of it."""
+    LATE = "late"
+    """A copy of something that was heard, or older."""
+    UNPROVEN = "unproven"
+    """It may be dead: it was asked, or is to be asked later."""
+
+
+class Word(NamedTuple):
+    """What a processor said, kept until it has proven that it lives."""
+
+    kind: int
+    body: Join | Beacon
+
+
+class _Life:
+    """The incarnation of a processor that was proven to live last."""
+
+    __slots__ = ("asked_at", "heard_at", "incarnation", "nonce", "serial")
+
+    def __init__(self, incarnation: int, serial: int, now: float) -> None:
+        self.incarnation = incarnation
+        self.serial = serial
+        self.heard_at = now
+        self.asked_at = -math.inf
+        self.nonce = 0
+        """The challenge that it was sent because its serials went back, or because another claims its id; 0: none."""
+
+
+class _Claim:
+    """An incarnation that is not known to live."""
+
+    __slots__ = ("asked_at", "made_at", "nonce", "serial", "word")
+
+    def __init__(self, nonce: int, now: float) -> None:
+        self.nonce = nonce
+        self.made_at = now
+        self.asked_at = -math.inf
+        self.serial = -1
+        self.word: Word | None = None
 
 
 class Peers:
-    """Which incarnation of each processor lives, and its latest word; for a bounded number of them.
+    """What is known of the lives of a bounded number of processors; who was heard longest ago is forgotten first.
 
-    An incarnation that was never heard of is believed at its first word: it is a processor that was started anew. It
-    may also be the late copy of a life before, so who was followed by another incarnation is not dead for good, but
-    must prove that it lives, by words that rise while the other one is silent.
+    Args:
+        max_: most processors that are known.
+        proof_s: seconds for which who has proven that it lives, and was not heard since, is believed.
+        spacing_s: seconds between two challenges to one incarnation.
+        draw: gives a number of 64 random bits.
     """
 
-    __slots__ = ("_claims", "_living", "_max", "_serials")
+    __slots__ = ("_claims", "_draw", "_lives", "_max", "_proof_s", "_spacing_s")
 
-    def __init__(self, max_: int) -> None:
-        self._living: dict[int, int] = {}
-        # Of each incarnation, living or not, its highest serial.
-        self._serials: dict[tuple[int, int], int] = {}
-        # Of a processor, the incarnation that proves that it lives, and the words that it has said.
-        self._claims: dict[int, tuple[int, int]] = {}
+    def __init__(self, max_: int, proof_s: float, spacing_s: float, draw: Callable[[], int]) -> None:
         self._max = max_
-
-    def news(self, node: int, identity: Identity) -> bool:
-        """Whether this comes later than all that was heard of this processor; if so it is remembered."""
-        life = node, identity.incarnation
-        serial = self._serials.pop(life, None)
-        self._serials[life] = identity.serial if serial is None else max(serial, identity.serial)
-        if len(self._serials) > 2 * self._max:
-            del self._serials[next(iter(self._serials))]
-        if serial is not None and identity.serial <= serial:
-            return False
-        living = self._living.get(node)
-        if serial is not None and living is not None and living != identity.incarnation and not self._proves(*life):
-            return False
-        self._claims.pop(node, None)
-        self._living.pop(node, None)
-        self._living[node] = identity.incarnation
-        if len(self._living) > self._max:
-            forgotten = next(iter(self._living))
-            del self._living[forgotten]
-            self._claims.pop(forgotten, None)
-        return True
+        self._proof_s = proof_s
+        self._spacing_s = spacing_s
+        self._draw = draw
+        self._lives: dict[int, _Life] = {}
+        self._claims: dict[tuple[int, int], _Claim] = {}
 
     def incarnation(self, node: int) -> int | None:
-        """The incarnation that lives."""
-        return self._living.get(node)
+        """The incarnation that was proven to live last."""
+        life = self._lives.get(node)
+        return None if life is None else life.incarnation
 
-    def _proves(self, node: int, incarnation: int) -> bool:
-        claimant, words = self._claims.get(node, (incarnation, 0))
-        words = words + 1 if claimant == incarnation else 1
-        self._claims[node] = incarnation, words
-        return words >= _PROOFS
+    def is_proven(self, node: int, identity: Identity, now: float, *, present: bool) -> bool:
+        """Whether this incarnation is known to live, whatever it says."""
+        life = self._lives.get(node)
+        if life is None or life.incarnation != identity.incarnation:
+            return False
+        return present or now - life.heard_at < self._proof_s
+
+    def hear(self, node: int, identity: Identity, now: float, *, present: bool) -> Verdict:
+        """A word came. ``present``: this incarnation is on the ring with this processor."""
+        life = self._lives.get(node)
+        if life is not None and life.incarnation == identity.incarnation and identity.serial <= life.serial:
+            return Verdict.LATE
+        if life is None or not self.is_proven(node, identity, now, present=present):
+            return Verdict.UNPROVEN
+        life.serial = identity.serial
+        life.heard_at = now
+        self._lives[node] = self._lives.pop(node)  # heard last
+        return Verdict.NEWS
+
+    def doubt(self, node: int) -> None:
+        """It was left out: what it says from now on counts only when it has proven anew that it lives."""
+        life = self._lives.get(node)
+        if life is not None:
+            life.heard_at = -math.inf
+
+    # Challenges
+
+    def claim(self, node: int, identity: Identity, word: Word | None, now: float) -> int:
+        """An incarnation that is not known to live has spoken: keep what it said, if that is to be kept.
+
+        Returns:
+            The nonce to challenge it with, or 0 if it was asked a moment ago.
+        """
+        key = node, identity.incarnation
+        claim = self._claims.get(key)
+        if claim is None or now - claim.made_at >= self._proof_s:
+            claim = self._claims[key] = _Claim(self._draw() or 1, now)
+            self._bound_claims(node)
+        if word is not None and identity.serial > claim.serial:
+            claim.serial = identity.serial
+            claim.word = word
+        if now - claim.asked_at < self._spacing_s:
+            return 0
+        claim.asked_at = now
+        return claim.nonce
+
+    def ask(self, node: int, now: float, spacing_s: float) -> int:
+        """Have the incarnation that was known to live prove it once more; the nonce, or 0 if it was asked less than
+        ``spacing_s`` ago."""
+        life = self._lives.get(node)
+        if life is None or now - life.asked_at < max(spacing_s, self._spacing_s):
+            return 0
+        if not life.nonce:
+            life.nonce = self._draw() or 1
+        life.asked_at = now
+        return life.nonce
+
+    def lives_on(self, node: int, incarnation: int, nonce: int, serial: int, now: float) -> bool:
+        """Whether this answers :meth:`ask`. Then the serial that it says holds: nobody is silenced by a number."""
+        life = self._lives.get(node)
+        if life is None or life.incarnation != incarnation or not nonce or life.nonce != nonce:
+            return False
+        life.nonce = 0
+        life.serial = min(life.serial, serial)
+        life.heard_at = now
+        return True
+
+    def answers(self, node: int, incarnation: int, nonce: int) -> bool:
+        """Whether this answers the challenge to an incarnation that was not known to live."""
+        claim = self._claims.get((node, incarnation))
+        return claim is not None and claim.nonce == nonce
+
+    def believe(self, node: int, incarnation: int, serial: int, now: float) -> Word | None:
+        """It has proven that it lives, with a serial: it is the one that is known from now on.
+
+        Returns:
+            The last thing that it said, if that was kept and is not above the serial that it proved.
+        """
+        claim = self._claims.pop((node, incarnation), None)
+        word = claim.word if claim is not None and claim.serial <= serial else None
+        said = (
+            claim.serial - 1 if claim is not None and word is not None else 0
+        )  # so that it is news when it is handled
+        life = self._lives.pop(node, None)
+        if life is not None and life.incarnation == incarnation:
+            said = max(said, min(life.serial, serial))
+        self._lives[node] = _Life(incarnation, said, now)
+        if len(self._lives) > self._max:
+            del self._lives[next(iter(self._lives))]
+        return word
+
+    def dismiss(self, node: int, incarnation: int) -> None:
+        """Another one has its place: forget what this incarnation said, and ask it anew when it speaks again."""
+        self._claims.pop((node, incarnation), None)
+
+    def _bound_claims(self, node: int) -> None:
+        mine = [key for key in self._claims if key[0] == node]
+        if len(mine) > _CLAIMS_EACH:
+            del self._claims[mine[0]]
+        if len(self._claims) > self._max:
+            del self._claims[next(iter(self._claims))]

@@ -17,7 +17,7 @@ from ringproto._core.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
-from ringproto._core.wire import BEACON, COMMIT, DATA, JOIN, LEAVE, TOKEN, WAKE, Malformed
+from ringproto._core.wire import DATA, TOKEN, Malformed
 from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
@@ -119,18 +119,8 @@ class Processor:
                     # The data of a batch comes before its tokens, however the network mixed them.
                     tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
-                elif kind == JOIN:
-                    body = membership.membership_codec.decode_join(datagram, self.config.members_max)
-                elif kind == COMMIT:
-                    body = membership.membership_codec.decode_commit(datagram, self.config.members_max)
-                elif kind == BEACON:
-                    body = membership.membership_codec.decode_beacon(datagram, self.config.members_max)
-                elif kind == LEAVE:
-                    body = membership.membership_codec.decode_leave(datagram)
-                elif kind == WAKE:
-                    body = membership.membership_codec.decode_wake(datagram)
                 else:
-                    body = membership.membership_codec.decode_refuse(datagram)
+                    body = membership.membership_codec.decode(kind, datagram, self.config.members_max)
             except Malformed as error:
                 membership.counters.add(f"dropped_{error.args[0]}")
                 continue
@@ -146,7 +136,7 @@ class Processor:
         """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
         membership = self._membership
         membership.now = now
-        membership.forgive_pause(self.config.retransmit_s)
+        membership.forgive_pause(self.config.token_retransmit_min_s, self.config.retransmit_s)
         membership.handle_timeouts()
         membership.leave_when_drained()
         membership.want_token()

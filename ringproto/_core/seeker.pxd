@@ -12,7 +12,9 @@ cdef class Seeker(Holder):
     cdef double _fail_to_receive_s
     cdef object _formation
     cdef object _gather
-    cdef object _hearing
+    cdef object _connectivity
+    cdef object _rivals
+    cdef public object failure
     cdef dict _incarnations
     cdef object _join_said_at
     cdef double _beacon_at  # from when on a beacon is to go with the token of an installed ring
@@ -22,3 +24,4 @@ cdef class Seeker(Holder):
     cdef _note_sign(self, object sender)
     cdef bint _gathers_anew(self, Ring ring, Token token)
     cdef _go(self, object state)
+    cpdef handle(self, int what, object sender, object body)

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from ringproto._core.beginning import Beginning
+from ringproto._core.connectivity import Connectivity
 from ringproto._core.counters import Counters
 from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
-from ringproto._core.hearing import Hearing
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.peers import Verdict, Word
+from ringproto._core.rivals import Rivals
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Packet, Token
-from ringproto._core.wire_membership import Beacon, Join, Leave, MembershipCodec
+from ringproto._core.wire import Kind, Packet, Token
+from ringproto._core.wire_membership import Beacon, Challenge, Identity, Join, Leave, MembershipCodec, Response
+from ringproto.errors import DuplicateNodeError, RingError
 from ringproto.types import RingId
 
 _SEQUENCE_JUMP_MAX = 2**32
@@ -39,12 +43,14 @@ class Seeker(Holder):
         node, config, datagram_size, entropy, now, ring_sequence, audit, origin = beginning
         counters = Counters()
         self._fail_to_receive_s = config.fail_to_receive_s
-        self._speakers = Speakers(node, config, datagram_size, entropy.next(), counters)
+        self._speakers = Speakers(node, config, datagram_size, entropy, counters)
         self.ring_sequence = ring_sequence + 1
         first = RingId(self.ring_sequence, node, entropy.next())
         super().__init__(node, config, datagram_size, now, counters, first, self._speakers.incarnation, audit, origin)
         self.membership_codec = MembershipCodec(self.codec)
-        self._hearing = Hearing(node, config.merge_detect_s, config.members_max)
+        self._connectivity = Connectivity(node, config.merge_detect_s, config.members_max)
+        self._rivals = Rivals(config.join_timeout_s, self._connectivity.memory_s, config.members_max)
+        self.failure: RingError | None = None
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
@@ -55,28 +61,122 @@ class Seeker(Holder):
 
     # Whom it listens to
 
-    def _listens(self, sender: int, body: Join | Beacon | Leave) -> bool:
-        """Whether to listen to a datagram of membership; a processor with other limits is told why not."""
-        if self._speakers.listens(sender, body.identity):
-            return True
-        refuse = self._speakers.refusal(sender, body.identity, len(self.ring.members), self.now)
-        if refuse is not None:
-            self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
-        return False
+    def _listens(self, sender: int, body: Join | Beacon | Leave, word: Word | None = None) -> bool:
+        """Whether to listen to a datagram of membership; a processor with other limits is told why not.
+
+        Who is not known to live is asked. With ``word`` what it says is kept until it has answered.
+        """
+        identity = body.identity
+        if sender == self.node:
+            self._hear_own_id(identity)
+            return False
+        if not self._speakers.suits(identity):
+            refuse = self._speakers.refusal(sender, identity, len(self.ring.members), self.now)
+            if refuse is not None:
+                self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
+            return False
+        verdict = self._speakers.hear(sender, identity, self.now, present=self._is_present(sender, identity))
+        if verdict is Verdict.UNPROVEN and word is not None:
+            self._challenge(sender, identity.incarnation, self._speakers.peers.claim(sender, identity, word, self.now))
+        elif verdict is Verdict.LATE:
+            # A copy, most of the time; but a forged serial must not silence its sender for good.
+            self._ask(sender, self.config.consensus_timeout_s)
+        return verdict is Verdict.NEWS
+
+    def _is_present(self, sender: int, identity: Identity) -> bool:
+        """Whether this incarnation is on the installed ring with this processor."""
+        return self._incarnations.get(sender) == identity.incarnation
 
     def _hears_join(self, sender: int, join: Join) -> bool:
-        if not self._listens(sender, join) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join, Word(Kind.JOIN, join)) or not self._sequence_in_reach(join.ring_sequence):
             return False
-        self._hearing.hear(sender, join.identity.incarnation, self.now)
         self._note_sign(sender)
         return True
 
     def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
-        if not self._listens(sender, beacon):
+        if not self._listens(sender, beacon, Word(Kind.BEACON, beacon)):
             return False
-        self._hearing.hear_beacon(sender, beacon, self.now)
+        self._connectivity.hear_beacon(sender, beacon, self.now)
         self._note_sign(sender)
         return True
+
+    # Who lives
+
+    def _ask(self, node: int, spacing_s: float = 0.0) -> None:
+        """Have the incarnation that is known prove once more that it lives."""
+        incarnation = self._speakers.incarnation_of(node)
+        if incarnation is not None:
+            self._challenge(node, incarnation, self._speakers.peers.ask(node, self.now, spacing_s))
+
+    def _challenge(self, node: int, incarnation: int, nonce: int) -> None:
+        """Ask an incarnation whether it lives, unless ``nonce`` is 0.
+
+        Where two claim an id all are asked: the address that is known may be that of the other one.
+        """
+        if nonce:
+            alone = node != self.node and self._speakers.incarnation_of(node) in (None, incarnation)
+            datagram = self.membership_codec.encode_challenge(Challenge(node, incarnation, nonce))
+            self._transmit(node if alone else 0, datagram, "challenges_sent")
+
+    def _challenged(self, sender: int, challenge: Challenge) -> None:
+        """Somebody asks whether this processor lives."""
+        speakers = self._speakers
+        if (challenge.target, challenge.incarnation) != (self.node, speakers.incarnation):
+            self.counters.add("dropped_not_for_me")
+            return
+        response = Response(speakers.incarnation, challenge.nonce, speakers.serial, len(self.ring.members))
+        self._transmit(
+            sender if sender != self.node else 0, self.membership_codec.encode_response(response), "responses_sent"
+        )
+
+    def _response(self, sender: int, response: Response) -> None:
+        """A processor has proven that it lives: what it said before counts now."""
+        peers = self._speakers.peers
+        _, nonce, serial, _ = response
+        incarnation = response.incarnation
+        if peers.lives_on(sender, incarnation, nonce, serial, self.now):
+            self._rivals.answered(sender, self.now)
+        elif not peers.answers(sender, incarnation, nonce):
+            self.counters.add("dropped_late_copy")
+        elif sender == self.node:
+            self._meet_own_id(response)
+        elif not self._has_place(sender, incarnation):
+            peers.dismiss(sender, incarnation)
+        elif (word := peers.believe(sender, incarnation, serial, self.now)) is not None:
+            self.handle(word.kind, sender, word.body)
+
+    def _has_place(self, node: int, incarnation: int) -> bool:
+        """Whether a proven incarnation may take its id: not while the one on my ring that has it answers, too."""
+        known = self._incarnations.get(node)
+        if self.state is not State.OPERATIONAL or known is None or known == incarnation:
+            return True
+        free = self._rivals.gives_way(node, incarnation, self.now)
+        self._ask(node)
+        if not free and self._rivals.both_live(node):
+            self.counters.add("dropped_duplicate_id")
+            self.notices.add(
+                "duplicate_id", f"two living processes use the node id {node}; the one that is on the ring keeps it"
+            )
+        return free
+
+    def _hear_own_id(self, identity: Identity) -> None:
+        """My id, said by me in this life or before, or by another process that has it too."""
+        self.counters.add("dropped_own_id")
+        if identity.incarnation != self._speakers.incarnation:
+            nonce = self._speakers.peers.claim(self.node, identity, None, self.now)
+            self._challenge(self.node, identity.incarnation, nonce)
+
+    def _meet_own_id(self, response: Response) -> None:
+        """Another living process has my id. Who is on the larger ring stays; of equals, the smaller incarnation."""
+        mine = len(self.ring.members)
+        if (response.members, -response.incarnation) > (mine, -self._speakers.incarnation):
+            self.failure = DuplicateNodeError(
+                f"another living process uses the node id {self.node}, on a ring of {response.members}; "
+                "give each process an id of its own"
+            )
+            self._leave_ring("duplicate id")
+        else:
+            self.notices.add("duplicate_id", f"another living process uses the node id {self.node} of this one")
 
     def _is_leaving(self, sender: int, leave: Leave) -> bool:
         """Whether the incarnation that I know says that it leaves."""
@@ -103,7 +203,14 @@ class Seeker(Holder):
 
     # Ways into gather
 
-    def _enter_gather(self, procs: Iterable[int], fails: Iterable[int] = (), *, alone_at_once: bool = False) -> None:
+    def _enter_gather(
+        self,
+        procs: Iterable[int],
+        fails: Iterable[int] = (),
+        *,
+        alone_at_once: bool = False,
+        informed: bool = False,
+    ) -> None:
         self._go(State.GATHER)
         self.counters.add("gathers")
         self._formation = None
@@ -114,6 +221,7 @@ class Seeker(Holder):
         self._beacon_at = math.inf
         self._gather = Gather(self.node, procs, fails, self.config.members_max)
         self._alone_at_once = alone_at_once
+        self._gather.informed = informed
         self._agreed = False
         self._suspect = 0
         self._await_consensus()
@@ -173,6 +281,7 @@ class Seeker(Holder):
             self.ring_sequence,
             gather.procs,
             gather.fails,
+            gather.informed,
         )
         self._transmit(0, self.membership_codec.encode_join(join), "joins_sent")
 
@@ -227,6 +336,7 @@ class Seeker(Holder):
 
     def _take_join(self, sender: int, join: Join) -> None:
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
+        self._gather.informed = self._gather.informed or join.informed
         if self._gather.receive(sender, join):
             self._sets_changed()
         if self._gather.overfull:
@@ -236,7 +346,7 @@ class Seeker(Holder):
     def _beacon_in_gather(self, sender: int, beacon: Beacon) -> None:
         if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
-        if self._hearing.puts_off_beacon(self._gather.alive, sender, self.now):
+        if self._connectivity.puts_off(self._gather.alive, sender, self.now):
             self.counters.add("rejoins_put_off")
         elif self._gather.add(sender):
             self._sets_changed()
@@ -263,3 +373,9 @@ class Seeker(Holder):
 
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id. The founder says how it forms the ring."""
+
+    def _leave_ring(self, how: str) -> None:
+        """Out of the ring, for ever. Membership says how."""
+
+    def handle(self, what: int, sender: int, body: Any) -> None:
+        """One input in the present state. Membership has the doors."""

@@ -2,7 +2,8 @@
 
 Every join, beacon and leave begins with an identity: incarnation, rising serial, and the limits that all processors of
 a ring must agree on. A processor with other limits is not listened to at all, so it can never be half joined; it is
-told why, and it stops if it never was on a ring with others (departure 15 in docs/protocol.md).
+told why, and it stops if it never was on a ring with others (departure 15 in docs/protocol.md). Nor is one that has not
+proven that it lives (``peers.py``, departure 1).
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ from __future__ import annotations
 import math
 
 from ringproto._core.counters import Counters
-from ringproto._core.peers import Peers
+from ringproto._core.entropy import Entropy
+from ringproto._core.peers import Peers, Verdict
 from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError
+
+
+_PROOF = 8
+"""Who has proven that it lives is believed until it was silent for so many intervals of beacons."""
+_ASKED_AGAIN = 0.25
+"""An incarnation is challenged once in this part of the join timeout at most."""
 
 
 class Speakers:
@@ -23,48 +31,54 @@ class Speakers:
         "_counters",
         "_max",
         "_node",
-        "_peers",
         "_refused_at",
-        "_serial",
         "_spacing_s",
         "incarnation",
         "limits",
+        "peers",
+        "serial",
     )
 
-    def __init__(self, node: int, config: Config, datagram_size: int, incarnation: int, counters: Counters) -> None:
-        self.incarnation = incarnation
+    def __init__(self, node: int, config: Config, datagram_size: int, entropy: Entropy, counters: Counters) -> None:
+        self.incarnation = entropy.next()
         self.limits = Limits(
             config.quorum, config.members_max, config.message_size_max, config.windows[0], datagram_size
         )
         self._node = node
         self._counters = counters
-        self._serial = 0
+        self.serial = 0
+        """The one that was said last."""
         self._max = 4 * config.members_max
-        self._peers = Peers(self._max)
+        # So long a silence is ordinary: of beacons on an idle ring some are lost.
+        proof_s = _PROOF * (config.merge_detect_s + config.hold_s)
+        self.peers = Peers(self._max, proof_s, config.join_timeout_s * _ASKED_AGAIN, entropy.next)
         self._refused_at: dict[int, float] = {}
         self._spacing_s = config.consensus_timeout_s
 
     def identity(self) -> Identity:
         """The head of the next datagram of membership."""
-        self._serial += 1
-        return Identity(self.incarnation, self._serial, self.limits)
+        self.serial += 1
+        return Identity(self.incarnation, self.serial, self.limits)
 
-    def listens(self, sender: int, identity: Identity) -> bool:
-        """Whether this is news of another processor with the same limits; if not, why not is counted."""
-        if sender == self._node:
-            reason = "dropped_own_id"
-        elif identity.limits != self.limits:
-            reason = "dropped_other_limits"
-        elif not self._peers.news(sender, identity):
-            reason = "dropped_late_copy"
-        else:
+    def suits(self, identity: Identity) -> bool:
+        """Whether who speaks has the same limits; if not, that is counted."""
+        if identity.limits == self.limits:
             return True
-        self._counters.add(reason)
+        self._counters.add("dropped_other_limits")
         return False
 
+    def hear(self, sender: int, identity: Identity, now: float, *, present: bool) -> Verdict:
+        """What to make of a word of another processor; see :meth:`Peers.hear`. What is not news is counted."""
+        verdict = self.peers.hear(sender, identity, now, present=present)
+        if verdict is Verdict.LATE:
+            self._counters.add("dropped_late_copy")
+        elif verdict is Verdict.UNPROVEN:
+            self._counters.add("dropped_unproven")
+        return verdict
+
     def incarnation_of(self, node: int) -> int | None:
-        """The incarnation of another processor that was heard last."""
-        return self._peers.incarnation(node)
+        """The incarnation of another processor that was proven to live last."""
+        return self.peers.incarnation(node)
 
     def refusal(self, sender: int, identity: Identity, members: int, now: float) -> Refuse | None:
         """What to answer to a processor with other limits, at most once a consensus timeout to each."""

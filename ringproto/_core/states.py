@@ -33,17 +33,20 @@ class Input(enum.IntEnum):
     WAKE = 6
     LEAVE = 7
     REFUSE = 8
-    TOKEN_LOSS = 10
-    TOKEN_RETRANSMIT = 11
-    TOKEN_HOLD = 12
-    JOIN_TIMEOUT = 13
-    CONSENSUS = 14
-    MERGE_DETECT = 15
-    LEAVE_TIMEOUT = 16
-    SLOW_CONSUMER = 17
+    ACKNOWLEDGEMENT = 9
+    CHALLENGE = 10
+    RESPONSE = 11
+    TOKEN_LOSS = 20
+    TOKEN_RETRANSMIT = 21
+    TOKEN_HOLD = 22
+    JOIN_TIMEOUT = 23
+    CONSENSUS = 24
+    MERGE_DETECT = 25
+    LEAVE_TIMEOUT = 26
+    SLOW_CONSUMER = 27
 
 
-TIMER_INPUTS = 10
+TIMER_INPUTS = 20
 """A timer's input is its number and this."""
 
 IGNORED = "ignored"
@@ -58,6 +61,9 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.WAKE: IGNORED,
         Input.LEAVE: "leave_in_gather",
         Input.REFUSE: "refused",
+        Input.ACKNOWLEDGEMENT: IGNORED,
+        Input.CHALLENGE: "challenged",
+        Input.RESPONSE: "response",
         Input.TOKEN_LOSS: IGNORED,
         Input.TOKEN_RETRANSMIT: IGNORED,
         Input.TOKEN_HOLD: IGNORED,
@@ -77,6 +83,9 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.WAKE: IGNORED,
         Input.LEAVE: "leave_while_forming",
         Input.REFUSE: "refused",
+        Input.ACKNOWLEDGEMENT: "acknowledged",
+        Input.CHALLENGE: "challenged",
+        Input.RESPONSE: "response",
         Input.TOKEN_LOSS: "token_loss",
         Input.TOKEN_RETRANSMIT: "retransmit_token",
         Input.TOKEN_HOLD: IGNORED,
@@ -95,6 +104,9 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.WAKE: IGNORED,
         Input.LEAVE: "leave_while_forming",
         Input.REFUSE: "refused",
+        Input.ACKNOWLEDGEMENT: "acknowledged",
+        Input.CHALLENGE: "challenged",
+        Input.RESPONSE: "response",
         Input.TOKEN_LOSS: "token_loss",
         Input.TOKEN_RETRANSMIT: "retransmit_token",
         Input.TOKEN_HOLD: IGNORED,
@@ -108,11 +120,14 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.DATA: "data_in_operational",
         Input.TOKEN: "token_in_operational",
         Input.JOIN: "join_in_operational",
-        Input.COMMIT: IGNORED,
+        Input.COMMIT: "commit_in_operational",
         Input.BEACON: "beacon_in_operational",
         Input.WAKE: "wake",
         Input.LEAVE: "leave_in_operational",
         Input.REFUSE: "refused",
+        Input.ACKNOWLEDGEMENT: "acknowledged",
+        Input.CHALLENGE: "challenged",
+        Input.RESPONSE: "response",
         Input.TOKEN_LOSS: "token_loss",
         Input.TOKEN_RETRANSMIT: "retransmit_token",
         Input.TOKEN_HOLD: "token_rested",

@@ -37,6 +37,8 @@ cdef class Token:
     cdef public int phase
     cdef public bint incomplete
     cdef public tuple requests
+    cdef public int acknowledge
+    cdef public int copy
 
 
 cdef class Codec:
@@ -69,7 +71,7 @@ cdef class Codec:
 
     @cython.locals(
         size=Py_ssize_t, token_seq="unsigned long long", seq="unsigned long long", message_seq="unsigned long long",
-        aru="unsigned long long", phase=int, incomplete=int, count=Py_ssize_t, requests=tuple, token=Token,
+        aru="unsigned long long", phase=int, count=Py_ssize_t, requests=tuple, token=Token,
         data="const unsigned char *"
     )
     cpdef Token decode_token(self, bytes datagram, Py_ssize_t requests_max)

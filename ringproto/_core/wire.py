@@ -6,7 +6,7 @@ All numbers are big endian. A datagram is a header, a body and a trailer::
     0   u8   version              1
     1   u8   type                 one of Kind
     2   u8   suite                what the trailer is: 0, a CRC-32 (others are kept for authenticated encryption)
-    3   u8   flags                of the type; unused bits are 0
+    3   u8   flags                of the type; unused bits are 0; of TOKEN and COMMIT a copy's number
     4   u64  cluster              hash of the cluster's name
     12  u32  sender               node id; of DATA the processor that originated it, whoever sends it again
     16       body
@@ -40,6 +40,8 @@ packet during recovery, so that an encapsulated packet is never larger than a da
 
 FLAG_SAFE = 1
 FLAG_RECOVERED = 2
+FLAG_INFORMED = 1
+"""Of a JOIN."""
 
 CHUNK_SIZE = 3
 CHUNK_PRIORITY = 3
@@ -88,9 +90,14 @@ class Kind(enum.IntEnum):
     WAKE = 6
     LEAVE = 7
     REFUSE = 8
+    ACKNOWLEDGEMENT = 9
+    CHALLENGE = 10
+    RESPONSE = 11
 
 
-DATA, TOKEN, JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE = (int(kind) for kind in Kind)
+DATA, TOKEN, JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE, ACKNOWLEDGEMENT, CHALLENGE, RESPONSE = (
+    int(kind) for kind in Kind
+)
 """The same as plain numbers: a member of an enum is looked up too slowly for what is done with every datagram."""
 
 
@@ -160,6 +167,8 @@ TOKEN_FIELDS = (
     "phase",
     "incomplete",
     "requests",
+    "acknowledge",
+    "copy",
 )
 
 
@@ -179,6 +188,8 @@ class Token:
         phase: one of :class:`Phase`.
         incomplete: somebody was not ready for the next phase in this rotation.
         requests: the retransmission requests (rtr), rising.
+        acknowledge: for so many rotations more, 127 at most, each hop of it is acknowledged.
+        copy: 0 as it was passed on; it rises each time that this hop is sent again, up to 255.
     """
 
     __slots__ = TOKEN_FIELDS
@@ -197,6 +208,8 @@ class Token:
         phase: int,
         incomplete: bool,
         requests: tuple[int, ...],
+        acknowledge: int = 0,
+        copy: int = 0,
     ) -> None:
         self.destination = destination
         self.ring = ring
@@ -210,6 +223,8 @@ class Token:
         self.phase = phase
         self.incomplete = incomplete
         self.requests = requests
+        self.acknowledge = acknowledge
+        self.copy = copy
 
     def _replace(self, **changes: Any) -> Token:
         """The same token with some fields changed, as of a named tuple."""
@@ -264,9 +279,9 @@ class Codec:
     def _head(self, kind: int, flags: int = 0) -> bytes:
         return _header.pack(VERSION, kind, SUITE_CRC32, flags, self._cluster, self._node)
 
-    def seal(self, kind: int, body: bytes) -> bytes:
+    def seal(self, kind: int, body: bytes, flags: int = 0) -> bytes:
         """The datagram of this type around a body that another room made."""
-        return sealed(self._head(kind), [body])
+        return sealed(self._head(kind, flags), [body])
 
     def open(self, datagram: bytes) -> tuple[int, int]:
         """The kind and the sender of a datagram whose envelope is right; cheapest checks first.
@@ -290,9 +305,9 @@ class Codec:
             raise Malformed("checksum")
         kind = data[1]
         flags = data[3]
-        if not 1 <= kind <= 8:
+        if not 1 <= kind <= 11:
             raise Malformed("type")
-        if flags and (kind != 1 or flags > 3):
+        if flags and (kind > 4 or (kind == 1 and flags > 3) or (kind == 3 and flags > 1)):
             raise Malformed("flags")
         sender = read_u32(data, 12)
         if sender == 0:
@@ -372,12 +387,12 @@ class Codec:
             token.fcc,
             token.backlog,
             token.phase,
-            token.incomplete,
+            token.acknowledge << 1 | token.incomplete,
             len(requests),
         )
         if requests:
             body += struct.pack(f">{len(requests)}Q", *requests)
-        return sealed(self._token_head, [body])
+        return sealed(self._head(TOKEN, token.copy) if token.copy else self._token_head, [body])
 
     def decode_token(self, datagram: bytes, requests_max: int) -> Token:
         """Raises Malformed."""
@@ -396,13 +411,14 @@ class Codec:
         token.fcc = read_u32(data, _HEADER + 60)
         token.backlog = read_u32(data, _HEADER + 64)
         token.phase = phase = data[_HEADER + 68]
-        incomplete = data[_HEADER + 69]
-        token.incomplete = incomplete == 1
+        token.incomplete = data[_HEADER + 69] & 1
+        token.acknowledge = data[_HEADER + 69] >> 1
+        token.copy = data[3]
         count = data[_HEADER + 70] << 8 | data[_HEADER + 71]
         token.requests = ()
         if size != _TOKEN + 8 * count + _TRAILER:
             raise Malformed("length")
-        if count > requests_max or phase > 2 or incomplete > 1:
+        if count > requests_max or phase > 2:
             raise Malformed("range")
         if token_seq > _COUNT_MAX or seq > _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("range")

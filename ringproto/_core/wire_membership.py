@@ -1,4 +1,5 @@
-"""The datagrams of membership: JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE, and how large they are.
+"""The datagrams of membership: JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE, ACKNOWLEDGEMENT, CHALLENGE, RESPONSE, and how
+large they are.
 
 They are sent while rings form, merge and end, and when an idle one is to turn again, never for each message; so this
 room is not compiled. The envelope, and what every message goes through, is ``wire.py``'s; the bodies are specified in
@@ -9,9 +10,10 @@ that can be checked without knowing the state of the ring, and raises :class:`Ma
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ringproto._core.wire import HEADER_SIZE, TRAILER_SIZE, Codec, Kind, Malformed, rising
+from ringproto._core.wire import FLAG_INFORMED, HEADER_SIZE, TRAILER_SIZE, Codec, Kind, Malformed, rising
 from ringproto.types import NODE_MAX
 
 _HOP_MAX = 2**31 - 1
@@ -19,10 +21,13 @@ _HOP_MAX = 2**31 - 1
 
 _identity = struct.Struct(">QQHHIHH")
 _join = struct.Struct(">QHH")
-_beacon = struct.Struct(">20sHH")
+_beacon = struct.Struct(">20sIIHH")
 _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
+_acknowledgement = struct.Struct(">I20sBBQ")
+_challenge = struct.Struct(">IQQ")
+_response = struct.Struct(">QQQH")
 
 
 class Limits(NamedTuple):
@@ -51,6 +56,8 @@ class Join(NamedTuple):
     """The highest ring sequence that the sender knows."""
     proc_set: tuple[int, ...]
     fail_set: tuple[int, ...]
+    informed: bool = False
+    """Whether beacons have shown, to the sender or to who made it gather, that all hear all."""
 
 
 class Beacon(NamedTuple):
@@ -58,9 +65,18 @@ class Beacon(NamedTuple):
 
     identity: Identity
     ring: bytes
+    number: int
+    """Rises with each beacon of this incarnation, modulo 2**32, so that those are counted that did not come."""
+    interval_ms: int
+    """The longest time until the next one, in milliseconds."""
     members: tuple[int, ...]
     heard: tuple[int, ...]
-    """Of whom a join or a beacon came to the sender in the last few ``merge_detect_s``."""
+    """Of whose last beacons enough came to the sender."""
+
+    @property
+    def interval_s(self) -> float:
+        """``interval_ms`` in seconds."""
+        return self.interval_ms / 1000
 
 
 class Leave(NamedTuple):
@@ -92,6 +108,8 @@ class CommitPart(NamedTuple):
     members: int
     first: int
     entries: tuple[Entry, ...]
+    copy: int = 0
+    """How often this hop was sent before; 255 at most."""
 
 
 class Refuse(NamedTuple):
@@ -100,6 +118,37 @@ class Refuse(NamedTuple):
     members: int
     """Size of the ring of who refuses."""
     limits: Limits
+
+
+class Acknowledgement(NamedTuple):
+    """The sender has this copy of a token, or of a commit token."""
+
+    destination: int
+    ring: bytes
+    what: int
+    """``Kind.TOKEN`` or ``Kind.COMMIT``."""
+    copy: int
+    number: int
+    """The token's ``token_seq``, or the commit token's hop."""
+
+
+class Challenge(NamedTuple):
+    """Is this incarnation of the target alive? It answers with the nonce."""
+
+    target: int
+    incarnation: int
+    nonce: int
+
+
+class Response(NamedTuple):
+    """The sender is alive: it has seen the nonce."""
+
+    incarnation: int
+    nonce: int
+    serial: int
+    """The serial of its last datagram with an identity."""
+    members: int
+    """Size of the sender's ring."""
 
 
 def membership_size(members: int) -> int:
@@ -120,31 +169,37 @@ class MembershipCodec:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
 
+    def decode(self, kind: int, datagram: bytes, members_max: int) -> Any:
+        """The body of an opened datagram of this kind, which is neither DATA nor TOKEN. Raises Malformed."""
+        if kind in _WITH_MEMBERS:
+            return _WITH_MEMBERS[kind](self, datagram, members_max)
+        return _OF_ONE_SIZE[kind](self, datagram)
+
     def encode_join(self, join: Join) -> bytes:
         body = (
             _pack_identity(join.identity)
             + _join.pack(join.ring_sequence, len(join.proc_set), len(join.fail_set))
             + _pack_nodes(join.proc_set + join.fail_set)
         )
-        return self._codec.seal(Kind.JOIN, body)
+        return self._codec.seal(Kind.JOIN, body, FLAG_INFORMED if join.informed else 0)
 
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
         (ring_sequence,), proc_set, fail_set = _unpack_sets(_join, datagram, members_max)
-        return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set)
+        return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set, bool(datagram[3]))
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
         body = (
             _pack_identity(beacon.identity)
-            + _beacon.pack(beacon.ring, len(beacon.members), len(beacon.heard))
+            + _beacon.pack(beacon.ring, beacon.number, beacon.interval_ms, len(beacon.members), len(beacon.heard))
             + _pack_nodes(beacon.members + beacon.heard)
         )
         return self._codec.seal(Kind.BEACON, body)
 
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
-        (ring,), members, heard = _unpack_sets(_beacon, datagram, members_max)
-        return Beacon(_unpack_identity(datagram), ring, members, heard)
+        (ring, number, interval_ms), members, heard = _unpack_sets(_beacon, datagram, members_max)
+        return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard)
 
     def encode_leave(self, leave: Leave) -> bytes:
         return self._codec.seal(Kind.LEAVE, _pack_identity(leave.identity) + leave.ring)
@@ -180,10 +235,34 @@ class MembershipCodec:
             raise Malformed("range")
         return Refuse(target, incarnation, members, identity.limits)
 
+    def encode_acknowledgement(self, acknowledgement: Acknowledgement) -> bytes:
+        return self._codec.seal(Kind.ACKNOWLEDGEMENT, _acknowledgement.pack(*acknowledgement))
+
+    def decode_acknowledgement(self, datagram: bytes) -> Acknowledgement:
+        """Raises Malformed."""
+        acknowledgement = Acknowledgement(*_unpack_all(_acknowledgement, datagram))
+        if acknowledgement.what not in (Kind.TOKEN, Kind.COMMIT):
+            raise Malformed("range")
+        return acknowledgement
+
+    def encode_challenge(self, challenge: Challenge) -> bytes:
+        return self._codec.seal(Kind.CHALLENGE, _challenge.pack(*challenge))
+
+    def decode_challenge(self, datagram: bytes) -> Challenge:
+        """Raises Malformed."""
+        return Challenge(*_unpack_all(_challenge, datagram))
+
+    def encode_response(self, response: Response) -> bytes:
+        return self._codec.seal(Kind.RESPONSE, _response.pack(*response))
+
+    def decode_response(self, datagram: bytes) -> Response:
+        """Raises Malformed."""
+        return Response(*_unpack_all(_response, datagram))
+
     # COMMIT
 
     def encode_commit(
-        self, destination: int, ring: bytes, hop: int, entries: tuple[Entry, ...], size: int
+        self, destination: int, ring: bytes, hop: int, entries: tuple[Entry, ...], size: int, copy: int = 0
     ) -> list[bytes]:
         """The datagrams of a commit token, none larger than ``size``."""
         room = size - HEADER_SIZE - _commit.size - TRAILER_SIZE
@@ -199,7 +278,7 @@ class MembershipCodec:
                 packed += entry
                 last += 1
             body = _commit.pack(destination, ring, hop, len(entries), first, last - first)
-            datagrams.append(self._codec.seal(Kind.COMMIT, body + packed))
+            datagrams.append(self._codec.seal(Kind.COMMIT, body + packed, copy))
             first = last
         return datagrams
 
@@ -229,7 +308,29 @@ class MembershipCodec:
             previous = node
         if at != end:
             raise Malformed("length")
-        return CommitPart(destination, ring, hop, members, first, tuple(entries))
+        return CommitPart(destination, ring, hop, members, first, tuple(entries), datagram[3])
+
+
+_WITH_MEMBERS: dict[int, Callable[[MembershipCodec, bytes, int], Any]] = {
+    Kind.JOIN: MembershipCodec.decode_join,
+    Kind.COMMIT: MembershipCodec.decode_commit,
+    Kind.BEACON: MembershipCodec.decode_beacon,
+}
+_OF_ONE_SIZE: dict[int, Callable[[MembershipCodec, bytes], Any]] = {
+    Kind.WAKE: MembershipCodec.decode_wake,
+    Kind.LEAVE: MembershipCodec.decode_leave,
+    Kind.REFUSE: MembershipCodec.decode_refuse,
+    Kind.ACKNOWLEDGEMENT: MembershipCodec.decode_acknowledgement,
+    Kind.CHALLENGE: MembershipCodec.decode_challenge,
+    Kind.RESPONSE: MembershipCodec.decode_response,
+}
+
+
+def _unpack_all(body: struct.Struct, datagram: bytes) -> tuple[Any, ...]:
+    """The fields of a datagram of one length. Raises Malformed."""
+    if len(datagram) != HEADER_SIZE + body.size + TRAILER_SIZE:
+        raise Malformed("length")
+    return body.unpack_from(datagram, HEADER_SIZE)
 
 
 def _pack_nodes(nodes: tuple[int, ...]) -> bytes:

@@ -15,13 +15,16 @@ from zlib import crc32
 from ringproto.types import RingId
 
 __all__ = [
+    "ACKNOWLEDGEMENT",
     "BEACON",
+    "CHALLENGE",
     "COMMIT",
     "DATA",
     "JOIN",
     "KINDS",
     "LEAVE",
     "REFUSE",
+    "RESPONSE",
     "TOKEN",
     "WAKE",
     "Chunk",
@@ -38,7 +41,7 @@ __all__ = [
     "sender_of",
 ]
 
-DATA, TOKEN, JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE = range(1, 9)
+DATA, TOKEN, JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE, ACKNOWLEDGEMENT, CHALLENGE, RESPONSE = range(1, 12)
 
 KINDS = {
     DATA: "data",
@@ -49,6 +52,9 @@ KINDS = {
     WAKE: "wake",
     LEAVE: "leave",
     REFUSE: "refuse",
+    ACKNOWLEDGEMENT: "acknowledgement",
+    CHALLENGE: "challenge",
+    RESPONSE: "response",
 }
 """The second byte of a datagram, and what it says."""
 

@@ -13,7 +13,20 @@ import random as random_module
 import struct
 from collections.abc import Callable
 
-from ringproto.testing.datagrams import BEACON, COMMIT, DATA, JOIN, LEAVE, REFUSE, TOKEN, WAKE, sealed
+from ringproto.testing.datagrams import (
+    ACKNOWLEDGEMENT,
+    BEACON,
+    CHALLENGE,
+    COMMIT,
+    DATA,
+    JOIN,
+    LEAVE,
+    REFUSE,
+    RESPONSE,
+    TOKEN,
+    WAKE,
+    sealed,
+)
 
 __all__ = ["forge"]
 
@@ -31,7 +44,7 @@ def _version(random: random_module.Random, datagram: bytes, receiver: int) -> by
 
 
 def _kind(random: random_module.Random, datagram: bytes, receiver: int) -> bytes:
-    return _put(datagram, 1, ">B", random.choice((0, 9, 128, 255)))
+    return _put(datagram, 1, ">B", random.choice((0, 12, 128, 255)))
 
 
 def _suite(random: random_module.Random, datagram: bytes, receiver: int) -> bytes:
@@ -39,6 +52,8 @@ def _suite(random: random_module.Random, datagram: bytes, receiver: int) -> byte
 
 
 def _flags(random: random_module.Random, datagram: bytes, receiver: int) -> bytes:
+    if datagram[1] in (TOKEN, COMMIT):  # there the flags are the number of a copy, and may be anything
+        return _suite(random, datagram, receiver)
     return _put(datagram, 3, ">B", random.randint(4, 255))
 
 
@@ -89,7 +104,6 @@ _PLACES: dict[int, tuple[tuple[int, str, tuple[int, ...]], ...]] = {
         (56, ">Q", _EXTREMES),  # message_seq
         (64, ">Q", (2**62, *_EXTREMES)),  # aru, above seq
         (84, ">B", (3, 255)),  # phase
-        (85, ">B", (2, 255)),  # incomplete
         (86, ">H", (2**15, 2**16 - 1)),  # requests
     ),
     JOIN: (
@@ -99,8 +113,8 @@ _PLACES: dict[int, tuple[tuple[int, str, tuple[int, ...]], ...]] = {
         (56, ">I", (0,)),  # the first processor
     ),
     BEACON: (
-        (64, ">H", (2**15, 2**16 - 1)),  # members
-        (66, ">H", (2**15, 2**16 - 1)),  # heard
+        (72, ">H", (2**15, 2**16 - 1)),  # members
+        (74, ">H", (2**15, 2**16 - 1)),  # heard
     ),
     COMMIT: (
         (40, ">I", (2**31, 2**32 - 1)),  # hop
@@ -134,6 +148,12 @@ def _stranger(random: random_module.Random, datagram: bytes, receiver: int) -> b
         return datagram[:20] + random.randbytes(8) + datagram[28:]
     if kind == WAKE:
         return datagram[:16] + random.randbytes(20) + datagram[36:]
+    if kind == ACKNOWLEDGEMENT:
+        return datagram[:20] + random.randbytes(20) + datagram[40:]
+    if kind == CHALLENGE:
+        return datagram[:20] + random.randbytes(8) + datagram[28:]
+    if kind == RESPONSE:
+        return datagram[:24] + random.randbytes(8) + datagram[32:]
     if kind == TOKEN:
         return _ahead(random, datagram)
     return _kind(random, datagram, receiver)

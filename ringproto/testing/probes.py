@@ -360,7 +360,7 @@ PROBES: dict[str, Probe] = {
     "token lost": _happened("token lost"),
     "token retransmitted": _counter("tokens_retransmitted"),
     "copy of a token refused": _counter("duplicate_tokens"),
-    "copy of a token answered": _counter("answers_sent"),
+    "copy of a token answered": _counter("acknowledgements_sent"),
     "successor that did not answer given up": _counter("successors_given_up"),
     "token missed in operational": _happened("token missed in operational"),
     "token lost in recovery": _happened("token lost in recovery"),

@@ -22,6 +22,14 @@ __all__ = ["QUIET", "Storms", "bounds"]
 LEAVE_COPIES = 3
 ENTRY = 51
 COMMIT_OVERHEAD = 54
+COMMITS_TO_ONE = 2
+"""Rotations of a commit token."""
+LEAST_PARTS = 4
+"""A token that is acknowledged is sent again after a quarter of ``token_retransmit_min_s`` at the earliest."""
+CLAIMS_EACH = 5
+"""Incarnations of one node id that may be asked whether they live."""
+CHALLENGES = 4
+"""Each of them so often in a join timeout."""
 SHOWN_MAX = 5
 
 QUIET = (
@@ -30,7 +38,8 @@ QUIET = (
     "commit_tokens_sent",
     "commit_tokens_retransmitted",
     "tokens_retransmitted",
-    "answers_sent",
+    "challenges_sent",
+    "responses_sent",
     "retransmissions",
     "datagrams_broadcast",
     "wakes_sent",
@@ -58,17 +67,21 @@ def bounds(
     """
     visits = tokens + 1  # one token may have been here before
     entry = ENTRY + 4 * processors
+    retransmitted = elapsed_s / config.token_retransmit_min_s + 1
+    asked = CHALLENGES * elapsed_s / config.join_timeout_s + 1
     parts = -(-processors // max(1, (datagram_size - COMMIT_OVERHEAD) // entry))
     return {
         "joins_sent": 4 * elapsed_s / config.join_timeout_s + 1,
         "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers,
-        "answers_sent": copies,
+        "acknowledgements_sent": visits + copies + parts * (2 * gathers + COMMITS_TO_ONE + retransmitted),
         "tokens_sent": visits,
-        "tokens_retransmitted": elapsed_s / config.token_retransmit_min_s + 1,
+        "tokens_retransmitted": LEAST_PARTS * retransmitted,
         "datagrams_broadcast": visits * config.windows[1],
         "wakes_sent": visits + installed,
         "commit_tokens_sent": 2 * parts * (gathers + 1),
-        "commit_tokens_retransmitted": parts * (elapsed_s / config.token_retransmit_min_s + 1),
+        "commit_tokens_retransmitted": parts * retransmitted,
+        "challenges_sent": processors * CLAIMS_EACH * asked,
+        "responses_sent": processors * CLAIMS_EACH * asked,
         "refusals_sent": processors * (elapsed_s / config.consensus_timeout_s + 1),
         "leaves_sent": LEAVE_COPIES,
     }

@@ -91,7 +91,7 @@ def test_new_ring_has_sent_and_seen_nothing() -> None:
 
 def test_first_token_takes_nobody_for_ready() -> None:
     first = Member(1).ring.first_token()
-    assert first == Token(1, OLD, 1, 0, 0, 0, 0, 0, 0, Phase.EXCHANGE, True, ())
+    assert first == Token(1, OLD, 1, 0, 0, 0, 0, 0, 0, Phase.EXCHANGE, True, (), 2)
 
 
 # Passing on

@@ -264,19 +264,18 @@ def test_link_that_works_one_way_does_not_make_memberships_flap(ring: Three) -> 
     assert ring.cluster.run_until_settled({1, 2, 3}, 20 * CONFIG.merge_detect_s)
 
 
-def test_members_say_beacons_while_somebody_is_put_off_and_no_longer(ring: Three) -> None:
+def test_members_say_beacons_while_somebody_is_put_off_and_no_longer(judged: list[Cluster]) -> None:
+    ring = Three(judged, 1, 2, 3, 4)
     ring.cluster.block(2, 3)
-    ring.cluster.run(2.0)
-    assert ring.cluster.settled({1, 3}) and ring.cluster.settled({2})
-    # Now 3, which is not the representative, hears 2, and says so; 2 hears nothing of it.
-    ring.cluster.heal()
     ring.cluster.block(3, 2)
-    ring.cluster.run(0.5)
+    ring.cluster.run(3.0)
+    assert ring.cluster.settled({1, 3, 4}) and ring.cluster.settled({2})
     ring.wire.log.clear()
     ring.cluster.run(1.0)
-    assert {seen.source for seen in ring.wire.log if seen.kind is Kind.BEACON} == {1, 2, 3}
+    # 4, which is not the representative, hears 2, and says so; 3 and 2 hear nothing of each other.
+    assert {seen.source for seen in ring.wire.log if seen.kind is Kind.BEACON} == {1, 2, 4}
     ring.cluster.heal()
-    assert ring.cluster.run_until_settled({1, 2, 3}, 20 * CONFIG.merge_detect_s)
+    assert ring.cluster.run_until_settled({1, 2, 3, 4}, 20 * CONFIG.merge_detect_s)
     ring.cluster.run(2 * CONFIG.merge_detect_s)
     ring.wire.log.clear()
     ring.cluster.run(1.0)
@@ -319,8 +318,8 @@ def test_live_successor_answers_each_copy_of_the_token_and_is_not_given_up(ring:
     """Its own tokens are lost, so the ring breaks; and it is the one between that is blamed."""
     ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN and seen.source == 2
     assert ring.cluster.run_until(lambda: ring.cluster.state(1) == "gather")
-    answers = [seen for seen, _ in ring.wire.of(Kind.BEACON) if (seen.source, seen.destination) == (2, 1)]
-    assert len(answers) >= 8
+    answers = [seen for seen, _ in ring.wire.of(Kind.ACKNOWLEDGEMENT) if (seen.source, seen.destination) == (2, 1)]
+    assert answers
     ring.wire.lose = None
     assert ring.cluster.run_until_settled({1, 2, 3})
     assert counted(ring.cluster, 1, "successors_given_up") == 0

@@ -1,103 +1,184 @@
-"""What is remembered of others: which incarnation lives, and which datagrams are late copies."""
+"""Which incarnations are known to live, and which datagrams are late copies."""
 
 from __future__ import annotations
 
-from wire_samples import LIMITS
+import itertools
 
-from ringproto._core.peers import Peers
+from wire_samples import JOIN, LIMITS
+
+from ringproto._core.peers import Peers, Verdict, Word
+from ringproto._core.wire import Kind
 from ringproto._core.wire_membership import Identity
+
+PROOF_S = 8.0
+SPACING_S = 0.5
+WORD = Word(Kind.JOIN, JOIN)
+
+
+def make(max_: int = 8) -> Peers:
+    return Peers(max_, PROOF_S, SPACING_S, itertools.count(1000).__next__)
 
 
 def identity(incarnation: int, serial: int) -> Identity:
     return Identity(incarnation, serial, LIMITS)
 
 
-def test_first_word_of_a_processor_is_news() -> None:
-    peers = Peers(8)
+def proven(peers: Peers, node: int, incarnation: int, serial: int, now: float = 0.0) -> None:
+    """Have an incarnation speak, be asked, and answer; what it said is handled then."""
+    nonce = peers.claim(node, identity(incarnation, serial), WORD, now)
+    assert nonce and peers.answers(node, incarnation, nonce)
+    assert peers.believe(node, incarnation, serial, now) == WORD
+    assert peers.hear(node, identity(incarnation, serial), now, present=False) is Verdict.NEWS
+
+
+def hear(peers: Peers, node: int, incarnation: int, serial: int, now: float = 0.0, *, present: bool = False) -> Verdict:
+    return peers.hear(node, identity(incarnation, serial), now, present=present)
+
+
+def test_first_word_of_a_processor_counts_only_when_it_has_answered() -> None:
+    peers = make()
     assert peers.incarnation(1) is None
-    assert peers.news(1, identity(100, 5))
+    assert hear(peers, 1, 100, 5) is Verdict.UNPROVEN
+    nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert (
+        not peers.answers(1, 100, nonce + 2) and not peers.answers(1, 101, nonce) and not peers.answers(2, 100, nonce)
+    )
+    assert peers.answers(1, 100, nonce)
+    assert peers.believe(1, 100, 5, 0.0) == WORD
     assert peers.incarnation(1) == 100
+    assert hear(peers, 1, 100, 5) is Verdict.NEWS, "the word that was kept is handled now"
 
 
-def test_copy_is_no_news() -> None:
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 5))
-    assert not peers.news(1, identity(100, 5))
-
-
-def test_late_copy_is_no_news() -> None:
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 5))
-    assert peers.news(1, identity(100, 7))
+def test_copies_and_what_is_older_are_late() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
     for serial in (0, 1, 5, 6, 7):
-        assert not peers.news(1, identity(100, serial))
-    assert peers.news(1, identity(100, 8))
+        assert hear(peers, 1, 100, serial) is Verdict.LATE
+    assert hear(peers, 1, 100, 8) is Verdict.NEWS
 
 
-def test_new_incarnation_is_news_whatever_its_serial() -> None:
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 50))
-    assert peers.news(1, identity(200, 1))
+def test_dead_incarnation_never_counts_whatever_its_serials() -> None:
+    """Copies of what was said before a crash come minutes later, in any order, also those that were never received."""
+    peers = make()
+    proven(peers, 1, 100, 7)
+    proven(peers, 1, 200, 1)
+    for serial in (6, 8, 9, 10, 11, 2**40):
+        assert hear(peers, 1, 100, serial) is Verdict.UNPROVEN
+        peers.claim(1, identity(100, serial), WORD, 0.0)
     assert peers.incarnation(1) == 200
-    assert not peers.news(1, identity(200, 1))
+    assert hear(peers, 1, 200, 2) is Verdict.NEWS
+
+
+def test_who_was_silent_for_longer_than_the_proof_holds_proves_it_anew() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    assert hear(peers, 1, 100, 8, PROOF_S * 0.9) is Verdict.NEWS
+    assert hear(peers, 1, 100, 9, PROOF_S * 1.8) is Verdict.NEWS, "each word makes it last"
+    assert hear(peers, 1, 100, 10, PROOF_S * 3) is Verdict.UNPROVEN
+    proven(peers, 1, 100, 10, PROOF_S * 3)
+
+
+def test_member_of_the_ring_need_not_speak_to_be_believed() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    assert hear(peers, 1, 100, 8, PROOF_S * 100, present=True) is Verdict.NEWS
+
+
+def test_who_was_left_out_proves_anew_that_it_lives() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    peers.doubt(1)
+    assert hear(peers, 1, 100, 8) is Verdict.UNPROVEN
+    proven(peers, 1, 100, 8)
+    assert hear(peers, 1, 100, 7) is Verdict.LATE
+
+
+def test_one_incarnation_is_asked_with_one_nonce_and_not_too_often() -> None:
+    peers = make()
+    nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert nonce
+    assert peers.claim(1, identity(100, 6), WORD, SPACING_S / 2) == 0
+    assert peers.claim(1, identity(100, 7), WORD, SPACING_S) == nonce, "an answer that is late counts still"
+    assert peers.claim(1, identity(100, 8), WORD, PROOF_S) not in (0, nonce), "but not for ever"
+    assert not peers.answers(1, 100, nonce)
+
+
+def test_latest_word_is_kept_until_the_answer() -> None:
+    peers = make()
+    later = Word(Kind.JOIN, JOIN._replace(ring_sequence=99))
+    peers.claim(1, identity(100, 6), later, 0.0)
+    peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert peers.believe(1, 100, 6, 0.0) == later
+
+
+def test_word_with_a_serial_that_was_not_reached_is_forged_and_dropped() -> None:
+    peers = make()
+    peers.claim(1, identity(100, 2**63), WORD, 0.0)
+    assert peers.believe(1, 100, 6, 0.0) is None
+    assert hear(peers, 1, 100, 7) is Verdict.NEWS
+
+
+def test_forged_serial_silences_nobody_for_good() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    assert hear(peers, 1, 100, 2**64 - 1) is Verdict.NEWS  # forged, and nobody can tell
+    assert hear(peers, 1, 100, 8) is Verdict.LATE
+    nonce = peers.ask(1, 1.0, 0.0)
+    assert nonce and peers.ask(1, 1.1, 0.0) == 0
+    assert not peers.lives_on(1, 100, nonce + 2, 9, 1.2)
+    assert not peers.lives_on(1, 100, 0, 9, 1.2)
+    assert peers.lives_on(1, 100, nonce, 9, 1.2)
+    assert not peers.lives_on(1, 100, nonce, 9, 1.2), "an answer counts once"
+    assert hear(peers, 1, 100, 9) is Verdict.LATE
+    assert hear(peers, 1, 100, 10) is Verdict.NEWS
+
+
+def test_answer_never_makes_what_was_heard_news_again() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    nonce = peers.ask(1, 1.0, 0.0)
+    assert peers.lives_on(1, 100, nonce, 50, 1.0)
+    assert hear(peers, 1, 100, 7) is Verdict.LATE
+    assert hear(peers, 1, 100, 8) is Verdict.NEWS, "said before the answer, and on its way still"
+
+
+def test_who_is_not_known_is_not_asked_again() -> None:
+    assert make().ask(1, 0.0, 0.0) == 0
 
 
 def test_processors_are_remembered_apart() -> None:
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 5))
-    assert peers.news(2, identity(100, 5))
-    assert not peers.news(1, identity(100, 4))
+    peers = make()
+    proven(peers, 1, 100, 5)
+    proven(peers, 2, 100, 5)
+    assert hear(peers, 1, 100, 4) is Verdict.LATE
     assert peers.incarnation(2) == 100
 
 
 def test_memory_is_bounded_and_forgets_who_was_silent_longest() -> None:
-    peers = Peers(3)
+    peers = make(3)
     for node in (1, 2, 3):
-        assert peers.news(node, identity(node, 9))
-    assert peers.news(1, identity(1, 10))
-    assert peers.news(4, identity(4, 1))
+        proven(peers, node, node, 9)
+    assert hear(peers, 1, 1, 10) is Verdict.NEWS
+    proven(peers, 4, 4, 1)
     assert [peers.incarnation(node) for node in (1, 2, 3, 4)] == [1, None, 3, 4]
     for node in range(5, 500):
-        peers.news(node, identity(node, 1))
-    assert sum(peers.incarnation(node) is not None for node in range(500)) == 3
+        for incarnation in range(10):
+            peers.claim(node, identity(incarnation, 1), WORD, 0.0)
+    assert len(peers._claims) <= 3
 
 
-def test_life_before_is_no_news_until_it_proves_that_it_lives() -> None:
-    """A new incarnation was started: what comes of the former one comes late, unless there is more and more of it."""
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 5))
-    assert peers.news(1, identity(200, 1))
-    assert not peers.news(1, identity(100, 6))
-    assert not peers.news(1, identity(100, 7))
-    assert not peers.news(1, identity(100, 7)), "a copy proves nothing"
-    assert peers.incarnation(1) == 200
-    assert peers.news(1, identity(100, 8))
-    assert peers.incarnation(1) == 100
-    assert peers.news(1, identity(100, 9))
+def test_dead_incarnations_of_one_id_do_not_keep_the_living_one_from_being_asked() -> None:
+    peers = make()
+    for incarnation in range(100):
+        peers.claim(1, identity(incarnation, 5), WORD, 0.0)
+    assert len(peers._claims) == 4
+    nonce = peers.claim(1, identity(999, 1), WORD, 0.0)
+    assert peers.answers(1, 999, nonce)
 
 
-def test_proof_begins_anew_when_the_living_one_speaks() -> None:
-    peers = Peers(8)
-    assert peers.news(1, identity(100, 5))
-    assert peers.news(1, identity(200, 1))
-    for serial in range(6, 30, 2):
-        assert not peers.news(1, identity(100, serial))
-        assert not peers.news(1, identity(100, serial + 1))
-        assert peers.news(1, identity(200, serial))
-
-
-def test_proofs_of_two_former_lives_are_not_added_up() -> None:
-    peers = Peers(8)
-    for incarnation in (100, 200, 300):
-        assert peers.news(1, identity(incarnation, 1))
-    for serial in range(2, 20):
-        assert not peers.news(1, identity(100 + 100 * (serial % 2), serial))
-
-
-def test_copies_of_an_unknown_former_life_do_not_silence_the_living_one_for_good() -> None:
-    """Full seed 9: late copies of a life that was never heard of before made everybody deaf to the present one."""
-    peers = Peers(8)
-    assert peers.news(5, identity(200, 40))
-    assert peers.news(5, identity(100, 3)), "for all that is known, it was started anew"
-    heard = [peers.news(5, identity(200, serial)) for serial in range(41, 50)]
-    assert heard == [False, False] + [True] * 7
+def test_dismissed_claim_is_forgotten() -> None:
+    peers = make()
+    nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
+    peers.dismiss(1, 100)
+    assert not peers.answers(1, 100, nonce)
+    peers.dismiss(1, 100)

@@ -8,11 +8,15 @@ import pytest
 from wire_samples import LIMITS
 
 from ringproto._core.counters import Counters
+from ringproto._core.entropy import Entropy
+from ringproto._core.peers import Verdict
 from ringproto._core.speakers import Speakers
 from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 
 CONFIG = Config(quorum=2, members_max=64, message_size_max=2**20, window_size=256).fitted(1400)
+INCARNATION = Entropy(bytes(16)).next()
+"""The incarnation of each processor here."""
 OTHER = {
     "quorum": 3,
     "members_max": 65,
@@ -27,7 +31,7 @@ class Me(Speakers):
 
     def __init__(self, config: Config = CONFIG) -> None:
         self.counters = Counters()
-        super().__init__(5, config, 1400, 555, self.counters)
+        super().__init__(5, config, 1400, Entropy(bytes(16)), self.counters)
 
 
 def identity(serial: int = 1, incarnation: int = 77, limits: Limits = LIMITS) -> Identity:
@@ -40,34 +44,32 @@ def differing(field: str) -> Limits:
 
 def test_identity_has_a_serial_that_rises_and_the_limits_in_use() -> None:
     me = Me()
-    assert [me.identity() for _ in range(3)] == [Identity(555, serial, LIMITS) for serial in (1, 2, 3)]
+    assert [me.identity() for _ in range(3)] == [Identity(me.incarnation, serial, LIMITS) for serial in (1, 2, 3)]
+    assert me.serial == 3
 
 
-def test_news_of_others_is_listened_to_and_copies_are_not() -> None:
+def test_news_of_others_that_live_is_heard_and_what_is_not_is_counted() -> None:
     me = Me()
-    assert me.listens(1, identity(4))
-    assert not me.listens(1, identity(4))
-    assert not me.listens(1, identity(3))
-    assert me.listens(2, identity(3))
-    assert me.counters.values == {"dropped_late_copy": 2}
+    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.UNPROVEN
+    me.peers.believe(1, 77, 4, 0.0)
+    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.NEWS
+    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.LATE
+    assert me.hear(1, identity(3), 0.0, present=False) is Verdict.LATE
+    assert me.counters.values == {"dropped_late_copy": 2, "dropped_unproven": 1}
     assert me.incarnation_of(1) == 77
     assert me.incarnation_of(9) is None
 
 
-def test_own_id_is_not_listened_to_whatever_its_limits() -> None:
-    me = Me()
-    assert not me.listens(5, identity())
-    assert not me.listens(5, identity(limits=differing("quorum")))
-    assert me.counters.values == {"dropped_own_id": 2}
-    assert me.refusal(5, identity(limits=differing("quorum")), 1, 0.0) is None
+def test_own_id_is_not_refused_whatever_its_limits() -> None:
+    assert Me().refusal(5, identity(limits=differing("quorum")), 1, 0.0) is None
 
 
 @pytest.mark.parametrize("field", MUST_BE_EQUAL)
 def test_processor_with_another_limit_is_not_listened_to(field: str) -> None:
     me = Me()
-    assert not me.listens(1, identity(limits=differing(field)))
+    assert not me.suits(identity(limits=differing(field)))
     assert me.counters.values == {"dropped_other_limits": 1}
-    assert me.incarnation_of(1) is None  # not a word of it is remembered
+    assert me.suits(identity())
     assert me.refusal(1, identity(limits=differing(field)), 3, 0.0) == Refuse(1, 77, 3, LIMITS)
 
 
@@ -101,7 +103,7 @@ def test_memory_of_the_refused_is_bounded() -> None:
 
 
 def refuse(**changes: Any) -> Refuse:
-    return Refuse(5, 555, 1, differing("window_size"))._replace(**changes)
+    return Refuse(5, INCARNATION, 1, differing("window_size"))._replace(**changes)
 
 
 @pytest.mark.parametrize("field", MUST_BE_EQUAL)
@@ -122,7 +124,7 @@ def test_refusal_names_all_fields_that_differ() -> None:
 def test_refusal_of_somebody_else_or_of_an_earlier_life_is_not_mine() -> None:
     me = Me()
     assert me.refused(1, refuse(target=6), 1) is None
-    assert me.refused(1, refuse(target_incarnation=554), 1) is None
+    assert me.refused(1, refuse(target_incarnation=INCARNATION - 1), 1) is None
     assert me.counters.values == {"dropped_not_for_me": 2}
 
 
@@ -151,8 +153,8 @@ def test_of_two_that_refuse_each_other_exactly_one_stops() -> None:
     for members in ((1, 1), (1, 2), (2, 1), (4, 4)):
         stops = []
         for node, other in ((5, 9), (9, 5)):
-            one = Speakers(node, CONFIG, 1400, 555, Counters())
+            one = Speakers(node, CONFIG, 1400, Entropy(bytes(16)), Counters())
             here, there = members if node == 5 else members[::-1]
-            answer = Refuse(node, 555, there, differing("quorum"))
+            answer = Refuse(node, INCARNATION, there, differing("quorum"))
             stops.append(one.refused(other, answer, here) is not None)
         assert sorted(stops) == [False, True]

@@ -20,7 +20,20 @@ from ringproto._core.membership import Membership
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
-from ringproto._core.wire_membership import Beacon, CommitPart, Identity, Join, Leave, Limits, MembershipCodec, Refuse
+from ringproto._core.wire_membership import (
+    Acknowledgement,
+    Beacon,
+    Challenge,
+    CommitPart,
+    Entry,
+    Identity,
+    Join,
+    Leave,
+    Limits,
+    MembershipCodec,
+    Refuse,
+    Response,
+)
 from ringproto.config import Config
 from ringproto.types import RingId
 
@@ -44,6 +57,9 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.WAKE: {1: STAYS, 2: STAYS},
         Input.LEAVE: {1: STAYS, 2: STAYS},
         Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.ACKNOWLEDGEMENT: {1: STAYS, 2: STAYS},
+        Input.CHALLENGE: {1: STAYS, 2: STAYS},
+        Input.RESPONSE: {1: STAYS, 2: STAYS},
         Input.TOKEN_LOSS: {1: STAYS, 2: STAYS},
         Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
         Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
@@ -62,6 +78,9 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.WAKE: {1: STAYS, 2: STAYS},
         Input.LEAVE: {1: GATHER, 2: GATHER},
         Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.ACKNOWLEDGEMENT: {1: STAYS, 2: STAYS},
+        Input.CHALLENGE: {1: STAYS, 2: STAYS},
+        Input.RESPONSE: {1: STAYS, 2: STAYS},
         Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
         Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
         Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
@@ -80,6 +99,9 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.WAKE: {1: STAYS, 2: STAYS},
         Input.LEAVE: {1: GATHER, 2: GATHER},
         Input.REFUSE: {1: LEFT, 2: LEFT},
+        Input.ACKNOWLEDGEMENT: {1: STAYS, 2: STAYS},
+        Input.CHALLENGE: {1: STAYS, 2: STAYS},
+        Input.RESPONSE: {1: STAYS, 2: STAYS},
         Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
         Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
         Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
@@ -98,6 +120,9 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.WAKE: {1: STAYS, 2: STAYS},
         Input.LEAVE: {1: GATHER, 2: GATHER},
         Input.REFUSE: {1: STAYS, 2: STAYS},  # who is on a ring with others stays there
+        Input.ACKNOWLEDGEMENT: {1: STAYS, 2: STAYS},
+        Input.CHALLENGE: {1: STAYS, 2: STAYS},
+        Input.RESPONSE: {1: STAYS, 2: STAYS},
         Input.TOKEN_LOSS: {1: GATHER, 2: GATHER},
         Input.TOKEN_RETRANSMIT: {1: STAYS, 2: STAYS},
         Input.TOKEN_HOLD: {1: STAYS, 2: STAYS},
@@ -204,18 +229,7 @@ def decode(codec: Codec, datagram: bytes) -> object:
         return codec.decode_data(datagram)
     if kind is Kind.TOKEN:
         return codec.decode_token(datagram, 128)
-    membership = MembershipCodec(codec)
-    if kind is Kind.JOIN:
-        return membership.decode_join(datagram, 64)
-    if kind is Kind.COMMIT:
-        return membership.decode_commit(datagram, 64)
-    if kind is Kind.BEACON:
-        return membership.decode_beacon(datagram, 64)
-    if kind is Kind.LEAVE:
-        return membership.decode_leave(datagram)
-    if kind is Kind.WAKE:
-        return membership.decode_wake(datagram)
-    return membership.decode_refuse(datagram)
+    return MembershipCodec(codec).decode(kind, datagram, 64)
 
 
 def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:
@@ -253,17 +267,32 @@ def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:
     if what is Input.COMMIT:
         # In gather, the first rotation for a ring of all; later, any commit token for me.
         target = ring_bytes(RingId(me.ring_sequence + 1, 1, 77))
-        return 1, CommitPart(me.node, target, 1, 3, 0, tuple(map(empty_entry, NODES)))
+        mine = Entry(1, ring.incarnation(1), True, ring_bytes(RingId(1, 1, 5)), 0, 0, ())
+        return 1, CommitPart(me.node, target, 1, 3, 0, (mine, *map(empty_entry, NODES[1:])))
     if what is Input.BEACON:
         other_ring = ring_bytes(RingId(1000, STRANGER, 5))
-        return STRANGER, Beacon(Identity(99, 1, LIMITS), other_ring, (STRANGER,), ())
+        return STRANGER, Beacon(Identity(99, 1, LIMITS), other_ring, 1, 100, (STRANGER,), ())
     if what is Input.WAKE:
         return peer, present
     if what is Input.LEAVE:
         return peer, Leave(ring.identity(peer), present)
+    if what is Input.ACKNOWLEDGEMENT:
+        return 3, Acknowledgement(me.node, present, Kind.TOKEN, 0, 10_000)
+    if what is Input.CHALLENGE:
+        return peer, Challenge(me.node, ring.incarnation(me.node), 77)
+    if what is Input.RESPONSE:
+        return peer, Response(ring.incarnation(peer), 77, 1, 3)
     assert what is Input.REFUSE
     refused = LIMITS._replace(window_size=LIMITS.window_size + 1)
     return STRANGER, Refuse(me.node, ring.incarnation(me.node), 60, refused)
+
+
+def answer_challenges(me: Membership) -> None:
+    """Whoever was just asked whether it lives says that it does."""
+    for _, datagram in list(me.transmits):
+        if datagram[1] == Kind.CHALLENGE:
+            challenge = MembershipCodec(me.codec).decode_challenge(datagram)
+            me.handle(Input.RESPONSE, challenge.target, Response(challenge.incarnation, challenge.nonce, 2**40, 1))
 
 
 def everything(node: Membership) -> tuple[object, ...]:
@@ -315,6 +344,10 @@ def test_every_input_in_every_state(state: State, what: Input, under_test: int) 
     before = everything(me)
     ignored = me.counters.values.get("ignored", 0)
     me.handle(what, sender, body)
+    if what in (Input.JOIN, Input.BEACON, Input.LEAVE, Input.COMMIT):
+        answer_challenges(me)
+    if what is Input.COMMIT and me.state is GATHER:
+        me.handle(what, sender, body)  # it comes again, as long as nobody has acknowledged it
     expected = EXPECTED[state][what][under_test]
     assert me.state is (state if expected is STAYS else expected)
     if TABLE[state][what] == IGNORED:
@@ -360,8 +393,9 @@ def test_gather_alone_ends_on_a_ring_of_one() -> None:
 def test_who_is_silent_is_given_up_first_and_the_ring_formed_without_it_then() -> None:
     ring = Ring(REPRESENTATIVE)
     me = ring.me
-    beacon = Beacon(Identity(99, 1, LIMITS), ring_bytes(RingId(9, STRANGER, 5)), (STRANGER,), ())
+    beacon = Beacon(Identity(99, 1, LIMITS), ring_bytes(RingId(9, STRANGER, 5)), 1, 100, (STRANGER,), ())
     me.handle(Input.BEACON, STRANGER, beacon)
+    answer_challenges(me)
     assert me.state is GATHER
     me.handle(Input.CONSENSUS, 0, None)
     assert me.state is GATHER
@@ -374,6 +408,7 @@ def test_consensus_without_a_commit_token_begins_gathering_again() -> None:
     ring = Ring(MEMBER)
     sender, body = make_input(ring, GATHER, Input.JOIN)
     ring.me.handle(Input.JOIN, sender, body)
+    answer_challenges(ring.me)
     gathers = ring.me.counters.values["gathers"]
     ring.me.handle(Input.CONSENSUS, 0, None)
     assert ring.me.state is GATHER

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from wire_samples import (
+    ACKNOWLEDGEMENT,
     BEACON,
+    CHALLENGE,
     CLUSTER,
     ENTRIES,
     GOLDEN,
@@ -20,6 +22,7 @@ from wire_samples import (
     NODE,
     OLD_ID,
     REFUSE,
+    RESPONSE,
     TOKEN,
 )
 
@@ -135,6 +138,8 @@ def test_sizes_of_the_tables_are_those_of_the_code() -> None:
     assert fixed_size("BEACON") + 4 * 5 + TRAILER_SIZE == len(GOLDEN["beacon"])
     assert fixed_size("LEAVE") + TRAILER_SIZE == len(GOLDEN["leave"])
     assert fixed_size("REFUSE") + TRAILER_SIZE == len(GOLDEN["refuse"])
+    for heading in ("ACKNOWLEDGEMENT", "CHALLENGE", "RESPONSE"):
+        assert fixed_size(heading) + TRAILER_SIZE == len(GOLDEN[heading.lower()])
     assert fixed_size("TOKEN") + 8 * 2 + TRAILER_SIZE == len(GOLDEN["token"])
     assert fixed_size("JOIN") + 4 * 4 + TRAILER_SIZE == len(GOLDEN["join"])
     entry = fixed_size("Entry")
@@ -159,7 +164,7 @@ def test_envelope_reads_as_the_document_says(name: str) -> None:
     word = Kind(golden[1]).name
     assert re.search(rf"\b{golden[1]} {word}\b", DOCUMENT)
     assert re.search(rf"^## {word}\n\nType {golden[1]}\.", DOCUMENT, re.MULTILINE)
-    assert values["flags"] == {"data": 1, "recovered": 3}.get(name, 0)
+    assert values["flags"] == {"data": 1, "recovered": 3, "join": 1, "token": TOKEN.copy}.get(name, 0)
 
 
 def test_data_reads_as_the_document_says() -> None:
@@ -192,6 +197,8 @@ def test_token_reads_as_the_document_says() -> None:
     expected = {name: getattr(TOKEN, name) for name in TOKEN_FIELDS}
     requests = expected.pop("requests")
     expected["ring"] = OLD_ID
+    expected["incomplete"] |= expected.pop("acknowledge") << 1
+    del expected["copy"]  # in the flags of the header
     assert values.pop("count") == len(requests)
     assert values == expected
     assert tuple(int.from_bytes(GOLDEN["token"][at : at + 8], "big") for at in (88, 96)) == requests
@@ -210,7 +217,8 @@ def test_membership_reads_as_the_document_says() -> None:
     assert numbers == JOIN.proc_set + JOIN.fail_set
     beacon = read("BEACON", GOLDEN["beacon"])
     assert (beacon["ring"], beacon["members"], beacon["heard"]) == (OLD_ID, 3, 2)
-    numbers = tuple(int.from_bytes(GOLDEN["beacon"][at : at + 4], "big") for at in range(68, 88, 4))
+    assert (beacon["number"], beacon["interval_ms"]) == (BEACON.number, BEACON.interval_ms)
+    numbers = tuple(int.from_bytes(GOLDEN["beacon"][at : at + 4], "big") for at in range(76, 96, 4))
     assert numbers == BEACON.members + BEACON.heard
     assert read("LEAVE", GOLDEN["leave"])["ring"] == OLD_ID
     assert read("WAKE", GOLDEN["wake"]) == {"ring": OLD_ID}
@@ -221,6 +229,12 @@ def test_refuse_reads_as_the_document_says() -> None:
     assert (values["target"], values["target_incarnation"]) == (REFUSE.target, REFUSE.target_incarnation)
     assert values["members"] == REFUSE.members
     assert read("Identity", GOLDEN["refuse"], 30) == {"incarnation": 0, "serial": 0, **LIMITS._asdict()}
+
+
+def test_acknowledgement_challenge_and_response_read_as_the_document_says() -> None:
+    assert read("ACKNOWLEDGEMENT", GOLDEN["acknowledgement"]) == {**ACKNOWLEDGEMENT._asdict(), "ring": OLD_ID}
+    assert read("CHALLENGE", GOLDEN["challenge"]) == CHALLENGE._asdict()
+    assert read("RESPONSE", GOLDEN["response"]) == RESPONSE._asdict()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,19 @@ from ringproto._core.wire import (
     ring_bytes,
     unblock_chunk,
 )
-from ringproto._core.wire_membership import Beacon, Entry, Identity, Join, Leave, Limits, MembershipCodec, Refuse
+from ringproto._core.wire_membership import (
+    Acknowledgement,
+    Beacon,
+    Challenge,
+    Entry,
+    Identity,
+    Join,
+    Leave,
+    Limits,
+    MembershipCodec,
+    Refuse,
+    Response,
+)
 from ringproto.types import Priority, RingId
 
 CLUSTER = 0x0123456789ABCDEF
@@ -44,11 +56,16 @@ TOKEN = Token(
     phase=Phase.RECEIVED,
     incomplete=True,
     requests=(0x302, 0x304),
+    acknowledge=5,
+    copy=3,
 )
-JOIN = Join(IDENTITY, ring_sequence=0x21, proc_set=(1, 2, 7), fail_set=(2,))
-BEACON = Beacon(IDENTITY, OLD, (2, 7, 9), (2, 3))
+JOIN = Join(IDENTITY, ring_sequence=0x21, proc_set=(1, 2, 7), fail_set=(2,), informed=True)
+BEACON = Beacon(IDENTITY, OLD, 0x12, 263, (2, 7, 9), (2, 3))
 LEAVE = Leave(IDENTITY, OLD)
 REFUSE = Refuse(target=3, target_incarnation=0xD1D2D3D4D5D6D7D8, members=4, limits=LIMITS)
+ACKNOWLEDGEMENT = Acknowledgement(destination=6, ring=OLD, what=Kind.TOKEN, copy=3, number=0x102)
+CHALLENGE = Challenge(target=3, incarnation=0xD1D2D3D4D5D6D7D8, nonce=0xA1A2A3A4A5A6A7A8)
+RESPONSE = Response(incarnation=0xC1C2C3C4C5C6C7C8, nonce=0xA1A2A3A4A5A6A7A8, serial=0x11, members=4)
 ENTRIES = (
     Entry(1, 0xE1E2E3E4E5E6E7E8, True, OLD, 0x31, 0x30, (1, 2)),
     Entry(8, 0, False, bytes(20), 0, 0, ()),
@@ -76,13 +93,13 @@ GOLDEN: dict[str, bytes] = {
             "1d000361 62630a00 0278793d f89c7d"
         ),
         "token": (
-            "01020000 01234567 89abcdef 00000007 00000008 00000000 00000005 00000002 03a1b2c3 d4e5f607 "
-            "00000000 00000102 00000000 00000304 00000000 00000506 00000000 00000301 00000009 0000000a "
-            "0000000b 01010002 00000000 00000302 00000000 00000304 13222bc1"
+            "01020003 01234567 89abcdef 00000007 00000008 00000000 00000005 00000002 03a1b2c3 d4e5f607 00000000 "
+            "00000102 00000000 00000304 00000000 00000506 00000000 00000301 00000009 0000000a 0000000b 010b0002 "
+            "00000000 00000302 00000000 00000304 261ba6b5"
         ),
         "join": (
-            "01030000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 "
-            "01000578 00000000 00000021 00030001 00000001 00000002 00000007 00000002 ce305053"
+            "01030001 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 01000578 "
+            "00000000 00000021 00030001 00000001 00000002 00000007 00000002 1b352c2f"
         ),
         "commit": (
             "01040000 01234567 89abcdef 00000007 00000008 00000000 00000009 00000001 f1f2f3f4 f5f6f7f8 "
@@ -102,9 +119,9 @@ GOLDEN: dict[str, bytes] = {
             "00000000 00000000 00000000 00000000 00000000 0007af16 ae"
         ),
         "beacon": (
-            "01050000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 "
-            "01000578 00000000 00000005 00000002 03a1b2c3 d4e5f607 00030002 00000002 00000007 00000009 "
-            "00000002 00000003 8a9ea6d8"
+            "01050000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 01000578 "
+            "00000000 00000005 00000002 03a1b2c3 d4e5f607 00000012 00000107 00030002 00000002 00000007 00000009 "
+            "00000002 00000003 41d4d2d5"
         ),
         "wake": "01060000 01234567 89abcdef 00000007 00000000 00000005 00000002 03a1b2c3 d4e5f607 88dddcf2",
         "leave": (
@@ -114,6 +131,14 @@ GOLDEN: dict[str, bytes] = {
         "refuse": (
             "01080000 01234567 89abcdef 00000007 00000003 d1d2d3d4 d5d6d7d8 00040000 00000000 00000000 "
             "00000000 00000002 00400010 00000100 0578911f ec5b"
+        ),
+        "acknowledgement": (
+            "01090000 01234567 89abcdef 00000007 00000006 00000000 00000005 00000002 03a1b2c3 d4e5f607 02030000 "
+            "00000000 01029ec2 a088"
+        ),
+        "challenge": ("010a0000 01234567 89abcdef 00000007 00000003 d1d2d3d4 d5d6d7d8 a1a2a3a4 a5a6a7a8 063c371f"),
+        "response": (
+            "010b0000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 a1a2a3a4 a5a6a7a8 00000000 00000011 00041031 c4fb"
         ),
     }.items()
 }
@@ -146,6 +171,9 @@ def encoded() -> dict[str, bytes]:
         "wake": membership.encode_wake(OLD),
         "leave": membership.encode_leave(LEAVE),
         "refuse": membership.encode_refuse(REFUSE),
+        "acknowledgement": membership.encode_acknowledgement(ACKNOWLEDGEMENT),
+        "challenge": membership.encode_challenge(CHALLENGE),
+        "response": membership.encode_response(RESPONSE),
     }
 
 
@@ -182,18 +210,7 @@ def decode(datagram: bytes, *, members_max: int = 64, requests_max: int = 128, m
         return mine.decode_data(datagram)
     if kind == Kind.TOKEN:
         return mine.decode_token(datagram, requests_max)
-    membership = MembershipCodec(mine)
-    if kind == Kind.JOIN:
-        return membership.decode_join(datagram, members_max)
-    if kind == Kind.COMMIT:
-        return membership.decode_commit(datagram, members_max)
-    if kind == Kind.BEACON:
-        return membership.decode_beacon(datagram, members_max)
-    if kind == Kind.LEAVE:
-        return membership.decode_leave(datagram)
-    if kind == Kind.WAKE:
-        return membership.decode_wake(datagram)
-    return membership.decode_refuse(datagram)
+    return MembershipCodec(mine).decode(kind, datagram, members_max)
 
 
 def fields(packet: Packet) -> tuple[object, ...]:

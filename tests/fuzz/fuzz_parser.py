@@ -114,6 +114,12 @@ def decode_and_encode(kind: int, codec: Codec, datagram: bytes, members_max: int
         return membership.encode_wake(membership.decode_wake(datagram))
     if kind == Kind.LEAVE:
         return membership.encode_leave(membership.decode_leave(datagram))
+    if kind == Kind.ACKNOWLEDGEMENT:
+        return membership.encode_acknowledgement(membership.decode_acknowledgement(datagram))
+    if kind == Kind.CHALLENGE:
+        return membership.encode_challenge(membership.decode_challenge(datagram))
+    if kind == Kind.RESPONSE:
+        return membership.encode_response(membership.decode_response(datagram))
     return membership.encode_refuse(membership.decode_refuse(datagram))
 
 
@@ -151,7 +157,7 @@ def commit_again(membership: MembershipCodec, part: CommitPart, members_max: int
     for entry in part.entries:
         assert_nodes(entry.obligations, members_max)
     assert part.first + len(part.entries) <= part.members <= members_max
-    (whole,) = membership.encode_commit(part.destination, part.ring, part.hop, part.entries, 1 << 20)
+    (whole,) = membership.encode_commit(part.destination, part.ring, part.hop, part.entries, 1 << 20, part.copy)
     numbers = struct.pack(">HH", part.members, part.first)
     return seal(whole[:COMMIT_MEMBERS_AT] + numbers + whole[COMMIT_MEMBERS_AT + 4 : -4])
 

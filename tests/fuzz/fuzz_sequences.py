@@ -35,10 +35,13 @@ SENT_AS: dict[int, tuple[str, ...]] = {
     Kind.TOKEN: ("tokens_sent", "tokens_retransmitted"),
     Kind.JOIN: ("joins_sent",),
     Kind.COMMIT: ("commit_tokens_sent", "commit_tokens_retransmitted"),
-    Kind.BEACON: ("beacons_sent", "answers_sent"),
+    Kind.BEACON: ("beacons_sent",),
     Kind.WAKE: ("wakes_sent",),
     Kind.LEAVE: ("leaves_sent",),
     Kind.REFUSE: ("refusals_sent",),
+    Kind.ACKNOWLEDGEMENT: ("acknowledgements_sent",),
+    Kind.CHALLENGE: ("challenges_sent",),
+    Kind.RESPONSE: ("responses_sent",),
 }
 """Which counters count the datagrams of each type that a processor sends."""
 
@@ -364,18 +367,8 @@ def is_malformed(datagram: bytes) -> bool:
             _reader.decode_data(datagram)
         elif kind == Kind.TOKEN:
             _reader.decode_token(datagram, 128)
-        elif kind == Kind.JOIN:
-            _membership_reader.decode_join(datagram, members_max)
-        elif kind == Kind.COMMIT:
-            _membership_reader.decode_commit(datagram, members_max)
-        elif kind == Kind.BEACON:
-            _membership_reader.decode_beacon(datagram, members_max)
-        elif kind == Kind.LEAVE:
-            _membership_reader.decode_leave(datagram)
-        elif kind == Kind.WAKE:
-            _membership_reader.decode_wake(datagram)
         else:
-            _membership_reader.decode_refuse(datagram)
+            _membership_reader.decode(kind, datagram, members_max)
     except Malformed:
         return True
     return False

@@ -1,0 +1,195 @@
+"""Who hears whom, as beacons tell it, and who was left out of a ring.
+
+Two processors that do not hear each other while others hear both would make memberships flap for ever: each beacon of
+the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out is
+*marked*. The first mark costs nothing, because a join that was lost says nothing about a link. From the second mark on
+a processor is put off: a ring with it is formed only when the beacons of both rings show that all of one hear all of
+the other, and some time after it was left out (departure 8 in docs/protocol.md).
+
+What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
+numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
+unless somebody is known, from fresh evidence, not to hear the processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ringproto._core.wire_membership import Beacon
+
+_WINDOW = 8
+"""Beacons of one processor that are looked back on."""
+_ENOUGH = 3
+"""Who is heard has had so many of them received: at a loss of 15 % a link misses that in one of 5,000 windows, at 40 %
+in one of 20, and at 95 % it reaches it in one of 170."""
+_FREE = 1
+"""So often somebody may be left out and come back without evidence."""
+_BACK_OFF_MAX = 8
+"""Who is left out time and again waits for 1, 2, 4 and at most so many beacon intervals."""
+_FORGIVEN = 256
+"""A mark is forgotten after so many beacon intervals without a further one and without evidence of a bad link."""
+_STRETCH_MAX = 16
+"""The interval that another processor says is believed up to so many of one's own."""
+
+
+class _Word:
+    """What came of the beacons of one incarnation."""
+
+    __slots__ = ("at", "beacon", "fresh_s", "incarnation", "received")
+
+    def __init__(self, beacon: Beacon, now: float, fresh_s: float) -> None:
+        self.incarnation = beacon.identity.incarnation
+        self.beacon = beacon
+        self.at = now
+        self.fresh_s = fresh_s
+        self.received = 1
+        """One bit for each of the last beacons that it said, the lowest for the last: whether that one came."""
+
+
+class _Mark:
+    """A processor that was left out."""
+
+    __slots__ = ("denied_at", "incarnation", "left_out_at", "level", "lifted")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.level = 0
+        self.left_out_at = -math.inf
+        self.denied_at = -math.inf
+        """When fresh evidence showed that somebody does not hear it, or is not heard by it."""
+        self.lifted = False
+        """Whether it was on a ring with this processor since."""
+
+
+class Connectivity:
+    """What one processor knows of the links between all; bounded, and the oldest is forgotten first.
+
+    Args:
+        node: this processor.
+        interval_s: seconds from one of its beacons to the next while it says them.
+        members_max: most members of a ring.
+    """
+
+    __slots__ = ("_interval_s", "_marks", "_max", "_members_max", "_node", "_words", "memory_s")
+
+    def __init__(self, node: int, interval_s: float, members_max: int) -> None:
+        self._node = node
+        self._interval_s = interval_s
+        self.memory_s = _WINDOW * interval_s
+        """For how long beacons at this interval are looked back on, in seconds."""
+        self._members_max = members_max
+        self._max = 4 * members_max
+        self._words: dict[int, _Word] = {}
+        self._marks: dict[int, _Mark] = {}
+
+    def hear_beacon(self, node: int, beacon: Beacon, now: float) -> None:
+        """A beacon of this processor came; late copies do not come here."""
+        fresh_s = _WINDOW * min(beacon.interval_s, _STRETCH_MAX * self._interval_s)
+        word = self._words.pop(node, None)
+        known = word is not None and word.incarnation == beacon.identity.incarnation and self._is_fresh(word, now)
+        if word is None or not known:
+            word = _Word(beacon, now, fresh_s)
+        else:
+            said = (beacon.number - word.beacon.number) % 2**32
+            kept = word.received << said if 0 < said < _WINDOW else 0
+            word.received = (kept | 1) & ((1 << _WINDOW) - 1)
+            word.beacon = beacon
+            word.at = now
+            word.fresh_s = fresh_s
+        self._words[node] = word
+        _bound(self._words, self._max)
+
+    @staticmethod
+    def _is_fresh(word: _Word, now: float) -> bool:
+        return now - word.at < word.fresh_s
+
+    def heard(self, now: float) -> tuple[int, ...]:
+        """Whose beacons come, sorted; of more than fit into a ring, those that were heard last."""
+        heard = [
+            node
+            for node, word in self._words.items()
+            if self._is_fresh(word, now) and word.received.bit_count() >= _ENOUGH
+        ]
+        return tuple(sorted(heard[-self._members_max :]))
+
+    def mark(self, left_out: Mapping[int, int | None], now: float) -> None:
+        """These incarnations were left out (``None``: nothing is known of that processor, and nothing remembered).
+
+        Who was there and who was not cannot be told apart: a member that receives no data is silent in a gather whose
+        other members agree at once.
+        """
+        for node, incarnation in left_out.items():
+            if incarnation is None:
+                continue
+            mark = self._marks.pop(node, None)
+            if mark is None or mark.incarnation != incarnation or self._is_forgiven(mark, now):
+                mark = _Mark(incarnation)
+            mark.level += 1
+            mark.left_out_at = now
+            mark.lifted = False
+            self._marks[node] = mark
+            _bound(self._marks, self._max)
+
+    def lift(self, nodes: Iterable[int]) -> None:
+        """They are on a ring with this processor. How often they were left out is remembered for a while."""
+        for node in nodes:
+            if node in self._marks:
+                self._marks[node].lifted = True
+
+    def puts_off(self, mine: Collection[int], sender: int, now: float) -> bool:
+        """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
+        out, and not all hear all, or not for long enough."""
+        theirs = self._ring_of(sender, now)
+        marks = [
+            mark for node in theirs if (mark := self._marks.get(node)) is not None and self._counts(mark, node, now)
+        ]
+        if not marks:
+            return False
+        if not self.all_hear_all(mine, sender, now):
+            for mark in marks:
+                mark.denied_at = now
+            return True
+        return any(
+            now - mark.left_out_at < min(1 << min(mark.level - _FREE - 1, 8), _BACK_OFF_MAX) * self._interval_s
+            for mark in marks
+        )
+
+    def _ring_of(self, node: int, now: float) -> tuple[int, ...]:
+        """Who is on the ring of a processor by its last beacon; itself alone, if none came of late."""
+        word = self._words.get(node)
+        return (node,) if word is None or not self._is_fresh(word, now) else (node, *word.beacon.members)
+
+    def _counts(self, mark: _Mark, node: int, now: float) -> bool:
+        """Whether a mark speaks of the incarnation that is there now, and of more than was free."""
+        word = self._words.get(node)
+        known = word is None or word.incarnation == mark.incarnation
+        return known and mark.level > _FREE and not mark.lifted and not self._is_forgiven(mark, now)
+
+    def _is_forgiven(self, mark: _Mark, now: float) -> bool:
+        return now - max(mark.left_out_at, mark.denied_at) >= _FORGIVEN * self._interval_s
+
+    def all_hear_all(self, mine: Collection[int], sender: int, now: float) -> bool:
+        """Whether each of my ring hears each of the sender's, and the other way round, by the last beacons of all."""
+        theirs = self._ring_of(sender, now)
+        return self._hear(mine, theirs, now) and self._hear(theirs, mine, now)
+
+    def _hear(self, some: Collection[int], others: Collection[int], now: float) -> bool:
+        wanted = set(others)
+        for node in some:
+            if node == self._node:
+                heard = self.heard(now)
+            else:
+                word = self._words.get(node)
+                if word is None or not self._is_fresh(word, now):
+                    return False
+                heard = word.beacon.heard
+            if not wanted <= {node, *heard}:
+                return False
+        return True
+
+
+def _bound(known: dict[int, Any], most: int) -> None:
+    if len(known) > most:
+        del known[next(iter(known))]

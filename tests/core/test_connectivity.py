@@ -1,0 +1,225 @@
+"""Who hears whom by beacons, who is put off, and that nothing of it is remembered for longer than its bound."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Collection, Iterable
+
+from wire_samples import LIMITS, OLD
+
+from ringproto._core.connectivity import Connectivity
+from ringproto._core.wire_membership import Beacon, Identity
+
+ME = 1
+INTERVAL_S = 1.0
+MEMBERS_MAX = 8
+
+
+def make() -> Connectivity:
+    return Connectivity(ME, INTERVAL_S, MEMBERS_MAX)
+
+
+def beacon(
+    number: int,
+    members: Iterable[int] = (),
+    heard: Iterable[int] = (),
+    incarnation: int = 77,
+    interval_ms: int = 1000,
+) -> Beacon:
+    identity = Identity(incarnation, number, LIMITS)
+    return Beacon(identity, OLD, number, interval_ms, tuple(sorted(members)), tuple(sorted(heard)))
+
+
+def all_speak(mine: Connectivity, rings: Collection[Collection[int]], now: float, times: int = 3) -> float:
+    """Everybody says so many beacons that all hear all; the time of the last."""
+    everybody = {node for ring in rings for node in ring}
+    for number in range(1, times + 1):
+        for ring in rings:
+            for node in ring:
+                if node != ME:
+                    mine.hear_beacon(node, beacon(int(now) + number, ring, everybody - {node}), now + number)
+    return now + times
+
+
+def left_out(mine: Connectivity, node: int, times: int, now: float) -> None:
+    for _ in range(times):
+        mine.mark({node: 77}, now)
+
+
+def test_who_was_never_left_out_is_not_put_off() -> None:
+    assert not make().puts_off((1, 2), 3, 0.0)
+
+
+def test_first_time_that_somebody_is_left_out_costs_nothing() -> None:
+    mine = make()
+    left_out(mine, 3, 1, 0.0)
+    assert not mine.puts_off((1, 2), 3, 0.0)
+
+
+def test_who_was_left_out_twice_is_put_off_until_all_hear_all() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    assert mine.puts_off((1, 2), 3, 5.0)
+    now = all_speak(mine, [(1, 2), (3,)], 5.0)
+    assert not mine.puts_off((1, 2), 3, now)
+
+
+def test_one_word_that_somebody_does_not_hear_it_puts_it_off() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    now = all_speak(mine, [(1, 2), (3, 4)], 5.0)
+    assert not mine.puts_off((1, 2), 3, now)
+    mine.hear_beacon(2, beacon(20, (1, 2), (1, 3)), now)
+    assert mine.puts_off((1, 2), 3, now), "2 does not hear 4"
+    mine.hear_beacon(2, beacon(21, (1, 2), (1, 3, 4)), now)
+    assert not mine.puts_off((1, 2), 3, now)
+    mine.hear_beacon(4, beacon(22, (3, 4), (1, 3)), now)
+    assert mine.puts_off((1, 2), 3, now), "4 does not hear 2"
+
+
+def test_links_within_one_ring_do_not_matter() -> None:
+    """It turns as it is, and who comes cannot mend it."""
+    mine = make()
+    left_out(mine, 4, 2, 0.0)
+    now = all_speak(mine, [(1, 2, 3), (4,)], 5.0)
+    mine.hear_beacon(2, beacon(20, (1, 2, 3), (1, 4)), now)
+    assert not mine.puts_off((1, 2, 3), 4, now)
+
+
+def test_ring_of_the_stranger_counts_as_a_whole() -> None:
+    mine = make()
+    left_out(mine, 4, 2, 0.0)
+    now = all_speak(mine, [(1, 2), (3, 4)], 5.0)
+    mine.hear_beacon(4, beacon(30, (3, 4), (3,)), now)
+    assert mine.puts_off((1, 2), 3, now)
+
+
+def test_heard_is_who_had_three_of_its_last_eight_beacons_received() -> None:
+    mine = make()
+    for number, came in enumerate("1010001", 1):
+        if came == "1":
+            mine.hear_beacon(2, beacon(number), float(number))
+    assert mine.heard(7.0) == (2,)
+    mine.hear_beacon(2, beacon(11), 11.0)
+    assert mine.heard(11.0) == (), "of 4 to 11 only 7 and 11 came"
+    mine.hear_beacon(2, beacon(12), 12.0)
+    assert mine.heard(12.0) == (2,), "7, 11 and 12"
+
+
+def test_beacons_are_counted_as_they_were_said_however_far_apart() -> None:
+    """An idle ring says them less often than this processor would; that says nothing about the link."""
+    mine = make()
+    for number in (1, 2, 3):
+        mine.hear_beacon(2, beacon(number, interval_ms=2500), 2.5 * number)
+    assert mine.heard(7.5) == (2,)
+
+
+def test_numbers_of_beacons_may_wrap() -> None:
+    mine = make()
+    for place, number in enumerate((2**32 - 2, 2**32 - 1, 0)):
+        mine.hear_beacon(2, beacon(number), float(place))
+    assert mine.heard(2.0) == (2,)
+
+
+def test_loss_of_fifteen_in_a_hundred_leaves_nearly_every_pair_heard_and_a_dead_link_none() -> None:
+    chance = random.Random(7)
+    mine = make()
+    for number in range(1, 9):
+        for node in range(2, 9):
+            if chance.random() >= 0.15:
+                mine.hear_beacon(node, beacon(number), float(number))
+    assert len(mine.heard(8.0)) == 7
+
+
+def test_evidence_is_forgotten_when_no_beacon_came_for_as_long_as_the_window_takes() -> None:
+    mine = make()
+    for number in range(1, 9):
+        mine.hear_beacon(2, beacon(number), float(number))
+    assert mine.heard(15.9) == (2,)
+    assert mine.heard(16.0) == ()
+    mine.hear_beacon(2, beacon(9), 16.5)
+    assert mine.heard(16.5) == (), "what came before the silence says nothing of the link of now"
+
+
+def test_interval_that_another_says_is_believed_within_bounds() -> None:
+    mine = make()
+    for number in (1, 2, 3):
+        mine.hear_beacon(2, beacon(number, interval_ms=2**32 - 1), float(number))
+    assert mine.heard(3.0 + 8 * 16 * INTERVAL_S - 0.1) == (2,)
+    assert mine.heard(3.0 + 8 * 16 * INTERVAL_S) == ()
+
+
+def test_another_incarnation_begins_with_nothing() -> None:
+    mine = make()
+    for number in (1, 2, 3):
+        mine.hear_beacon(2, beacon(number), float(number))
+    mine.hear_beacon(2, beacon(4, incarnation=78), 4.0)
+    assert mine.heard(4.0) == ()
+
+
+def test_back_off_doubles_up_to_eight_intervals() -> None:
+    waits = []
+    for level in range(2, 9):
+        mine = make()
+        now = all_speak(mine, [(1, 2), (3,)], 0.0)
+        left_out(mine, 3, level, now)
+        for tenth in itertools.count():
+            later = now + tenth / 10
+            if tenth % 10 == 0:
+                all_speak(mine, [(1, 2), (3,)], later - 3)
+            if not mine.puts_off((1, 2), 3, later):
+                waits.append(round(later - now, 1))
+                break
+    assert waits == [1, 2, 4, 8, 8, 8, 8]
+
+
+def test_mark_is_forgotten_after_its_bound_without_another_one_being_made() -> None:
+    mine = make()
+    left_out(mine, 3, 5, 0.0)
+    assert mine._counts(mine._marks[3], 3, 255.9)
+    assert not mine.puts_off((1, 2), 3, 256.0)
+    left_out(mine, 3, 1, 300.0)
+    assert not mine.puts_off((1, 2), 3, 300.0), "it begins anew"
+
+
+def test_bad_link_that_is_seen_keeps_the_mark_and_a_good_one_does_not() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    for second in range(0, 1000, 100):
+        assert mine.puts_off((1, 2), 3, float(second)), "nobody says that it hears 3"
+    now = all_speak(mine, [(1, 2), (3,)], 1000.0)
+    assert not mine.puts_off((1, 2), 3, now)
+
+
+def test_mark_is_lifted_while_the_two_are_on_one_ring_and_counts_again_after_that() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    mine.lift((1, 2, 3))
+    assert not mine.puts_off((1, 2), 3, 1.0)
+    left_out(mine, 3, 1, 2.0)
+    assert mine.puts_off((1, 2), 3, 2.0)
+
+
+def test_mark_belongs_to_an_incarnation() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    mine.hear_beacon(3, beacon(1, (3,), incarnation=78), 1.0)
+    assert not mine.puts_off((1, 2), 3, 1.0)
+
+
+def test_nothing_is_remembered_of_who_was_never_known() -> None:
+    mine = make()
+    mine.mark({3: None}, 0.0)
+    mine.mark({3: None}, 0.0)
+    assert not mine.puts_off((1, 2), 3, 0.0)
+
+
+def test_memory_is_bounded() -> None:
+    mine = make()
+    for node in range(2, 1000):
+        for number in (1, 2, 3):
+            mine.hear_beacon(node, beacon(number), 1.0)
+        left_out(mine, node, 2, 1.0)
+    assert len(mine._words) <= 4 * MEMBERS_MAX and len(mine._marks) <= 4 * MEMBERS_MAX
+    assert len(mine.heard(1.0)) == MEMBERS_MAX
