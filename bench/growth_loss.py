@@ -13,13 +13,12 @@ from typing import Any
 
 from ringproto import Config, Event, Guarantee, Message, Priority, RegularConfiguration
 from ringproto._core import Processor
+from ringproto._core.pace import sendings
 from ringproto.testing.network import Bottleneck, SimulatedNetwork, Weather
 
 DATAGRAM_SIZE = 1352
 _SETTLE_S = 30.0
 """Virtual seconds that a ring has to form."""
-_REFILL = 64
-"""Messages that are given to a processor at once; its queue has twice as many."""
 
 
 class _Node:
@@ -131,23 +130,11 @@ class SaturatedRing:
         }
 
 
-def sendings(loss: float, members: int) -> float:
-    """How often a packet is broadcast in the mean until all others have it, each copy being lost by itself.
-
-    The k-th repetition is needed if one of the others has lost k copies: R = sum over k of 1 - (1 - p^k)^(n - 1).
-    """
-    total, lost = 0.0, 1.0
-    while lost > 1e-12:
-        total += 1.0 - (1.0 - lost) ** (members - 1)
-        lost *= loss
-    return total
-
-
 def ideal(members: int, latency_s: float, loss: float, window: int) -> float:
     """Packets a second of a ring that loses time only where a hop of the token is lost, 2.5 ways each time, and packets
     only by sending again what somebody lacks."""
     rotation_s = members * latency_s * (1.0 + 2.5 * loss / (1.0 - loss))
-    return window / rotation_s / sendings(loss, members)
+    return window / rotation_s / sendings(loss, members - 1)
 
 
 def under_loss(
