@@ -422,7 +422,7 @@ class Ring:
         self.forwarded = codec.encode_token(visit.token)
 
     def repeat_token(self, copy: int, codec: Codec) -> bytes:
-        """The token once more as it was passed on. It was lost, so from now on its hops are acknowledged for a while."""
+        """The token once more as it was passed on. It was lost, so for a while its hops are acknowledged."""
         assert self.forwarded_token is not None, "a token that was never passed on is not sent again"
         return codec.encode_token(self.forwarded_token._replace(copy=copy, acknowledge=ACKNOWLEDGED_ROTATIONS))
 

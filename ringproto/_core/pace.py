@@ -53,15 +53,15 @@ _LOSS_WEIGHT = 4
 """By the loss of congestion the share settles where share x lost part is this many packets: 1 % lost does not narrow a
 visit of up to 400, a receive buffer that overflows does."""
 _SENT_SMOOTHING = 16
-"""What a visit usually sends follows in about so many rotations: where the window is full in every other one, more slowly
-than that changes."""
+"""What a visit usually sends follows in about so many rotations: visits differ much where the window is full in every
+other rotation."""
 _NARROW_EVERY = 32
 """So many rotations from the beginning of one comparison to the next, if there is a reason for the next one."""
 _NARROW_AT = 8
 """The first comparison may begin when a new ring has so many rotations behind it."""
 _MEASURED = 8
-"""So many narrow rotations are measured, when all that was sent before them is everywhere: what is sent again until then
-was lost before."""
+"""So many narrow rotations are measured, when all that was sent before them is everywhere: until then, what is sent
+again was lost before."""
 _NARROW_MAX = 28
 """If that does not come within so many rotations, nothing was learned."""
 _CONFIRM = 4
@@ -122,8 +122,8 @@ class Pace:
         "_low_left",
         "_low_max",
         "_narrow",
-        "_narrow_broadcast",
         "_narrow_began",
+        "_narrow_broadcast",
         "_narrow_new",
         "_narrow_rotations",
         "_narrow_sent",
@@ -164,7 +164,8 @@ class Pace:
         self._narrow_new = 0
         self._narrow_broadcast = 0
         self._narrow_rotations = 0
-        # In the other rotations: packets broadcast by all, those of them that were not new, and those of a visit of this processor.
+        # In the other rotations: packets broadcast by all, those of them that were not new, those of a visit of this
+        # processor.
         self._usual_broadcast = 0.0
         self._usual_repeated = 0.0
         self._usual_sent = 0.0

@@ -150,7 +150,7 @@ class Bottleneck:
         """Take in a datagram of ``size`` bytes: after how many seconds it is out; ``None`` if there is no room."""
         self.offered += 1
         waits = max(0.0, self._empty_at - now)
-        if waits * self.rate + size > self.queue_bytes:
+        if waits * self.rate + size > self.queue_bytes + 0.5:  # there are no half bytes, only rounding
             self.dropped += 1
             return None
         waits += size / self.rate

@@ -148,7 +148,7 @@ def test_share_of_who_sends_little_follows_loss(lost: float, least: int, most: i
 
 
 class Flood:
-    """Members that send all they may, over something that loses packets; what was lost is sent again a rotation later."""
+    """Members that send all they may, over something that loses; what was lost is sent again a rotation later."""
 
     def __init__(self, members: int, lose: Callable[[int], float], visit_max: int = 128) -> None:
         self.paces = [Pace(visit_max, UNIT, None, members) for _ in range(members)]
