@@ -32,7 +32,7 @@ from ringproto.testing.mutant_seeds import KILLED_BY
 from ringproto.testing.mutants import MUTANTS
 from ringproto.testing.mutation import SEEDS_MAX, Mutant, Seed, apply, search_order
 
-__all__ = ["Verdict", "Worker", "add_parser", "run", "source_of", "table", "try_mutant"]
+__all__ = ["Verdict", "Worker", "add_parser", "in_threads", "run", "source_of", "table", "try_mutant"]
 
 _CORE = Path(ringproto.__file__).parent / "_core"
 Found = TypeVar("Found")
@@ -230,18 +230,18 @@ def run(args: argparse.Namespace) -> int:
 def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[Verdict, None, None]:
     """Those of all mutants, as they come."""
     order = search_order()
-    return _in_threads(
+    return in_threads(
         jobs, [partial(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order) for mutant in mutants]
     )
 
 
 def _run_baseline(seeds: Sequence[Seed], jobs: int) -> list[tuple[Seed, str]]:
-    parts = _in_threads(jobs, [partial(_baseline, seeds[job::jobs]) for job in range(min(jobs, len(seeds)))])
+    parts = in_threads(jobs, [partial(_baseline, seeds[job::jobs]) for job in range(min(jobs, len(seeds)))])
     with contextlib.closing(parts):
         return sorted(failed for part in parts for failed in part)
 
 
-def _in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
+def in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
     """What the calls return, as it comes. Closed early, it ends the processes that the calls wait for."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(call) for call in calls]
