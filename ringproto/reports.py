@@ -157,7 +157,7 @@ class Reports:
             nodes = tuple(sorted(processor.waiting_for))
             text = f"after {waited_s:.3g} s the barrier of configuration {configuration.ring_id} still waits for "
             text += ", ".join(map(str, nodes))
-            if processor.node in nodes:
+            if self._recovering and processor.node in nodes:
                 text += "; here recover has not returned"
             self._note(Notice("waiting_for", text, True, (*fields, ("waiting_for", nodes))))
 
