@@ -15,7 +15,6 @@ import pytest
 from ringproto import Config, Guarantee, Priority
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import judge
-from ringproto.testing.transcript import Transcript
 
 EVENTS = 100_000
 NODES = (1, 2, 3, 4, 5)
@@ -28,8 +27,6 @@ def history(events: int) -> Cluster:
     """Five processors under load, parted and merged again and again, until their logs have so many entries."""
     cluster = Cluster(seed=1995, config=Config.testing(message_size_max=10_000))
     cluster.start(*NODES)
-    for host in cluster.hosts.values():
-        host.habits.keep_events = False
     assert cluster.run_until_settled(NODES)
     turn = 0
     while sum(map(len, cluster.audits())) < events:
@@ -71,7 +68,7 @@ def main(events: int) -> None:
     began = time.process_time()
     cluster = history(events)
     made = time.process_time()
-    transcripts = [Transcript.from_audit(audit) for audit in cluster.audits()]
+    transcripts = cluster.transcripts()
     read = time.process_time()
     violations = judge(transcripts, complete=[(transcript.node, transcript.incarnation) for transcript in transcripts])
     judged = time.process_time()

@@ -11,13 +11,15 @@ from ringproto._core.flow_control import FlowControl
 from ringproto._core.pace import Pace
 from ringproto._core.window import Window
 from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ring_bytes
-from ringproto.config import Config
+from ringproto.config import WINDOWS_KEPT, Config
 from ringproto.types import Priority, RingId
 
 NUMBER_END = 2**62
 """A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
 # Numbers of C (ordering.pxd).
 _END = NUMBER_END
+_EXCHANGE = int(Phase.EXCHANGE)
+_RECEIVED = int(Phase.RECEIVED)
 _INSTALLED = int(Phase.INSTALLED)
 _HIGH = int(Priority.HIGH)
 _PIECES = 8
@@ -91,6 +93,7 @@ class Ring:
         "origin",
         "pace",
         "phase",
+        "recovered_to",
         "rested",
         "retransmitted",
         "rotation_s",
@@ -114,7 +117,7 @@ class Ring:
         self.origin = origin
         """Packets, messages and rotations are counted from here."""
         window_size, visit_max = config.windows
-        self.window = Window(8 * window_size, origin)
+        self.window = Window(WINDOWS_KEPT * window_size, origin)
         self.token_seq = 0
         self.stable = origin
         """Every member has all packets up to this one."""
@@ -124,6 +127,9 @@ class Ring:
         self.forwarded_token: Token | None = None
         """The same, not encoded, to be sent again."""
         self.forwarded_seq = origin
+        self.recovered_to = origin
+        """The last packet of its recovery, once that is known (phase RECEIVED): packets up to it carry those of old
+        rings, and no later one does."""
         self.idle_visits = 0
         """Visits in a row in which nothing had happened on the ring since the last one."""
         self.rested = False
@@ -145,7 +151,7 @@ class Ring:
         self._aru_seen = origin
         self._aru_held_by = 0
         self.aru_changed_at = 0.0
-        self.pace = Pace(visit_max, config.size, config.rotation_target_s)
+        self.pace = Pace(visit_max, config.size, config.rotation_target_s, len(members))
         """How much of its turn this processor uses."""
         self._flow = FlowControl(window_size, visit_max)
         whole = self.successor == node or config.accelerated_window > 0
@@ -213,7 +219,8 @@ class Ring:
             if not self.idle_visits or self.phase != _INSTALLED:
                 may_have_rested = self.rested or (self.last_sender != self.node and self._lone())
                 took_s = 0.0 if may_have_rested else rotation
-                self.pace.note_rotation(self._rotation(token), took_s, token.seq - self._noted_seq, token.fcc)
+                new, behind = token.seq - self._noted_seq, token.seq - token.aru
+                self.pace.note_rotation(self._rotation(token), took_s, new, token.fcc, behind)
             self.rested = False
         self._noted_seq = token.seq
         self.pace.now = now
@@ -247,6 +254,16 @@ class Ring:
     def _rotation(self, token: Token) -> int:
         """The number of the token's rotation, the same at all members."""
         return (token.token_seq - 1 - self.origin) // len(self.members)
+
+    def misplaced(self, packet: Packet) -> bool:
+        """Whether no honest member can have sent this packet of this ring, by its number and by what it carries.
+
+        Until all have said that they have what the recovery sent, no member sends anything else; afterwards no member
+        sends anything of an old ring. Whoever keeps what is misplaced has no room for the packet that comes there.
+        """
+        if self.phase == _EXCHANGE:
+            return not packet.old_ring
+        return (packet.seq <= self.recovered_to) != (len(packet.old_ring) > 0)
 
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
@@ -350,7 +367,8 @@ class Ring:
         window = self.window
         seq = visit.seq
         message_seq = visit.message_seq
-        allowed = self._flow.new_allowed(seq - visit.came.aru, self._allowed(visit, source, held))
+        allowed = self._allowed(visit, source, held)
+        allowed = self._flow.new_allowed(seq - visit.came.aru, allowed, self.pace.by_chance())
         allowed = min(allowed, window.released + window.capacity - seq)
         self.blocked = allowed <= 0
         piece = min(allowed, self._piece)
@@ -394,6 +412,7 @@ class Ring:
             aru_id = 0 if aru == seq else self.node
         backlog = source.backlog(self.pace.low_share())
         fcc, waiting = self._flow.settle(token, visit.sent, held, backlog)
+        self.pace.note_sent(visit.sent)
         self._last_aru = aru
         self._last_seq = seq
         acknowledge = token.acknowledge
@@ -416,10 +435,12 @@ class Ring:
         )
         self.forwarded_seq = seq
         self.forwarded_token = visit.token
+        if self.phase == _RECEIVED:
+            self.recovered_to = seq
         self.forwarded = codec.encode_token(visit.token)
 
     def repeat_token(self, copy: int, codec: Codec) -> bytes:
-        """The token once more as it was passed on. It was lost, so from now on its hops are acknowledged for a while."""
+        """The token once more as it was passed on. It was lost, so its hops are acknowledged for a while."""
         assert self.forwarded_token is not None, "a token that was never passed on is not sent again"
         return codec.encode_token(self.forwarded_token._replace(copy=copy, acknowledge=ACKNOWLEDGED_ROTATIONS))
 

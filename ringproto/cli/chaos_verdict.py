@@ -2,11 +2,12 @@
 
 The judge of ringproto.testing reads them twice. Once whole, for the rules of safety: order, configurations, barrier.
 And once up to the marks, the place where all faults were over, for the rules of liveness: who is alive is together, the
-barrier is complete, everything is delivered. The logs of killed processes need no lenience: whatever such a process
+barrier is complete, everything is delivered. With each log it reads the stream of the application, which must be what
+the log says was delivered, or a beginning of it. The logs of killed processes need no lenience: whatever such a process
 told anybody was on the disk before (chaos_log.py).
 
-Beside the judge, which knows nothing of an application, stands what the applications say: what was accepted from
-them came back to them, and what they were given is what the log says was delivered.
+Beside the judge, which does not know what an application sent, stands what the applications say: what was accepted from
+them came back to them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ringproto.cli._common import UsageError
+from ringproto.cli.chaos_log import stream_of
 from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.events import RegularConfiguration
 from ringproto.testing.judge import judge
@@ -58,7 +60,7 @@ def judge_round(folder: Path) -> Verdict:
     wrong += _judge(record, [transcript for _, transcript in logs])
     alive = [(life, transcript, life.mark) for life, transcript in logs if life.mark is not None]
     if alive:
-        marked = [Transcript(t.records[: life.mark["records"]]) if life.mark else t for life, t in logs]
+        marked = [_up_to(transcript, life.mark) if life.mark else transcript for life, transcript in logs]
         complete = [(transcript.node, transcript.incarnation) for _, transcript, _ in alive]
         # What breaks a rule of safety is told once.
         wrong += [text for text in _judge(record, marked, complete) if text not in wrong]
@@ -69,12 +71,30 @@ def judge_round(folder: Path) -> Verdict:
     return _summarize(wrong, [transcript for _, transcript in logs])
 
 
+def _up_to(transcript: Transcript, mark: Mapping[str, Any]) -> Transcript:
+    """What there was of a log and of its stream when they were marked."""
+    given = transcript.given
+    return Transcript(transcript.records[: mark["records"]], None if given is None else given[: mark["given"]])
+
+
 def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
-    """The log of a life, which may be empty if it was killed early, and what is wrong with it as a file."""
+    """The log of a life with its stream, empty if it was killed early, and what is wrong with these files."""
+    transcript, wrong = _read_log(file, life)
+    if wrong or not transcript.records:
+        return transcript, wrong
+    stream, wrong = _read_log(stream_of(file), life, log=False)
+    transcript.given = stream.delivered()
+    if len(transcript.given) < len(stream):
+        wrong = [*wrong, f"log: {stream_of(file).name} has records that no application is given"]
+    return transcript, wrong
+
+
+def _read_log(file: Path, life: LifeRecord, *, log: bool = True) -> tuple[Transcript, list[str]]:
+    """One file, a log or a stream, and what is wrong with it as a file."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
-        return Transcript([]), ([f"log: {file.name} is not there"] if life.end == "left" else [])
+        return Transcript([]), ([f"log: {file.name} is not there"] if life.end == "left" or not log else [])
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
     torn = bool(lines) and not lines[-1].endswith("\n")
@@ -86,6 +106,8 @@ def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
     whole = len(lines) - torn
     if len(transcript) < whole or (torn and life.end == "left"):
         return transcript, [f"log: {file.name} ends with a torn line, and was not killed while it wrote that"]
+    if not log:
+        return transcript, []
     if life.end == "left":
         last = transcript.records[-1] if transcript.records else "nothing"
         if last != Stop("clean"):

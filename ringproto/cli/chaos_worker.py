@@ -138,7 +138,9 @@ class _Worker:
 
     async def _read_events(self, ring: Ring) -> None:
         while True:
-            for event in await ring.events.receive_batch():
+            events = await ring.events.receive_batch()
+            self._log.events += events
+            for event in events:
                 if isinstance(event, Message):
                     self._delivered += 1
                     self._order.update(b"%d %d %d " % (event.seq, event.sender, len(event.payload)) + event.payload)
@@ -190,6 +192,7 @@ class _Worker:
             **self._where(ring),
             **self._how_far(ring),
             "records": self._log.records,
+            "given": self._log.given,
             "logged_as_accepted": self._log.accepted,
             "queued": sum(
                 int(numbers[f"{kind}_{priority.name.lower()}"])

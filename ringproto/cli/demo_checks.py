@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ringproto.cli.demo_log import PRIORITIES, Complete, Delivered, Life, Regular, Transitional
+from ringproto.cli.demo_log import PRIORITIES, Complete, Delivered, Life, Regular, StreamDigest, Transitional
 
 __all__ = ["CHECKS", "Check", "Expected", "Part", "check_all", "parts_of"]
 
@@ -305,6 +305,21 @@ def _state(run: _Run) -> Iterator[str]:
         yield f"the processors at the end are {sorted(life.node for life in run.finals)}, not {run.expected.nodes}"
 
 
+def _stream(run: _Run) -> Iterator[str]:
+    for life in run.lives:
+        given, audited = StreamDigest(), dict(life.audited)
+        for entry in life.entries:
+            given.add(entry)
+            events, digest = given.state() if given.events in audited else (0, "")
+            if events and digest != audited[events]:
+                yield f"processor {life.name}: its first {events} events are not those that its ring delivered"
+                break
+        else:
+            delivered = max(audited, default=0)
+            if not life.killed and given.events != delivered:
+                yield f"processor {life.name} was given {given.events} events, and its ring delivered {delivered}"
+
+
 def _story(run: _Run) -> Iterator[str]:
     victim = run.expected.victim
     survivors = set(run.expected.nodes) - {victim}
@@ -337,6 +352,7 @@ CHECKS: dict[str, tuple[Callable[[_Run], Iterator[str]], str]] = {
     "together": (_together, "processors that went on together delivered the same sequence"),
     "barrier": (_barrier, "no HIGH or LOW before RecoveryComplete, which has one place in the order for all"),
     "accepted": (_accepted, "what a living processor accepted was delivered to it, once, first in first out"),
+    "stream": (_stream, "the application was given what its ring says that it delivered, in that order"),
     "state": (_state, "every replica has the same state, with every record in it exactly once"),
     "story": (_story, "the kill, the going on, the return and the state transfer all happened"),
 }

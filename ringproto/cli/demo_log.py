@@ -1,17 +1,30 @@
 """What a processor of the demonstration writes down, and how it travels to the conductor.
 
 The log is the ordered stream that the application saw, event by event, with nothing derived: the conductor judges it
-without trusting the process that wrote it. Most entries are deliveries, so they are short arrays of JSON; the ring of a
+without trusting the process that wrote it. With the log comes what the ring says that it delivered, as a digest now and
+then, for the conductor to compare. Most entries are deliveries, so they are short arrays of JSON; the ring of a
 delivery is left empty when it is that of the last regular configuration, which is the only right one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Union
 
-__all__ = ["PRIORITIES", "Complete", "Delivered", "Entry", "Life", "Note", "Regular", "Transitional", "encode_all"]
+__all__ = [
+    "PRIORITIES",
+    "Complete",
+    "Delivered",
+    "Entry",
+    "Life",
+    "Note",
+    "Regular",
+    "StreamDigest",
+    "Transitional",
+    "encode_all",
+]
 
 PRIORITIES = {"h": "HIGH", "l": "LOW", "r": "RECOVERY"}
 
@@ -87,6 +100,27 @@ def encode_all(entries: Iterable[Entry], ring: str) -> tuple[list[list[Any]], st
     return values, ring
 
 
+class StreamDigest:
+    """A digest of a stream of events, which grows with it. Times do not count, and notes are no events."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        """How many events are in it."""
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, entry: Entry) -> None:
+        """Take the next one."""
+        if isinstance(entry, Note):
+            return
+        self.events += 1
+        fields = entry if isinstance(entry, Delivered) else entry[1:]
+        self._hash.update(repr((type(entry).__name__, *fields)).encode())
+
+    def state(self) -> tuple[int, str]:
+        """The number of events so far, and their digest."""
+        return self.events, self._hash.hexdigest()
+
+
 @dataclasses.dataclass
 class Life:
     """One process: a processor from its start to its end, with its log."""
@@ -95,6 +129,8 @@ class Life:
     number: int
     """0 for the first process of the node, 1 for the one that came after it."""
     entries: list[Entry] = dataclasses.field(default_factory=list)
+    audited: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """What the ring said, now and then, that it had delivered: so many events, with this digest."""
     killed: bool = False
     accepted: dict[str, int] = dataclasses.field(default_factory=dict)
     """At the end of a process that was not killed: how many records were accepted, by priority."""

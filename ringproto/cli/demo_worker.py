@@ -1,7 +1,8 @@
 """One process of the demonstration: a processor with its replica (``python -m ringproto.cli.demo_worker``).
 
 Started by ``ringproto demo`` and not meant to be started by hand. The setup comes as the first line; every few
-hundredths of a second the log and the progress go back; ``{"do": "allow", "part": 0.5}`` says how much of the share may
+hundredths of a second the log and the progress go back, with a digest of what the ring's audit says that it delivered;
+``{"do": "allow", "part": 0.5}`` says how much of the share may
 be sent so far; ``{"do": "report"}`` is answered with the final state, after
 which nothing is logged; the end of the input makes the processor leave in an orderly way.
 """
@@ -18,17 +19,19 @@ import trio
 from ringproto import Config, Guarantee, Priority, open_ring
 from ringproto.cli import records as sources
 from ringproto.cli._common import UsageError
-from ringproto.cli.demo_log import encode_all
+from ringproto.cli.demo_log import StreamDigest, encode_all
 from ringproto.cli.feed import Feed
 from ringproto.cli.histogram import encode, new_histogram, record_s
 from ringproto.cli.opening import open_transport, until_left
 from ringproto.cli.pipes import Pipes, run_worker
-from ringproto.cli.replica import Replica
+from ringproto.cli.replica import Replica, take_audit
 
 _FLUSH_S = 0.05
 _BATCH_MAX = 64
 _LINE_ENTRIES_MAX = 1000
 _NAMES_MAX = 5
+_CATCH_UP_S = 5.0
+"""So long the last report waits for the application to read what the ring has delivered."""
 
 
 class _Worker:
@@ -45,6 +48,9 @@ class _Worker:
         self._feed = Feed(setup["node"], setup["life"], share, setup["seconds"], setup["allowed"])
         self._replica = Replica(setup["node"], self._feed, len(setup["nodes"]))
         self._histograms = {"h": new_histogram(), "l": new_histogram()}
+        self._audit: list[tuple[Any, ...]] = []
+        self._audited = StreamDigest()
+        self._given = 0
         self._ring_written = ""
         self._ring: Any = None
         self._reported = False
@@ -53,7 +59,7 @@ class _Worker:
         """Be a processor until the input ends."""
         transport = await open_transport(self._setup["node"], self._setup["transport"])
         config = Config.lan(**self._setup["config"])
-        async with open_ring(transport, config=config, recover=self._replica.recover) as ring:
+        async with open_ring(transport, config=config, recover=self._replica.recover, audit=self._audit) as ring:
             self._ring = ring
             async with trio.open_nursery() as tasks:
                 scope = tasks.cancel_scope
@@ -70,6 +76,7 @@ class _Worker:
             # Small batches: between two of them the ring gets its turn, so applying records never costs it the token.
             for event in await events.receive_batch(_BATCH_MAX):
                 self._replica.handle(event)
+                self._given += 1
 
     async def _flush_until_reported(self) -> None:
         while not self._reported:
@@ -82,6 +89,8 @@ class _Worker:
             entries, replica.log = replica.log[:_LINE_ENTRIES_MAX], replica.log[_LINE_ENTRIES_MAX:]
             values, self._ring_written = encode_all(entries, self._ring_written)
             await self._pipes.send({"log": values})
+        take_audit(self._audit, self._audited)
+        await self._pipes.send({"audited": self._audited.state()})
         configuration = replica.configuration
         progress = {
             "members": configuration.members if configuration else (),
@@ -95,11 +104,20 @@ class _Worker:
         }
         await self._pipes.send({"progress": progress})
 
+    async def _caught_up(self) -> None:
+        """Wait until the application has all that the ring has delivered; if it never has, the conductor will see."""
+        with trio.move_on_after(_CATCH_UP_S):
+            take_audit(self._audit, self._audited)
+            while self._given != self._audited.events:
+                await trio.sleep(_FLUSH_S)
+                take_audit(self._audit, self._audited)
+
     async def _obey(self) -> None:
         while (command := await self._pipes.receive()) is not None:
             if command["do"] == "allow":
                 self._feed.allow(command["part"])
             elif command["do"] == "report":
+                await self._caught_up()
                 self._reported = True
                 await self._flush()
                 statistics = self._ring.statistics()

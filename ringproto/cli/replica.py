@@ -10,26 +10,47 @@ from __future__ import annotations
 
 import time
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
-from ringproto import (
-    Message,
-    Priority,
-    RecoveryComplete,
-    RegularConfiguration,
-    RingId,
-    TransitionalConfiguration,
-)
-from ringproto.cli.demo_log import Complete, Delivered, Entry, Note, Regular, Transitional
+from ringproto import Event, Message, Priority, RecoveryComplete, RegularConfiguration, RingId
+from ringproto.cli.demo_log import Complete, Delivered, Entry, Note, Regular, StreamDigest, Transitional
 from ringproto.cli.feed import Feed, read_payload
 from ringproto.cli.reconcile import Offer, Round, state_messages
 from ringproto.cli.store import Store
 
-__all__ = ["RecoveryLike", "Replica"]
+__all__ = ["RecoveryLike", "Replica", "entry_of", "take_audit"]
 
 _LETTERS = {Priority.HIGH: "h", Priority.LOW: "l", Priority.RECOVERY: "r"}
+
+
+def entry_of(event: Event) -> Delivered | Regular | Transitional | Complete:
+    """The entry of the log for an event that comes now.
+
+    Raises:
+        ValueError: a payload is not a record.
+    """
+    ring = str(event.ring_id)
+    if isinstance(event, Message):
+        letter, payload = _LETTERS[event.priority], event.payload
+        mid = payload[:1].decode("latin-1") if letter == "r" else read_payload(payload)[0]
+        return Delivered(ring, event.seq, letter, event.sender, mid, zlib.crc32(payload))
+    now_s = time.monotonic()
+    if isinstance(event, RegularConfiguration):
+        return Regular(now_s, ring, event.members, event.joined, event.left, event.primary)
+    if isinstance(event, RecoveryComplete):
+        return Complete(now_s, ring, event.seq, event.members)
+    return Transitional(now_s, ring, event.members)
+
+
+def take_audit(audit: list[tuple[Any, ...]], digest: StreamDigest) -> None:
+    """Empty the audit list of a ring, and add to the digest what it says that the ring has delivered."""
+    entries = audit[:]
+    del audit[: len(entries)]  # what came meanwhile stays
+    for entry in entries:
+        if entry[0] in ("CONF", "DELV", "DONE"):
+            digest.add(entry_of(entry[1]))
 
 
 class RecoveryLike(Protocol):
@@ -66,21 +87,20 @@ class Replica:
         self._epoch = RingId(0, 0, 0)
         self._changed = trio.Event()
 
-    def handle(self, event: Message | TransitionalConfiguration | RegularConfiguration | RecoveryComplete) -> None:
+    def handle(self, event: Event) -> None:
         """Take the next event of the ordered stream.
 
         Raises:
             ReconcileError: the replicas do not fit together.
             ValueError: a payload is not a record.
         """
+        self.log.append(entry_of(event))
         if isinstance(event, Message):
             self._message(event)
         elif isinstance(event, RegularConfiguration):
             self._regular(event)
         elif isinstance(event, RecoveryComplete):
             self._recovery_complete(event)
-        else:
-            self.log.append(Transitional(time.monotonic(), str(event.ring_id), event.members))
 
     async def recover(self, recovery: RecoveryLike) -> None:
         """Reconcile the replicas of one configuration: send an offer and, as the leader, the state.
@@ -107,19 +127,14 @@ class Replica:
         self._note("state sent", **facts, seconds=time.monotonic() - started_s)
 
     def _message(self, message: Message) -> None:
-        letter = _LETTERS[message.priority]
-        if letter == "r":
-            mid = message.payload[:1].decode("latin-1")
-        else:
-            mid, key, value = read_payload(message.payload)
-        ring = str(message.ring_id)
-        self.log.append(Delivered(ring, message.seq, letter, message.sender, mid, zlib.crc32(message.payload)))
-        if letter == "r":
+        if message.priority is Priority.RECOVERY:
             # What a configuration that has ended still brings speaks of a round that is over.
             if self.round is not None and message.ring_id == self.round.ring_id:
                 self.round.deliver(message.sender, message.payload)
                 self._wake()
             return
+        letter = _LETTERS[message.priority]
+        mid, key, value = read_payload(message.payload)
         self.delivered_here[letter] += 1
         self.store.put(key, value)
         if message.sender == self.node:
@@ -128,17 +143,6 @@ class Replica:
                 self.latencies_s[letter].append(latency_s)
 
     def _regular(self, configuration: RegularConfiguration) -> None:
-        ring = str(configuration.ring_id)
-        self.log.append(
-            Regular(
-                time.monotonic(),
-                ring,
-                configuration.members,
-                configuration.joined,
-                configuration.left,
-                configuration.primary,
-            )
-        )
         self.configuration = configuration
         self.complete = False
         self.delivered_here = {"h": 0, "l": 0}
@@ -148,8 +152,6 @@ class Replica:
         self._wake()
 
     def _recovery_complete(self, event: RecoveryComplete) -> None:
-        now_s = time.monotonic()
-        self.log.append(Complete(now_s, str(event.ring_id), event.seq, event.members))
         assert self.round is not None and self.round.ring_id == event.ring_id
         state = self.round.result()
         if state is not None:

@@ -7,16 +7,22 @@ violation, and the command that shows that history again. The exit code is 0 onl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
+import multiprocessing.pool
 import os
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
+from ringproto.cli._common import shown, whole
 from ringproto.cli.campaign import run_campaign
+from ringproto.cli.streams import heed_terminate
 from ringproto.testing.probes import PROBES
 from ringproto.testing.shares import Shares
 from ringproto.testing.simulate import Result, check_seed, replay_command, run_seed
@@ -25,9 +31,12 @@ __all__ = ["add_parser", "run"]
 
 VIOLATIONS_SHOWN_MAX = 10
 CHUNK_MAX = 16
+JOBS_MAX = 256
 LIVE_EVERY_S = 0.2
 LINE_EVERY_S = 60.0
 """How often progress is told on a terminal, and elsewhere."""
+_DIGITS_MAX = 18
+"""Of a seed: so that there is no range of them whose length Python cannot say."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,7 +63,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--trace", action="store_true", help="print all that happens, step by step (with --seed)")
     parser.add_argument(
-        "--jobs", type=_seed, metavar="N", default=None, help="processes to run in (default: one for each core)"
+        "--jobs",
+        type=whole(1, JOBS_MAX),
+        metavar="N",
+        default=None,
+        help="processes to run in (default: one for each core)",
     )
     parser.add_argument("--keep-going", action="store_true", help="do not stop after ten seeds that failed")
     parser.add_argument(
@@ -110,17 +123,23 @@ def run(args: argparse.Namespace) -> int:
     total = _Total(len(seeds))
     report = _ProbeReport()
     shares = Shares()
-    for result in _results(seeds, light=args.light is not None, jobs=args.jobs, probes=args.probes):
-        total.add(result)
-        report.add(result)
-        shares.add(result.classes)
-        if not result.ok:
-            total.clear()
-            _show(result)
-            if total.failed >= 10 and not args.keep_going:
-                print("ten seeds failed; stopped (--keep-going runs all)")
-                break
-        total.show(time.perf_counter() - began)
+    with (
+        heed_terminate(),
+        contextlib.closing(
+            _results(seeds, light=args.light is not None, jobs=args.jobs, probes=args.probes)
+        ) as results,
+    ):
+        for result in results:
+            total.add(result)
+            report.add(result)
+            shares.add(result.classes)
+            if not result.ok:
+                total.clear()
+                _show(result)
+                if total.failed >= 10 and not args.keep_going:
+                    print("ten seeds failed; stopped (--keep-going runs all)")
+                    break
+            total.show(time.perf_counter() - began)
     total.clear()
     total.summarize(time.perf_counter() - began)
     enough = not args.probes or report.show(args.probes_min)
@@ -139,10 +158,11 @@ def _run_campaign(args: argparse.Namespace) -> int:
     counts = {"full": args.full, "light": args.light or 0}
     wanted = {kind: range(args.first, args.first + count) for kind, count in counts.items() if count}
 
-    def simulate(seeds: Sequence[int], light: bool) -> Iterator[Result]:
+    def simulate(seeds: Sequence[int], light: bool) -> Generator[Result, None, None]:
         return _results(seeds, light=light, jobs=args.jobs, probes=False)
 
-    return run_campaign(args.campaign, wanted, simulate)
+    with heed_terminate():
+        return run_campaign(args.campaign, wanted, simulate)
 
 
 def _show_shares(shares: Shares, least_percent: float | None) -> bool:
@@ -156,15 +176,29 @@ def _show_shares(shares: Shares, least_percent: float | None) -> bool:
     return not fewer
 
 
-def _results(seeds: Sequence[int], *, light: bool, jobs: int | None, probes: bool) -> Iterator[Result]:
+def _results(seeds: Sequence[int], *, light: bool, jobs: int | None, probes: bool) -> Generator[Result, None, None]:
     jobs = min(jobs or os.cpu_count() or 1, len(seeds))
     one = partial(check_seed, light=light, probes=True) if probes else partial(check_seed, light=light)
     if jobs == 1:
         yield from map(one, seeds)
         return
     chunk = max(1, min(CHUNK_MAX, len(seeds) // (jobs * 8)))
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with _pool(jobs) as pool:
         yield from pool.imap_unordered(one, seeds, chunk)
+
+
+def _pool(jobs: int) -> multiprocessing.pool.Pool:
+    """Processes that Ctrl-C in a terminal does not reach: it is for the command, which then ends them.
+
+    A process inherits which signals are blocked, so it does not notice them while it still starts either.
+    """
+    # This one unblocks SIGINT when it starts, so it starts first.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return multiprocessing.get_context("spawn").Pool(jobs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _show(result: Result) -> None:
@@ -265,18 +299,27 @@ def _percent(text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0.0 <= percent <= 100.0:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, not {shown(text)}")
     return percent
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    if not _is_number(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least 0 and at most {_DIGITS_MAX} digits, not {shown(text)}"
+        )
     return int(text)
 
 
 def _seeds(text: str) -> Sequence[int]:
     first, dash, last = text.partition("-")
-    if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"must be two whole numbers, the lower first, as in 1-100, not {text!r}")
+    if not (dash and _is_number(first) and _is_number(last) and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(
+            f"must be two whole numbers, the lower first, as in 1-100, of at most {_DIGITS_MAX} digits, "
+            f"not {shown(text)}"
+        )
     return range(int(first), int(last) + 1)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX

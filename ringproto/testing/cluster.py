@@ -361,16 +361,21 @@ class Cluster:
 
     def audits(self) -> list[Audit]:
         """The logs of all incarnations so far, by node and then by age."""
-        return [audit for _, logs in self._audits_by_node() for audit in logs]
-
-    def _audits_by_node(self) -> Iterator[tuple[int, list[Audit]]]:
-        for node in sorted(self.hosts):
-            host = self.hosts[node]
-            yield node, host.finished if host.processor is None else [*host.finished, host.audit]
+        return [audit for node in sorted(self.hosts) for audit, _ in self.hosts[node].logs()]
 
     def transcripts(self) -> list[Transcript]:
-        """The same logs as the judge reads them."""
-        return [Transcript.from_audit(audit) for audit in self.audits()]
+        """The same logs as the judge reads them, each with what the application was given."""
+        return [transcript for _, transcripts in self._transcripts_by_node() for transcript in transcripts]
+
+    def _transcripts_by_node(self) -> Iterator[tuple[int, list[Transcript]]]:
+        for node in sorted(self.hosts):
+            yield (
+                node,
+                [
+                    Transcript.from_audit(audit, events, ended=ended)
+                    for audit, (events, ended) in self.hosts[node].logs()
+                ],
+            )
 
     def places(self, nodes: Iterable[int]) -> dict[tuple[int, int], int]:
         """Of each of these living processors, by (node, incarnation), how many records its log has now."""
@@ -387,10 +392,10 @@ class Cluster:
         strangers: dict[tuple[Any, ...], list[Transcript]] = {}
         transcripts: list[Transcript] = []
         retransmits_max = 0
-        for node, logs in self._audits_by_node():
+        for node, logs in self._transcripts_by_node():
             config = self.hosts[node].config
             group = transcripts if self.belongs(node) else strangers.setdefault(_limits(config), [])
-            group.extend(map(Transcript.from_audit, logs))
+            group.extend(logs)
             retransmits_max = max(retransmits_max, config.retransmits_max)
         for others in strangers.values():
             config = self.hosts[others[0].node].config

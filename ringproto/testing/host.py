@@ -17,7 +17,7 @@ from typing import Any
 
 from ringproto._core import Processor
 from ringproto.config import Config
-from ringproto.events import Message
+from ringproto.events import Event, Message
 from ringproto.testing.application import Application, Habits, SimulationError
 from ringproto.testing.network import SimulatedNetwork, kind_of
 from ringproto.testing.system_calls import SystemCalls
@@ -27,11 +27,15 @@ from ringproto.types import Priority
 __all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
 
 Audit = list[tuple[Any, ...]]
+Stream = tuple[list[Event], bool]
+"""What an application was given, and whether it read its stream up to the end."""
 Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
 """Asked after every step with what is to be transmitted; True: crash here, in the middle of transmitting it."""
 Trace = Callable[[str], None]
 
 SPINS_MAX = 1000
+READS_MAX = 256
+"""So many events the application takes at once."""
 
 
 class Host:
@@ -48,6 +52,7 @@ class Host:
         "datagram_size",
         "early_timers",
         "finished",
+        "finished_streams",
         "habits",
         "impatient",
         "last_now",
@@ -62,7 +67,6 @@ class Host:
         "processor",
         "queue",
         "random",
-        "reads_max",
         "receive_max",
         "sequence_at_start",
         "service_s",
@@ -103,6 +107,8 @@ class Host:
         self.application: Application | None = None
         self.audit: Audit = []
         self.finished: list[Audit] = []
+        self.finished_streams: list[Stream] = []
+        """For each of ``finished``."""
         self.lives = 0
         self.origin = 0
         self.clock_rate = 1.0
@@ -110,7 +116,6 @@ class Host:
         self.service_s = 0.000_005
         self.batch_max = 64
         self.receive_max = 1000
-        self.reads_max = 256
         self.early_timers = 0.0
         """How probable it is that the timeout is handled although it is not due, after any step."""
         self.timers_first = 0.0
@@ -197,11 +202,21 @@ class Host:
             self.watch.ended(self)
         self._show_audit()
         self.finished.append(self.audit)
+        self.finished_streams.append(self._stream())
         self.audit = []
         self.traced = 0
         self.processor = None
         self.application = None
         self._reset()
+
+    def _stream(self) -> Stream:
+        assert self.processor is not None and self.application is not None
+        return self.application.events, self.processor.left and not self.processor.pending_events
+
+    def logs(self) -> list[tuple[Audit, Stream]]:
+        """The audits of all incarnations so far, each with what its application was given."""
+        logs = list(zip(self.finished, self.finished_streams, strict=True))
+        return logs if self.processor is None else [*logs, (self.audit, self._stream())]
 
     def fail(self) -> None:
         """The application raised an error in its recovery function: its processor leaves at once."""
@@ -398,6 +413,7 @@ class Host:
         reading = self.timeline.now >= self.silent_until
         send = self.network.send
         node = self.node
+        reads_max = self.habits.reads_first
         for _ in range(SPINS_MAX):
             transmits = processor.take_transmits()
             if self.watch is not None:
@@ -427,7 +443,8 @@ class Host:
             self._sample()
             if not (reading and processor.pending_events):
                 break
-            application.take(processor.take_events(self.reads_max))
+            application.take(processor.take_events(reads_max))
+            reads_max = READS_MAX
         else:
             raise SimulationError(f"node {node} has events without end at one time")
         if processor.left and not (reading and processor.pending_events):

@@ -21,6 +21,7 @@ from ringproto.testing import (
     judge_order,
     judge_ring,
     judge_stability,
+    judge_stream,
 )
 from ringproto.testing.garbage import uncollected
 from ringproto.testing.judge_run import Run, Stretch, Violation
@@ -35,6 +36,7 @@ RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
     **judge_barrier.RULES,
     **judge_end.RULES,
     **judge_ring.RULES,
+    **judge_stream.RULES,
     **judge_stability.RULES,
 }
 """Every rule by its name in the design."""

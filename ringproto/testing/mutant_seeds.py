@@ -1,15 +1,15 @@
-"""A seed for each mutant that is known to kill it. Written by ``ringproto mutants --search --write``.
+"""What is known to kill each mutant of the core: a seed, or a test. Written by ``ringproto mutants --search --write``.
 
 A change of the simulator changes what each seed does; then this is written anew.
 """
 
 from __future__ import annotations
 
-from ringproto.testing.mutation import Seed
+from ringproto.testing.mutation import Seed, Test
 
 __all__ = ["KILLED_BY"]
 
-KILLED_BY: dict[str, Seed] = {
+KILLED_BY: dict[str, Seed | Test] = {
     "safe-after-one-rotation": Seed(light=True, number=1),
     "freed-by-own-aru": Seed(light=True, number=1),
     "aru-gives-up-past-a-range": Seed(light=True, number=11),
@@ -34,6 +34,8 @@ KILLED_BY: dict[str, Seed] = {
     "anything-behind-a-hole": Seed(light=False, number=5),
     "nothing-behind-a-hole": Seed(light=True, number=3),
     "transitional-only-if-smaller": Seed(light=True, number=1),
+    "settled-after-the-transitional-configuration": Seed(light=True, number=3),
+    "settled-though-agreed": Seed(light=True, number=1),
     "everybody-joined": Seed(light=True, number=1),
     "data-of-any-ring": Seed(light=False, number=2),
     "last-in-first-out": Seed(light=True, number=1),
@@ -95,4 +97,4 @@ KILLED_BY: dict[str, Seed] = {
     "leave-without-draining": Seed(light=False, number=3),
     "leave-of-any-incarnation": Seed(light=True, number=1),
 }
-"""The first seed of the search that killed it."""
+"""The first seed of the search that killed it, or the test if none did."""

@@ -107,13 +107,7 @@ MUTANTS = (
     Mutant(
         "late-copies-are-news",
         "Joins, beacons and leaves that the network kept for seconds count like fresh ones.",
-        (
-            Change(
-                "speakers",
-                "elif not self._peers.news(sender, identity):",
-                "elif self._peers.news(sender, identity) is None:",
-            ),
-        ),
+        (Change("peers", "and identity.serial <= life.serial:", "and identity.serial < 0:"),),
     ),
     Mutant(
         "no-merge-detection",
@@ -121,7 +115,7 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                'self._transmit(0, self._beacon(), "beacons_sent")',
+                'self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")',
                 'self.counters.add("beacons_sent")',
             ),
         ),
@@ -147,7 +141,7 @@ MUTANTS = (
         "nobody-is-put-off",
         "Who was left out although it was heard may come back at once: two that do not hear each other make "
         "memberships flap for ever.",
-        (Change("hearing", "mark.level += 1", "mark.level = 0"),),
+        (Change("connectivity", "mark.level += 1", "mark.level = 0"),),
     ),
     # Commit
     Mutant(

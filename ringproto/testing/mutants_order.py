@@ -102,7 +102,7 @@ MUTANTS = (
         (
             Change(
                 "membership",
-                'self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")',
+                'self._transmit(ring.successor, datagram, "tokens_retransmitted")',
                 'self.counters.add("tokens_retransmitted")',
             ),
         ),
@@ -112,9 +112,9 @@ MUTANTS = (
         "A token that is lost again and again is sent again after the same wait each time: too seldom for a bad link.",
         (
             Change(
-                "membership",
-                "self._resend_s = max(self.config.token_retransmit_min_s, self._resend_s / 2)",
-                "pass",
+                "retransmission",
+                "self.wait_s = max(least_s, self.wait_s / 2)",
+                "self.wait_s = max(least_s, self.wait_s)",
             ),
         ),
     ),
@@ -168,7 +168,7 @@ MUTANTS = (
     Mutant(
         "unconfirmed-without-bound",
         "New packets are sent however many are not known to be everywhere.",
-        (Change("flow_control", "min(allowed, 2 * self._window - unconfirmed)", "allowed"),),
+        (Change("flow_control", "min(allowed, windows * self._window - unconfirmed)", "allowed"),),
     ),
     Mutant(
         "flow-control-carried-over",
@@ -240,6 +240,16 @@ MUTANTS = (
                 '            self._put("CONF", TransitionalConfiguration(ring_id, members))',
             ),
         ),
+    ),
+    Mutant(
+        "settled-after-the-transitional-configuration",
+        "A safe message that others of the configuration may lack is said to be settled.",
+        (Change("delivery", "self._barrier.complete and not self._transitional", "self._barrier.complete"),),
+    ),
+    Mutant(
+        "settled-though-agreed",
+        "A message counts as settled as soon as the barrier is complete, whatever it was sent with.",
+        (Change("delivery", "settling and (flags & _SAFE) != 0 and", "settling and"),),
     ),
     Mutant(
         "everybody-joined",

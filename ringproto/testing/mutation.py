@@ -1,9 +1,9 @@
-"""Mutants: the protocol with one mistake in it each, by which the simulator and the judge are judged.
+"""Mutants: the program with one mistake in it each, by which the simulator, the judge and the tests are judged.
 
-A mutant is a small change of the text of one or more rooms of the core, with a name and the reason why somebody could
-make that mistake; many did. The core knows nothing of them: :func:`apply` makes changed sources, and whoever runs them
+A mutant is a small change of the text of one or more modules of a floor, with a name and the reason why somebody could
+make that mistake; many did. The floors know nothing of them: :func:`apply` makes changed sources, and whoever runs them
 puts these in the place of the files (``ringproto mutants`` does, in processes of their own). A simulator that lets a
-mutant through every seed that it tries is too kind.
+mutant of the core through every seed that it tries is too kind, and tests that let one of their floor through are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-__all__ = ["LIGHT_IN", "SEEDS_MAX", "Change", "Mutant", "Seed", "apply", "search_order"]
+__all__ = ["FLOORS", "LIGHT_IN", "SEEDS_MAX", "Change", "Floor", "Mutant", "Seed", "Test", "apply", "search_order"]
 
 SEEDS_MAX = 500
 """A mutant must be killed within so many seeds."""
@@ -21,7 +21,7 @@ LIGHT_IN = 5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """``old``, which stands once in the source of the room ``room`` of the core, becomes ``new``."""
+    """``old``, which stands once in the source of the module ``room`` of the floor, becomes ``new``."""
 
     room: str
     old: str
@@ -36,6 +36,41 @@ class Mutant:
     why: str
     """What is wrong with it, and where such a mistake was made."""
     changes: tuple[Change, ...]
+    floor: str = "core"
+    """One of ``FLOORS``."""
+    tests: tuple[str, ...] = ()
+    """The tests that are to kill it, as pytest names them; none: all of its floor. The core's come after the seeds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Floor:
+    """A part of the house that has mutants of its own."""
+
+    package: str
+    """What its modules are in."""
+    tests: str
+    """The folder of its tests."""
+    seeds: bool
+    """Whether the simulator runs it, so that seeds can kill its mutants."""
+
+
+FLOORS: dict[str, Floor] = {
+    "core": Floor("ringproto._core", "tests/core", seeds=True),
+    "service": Floor("ringproto", "tests/service", seeds=False),
+    "transports": Floor("ringproto.transports", "tests/transports", seeds=False),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Test:
+    """A test that kills, as pytest names it."""
+
+    __test__ = False  # nor does pytest take this class for one
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -50,10 +85,11 @@ class Seed:
 
 
 def apply(mutant: Mutant, source_of: Callable[[str], str]) -> dict[str, str]:
-    """The changed sources, by room; ``source_of(room)`` gives the text of an unchanged one.
+    """The changed sources, by module; ``source_of(room)`` gives the text of an unchanged one.
 
     Raises:
-        ValueError: the text to change does not stand exactly once in its room, or the change is none.
+        ValueError: the text to change does not stand exactly once in its module, or the change is none: whoever rewrote
+            that text has to rewrite the mutant.
     """
     sources: dict[str, str] = {}
     for change in mutant.changes:

@@ -258,7 +258,7 @@ class _Run:
         habits = self._draw_habits()
         sequence = 0
         if random.random() < 0.2 and "storage" not in self.faults.names:
-            sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
+            sequence = random.choice((2**31, 2**32, 2**62 - 2**33)) - random.randint(1, 10)
         cluster.origin = self._draw_origin()
         if sequence or cluster.origin:
             self.classes.add("long life")
@@ -345,7 +345,7 @@ class _Run:
             recovery_size_max=recovery_size_max,
             late_unblock=random.choice((0.0, 0.2, 1.0)),
             late_unblock_s=self.unit_s * random.choice((0.1, 1.0)),
-            keep_events=False,
+            reads_first=random_module.Random(self.seed).choice((2, 256)),  # drawn apart: the rest of the plan stays
         )
 
     # Load

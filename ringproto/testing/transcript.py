@@ -8,6 +8,9 @@ the empty payload has the empty mid, which stands for no identity.
 
 One transcript is one incarnation; a run is a list of them, those of one node in the order of its lives. On disk a
 transcript is one JSON array per line. The log of a killed process is a prefix of the truth: its last line may be torn.
+
+The records are what the processor says of itself. Beside them a transcript may have what the application of that
+processor was really given, as records of the same kinds, for the judge to hold one against the other.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
-from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.garbage import uncollected
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -25,6 +28,7 @@ __all__ = [
     "Abort",
     "Delv",
     "Free",
+    "Given",
     "Record",
     "Send",
     "Start",
@@ -38,6 +42,7 @@ __all__ = [
     "describe",
     "identify",
     "record_from_audit",
+    "record_from_event",
     "record_from_line",
     "record_to_line",
 ]
@@ -155,6 +160,11 @@ Record = Union[
     Wait,
 ]
 
+Given = Union[RegularConfiguration, TransitionalConfiguration, Delv, RecoveryComplete]
+"""What an application is given, as a record."""
+_GIVEN = frozenset((Delv, RegularConfiguration, TransitionalConfiguration, RecoveryComplete))
+_GIVEN_TAGS = frozenset(("DELV", "CONF", "DONE"))
+
 
 def identify(payload: bytes) -> tuple[str, str]:
     """The mid and the digest of a payload (8 bytes of BLAKE2b, in hexadecimal)."""
@@ -175,7 +185,7 @@ def _send(entry: tuple[Any, ...]) -> Record:
     return Send(mid, entry[1], entry[2], entry[3], entry[4], digest)
 
 
-def _delv(entry: tuple[Any, ...]) -> Record:
+def _delv(entry: tuple[Any, ...]) -> Delv:
     message: Message = entry[1]
     mid, digest = identify(message.payload)
     return Delv(mid, message.sender, message.priority, message.guarantee, message.ring_id, message.seq, digest)
@@ -211,6 +221,11 @@ def record_from_audit(entry: tuple[Any, ...]) -> Record:
     if make is None:
         raise ValueError(f"an audit entry begins with one of {', '.join(_FROM_AUDIT)}, not {entry[:1]!r}")
     return make(entry)
+
+
+def record_from_event(event: Event) -> Given:
+    """The record of an event as an application was given it."""
+    return _delv(("DELV", event)) if isinstance(event, Message) else event
 
 
 _TAGS: dict[type, str] = {
@@ -291,21 +306,46 @@ def describe(record: Record) -> str:
 class Transcript:
     """The records of one incarnation, in the order in which they happened.
 
-    ``node`` and ``incarnation`` come from its first record; they are 0 if a torn log lost even that.
+    ``node`` and ``incarnation`` come from its first record; they are 0 if a torn log lost even that. ``given`` is what
+    its application was given, in that order, or ``None`` if nobody wrote that down. ``ended`` says that the application
+    read its stream up to the end, after which nothing comes.
     """
 
-    __slots__ = ("incarnation", "node", "records")
+    __slots__ = ("ended", "given", "incarnation", "node", "records")
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], given: Iterable[Given] | None = None, *, ended: bool = False) -> None:
         self.records: list[Record] = list(records)
+        self.given: list[Given] | None = None if given is None else list(given)
+        self.ended = ended
         first = self.records[0] if self.records else None
         self.node, self.incarnation = first if isinstance(first, Start) else (0, 0)
 
     @classmethod
-    def from_audit(cls, audit: Iterable[tuple[Any, ...]]) -> Transcript:
-        """From the audit list of a processor. Raises :class:`ValueError` for a tuple that no processor writes."""
+    def from_audit(
+        cls, audit: Sequence[tuple[Any, ...]], events: Sequence[Event] | None = None, *, ended: bool = False
+    ) -> Transcript:
+        """From the audit list of a processor, and the events that its application was given, if they are known.
+
+        Raises :class:`ValueError` for a tuple that no processor writes.
+        """
         with uncollected():
-            return cls(map(record_from_audit, audit))
+            transcript = cls(map(record_from_audit, audit), ended=ended)
+            if events is not None:
+                transcript.given = transcript._given(audit, events)
+            return transcript
+
+    def _given(self, audit: Sequence[tuple[Any, ...]], events: Sequence[Event]) -> list[Given]:
+        """The records of these events. An event that is the very object of the audit has its record already."""
+        said = [entry[1] for entry in audit if entry[0] in _GIVEN_TAGS]
+        records = self.delivered()
+        return [
+            records[place] if place < len(said) and event is said[place] else record_from_event(event)
+            for place, event in enumerate(events)
+        ]
+
+    def delivered(self) -> list[Given]:
+        """Those of the records that say what goes to the application."""
+        return [record for record in self.records if type(record) in _GIVEN]  # type: ignore[misc]
 
     @classmethod
     def from_lines(cls, lines: Sequence[str]) -> Transcript:

@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 
 from ringproto.cli.demo_checks import Expected, check_all, parts_of
-from ringproto.cli.demo_log import Complete, Delivered, Entry, Life, Note, Regular, Transitional, encode_all
+from ringproto.cli.demo_log import (
+    Complete,
+    Delivered,
+    Entry,
+    Life,
+    Note,
+    Regular,
+    StreamDigest,
+    Transitional,
+    encode_all,
+)
 
 FIRST, SECOND, THIRD = "2.1.aa", "3.1.bb", "4.1.cc"
 EXPECTED = Expected(nodes=(1, 2, 3), quorum=2, victim=2, records=9, contents_hash="contents")
@@ -79,7 +89,21 @@ def good_run() -> dict[str, Life]:
     for name, (high, low) in accepted.items():
         lives[name].accepted = {"h": high, "l": low}
         lives[name].report = {"state_hash": "state", "contents_hash": "contents", "revision": 9, "entries": 9}
+    for life in lives.values():
+        digest = StreamDigest()
+        for entry in life.entries:
+            digest.add(entry)
+            life.audited.append(digest.state())
+    del lives["1"].audited[1::3]  # it says so now and then
+    lives["1"].audited.append(digest_of(lives["1"]))
     return lives
+
+
+def digest_of(life: Life) -> tuple[int, str]:
+    digest = StreamDigest()
+    for entry in life.entries:
+        digest.add(entry)
+    return digest.state()
 
 
 def broken(lives: dict[str, Life]) -> dict[str, list[str]]:
@@ -191,6 +215,12 @@ def end_before(life: str, ring: str) -> Edit:
     return edit
 
 
+def complete_earlier(lives: dict[str, Life]) -> None:
+    entries = lives["3"].entries
+    place = next(i for i, e in enumerate(entries) if isinstance(e, Complete) and e.ring == SECOND)
+    entries.insert(place - 1, entries.pop(place))
+
+
 def never_killed(lives: dict[str, Life]) -> None:
     lives["2"].killed = False
 
@@ -258,6 +288,13 @@ FAULTS: dict[str, tuple[str, str, Edit]] = {
         everywhere(*(change(name, "3.0.l0", mid="3.0.l2") for name in ("1", "2", "3"))),
     ),
     "sent by another": ("accepted", "came as sent by", change("1", "2.0.l0", sender=3)),
+    "a message of another vanished from the stream": ("stream", "are not those", remove("1", "2.0.l0")),
+    "two messages changed places": ("stream", "are not those", move("3", "2.0.l0", -1)),
+    "completed before its recovery messages": ("stream", "are not those", complete_earlier),
+    "another payload than was delivered": ("stream", "are not those", change("2", "2.0.l0", checksum=12345)),
+    "the last message was not given": ("stream", "was given", remove("1", "2.1.h0")),
+    "more was given than was delivered": ("stream", "was given", lambda lives: lives["3"].audited.pop() and None),
+    "nobody says what was delivered": ("stream", "its ring delivered 0", lambda lives: lives["3"].audited.clear()),
     "states differ": ("state", "another state", report("3", state_hash="other")),
     "a record is missing": ("state", "missing: line 4", report("1", contents_hash="other", missing=["line 4"])),
     "a record too many": ("state", "applied 10 records", report("1", revision=10)),

@@ -14,10 +14,10 @@ import trio.testing
 
 from ringproto import Config, Guarantee, Priority, open_ring
 from ringproto.cli.demo_checks import Expected, check_all
-from ringproto.cli.demo_log import Life, Note
+from ringproto.cli.demo_log import Life, Note, StreamDigest
 from ringproto.cli.feed import Feed
 from ringproto.cli.records import Record, share
-from ringproto.cli.replica import Replica
+from ringproto.cli.replica import Replica, take_audit
 from ringproto.cli.store import contents_hash_of_records
 from ringproto.transports import LoopbackNetwork
 
@@ -32,6 +32,7 @@ class Member:
         self.feed = Feed(node, life, share(RECORDS, node, NODES), seconds)
         self.replica = Replica(node, self.feed, len(NODES))
         self.life = Life(node, life)
+        self.audit: list[tuple[Any, ...]] = []
         self.scope = trio.CancelScope()
         self._transport = network.open(node=node)
         self._config = Config.testing(quorum=quorum)
@@ -39,7 +40,7 @@ class Member:
     async def run(self) -> None:
         with self.scope:
             async with (
-                open_ring(self._transport, config=self._config, recover=self.replica.recover) as ring,
+                open_ring(self._transport, config=self._config, recover=self.replica.recover, audit=self.audit) as ring,
                 trio.open_nursery() as tasks,
             ):
                 for letter, priority in (("h", Priority.HIGH), ("l", Priority.LOW)):
@@ -50,6 +51,9 @@ class Member:
 
     def close_log(self) -> Life:
         self.life.entries = self.replica.log
+        digest = StreamDigest()
+        take_audit(self.audit, digest)
+        self.life.audited = [digest.state()]
         store = self.replica.store
         self.life.accepted = dict(self.feed.accepted)
         self.life.report = {

@@ -21,6 +21,7 @@ LOG = {"ringproto.log"}
 SERVICE_IN_ORDER = (
     "ringproto.failures",
     "ringproto.gate",
+    "ringproto.reports",
     "ringproto.driver",
     "ringproto.trio_driver",
     "ringproto.thread_driver",
@@ -258,6 +259,7 @@ def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -
         "ringproto.cli.chaos_log",
         "ringproto.cli.chaos_verdict",
         "ringproto.cli.mutants",
+        "ringproto.cli.mutant_runs",
         "ringproto.cli.mutant_worker",
     }
     for name, source in MODULES.items():

@@ -57,6 +57,13 @@ def test_range_is_as_long_as_asked_for_and_away_from_seeds_that_people_chose(fre
         assert seeds[0] > CHOSEN_BY_PEOPLE
 
 
+def test_trees_run_every_part_about_as_often(fresh):
+    assert re.fullmatch("[1-5]/5\n", answer("part", "5", "--tree", TREE))
+    turns = [fresh.part(f"{tree:040x}", 5) for tree in range(1000)]
+    assert set(turns) == {1, 2, 3, 4, 5}
+    assert all(150 < turns.count(turn) < 250 for turn in range(1, 6))
+
+
 def test_seed_of_the_fuzzer_is_never_the_one_that_means_random(fresh):
     assert all(0 < fresh.fuzz_seed(f"{tree:040x}", "parser") < 2**32 for tree in range(1000))
 
@@ -74,7 +81,16 @@ def test_tree_is_that_of_head():
 
 
 @pytest.mark.parametrize(
-    "arguments", [("light",), ("full", "0"), ("parser", "7"), ("dark", "3"), ("full", "3", "--tree", "HEAD")]
+    "arguments",
+    [
+        ("light",),
+        ("full", "0"),
+        ("part",),
+        ("part", "0"),
+        ("parser", "7"),
+        ("dark", "3"),
+        ("full", "3", "--tree", "HEAD"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(arguments):
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
@@ -88,11 +104,13 @@ def test_what_every_submission_runs_is_fresh():
     assert dict(re.findall(r"^(\w+)=\$\(\.ci/fresh\.py (.+)\)$", text, re.MULTILINE)) == {
         "light": "light 3000",
         "full": "full 300",
+        "part": "part 5",
         "parser": "parser",
         "sequences": "sequences",
     }
     assert re.search(r"^\.venv/bin/ringproto simulate --light --seeds \"\$light\"$", text, re.MULTILINE)
     assert re.search(r"^\.venv/bin/ringproto simulate --seeds \"\$full\" --probes --probes-min 95$", text, re.MULTILINE)
+    assert re.search(r"^  \.venv/bin/ringproto mutants --floor \"\$floor\" --part \"\$part\"$", text, re.MULTILINE)
     started = re.findall(r"make fuzz-(\w+) FUZZ_S=0 FUZZ_RUNS=\d+ FUZZ_SEED=\$(\w+)", text)
     assert set(started) == {("parser", "parser"), ("sequences", "sequences")}
     assert len(started) == text.count("make fuzz-")

@@ -24,6 +24,7 @@ from ringproto.__main__ import main
 from ringproto.cli import chaos, chaos_round
 from ringproto.cli.chaos_disorder import Disorder
 from ringproto.cli.chaos_judge import judge_beside
+from ringproto.cli.chaos_log import stream_of
 from ringproto.cli.chaos_record import RoundRecord
 from ringproto.cli.chaos_round import Round, play
 from ringproto.cli.chaos_script import Script, draw_script
@@ -141,6 +142,53 @@ def a_log_is_not_there(folder: Path) -> None:
     (folder / alive_at_the_end(folder)["log"]).unlink()
 
 
+def change_stream(folder: Path, change: Callable[[list[str]], None], *, life: str | None = None) -> None:
+    """Edit what the application of one life was given; without ``life``, of one that was alive at the end."""
+    file = stream_of(folder / (life or alive_at_the_end(folder)["log"]))
+    lines = file.read_text().splitlines(keepends=True)
+    change(lines)
+    file.write_text("".join(lines))
+
+
+def completion_given_before_recovery_messages(lines: list[str]) -> None:
+    at = next(i for i, line in enumerate(lines) if line.startswith('["DONE"') and ".r" in lines[i - 1])
+    lines[at - 1], lines[at] = lines[at], lines[at - 1]
+
+
+def message_of_another_vanished(lines: list[str]) -> None:
+    del lines[next(i for i, line in enumerate(lines) if line.startswith('["DELV"'))]
+
+
+def an_application_heard_of_a_completion_too_early(folder: Path) -> None:
+    change_stream(folder, completion_given_before_recovery_messages)
+
+
+def an_application_was_not_given_a_message(folder: Path) -> None:
+    change_stream(folder, message_of_another_vanished)
+
+
+def an_application_was_given_the_newest_first(folder: Path) -> None:
+    change_stream(folder, list.reverse)
+
+
+def a_killed_application_was_not_given_a_message(folder: Path) -> None:
+    for life in RoundRecord.read(folder).lives:
+        lines = stream_of(folder / life.log).read_text().splitlines()
+        if life.end == "killed" and sum(line.startswith('["DELV"') for line in lines) > 1:
+            change_stream(folder, message_of_another_vanished, life=life.log)
+            return
+    raise AssertionError("no application was killed that had been given two messages")
+
+
+def the_last_message_was_not_given(folder: Path) -> None:
+    mark = alive_at_the_end(folder)["mark"]
+    change_stream(folder, lambda lines: lines.__delitem__(slice(mark["given"] - 1, None)))
+
+
+def a_stream_is_not_there(folder: Path) -> None:
+    stream_of(folder / alive_at_the_end(folder)["log"]).unlink()
+
+
 def the_conductor_saw_a_failure(folder: Path) -> None:
     record = json.loads((folder / "round.json").read_text())
     record["failures"].append("processor 2 in life 1 ended with exit code 1")
@@ -155,6 +203,12 @@ PLANTED: list[tuple[Callable[[Path], None], str]] = [
     (the_application_was_given_more, "application: "),
     (a_log_of_a_leaver_is_torn, "log: "),
     (a_log_is_not_there, "log: "),
+    (an_application_heard_of_a_completion_too_early, "S1: "),
+    (an_application_was_not_given_a_message, "S1: "),
+    (an_application_was_given_the_newest_first, "S1: "),
+    (a_killed_application_was_not_given_a_message, "S1: "),
+    (the_last_message_was_not_given, "S2: "),
+    (a_stream_is_not_there, "log: "),
     (the_conductor_saw_a_failure, "conductor: processor 2 in life 1 ended"),
 ]
 
@@ -174,8 +228,9 @@ def test_what_is_planted_in_a_round_is_told_and_exits_with_1(
 
 def test_a_torn_last_line_of_a_killed_process_is_no_violation(kept: Path) -> None:
     killed = next(life for life in RoundRecord.read(kept).lives if life.end == "killed")
-    with (kept / killed.log).open("a") as log:
-        log.write('["DELV","1.1.h')
+    for file in (kept / killed.log, stream_of(kept / killed.log)):
+        with file.open("a") as log:
+            log.write('["DELV","1.1.h')
     assert judge_round(kept).wrong == ()
 
 
@@ -220,7 +275,7 @@ def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
     monkeypatch.setattr(chaos, "play", play_what_was_played)
     monkeypatch.setattr(chaos, "judge_beside", judge_and_be_told_to_end)
     monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
-    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
+    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 128 + signal.SIGTERM
     output = capsys.readouterr()
     assert output.err == "ringproto chaos: interrupted by SIGTERM\n"
     assert "round 1/2" in output.out and "round 2/2" not in output.out and "\n1 rounds, 0 failed" in output.out
@@ -371,5 +426,5 @@ async def test_no_process_is_left_behind_when_the_command_is_ended(
     await process.stderr.aclose()
     if number is signal.SIGKILL:
         return
-    assert (code, errors.decode()) == (1, f"ringproto chaos: interrupted by {number.name}\n")
+    assert (code, errors.decode()) == (128 + number, f"ringproto chaos: interrupted by {number.name}\n")
     assert list(tmp_path.iterdir()) == []

@@ -170,6 +170,8 @@ class Cluster:
         self.errors: list[Program] = []
         """Programs that ended with an error."""
         self._audits: list[list[tuple[Any, ...]]] = []
+        self._streams: dict[int, list[Event]] = {}
+        """What the applications that read their whole stream were given, by the place of their audit."""
         self._nursery = nursery
 
     def new_network(self, **arguments: Any) -> LoopbackNetwork:
@@ -183,12 +185,17 @@ class Cluster:
 
     def end_audit(self, audit: list[tuple[Any, ...]]) -> None:
         """The processor that writes it is dead: what comes after this moment is nothing that it did."""
-        place = next(place for place, one in enumerate(self._audits) if one is audit)
+        place = self._place(audit)
+        if place in self._streams:
+            self._streams[place] = [*self._streams[place]]
         self._audits[place] = [*audit] if ("STOP", "clean") in audit else [*audit, ("STOP", "crash")]
 
     def drop_audit(self, audit: list[tuple[Any, ...]]) -> None:
         """It is of a processor with another quorum, and the judge knows but one."""
-        self._audits = [one for one in self._audits if one is not audit]
+        self._audits[self._place(audit)] = []
+
+    def _place(self, audit: list[tuple[Any, ...]]) -> int:
+        return next(place for place, one in enumerate(self._audits) if one is audit)
 
     def start(
         self,
@@ -208,6 +215,8 @@ class Cluster:
         program = Program(self, transport or self.network.open(node), body, arguments)
         if reads:
             program.reading.set()
+        if body is None:
+            self._streams[self._place(program.audit)] = program.events
         self.programs.append(program)
         self._nursery.start_soon(program.run, name=f"program {node}")
         return program
@@ -280,7 +289,10 @@ class Cluster:
             if not program.ended.is_set():
                 await program.stop()
         self.check()
-        violations = judge([Transcript.from_audit(audit) for audit in self._audits if audit], quorum=self.quorum)
+        transcripts = [
+            Transcript.from_audit(audit, self._streams.get(place)) for place, audit in enumerate(self._audits) if audit
+        ]
+        violations = judge(transcripts, quorum=self.quorum)
         if violations:
             raise AssertionError("the judge says:\n" + "\n".join(map(str, violations)))
 

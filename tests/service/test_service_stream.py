@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from service_cluster import Cluster, Program, numbered, trio_alone, until
 
 from ringproto import (
@@ -16,7 +17,10 @@ from ringproto import (
     RegularConfiguration,
     Ring,
     RingClosedError,
+    RingId,
 )
+from ringproto._core import Change
+from ringproto.channels import EventChannel
 
 MIB = 2**20
 
@@ -321,6 +325,69 @@ async def test_each_completion_goes_to_one_of_several_readers(cluster: Cluster) 
         await trio.sleep(0.1)
         nursery.cancel_scope.cancel()
     assert taken.count((1, 2)) == 1
+
+
+async def test_everybody_who_waits_hears_of_the_end(cluster: Cluster) -> None:
+    (program,) = await cluster.form(1)
+    ring = program.ring
+    ended: list[str] = []
+
+    async def read() -> None:
+        async for _ in ring.events:
+            pass
+        ended.append("events")
+
+    async def complete() -> None:
+        async for _ in ring.recovery_complete:
+            pass
+        ended.append("completions")
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for task in (read, read, read, complete, complete):
+                nursery.start_soon(task)
+            await trio.sleep(0.1)
+            await program.stop()
+    assert sorted(ended) == ["completions"] * 2 + ["events"] * 3
+
+
+class OneByOne:
+    """A driver from which events are taken, whatever they are; it counts nothing itself."""
+
+    has_left = False
+
+    def take_events(self, limit: int) -> list[int]:
+        return [0] * min(limit, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "completion", "needed"),
+    [(0, 0, 0), (0, 2, 2), (0, 3, 3), (2, 0, 3), (2, 1, 3), (1, 3, 3), (3, 2, 4)],
+)
+async def test_recover_waits_for_messages_to_be_dealt_with_and_for_completions_to_be_taken(
+    message: int, completion: int, needed: int
+) -> None:
+    """After how many takes of one event. Who comes for another one has dealt with the former."""
+    events = EventChannel(OneByOne())  # type: ignore[arg-type]
+    change = Change(RecoveryComplete(RingId(1, 1, 1), 1, (1,)), message, completion)
+    taken = 0
+    events.receive_nowait()
+    taken += 1
+    read = trio.Event()
+
+    async def wait() -> None:
+        await events.wait_until_read(change)
+        read.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        while not read.is_set() and taken < 9:
+            events.receive_nowait()
+            taken += 1
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert taken == max(needed, 1)
 
 
 async def test_recovery_complete_ends_and_can_be_closed(cluster: Cluster) -> None:

@@ -15,6 +15,7 @@ from ringproto.testing.transcript import (
     Abort,
     Delv,
     Free,
+    Given,
     Record,
     Send,
     Start,
@@ -214,6 +215,28 @@ class Logs:
     def __init__(self, logs: list[list[Record]], script: Script) -> None:
         self.logs = logs
         self.script = script
+        self.streams: list[list[Given]] | None = None
+        """What the application of each log was given, if anybody wrote that down."""
+        self.ended: set[int] = set()
+        """Places of logs whose application read its stream to the end."""
+
+    def with_streams(self) -> Logs:
+        """Every application was given all that its processor delivered, and has read no end."""
+        self.streams = [Transcript(log).delivered() for log in self.logs]
+        return self
+
+    def given(self, who: int | tuple[int, int]) -> list[Given]:
+        """The stream of one incarnation, to be edited."""
+        assert self.streams is not None
+        return self.streams[self._place(who)]
+
+    def end(self, who: int | tuple[int, int]) -> None:
+        """Its application has read the end of its stream."""
+        self.ended.add(self._place(who))
+
+    def _place(self, who: int | tuple[int, int]) -> int:
+        wanted = self.log(who)
+        return next(place for place, log in enumerate(self.logs) if log is wanted)
 
     def log(self, who: int | tuple[int, int]) -> list[Record]:
         """The records of one incarnation, the last one of that node if it is named by the node alone."""
@@ -257,7 +280,11 @@ class Logs:
         del self.log(who)[index:]
 
     def transcripts(self) -> list[Transcript]:
-        return [Transcript(log) for log in self.logs]
+        streams = self.streams or [None] * len(self.logs)
+        return [
+            Transcript(log, given, ended=place in self.ended)
+            for place, (log, given) in enumerate(zip(self.logs, streams, strict=True))
+        ]
 
     def judge(self, **options: Any) -> list[Violation]:
         """Judge them, with the quorum of the script. An option that is a function is asked with these logs."""

@@ -33,6 +33,26 @@ def test_right_run_is_not_blamed(make: Callable[[], Logs]) -> None:
     assert make().judge(storage_survives=True, window_size=4, retransmits_max=1) == []
 
 
+@pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)
+def test_application_that_was_given_what_was_delivered_is_not_blamed(make: Callable[[], Logs]) -> None:
+    """All of it where it read to the end, and a beginning of it where it did not."""
+    logs = make().with_streams()
+    assert logs.streams is not None
+    for place, given in enumerate(logs.streams):
+        if place % 2:
+            logs.ended.add(place)
+        else:
+            del given[len(given) // 2 :]
+    assert logs.judge() == []
+
+
+def test_application_of_a_killed_process_may_have_more_than_its_torn_log() -> None:
+    logs = calm().with_streams()
+    logs.cut(2, logs.at(2, Delv, 3))
+    assert logs.judge(truncated=True) == []
+    assert {violation.rule for violation in logs.judge()} == {"S1"}
+
+
 @pytest.mark.parametrize(
     ("make", "nodes"),
     [(calm, (1, 2, 3)), (change, (1, 2, 3)), (aborted, (1, 2)), (halves, (1, 2, 3))],

@@ -328,6 +328,27 @@ async def test_full_queue_drops_the_tail_and_counts(autojump_clock: trio.testing
     assert await second.receive() == [b"there is room again"]
 
 
+@pytest.mark.parametrize("latency_s", [0.0, 0.001])
+async def test_each_datagram_takes_room_in_the_queue_until_it_is_read(
+    latency_s: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Over many reads, of which some leave something: no room is lost, and none comes from nowhere."""
+    room = BATCH_MAX + 2
+    network = LoopbackNetwork(queue_max=room, latency_s=latency_s)
+    first, second = network.open(1), network.open(2)
+    sent = numbered(room)
+    await first.send([(2, one) for one in sent])
+    for again in range(5):
+        await first.send([(2, b"there is no room"), (2, b"nor now")])
+        await trio.sleep(0.01)
+        assert second.statistics()["drops_queue_full"] == 2 * (again + 1)
+        batch = await second.receive()
+        assert len(batch) == BATCH_MAX
+        sent = numbered(BATCH_MAX, b"again ")
+        await first.send([(2, one) for one in sent])
+    assert second.statistics()["drops_queue_full"] == 10
+
+
 async def test_datagrams_under_way_take_room_in_the_queue(autojump_clock: trio.testing.MockClock) -> None:
     network = LoopbackNetwork(queue_max=3, latency_s=(0.1, 0.2))
     first, second = network.open(1), network.open(2)

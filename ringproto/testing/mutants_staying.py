@@ -1,0 +1,207 @@
+"""Mutants of who stays on a ring and who is left out: of suspicions, of putting off, of proofs, and of lost tokens.
+
+A ring that leaves somebody out without a reason forms again, so few rules of safety are broken by these. Many are for
+the tests of the core.
+"""
+
+from __future__ import annotations
+
+from ringproto.testing.mutation import Change, Mutant
+
+__all__ = ["MUTANTS"]
+
+_TESTS = "tests/core/test_"
+
+
+def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Change) -> Mutant:
+    return Mutant(name, why, changes, tests=tuple(f"{_TESTS}{test}.py" for test in tests))
+
+
+MUTANTS = (
+    _mutant(
+        "thrown-out-after-one-copy",
+        "A successor that has not answered one copy of the token is suspected to be dead, however short the time was.",
+        ("papers_membership", "staying"),
+        Change("seeker", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
+        Change("seeker", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
+    ),
+    _mutant(
+        "suspicion-never-reset",
+        "Who is suspected to be dead stays so although its datagrams come.",
+        ("papers_membership", "staying"),
+        Change(
+            "seeker",
+            "            if self._suspect:\n                self._suspect = 0\n",
+            "            if self._suspect and sender == 0:\n                self._suspect = 0\n",
+        ),
+    ),
+    _mutant(
+        "sign-of-life-overlooked",
+        "Data of the successor is no sign that it lives.",
+        ("papers_membership", "staying"),
+        Change(
+            "membership", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
+        ),
+    ),
+    _mutant(
+        "paused-judges-before-it-reads",
+        "A processor that was away past its deadlines judges the others before it has read what waits in its socket.",
+        ("processor", "staying"),
+        Change("membership", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
+    ),
+    _mutant(
+        "pause-forgiven-again-and-again",
+        "A deadline that was missed in a pause is put off once more whenever it is missed: who is always late never "
+        "judges.",
+        ("processor", "staying"),
+        Change("membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
+    ),
+    _mutant(
+        "late-beacon-of-a-member-breaks-the-ring",
+        "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
+        ("papers_membership", "staying"),
+        Change("membership", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
+    ),
+    _mutant(
+        "late-join-of-a-member-breaks-the-ring",
+        "A member's join from before this ring counts as if it had left for gather now.",
+        ("papers_membership", "staying"),
+        Change(
+            "membership",
+            "join.ring_sequence < ring.id.sequence:\n            self.counters",
+            "False:\n            self.counters",
+        ),
+    ),
+    _mutant(
+        "last-messages-of-a-leaver-lost-once",
+        "Who leaves does not wait until every member has what it sent last: lost once, nobody has it for good.",
+        ("papers_leaving", "staying"),
+        Change("membership", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
+    ),
+    _mutant(
+        "commit-token-with-one-given-up",
+        "A commit token is accepted although it has a member that the receiver has given up.",
+        ("papers_membership", "staying"),
+        Change("founder", "not gather.fail_set.isdisjoint(members) or not", "not"),
+    ),
+    _mutant(
+        "commit-token-without-one-that-lives",
+        "A commit token is accepted although it lacks somebody whom the receiver counts on.",
+        ("papers_membership", "staying"),
+        Change("founder", " or not set(gather.alive).issubset(members):", ":"),
+    ),
+    _mutant(
+        "put-off-without-the-beacons-of-all",
+        "While somebody is put off only the representative says whom it hears.",
+        ("connectivity", "states", "staying"),
+        Change(
+            "membership",
+            "if self.ring.representative == self.node or self._puts_off():",
+            "if self.ring.representative == self.node:",
+        ),
+    ),
+    _mutant(
+        "one-side-hears-the-other",
+        "Who was put off is welcome when this side hears that one, although that one does not hear this side.",
+        ("connectivity",),
+        Change(
+            "connectivity",
+            "return self._hear(mine, theirs, now) and self._hear(theirs, mine, now)",
+            "return self._hear(mine, theirs, now)",
+        ),
+    ),
+    _mutant(
+        "mark-never-forgotten",
+        "Who was left out often is remembered for ever, so each further time it waits for the evidence of all.",
+        ("connectivity",),
+        Change("connectivity", "_FORGIVEN = 256", "_FORGIVEN = 2**40"),
+    ),
+    _mutant(
+        "back-off-without-bound",
+        "Who is left out again and again waits twice as long each time.",
+        ("connectivity",),
+        Change("connectivity", "_BACK_OFF_MAX = 8", "_BACK_OFF_MAX = 2**20"),
+    ),
+    _mutant(
+        "beacons-all-have-one-number",
+        "Beacons have no rising number, so nobody can tell how many were lost, and none counts as evidence.",
+        ("papers_membership", "connectivity", "staying"),
+        Change("membership", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
+    ),
+    _mutant(
+        "left-out-and-not-doubted",
+        "What the network kept of a processor that was left out counts as its word.",
+        ("peers", "staying"),
+        Change("founder", "            self._speakers.peers.doubt(node)\n", "            pass\n"),
+    ),
+    _mutant(
+        "any-acknowledgement-is-for-the-token",
+        "The acknowledgement of a former token counts for the one that was passed on last, which may be lost.",
+        ("states", "retransmission", "staying"),
+        Change(
+            "founder",
+            "(acknowledgement.what, acknowledgement.number) == expected",
+            "acknowledgement.what == expected[0]",
+        ),
+    ),
+    _mutant(
+        "copy-of-a-token-not-answered",
+        "Who has a token already says nothing when it comes again, so it is sent again and again.",
+        ("states", "retransmission", "staying"),
+        Change(
+            "membership", "            self._answer_copy(sender, ring, token)\n            return", "            return"
+        ),
+    ),
+    _mutant(
+        "lost-token-asks-for-no-acknowledgement",
+        "After a token was lost the next ones are missed as slowly as that one.",
+        ("papers_order", "ordering", "retransmission", "staying"),
+        Change("ordering", "acknowledge=ACKNOWLEDGED_ROTATIONS", "acknowledge=0"),
+    ),
+    _mutant(
+        "packet-of-another-old-ring-counts-as-sent",
+        "Two old rings merge that both lack a packet of one number: who sees it sent for the other ring does not send "
+        "its own.",
+        ("recovery",),
+        Change(
+            "recovery",
+            "        if packet.old_ring != self._old_ring:\n            return\n",
+            "        if packet.old_ring != self._old_ring:\n            self._queue.pop(packet.old_seq, None)\n"
+            "            return\n",
+        ),
+    ),
+    _mutant(
+        "challenge-to-a-former-life-answered",
+        "A challenge to a dead incarnation is answered by the one that lives, which proves nothing of that one.",
+        ("peers", "states", "staying"),
+        Change(
+            "seeker",
+            "(challenge.target, challenge.incarnation) != (self.node, speakers.incarnation)",
+            "challenge.target != self.node",
+        ),
+    ),
+    _mutant(
+        "word-of-the-unproven-counts",
+        "What somebody says who may be dead is acted upon at once.",
+        ("peers", "speakers", "hostile", "staying"),
+        Change("seeker", "return verdict is Verdict.NEWS", "return verdict is not Verdict.LATE"),
+    ),
+    _mutant(
+        "forged-serial-silences-for-good",
+        "A serial that was forged near its end stays although its owner has proven a lower one.",
+        ("peers",),
+        Change("peers", "        life.serial = min(life.serial, serial)\n", ""),
+    ),
+    _mutant(
+        "round-trip-from-the-first-copy",
+        "A round trip is measured from the first copy of a token, whichever was answered: waits grow with each loss.",
+        ("retransmission",),
+        Change("retransmission", "now - self._sent_at[copy]", "now - self._sent_at[0]"),
+    ),
+    _mutant(
+        "two-lives-with-one-id",
+        "A second process with the id of a member takes its place although the member lives.",
+        ("rivals", "peers", "hostile", "staying"),
+        Change("seeker", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
+    ),
+)

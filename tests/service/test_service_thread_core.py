@@ -1,0 +1,175 @@
+"""How the drivers share the core between two threads: the lock, and the word that the other one is to look.
+
+Two threads meet in the core for microseconds, so a test that lets them run finds a missing lock once in a day. Here the
+core itself looks at the lock whenever it is called.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+
+from ringproto import Config, Guarantee, Priority
+from ringproto._core import Processor
+from ringproto.driver import Driver, Listener
+from ringproto.thread_driver import ThreadDriver
+
+_NEED_NO_LOCK = {"check_payloads"}
+"""What reads nothing that the other thread changes."""
+_PROPERTIES = {"configuration", "waiting_for", "complete"}
+"""What is read with the lock: it is of several parts."""
+
+
+class WatchedCore:
+    """A processor that notes every call of it while nobody holds the lock."""
+
+    def __init__(self) -> None:
+        self.core = Processor(1, Config.testing(), datagram_size=1400, seed=bytes(16), now=time.monotonic())
+        self.driver: Driver
+        self.calls: list[str] = []
+        self.unlocked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.core, name)
+        if name in _PROPERTIES:
+            self._note(name)
+        if not callable(value) or name in _NEED_NO_LOCK:
+            return value
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._note(name)
+            return value(*arguments, **options)
+
+        return call
+
+    def _note(self, name: str) -> None:
+        self.calls.append(name)
+        if not self.driver._lock.locked():
+            self.unlocked.append(name)
+
+
+class QuietNetwork:
+    """A transport for a thread on which nothing comes, and which counts how often it is interrupted."""
+
+    node = 1
+    datagram_size_max = 1400
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.sent: list[tuple[int, bytes]] = []
+
+    def begin_blocking(self) -> None:
+        """Nothing to do."""
+
+    def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
+        self.sent += transmits
+
+    def receive_blocking(self, timeout_s: float) -> list[bytes]:
+        return []
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def statistics(self) -> dict[str, int]:
+        return {}
+
+
+def thread_driver(core: Any, network: QuietNetwork) -> ThreadDriver:
+    driver = ThreadDriver(network, time.monotonic, core, unblocks=False)  # type: ignore[arg-type]
+    driver.listen(Listener(lambda change: None, lambda: None, lambda failure: None))
+    return driver
+
+
+DOORS: dict[str, Callable[[Driver], object]] = {
+    "submit": lambda driver: driver.submit(b"1", Priority.HIGH, Guarantee.AGREED),
+    "submit_batch": lambda driver: driver.submit_batch([b"1", b"2"], 0, Priority.LOW, Guarantee.AGREED),
+    "submit_recovery": lambda driver: driver.submit_recovery(ring_of(driver), b"1", Guarantee.AGREED),
+    "take_events": lambda driver: driver.take_events(1),
+    "drop_events": lambda driver: driver.drop_events(1),
+    "unblock": lambda driver: driver.unblock(ring_of(driver)),
+    "leave": lambda driver: driver.leave(drain=True),
+    "settle": lambda driver: driver.settle(),
+    "statistics": lambda driver: driver.statistics(),
+    "configuration": lambda driver: driver.configuration,
+    "waiting_for": lambda driver: driver.waiting_for,
+    "complete": lambda driver: driver.complete,
+}
+
+
+def ring_of(driver: Driver) -> Any:
+    return driver.configuration.ring_id
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("door", DOORS)
+async def test_the_core_is_called_with_the_lock_held(door: str) -> None:
+    core = WatchedCore()
+    driver = core.driver = thread_driver(core, QuietNetwork())
+    DOORS[door](driver)
+    assert core.calls and core.unlocked == []
+    assert not driver._lock.locked()
+    await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.real_time
+async def test_the_thread_calls_the_core_with_the_lock_held_and_sends_without_it() -> None:
+    core, network = WatchedCore(), QuietNetwork()
+    driver = core.driver = thread_driver(core, network)
+    driver.stop()
+    held: list[bool] = []
+    network.send_blocking = lambda transmits: held.append(driver._lock.locked())  # type: ignore[method-assign]
+    core.core.submit(b"1", Priority.HIGH, Guarantee.AGREED)
+    await trio.to_thread.run_sync(driver._turn)
+    assert "turn" in core.calls and core.unlocked == []
+    assert not any(held)
+
+
+class Deadline:
+    """A core whose next timeout is what the test says."""
+
+    node = 1
+    left = False
+    pending_events = 0
+    has_transmits = False
+    next_timeout = math.inf
+
+    def take_changes(self) -> list[Any]:
+        return []
+
+    def take_transmits(self) -> list[Any]:
+        return []
+
+    def turn(self, batch: list[bytes], now: float) -> list[Any]:
+        return []
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("what", ["has_transmits", "left", "next_timeout"])
+async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks(what: str) -> None:
+    core, network = Deadline(), QuietNetwork()
+    driver = thread_driver(core, network)
+    passes = 0
+
+    def receive(timeout_s: float) -> list[bytes]:
+        """Between two passes of the thread, which waits here."""
+        nonlocal passes
+        passes += 1
+        driver.settle()
+        assert network.interrupts == passes - 1, "nothing is to be done, and the thread is left alone"
+        setattr(core, what, True if what != "next_timeout" else 1.0)
+        driver.settle()
+        driver.settle()
+        assert network.interrupts == passes
+        setattr(core, what, False if what != "next_timeout" else math.inf)
+        driver._stopping = passes == 3
+        return []
+
+    network.receive_blocking = receive  # type: ignore[method-assign]
+    driver._turn()
+    assert passes == 3
+    await trio.lowlevel.checkpoint()
