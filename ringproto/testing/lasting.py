@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import random as random_module
-import sys
 from collections.abc import Callable, Collection
 
 from ringproto.testing.cluster import Cluster
@@ -28,6 +27,8 @@ LINK_MAX = 0.40
 """One link that loses up to so much one way is one that a ring lives with."""
 PER_MINUTE = 1.0
 """At a loss of all links above ``ORDINARY_MAX`` a ring of up to twelve may change so often in a minute."""
+_WHOLE = 2**62
+"""More records than any log has."""
 FEW = 2
 """So many changes any stretch with that loss, or with a bad link, may have: one member out, and in again."""
 
@@ -104,7 +105,7 @@ class LastingLoss:
         """What the judge is to ask of the processors whose logs grew from ``before`` to ``after`` in this time; who is
         not in ``after`` has stopped. ``late``: copies came late all the time."""
         return Stretch(
-            {who: (first, after.get(who, sys.maxsize)) for who, first in before.items()},
+            {who: (first, after.get(who, _WHOLE)) for who, first in before.items()},
             kept=self.kind != "bad link" and (self.kind == "one link" or self.loss <= ORDINARY_MAX),
             changes_max=changes_max(self.kind, self.loss, len(before), seconds),
             what=f"{self}{' and copies come late' if late else ''} for {seconds:.1f} s, and nothing else is wrong",
