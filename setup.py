@@ -60,6 +60,7 @@ if sys.platform == "linux":
 
 setup(
     packages=["ringproto", "ringproto._core", "ringproto.cli", "ringproto.testing", "ringproto.transports"],
+    py_modules=["ringproto_command"],
     package_dir={"ringproto": "ringproto", "ringproto.transports": "transports"},
     package_data={"ringproto": ["py.typed"], "ringproto._core": ["*.pyi"], "ringproto.transports": ["*.pyi"]},
     include_package_data=False,

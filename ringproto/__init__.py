@@ -6,7 +6,7 @@
 import ringproto._interpreted  # noqa: F401  (first: it decides which modules of the core are found)
 from ringproto.channels import CompletionChannel, EventChannel, Sender
 from ringproto.config import Config
-from ringproto.errors import ConfigError, RefusedError, RingError, SlowConsumerError
+from ringproto.errors import ConfigError, DuplicateNodeError, RefusedError, RingError, SlowConsumerError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.failures import RingClosedError
 from ringproto.ring import Ring, open_ring, run_ring
@@ -19,6 +19,7 @@ __all__ = [
     "CompletionChannel",
     "Config",
     "ConfigError",
+    "DuplicateNodeError",
     "Event",
     "EventChannel",
     "Guarantee",

@@ -1,23 +1,27 @@
 """The command ``ringproto``, also ``python -m ringproto``.
 
-Exit codes: 0 when what was asked for held, 1 when it ran and did not hold, 2 when it was called wrongly.
+Exit codes: 0 when what was asked for held, 1 when it ran and did not hold, 2 when it was called wrongly, 128 and the
+number of the signal when one ended it, 141 (SIGPIPE) when nobody read its output any more.
 """
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ringproto.cli import chaos, demo, latency, mutants, node, simulate
-from ringproto.cli._common import OneLineParser, RunFailedError, UsageError
+from ringproto.cli._common import InterruptedRunError, OneLineParser, RunFailedError, UsageError, told
+from ringproto.cli.streams import OutputError, discard_output, heed_interrupts, ignore_interrupts, open_streams
 
 __all__ = ["build_parser", "main"]
 
 
 def build_parser() -> OneLineParser:
     """The parser with every command."""
+    # Here, so that an interrupt while they are imported is told as every other one.
+    from ringproto.cli import chaos, demo, latency, mutants, node, simulate
+
     parser = OneLineParser(
         prog="ringproto", description="Totally ordered, virtually synchronous messages: a token ring with a barrier."
     )
@@ -29,30 +33,74 @@ def build_parser() -> OneLineParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. Wrong usage exits with 2, by ``SystemExit`` where argparse finds it."""
-    args = build_parser().parse_args(argv)
+    """Run a command and return its exit code. Wrong usage exits with 2, by ``SystemExit`` where argparse finds it.
+
+    Without ``argv`` it is the command of this process: then it takes over the standard streams, and when the command is
+    over Ctrl-C has no effect any more.
+    """
+    if argv is not None:
+        return _run(argv)
     try:
-        code: int = args.run(args)
-        sys.stdout.flush()
+        heed_interrupts()
+        if not open_streams():
+            return _complain("ringproto", "standard output is closed; give it a file, or /dev/null to throw it away", 2)
+        return _run(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while the first one was told
+        return InterruptedRunError(signal.SIGINT).exit_code
+    finally:
+        ignore_interrupts()
+
+
+def _run(argv: Sequence[str]) -> int:
+    name = "ringproto"
+    try:
+        try:
+            args = build_parser().parse_args(argv)
+            name = f"ringproto {args.command}"
+            code: int = args.run(args)
+        finally:
+            sys.stdout.flush()
         return code
-    except UsageError as error:
-        _complain(args.command, error)
-        return 2
-    except RunFailedError as error:
-        _complain(args.command, error)
-        return 1
-    except BrokenPipeError:
-        # Who read the output is gone. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except KeyboardInterrupt:
-        _complain(args.command, "interrupted")
-        return 1
+    except BaseException as error:  # trio puts an interrupt into a group with what else went wrong
+        ending = _ending(error)
+        if ending is None:
+            raise
+        reason, code = ending
+        return _complain(name, reason, code)
 
 
-def _complain(command: str, error: object) -> None:
-    sys.stdout.flush()
-    print(f"ringproto {command}: {error}", file=sys.stderr)
+def _ending(error: BaseException) -> tuple[object, int] | None:
+    """What to tell of an error, and the exit code; ``None`` if it is one that no user can meet."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if isinstance(leaf, OutputError):
+            discard_output()
+            return leaf, leaf.exit_code
+    for leaf in leaves:
+        if isinstance(leaf, KeyboardInterrupt):
+            leaf = InterruptedRunError(signal.SIGINT)
+        if isinstance(leaf, InterruptedRunError):
+            return leaf, leaf.exit_code
+    for leaf in leaves:
+        if isinstance(leaf, UsageError):
+            return leaf, 2
+        if isinstance(leaf, RunFailedError):
+            return leaf, 1
+    if all(isinstance(leaf, OSError) for leaf in leaves):
+        return f"cannot go on: {leaves[0]}", 1  # no more files, processes or memory, or a full disk
+    return None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    for inner in getattr(error, "exceptions", ()):
+        yield from _leaves(inner)
+    if not hasattr(error, "exceptions"):
+        yield error
+
+
+def _complain(name: str, reason: object, code: int) -> int:
+    print(f"{name}: {told(reason)}", file=sys.stderr)
+    return code
 
 
 def _version() -> str:

@@ -2,20 +2,22 @@
 
 Nothing of the stream is thrown away and nothing waits without a bound (of the completions beside it the last 64 are
 kept). A full send queue makes ``send()`` wait, and a stream that is not read slows the ring down. A cancelled call has
-done nothing, or all of it: the one step that counts is not a checkpoint.
+done nothing, or all of it: the one step that counts is not a checkpoint. Whatever changes something here is called in
+the thread of the ring's trio run and nowhere else, and says so before it does anything.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from threading import get_ident
 
 import trio
 
-from ringproto._core import Change
+from ringproto._core import Batch, Change
 from ringproto.driver import Driver
 from ringproto.events import Event, RecoveryComplete
-from ringproto.failures import RingClosedError
+from ringproto.failures import RingClosedError, wrong_thread
 from ringproto.types import Guarantee, Priority
 
 __all__ = ["CompletionChannel", "EventChannel", "Sender"]
@@ -30,10 +32,15 @@ class Sender(trio.abc.SendChannel[bytes]):
 
     A message that was accepted is sent exactly once while this processor lives, after the barrier of the configuration
     that it is sent in, in the order in which it was accepted.
+
+    All methods raise ``RuntimeError``, with nothing changed, in another thread than that of the ring; there call them
+    with ``trio.from_thread.run`` or ``trio.from_thread.run_sync``.
     """
 
     def __init__(self, driver: Driver, priority: Priority, guarantee: Guarantee) -> None:
         self._driver = driver
+        self._thread = driver.thread
+        self._gate = driver.gates[priority]
         self._priority = priority
         self._guarantee = guarantee
         self._closed = False
@@ -57,6 +64,9 @@ class Sender(trio.abc.SendChannel[bytes]):
     async def send(self, value: bytes) -> None:
         """Wait until the queue takes the message.
 
+        That it was accepted says that it will be sent while this processor lives. A write may be acknowledged when the
+        message comes back in the stream of events and is ``settled`` (:class:`ringproto.Message`).
+
         A checkpoint. Cancelled, the message was not accepted.
 
         Raises:
@@ -64,7 +74,11 @@ class Sender(trio.abc.SendChannel[bytes]):
             ValueError: it is larger than ``Config.message_size_max``.
             RingClosedError: the processor has left the ring, or this sender was closed.
         """
-        await self._driver.gates[self._priority].enter(lambda: self._attempt(value))
+        if get_ident() != self._thread:
+            raise wrong_thread()
+        if not self._gate.free:
+            self._driver.check_payload(value)  # before it waits for others
+        await self._gate.enter(lambda: self._attempt(value))
 
     def send_nowait(self, value: bytes) -> None:
         """Send now.
@@ -73,25 +87,31 @@ class Sender(trio.abc.SendChannel[bytes]):
             trio.WouldBlock: the queue is full, or others wait for it.
             TypeError, ValueError, RingClosedError: as :meth:`send`.
         """
+        if get_ident() != self._thread:
+            raise wrong_thread()
         self._check_open()
-        self._driver.check_payloads((value,))
-        if not self._driver.gates[self._priority].free or not self._attempt(value):
+        if not self._gate.free:
+            self._driver.check_payload(value)
+            raise trio.WouldBlock
+        if not self._driver.submit(value, self._priority, self._guarantee):
             raise trio.WouldBlock
 
     async def send_batch(self, payloads: Iterable[bytes]) -> None:
         """Send many messages, in order, with no other of this priority between those that fit together.
 
-        All are checked before the first is accepted. A checkpoint. Cancelled, the first so many were accepted and the
-        others were not.
+        They are copied, and all are checked before the first is accepted: an error means that none was. A checkpoint.
+        Cancelled, the first so many were accepted and the others were not.
 
         Raises:
             TypeError: ``payloads`` cannot be iterated over, or has something in it that is not bytes.
             ValueError, RingClosedError: as :meth:`send`.
         """
+        if get_ident() != self._thread:
+            raise wrong_thread()
         if isinstance(payloads, (bytes, bytearray, str)) or not isinstance(payloads, Iterable):
             raise TypeError(f"send_batch() takes an iterable of bytes, not {type(payloads).__name__}")
-        batch = list(payloads)
-        self._driver.check_payloads(batch)
+        batch = Batch(payloads)
+        self._driver.check_batch(batch)
         accepted = 0
 
         def attempt() -> bool:
@@ -104,15 +124,16 @@ class Sender(trio.abc.SendChannel[bytes]):
                 accepted += count  # alone on a ring there may be room again at once
             return True
 
-        if not batch:
+        if not len(batch):
             self._check_open()
             self._driver.check_open()
             await trio.lowlevel.checkpoint()
             return
-        await self._driver.gates[self._priority].enter(attempt)
+        await self._gate.enter(attempt)
 
     def close(self) -> None:
-        """Close this sender; others go on, and what it sent is on its way."""
+        """Close this sender; others go on, and what it sent is on its way. Raises RuntimeError in another thread."""
+        self._driver.check_thread()
         self._closed = True
 
     async def aclose(self) -> None:
@@ -126,6 +147,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     It ends (``trio.EndOfChannel``; an ``async for`` just stops) when the processor has left the ring. Several tasks may
     read it, and each event goes to one of them.
+
+    All methods raise ``RuntimeError``, with nothing changed, in another thread than that of the ring; there call them
+    with ``trio.from_thread.run`` or ``trio.from_thread.run_sync``.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -168,12 +192,14 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             trio.WouldBlock: there is none now.
             trio.EndOfChannel, RingClosedError: as :meth:`receive`.
         """
+        self._driver.check_thread()
         events = self._try_take(1)
         if not events:
             raise trio.WouldBlock
         return events[0]
 
     async def _take(self, limit: int) -> list[Event]:
+        self._driver.check_thread()
         await trio.lowlevel.checkpoint_if_cancelled()
         events = self._try_take(limit)
         if events:
@@ -202,7 +228,9 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         return events
 
     def close(self) -> None:
-        """The application wants no more events: from now on they are thrown away as they come."""
+        """The application wants no more events: from now on they are thrown away as they come. Raises RuntimeError in
+        another thread."""
+        self._driver.check_thread()
         self._closed = True
         self.wake()
         self._driver.settle()
@@ -214,7 +242,8 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
     @trio.lowlevel.enable_ki_protection
     def wake(self) -> None:
-        """Something may have come, or the end."""
+        """Something may have come, or the end. For the ring itself, which tells it all by this."""
+        self._driver.check_thread()
         if self._closed:
             self._taken += self._driver.drop_events(_BATCH_MAX)
             self._dealt_with = self._taken
@@ -227,6 +256,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
 
         A program that never read the stream, but waits for completions alone, has no state that hangs on them.
         """
+        self._driver.check_thread()
         while not self._is_read(change):
             await self._caught_up.park()
 
@@ -240,20 +270,27 @@ class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):
 
     It keeps the last 64 that were not read; a completion comes here as soon as the processor knows of it, whether or
     not the application has read the stream so far.
+
+    All methods raise ``RuntimeError``, with nothing changed, in another thread than that of the ring; there call them
+    with ``trio.from_thread.run`` or ``trio.from_thread.run_sync``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self._completions: deque[RecoveryComplete] = deque(maxlen=_COMPLETIONS_MAX)
         self._arrivals = trio.lowlevel.ParkingLot()
         self._closed = False
         self._ended = False
 
     def put(self, completion: RecoveryComplete) -> None:
+        """A completion came. For the ring itself."""
+        self._driver.check_thread()
         self._completions.append(completion)
         self._arrivals.unpark_all()
 
     def end(self) -> None:
-        """The processor has left."""
+        """The processor has left. For the ring itself."""
+        self._driver.check_thread()
         self._ended = True
         self._arrivals.unpark_all()
 
@@ -266,6 +303,7 @@ class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):
             trio.EndOfChannel: the processor has left and all were read.
             RingClosedError: this end was closed.
         """
+        self._driver.check_thread()
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._closed:
@@ -280,6 +318,7 @@ class CompletionChannel(trio.abc.ReceiveChannel[RecoveryComplete]):
 
     async def aclose(self) -> None:
         """Close this end, and a checkpoint; the stream goes on."""
+        self._driver.check_thread()
         self._closed = True
         self._arrivals.unpark_all()
         await trio.lowlevel.checkpoint()

@@ -22,6 +22,11 @@ _WINDOW_BYTES = 2_048_000
 """How much may be broadcast in one rotation unless it is said: the receive buffers of sockets hold it twice."""
 _WINDOW_SIZES = (8, 512)
 
+_DATAGRAM_MAX = 65_000
+_PRIORITIES = 3
+WINDOWS_KEPT = 8
+"""A processor keeps packets of so many windows of a ring, rounded up to a power of two packets."""
+
 _RETRANSMIT_MAX_S = 1 / 6
 """The longest that a lost token is waited for unless it is said."""
 
@@ -29,7 +34,7 @@ _RETRANSMIT_MAX_S = 1 / 6
 _RANGES: dict[str, tuple[float, float]] = {
     "quorum": (1, 256),
     "members_max": (1, 256),
-    "datagram_size": (512, 65_000),
+    "datagram_size": (512, _DATAGRAM_MAX),
     "message_size_max": (1, 256 * 2**20),
     "token_timeout_s": (0.001, 3600.0),
     "token_retransmit_s": (0.0005, 3600.0),
@@ -143,14 +148,14 @@ class Config:
             if name not in names:
                 near = difflib.get_close_matches(name, names, 3)
                 meant = f"did you mean {' or '.join(near)}? Its fields" if near else "its fields"
-                raise ConfigError(f"Config has no field {name!r}; {meant} are {', '.join(names)}")
+                raise ConfigError(f"Config has no field {_cut(name)}; {meant} are {', '.join(names)}")
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
         if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255:
-            raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {self.cluster!r}")
+            raise ConfigError(f"Config.cluster must be a string of 1 to 255 bytes in UTF-8, not {_cut(self.cluster)}")
         if not _encodes(self.cluster):
-            raise ConfigError(f"Config.cluster has characters that UTF-8 cannot say: {self.cluster!r}")
+            raise ConfigError(f"Config.cluster has characters that UTF-8 cannot say: {_cut(self.cluster)}")
         for field in dataclasses.fields(self):
             if field.name in _RANGES:
                 _check(field.name, getattr(self, field.name), str(field.type))
@@ -233,6 +238,26 @@ class Config:
         assert self.window_size is not None and self.visit_max is not None, "Config.fitted() fills them in"
         return self.window_size, self.visit_max
 
+    def memory_max_bytes(self, datagram_size: int | None = None) -> int:
+        """How many bytes of messages and packets these settings let one processor hold at most.
+
+        That is what the others can make it hold, or what its own application can, and far more than it usually holds:
+        of every member a message of ``message_size_max`` that has begun in each priority, all windows and queues full.
+        What Python needs for an object, and the buffers of the transport, come on top. ``docs/configuration.md`` has
+        the formula.
+
+        Args:
+            datagram_size: of the transport, in bytes, where ``Config.datagram_size`` is ``None``; without it 65,000.
+        """
+        fitted = self.fitted(self.datagram_size or min(datagram_size or _DATAGRAM_MAX, _DATAGRAM_MAX))
+        slots = 1
+        while slots < WINDOWS_KEPT * fitted.windows[0]:
+            slots *= 2
+        begun = self.members_max * _PRIORITIES * self.message_size_max
+        windows = 2 * slots * fitted.size
+        queues = _PRIORITIES * max(self.send_queue_bytes_max, self.message_size_max)
+        return begun + windows + queues + self.events_bytes_max + self.message_size_max
+
     def replace(self, **changes: Any) -> Config:
         """The same settings with some changed.
 
@@ -293,10 +318,16 @@ def _check(name: str, value: Any, annotation: str) -> None:
     whole = annotation.startswith("int")
     right = f"a whole number from {least} to {greatest}" if whole else f"a number from {least} to {greatest}"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise ConfigError(f"Config.{name} must be {right}, not {value!r}")
+        raise ConfigError(f"Config.{name} must be {right}, not {_cut(value)}")
     if not least <= value <= greatest:  # so is no number (nan)
         shown = value if isinstance(value, float) or abs(value) < 10**20 else f"a number of {value.bit_length()} bits"
         raise ConfigError(f"Config.{name} must be {right}, not {shown}")
+
+
+def _cut(value: object) -> str:
+    """A wrong value as a message shows it; it may be of any length."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _encodes(text: str) -> bool:

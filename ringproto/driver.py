@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
 
-from ringproto._core import Change, Processor
+from ringproto._core import Batch, Change, Processor
 from ringproto.events import Event, RegularConfiguration
-from ringproto.failures import RingClosedError, service_error, without_cancellations
+from ringproto.failures import RingClosedError, service_error, without_cancellations, wrong_thread
 from ringproto.gate import Gate
+from ringproto.reports import Reports
 from ringproto.transports import Transport
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -56,10 +57,15 @@ class Driver(ABC):
         """Whether the processor has left and everything that it says was sent."""
         self.left = trio.Event()
         """The same, to wait for."""
+        self.thread = threading.get_ident()
+        """The thread of the trio run that opened the ring. While the ring lives, a thread has no other trio run, so who
+        calls from this thread calls from that run (or from its host loop, in trio's guest mode)."""
         self._processor = processor
         self._transport = transport
         self._clock = clock
         self._unblocks = unblocks
+        self.reports = Reports(processor, clock)
+        """What the ring says to the log."""
         self._lock = threading.Lock()
         self._changes: list[Change] = []
         # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.
@@ -114,13 +120,24 @@ class Driver(ABC):
             values[f"senders_waiting_{priority.name.lower()}"] = self.gates[priority].waiting
         for name, value in self._transport.statistics().items():
             values[f"transport_{name}"] = value
+        values["log_failures"] = self.reports.failures
         return values
 
     # What the ends of the application call, on trio's thread. No KeyboardInterrupt comes while the core is at work.
 
-    def check_payloads(self, payloads: Sequence[object]) -> None:
-        """Raises TypeError or ValueError unless all of these can be sent."""
-        self._processor.check_payloads(payloads)
+    def check_thread(self) -> None:
+        """Raises RuntimeError unless this is the ring's thread. Each public method that changes something calls it, or
+        compares :attr:`thread` itself, before anything else; methods that only read may be called by any thread."""
+        if threading.get_ident() != self.thread:
+            raise wrong_thread()
+
+    def check_payload(self, payload: object) -> None:
+        """Raises TypeError or ValueError unless this can be sent."""
+        self._processor.check_payload(payload)
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises ValueError unless all of it can be sent."""
+        self._processor.check_batch(batch)
 
     @trio.lowlevel.enable_ki_protection
     def check_open(self) -> None:
@@ -147,7 +164,7 @@ class Driver(ABC):
         return True
 
     @trio.lowlevel.enable_ki_protection
-    def submit_batch(self, payloads: Sequence[bytes], first: int, priority: Priority, guarantee: Guarantee) -> int:
+    def submit_batch(self, batch: Batch, first: int, priority: Priority, guarantee: Guarantee) -> int:
         """Accept messages from place ``first`` on until their queue is full, and return how many: one call of the core
         and one look at what came of it, however many they are.
 
@@ -157,8 +174,8 @@ class Driver(ABC):
         with self._lock:
             if self.has_left or self._processor.leaving:
                 raise _closed()
-            accepted = self._processor.submit_batch(payloads, first, priority, guarantee)
-            if first + accepted < len(payloads):
+            accepted = self._processor.submit_batch(batch, first, priority, guarantee)
+            if first + accepted < len(batch):
                 self._room_wanted = True
         if accepted:
             self.settle()
@@ -226,16 +243,17 @@ class Driver(ABC):
     def settle(self) -> None:
         """After every call of the core: pass on what came of it."""
         listener = self._listener
-        while True:
+        reports = self.reports
+        while self._changes or reports.waiting or not self._processor.calm:
             with self._lock:
                 self._collect_changes()
-                changes = self._changes
-                if changes:
-                    self._changes = []
-            if not changes:
+                changes, self._changes = self._changes, []
+                notices = [*self._processor.take_notices(), *reports.take()]
+            if not changes and not notices:
                 break
             for change in changes:
                 listener.changed(change)
+            reports.write(notices)
         if self._processor.pending_events:
             # Whoever still finds none says so again.
             self._events_wanted = False
@@ -251,10 +269,10 @@ class Driver(ABC):
         """Fetch what changed from the core, with the lock held."""
         while changes := self._processor.take_changes():
             self._changes += changes
-            if self._unblocks:
-                for change in changes:
-                    if isinstance(change.event, RegularConfiguration):
-                        self._processor.unblock(change.event.ring_id)
+            for change in changes:
+                self.reports.changed(change)
+                if self._unblocks and isinstance(change.event, RegularConfiguration):
+                    self._processor.unblock(change.event.ring_id)
 
     # The loop
 
@@ -294,7 +312,10 @@ class Driver(ABC):
     @trio.lowlevel.enable_ki_protection
     def _end(self) -> None:
         self.has_left = True
-        self._listener.ended(self._failure or self._processor.failure)
+        failure = self._failure or self._processor.failure
+        self.reports.write([*self._processor.take_notices(), *self.reports.take()])
+        self.reports.ended(failure)
+        self._listener.ended(failure)
         for gate in self.gates:
             gate.break_all()
         self.left.set()

@@ -1,7 +1,8 @@
 """What the caller can be told is wrong.
 
 Misuse of a call raises :class:`TypeError` or :class:`ValueError` (:class:`ConfigError` for a bad field of ``Config``)
-and changes nothing. What makes a running processor stop is a :class:`RingError`. What the network says never raises.
+and changes nothing; a call in a wrong thread raises :class:`RuntimeError`, as trio does. What makes a running processor
+stop is a :class:`RingError`. What the network says never raises.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ class TransitionalConfiguration(NamedTuple):
     """The members of the last regular configuration that go on together to the next one.
 
     Messages that follow it, up to the next :class:`RegularConfiguration`, were sent in the configuration that ends
-    and could not be delivered there with its guarantees (EVS, section 2).
+    and could not be delivered there with its guarantees (EVS, section 2). None of them is ``settled``: whether they
+    happened is undecided until the next :class:`RecoveryComplete`.
     """
 
     ring_id: RingId

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import trio
 
@@ -11,7 +12,7 @@ from ringproto.errors import RingError
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["RingClosedError", "service_error", "without_cancellations"]
+__all__ = ["RingClosedError", "service_error", "without_cancellations", "wrong_thread"]
 
 
 class RingClosedError(RingError, trio.ClosedResourceError):
@@ -34,3 +35,14 @@ def service_error(error: Exception) -> RingError:
     failure = RingError(f"the ring's service failed: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
+
+
+def wrong_thread() -> RuntimeError:
+    """The error of a call that changes something, from another thread than that of the ring."""
+    return RuntimeError(
+        "a ring is used in the thread of the trio run that opened it; this call came from the thread "
+        f"{threading.current_thread().name!r} and changed nothing. In another thread use "
+        "trio.from_thread.run_sync(ring.high.send_nowait, payload), or trio.from_thread.run(ring.high.send, payload) "
+        "for a call that waits, and likewise for every other method that changes something; a thread that trio did not "
+        "start gives them trio_token=, which is trio.lowlevel.current_trio_token() of the ring's run"
+    )

@@ -21,23 +21,40 @@ __all__ = ["Message"]
 class Message:
     """A message at its place in the total order. Nobody changes one that is made.
 
-    It has the fields of a named tuple, ``_fields``, ``_replace()`` and ``__match_args__``, but is no tuple.
+    It has the fields of a named tuple, ``_fields``, ``_replace()`` and ``__match_args__``, but is no tuple. ``settled``
+    is none of these fields: two messages are equal, and have one hash and one text, whether they are settled or not,
+    because one message may be settled at one member and not at another. Copies, pickled ones too, keep it.
 
     Args:
         payload: what was sent.
         sender: node id of the processor that sent it.
         priority: the send queue that it came from.
-        guarantee: when it was delivered.
+        guarantee: what it was sent with.
         ring_id: the ring it was sent on. In a transitional configuration that is the ring that just ended.
         seq: its place in that ring's order: strictly rising from message to message and the same at every member.
+        settled: whether a write that it carries may be acknowledged, if the quorum is more than half of all processors;
+            with a quorum of at most half it says nothing across partitions, because both sides go on and the merge
+            loses one of them. It is true for a ``SAFE`` ``HIGH`` or ``LOW`` message that was delivered in a regular
+            configuration, which has completed its barrier: every member of that configuration has received it, and
+            every member that does not crash delivers it before its next regular configuration. It is false for every
+            ``AGREED`` or ``RECOVERY`` message, and for every message after a transitional configuration: what becomes
+            of those is undecided until the next ``RecoveryComplete``. Received is neither applied nor on a disk:
+            ``docs/acknowledging.md`` says what follows from that.
     """
 
-    __slots__ = ("guarantee", "payload", "priority", "ring_id", "sender", "seq")
+    __slots__ = ("guarantee", "payload", "priority", "ring_id", "sender", "seq", "settled")
     __match_args__ = ("payload", "sender", "priority", "guarantee", "ring_id", "seq")
     _fields = __match_args__
 
     def __init__(
-        self, payload: bytes, sender: int, priority: Priority, guarantee: Guarantee, ring_id: RingId, seq: int
+        self,
+        payload: bytes,
+        sender: int,
+        priority: Priority,
+        guarantee: Guarantee,
+        ring_id: RingId,
+        seq: int,
+        settled: bool = False,
     ) -> None:
         self.payload = payload
         self.sender = sender
@@ -45,10 +62,11 @@ class Message:
         self.guarantee = guarantee
         self.ring_id = ring_id
         self.seq = seq
+        self.settled = settled
 
     def _replace(self, **changes: Any) -> Message:
-        """The same message with some fields changed."""
-        return Message(**{**{name: getattr(self, name) for name in self._fields}, **changes})
+        """The same message with some fields changed; ``settled`` may be among them, and stays as it is if it is not."""
+        return Message(**{name: getattr(self, name) for name in (*self._fields, "settled")} | changes)
 
     def _values(self) -> tuple[Any, ...]:
         return (self.payload, self.sender, self.priority, self.guarantee, self.ring_id, self.seq)
@@ -64,11 +82,11 @@ class Message:
         return f"Message({', '.join([f'{name}={value!r}' for name, value in values])})"
 
     def __reduce__(self) -> tuple[type[Message], tuple[Any, ...]]:
-        return Message, self._values()
+        return Message, (*self._values(), self.settled)
 
 
 def new_message(
-    payload: bytes, sender: int, priority: Priority, guarantee: Guarantee, ring_id: RingId, seq: int
+    payload: bytes, sender: int, priority: Priority, guarantee: Guarantee, ring_id: RingId, seq: int, settled: bool
 ) -> Message:
     """As ``Message(...)``, which costs as much as all else that is done to deliver one."""
     message = Message.__new__(Message)
@@ -78,4 +96,5 @@ def new_message(
     message.guarantee = guarantee
     message.ring_id = ring_id
     message.seq = seq
+    message.settled = settled
     return message

@@ -23,10 +23,11 @@ from ringproto.config import Config
 from ringproto.driver import Driver, Listener
 from ringproto.errors import RingError
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.failures import RingClosedError, service_error
+from ringproto.failures import RingClosedError, service_error, without_cancellations
+from ringproto.log import BoundedLog
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
-from ringproto.transports import BlockingTransport, Transport
+from ringproto.transports import BackgroundTransport, BlockingTransport, Transport
 from ringproto.trio_driver import TrioDriver
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -35,11 +36,19 @@ __all__ = ["Ring", "open_ring", "run_ring"]
 _LEAVE_GRACE_S = 1.0
 """What a transport gets, beyond ``leave_timeout_s``, to send the last datagrams."""
 
+_MEMORY_WARNED_BYTES = 2**30
+"""Above so many bytes that a processor may come to hold, somebody should know of it."""
+
+_log = BoundedLog()
 _transports_in_use: set[int] = set()
 
 
 class Ring:
-    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it."""
+    """A processor on its ring. :func:`open_ring` and :func:`run_ring` make it.
+
+    What it has itself only reads, so any thread may ask for it. The channels that it gives change something, and are
+    used in the thread of the trio run that opened the ring.
+    """
 
     def __init__(
         self,
@@ -55,7 +64,7 @@ class Ring:
         self._recovers = recover is not None
         self._body_scope = body_scope
         self._events = EventChannel(driver)
-        self._completions = CompletionChannel()
+        self._completions = CompletionChannel(driver)
         self._rounds = Rounds(driver, self._events, nursery, config, recover, recovery_overdue, self._fail)
         self._senders = {
             (priority, guarantee): Sender(driver, priority, guarantee)
@@ -212,7 +221,8 @@ async def open_ring(
         TypeError, ValueError: an argument is wrong; nothing was started and the transport is as it was.
         SlowConsumerError: the application did not read its events.
         RefusedError: processors that run already have other limits.
-        RingError: the transport failed.
+        RingError: the transport failed, or ``ring_sequence`` was damaged: the others are more than 2**32 behind it, or
+            it is near 2**62, the highest there is.
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
     Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
@@ -258,6 +268,7 @@ async def open_ring(
         ring_sequence=ring_sequence,
         audit=audit,
     )
+    _warn_of_memory(processor.config)
     service = drive(processor, unblocks=recover is None)
     body_error: BaseException | None = None
     _transports_in_use.add(id(transport))
@@ -266,6 +277,8 @@ async def open_ring(
             body_scope = trio.CancelScope()
             ring = Ring(service, config, recover, recovery_overdue, nursery, body_scope)
             nursery.start_soon(service.run)
+            if isinstance(transport, BackgroundTransport):
+                nursery.start_soon(_run_background, transport, ring._fail)
             try:
                 with body_scope:
                     yield ring
@@ -274,8 +287,9 @@ async def open_ring(
                 body_error = error
             await ring._leave(in_order=body_error is None and not body_scope.cancel_called)
             nursery.cancel_scope.cancel()
-    except trio.Cancelled:
-        if body_error is None:
+    except BaseException as error:
+        # That the tasks of the nursery were cancelled as well, one or several, says no more than the body's own error.
+        if body_error is None or without_cancellations(error) is not None:
             raise
     finally:
         _transports_in_use.discard(id(transport))
@@ -288,6 +302,27 @@ async def open_ring(
         if body_error.__context__ is None:
             body_error.__context__ = failure
         raise body_error
+
+
+def _warn_of_memory(config: Config) -> None:
+    """Say it when a ring with these settings may come to hold very much."""
+    most = config.memory_max_bytes()
+    if most > _MEMORY_WARNED_BYTES:
+        begun = 3 * config.members_max * config.message_size_max
+        _log.warning(
+            "memory",
+            f"this ring may hold up to {most / 2**30:.1f} GiB, {begun / 2**30:.1f} GiB of it messages that have begun: "
+            f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
+            "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
+        )
+
+
+async def _run_background(transport: BackgroundTransport, fail: Callable[[BaseException], None]) -> None:
+    """What the transport has to do beside sending and receiving, until the nursery is cancelled."""
+    try:
+        await transport.run_background()
+    except Exception as error:
+        fail(service_error(error))
 
 
 async def _close(transport: Transport) -> RingError | None:

@@ -39,8 +39,11 @@ class Recovery:
 
     @property
     def transitional(self) -> TransitionalConfiguration:
-        """The transitional configuration that this processor came with: who has the same state as it has.
+        """The transitional configuration that this processor came with: who was given the same events as it was, from
+        the last regular configuration to this one.
 
+        They have the same state only if they had the same state when that regular configuration began, or its barrier
+        was completed: after an aborted round members with different states come along together.
         A processor that just started comes alone, from a ring (0, node, 0) that never was.
         """
         return self._transitional
@@ -54,7 +57,10 @@ class Recovery:
             RingError: the round is over.
             TypeError: the payload is not bytes.
             ValueError: it is larger than ``Config.message_size_max``.
+            RuntimeError: called in another thread than that of the ring, with nothing changed; there call it with
+                ``trio.from_thread.run``.
         """
+        self._driver.check_thread()
         guarantee = Guarantee(guarantee)
         driver = self._driver
         await driver.gates[Priority.RECOVERY].enter(
@@ -147,7 +153,11 @@ class Rounds:
             awaitable = recover(Recovery(self._driver, configuration, transitional))
             if not inspect.isawaitable(awaitable):
                 raise TypeError(f"recover must be an async function, but calling it returned {awaitable!r}")
-            await awaitable
+            self._driver.reports.recover_began()
+            try:
+                await awaitable
+            finally:
+                self._driver.reports.recover_ended()
             self._driver.unblock(configuration.ring_id)
 
     async def _watch(

@@ -55,12 +55,18 @@ class ThreadDriver(Driver):
 
     def _turn(self) -> None:
         """The thread."""
-        processor, network = self._processor, self._network
+        processor, network, reports = self._processor, self._network, self.reports
         batch: list[bytes] = []
+        late_at = math.inf
         while True:
+            now = self._clock()
             with self._lock:
                 self._nudged = False
-                transmits = processor.turn(batch, self._clock())
+                if now > late_at:
+                    reports.woke_late(now - late_at + reports.late_s)
+                if now >= reports.look_at:
+                    reports.look(now)
+                transmits = processor.turn(batch, now)
                 self._collect_changes()
                 transmits += processor.take_transmits()  # what an unblock made
                 calls = not self._called and self._wanted_on_trio(bool(transmits))
@@ -74,13 +80,17 @@ class ThreadDriver(Driver):
                 self._trio.run_sync_soon(self._settle_when_called)
             if done:
                 return
-            batch = network.receive_blocking(self._waits_until - self._clock())
+            now = self._clock()
+            late_at = max(self._waits_until, now) + reports.late_s
+            batch = network.receive_blocking(self._waits_until - now)
 
     def _wanted_on_trio(self, sent: bool) -> bool:
         """Whether trio's thread has something to do. A queue can only have room again when something was sent, or, on
         a ring of one, delivered."""
         came = self._processor.pending_events > 0
-        return bool(self._changes) or (self._events_wanted and came) or (self._room_wanted and (sent or came))
+        if self._changes or self.reports.waiting or self._processor.has_notices:
+            return True
+        return (self._events_wanted and came) or (self._room_wanted and (sent or came))
 
     @trio.lowlevel.enable_ki_protection
     def _settle_when_called(self) -> None:

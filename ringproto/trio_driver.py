@@ -7,6 +7,7 @@ the timeouts move on, and a deadline that is too early does no harm. What the ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import trio
@@ -33,10 +34,12 @@ class TrioDriver(Driver):
         super().__init__(transport, clock, processor, unblocks=unblocks)
         self._scope = trio.CancelScope()
         self._eager = transport if isinstance(transport, EagerTransport) else None
-        # The wait for datagrams, while it waits; until when; and when that deadline is so near that it is moved on.
+        # The wait for datagrams, while it waits; until when; when that deadline is so near that it is moved on; and
+        # when it is so long past that this process did not run.
         self._waiting: trio.CancelScope | None = None
         self._deadline = 0.0
         self._near = 0.0
+        self._late = math.inf
         # What has to be sent by a call that may wait; nothing more, if the transport keeps the rest itself.
         self._rest: Sequence[tuple[int, bytes]] | None = None
         # What the transport raised while somebody who called the core had it send: the loop raises it.
@@ -71,7 +74,9 @@ class TrioDriver(Driver):
                 raise self._failed
             if self._rest is None:
                 # The wait was ended by its deadline, or by somebody who called the core.
-                self._rest = self._processor.turn([], self._clock()) or None
+                now = self._clock()
+                self._look(now)
+                self._rest = self._processor.turn([], now) or None
                 self.settle()
 
     @trio.lowlevel.enable_ki_protection
@@ -91,7 +96,9 @@ class TrioDriver(Driver):
             if not processor.calm:
                 while processor.goes_on and self._rest is None:
                     self._send_now(processor.turn([], now))
-                changed = processor.has_changes
+                changed = processor.has_changes or processor.has_notices
+            if now >= self._near:
+                changed = self._look(now) or changed
             if changed or self._room_wanted or (self._events_wanted and processor.pending_events):
                 self.settle()
                 if processor.has_transmits and self._rest is None:
@@ -104,7 +111,17 @@ class TrioDriver(Driver):
     def _next_deadline(self, now: float) -> float:
         self._deadline = deadline = max(self._processor.next_timeout, now + _LOOK_S)
         self._near = deadline - _NEAR * (deadline - now)
+        self._late = deadline + self.reports.late_s
         return deadline
+
+    def _look(self, now: float) -> bool:
+        """The deadline is near or past: see how this process keeps up. Whether there is something to say."""
+        reports = self.reports
+        if now > self._late:
+            reports.woke_late(now - self._deadline)
+        if now >= reports.look_at:
+            reports.look(now)
+        return bool(reports.waiting)
 
     async def _send_waiting(self) -> None:
         """Send everything, and wait for that if the network takes no more."""
@@ -135,3 +152,4 @@ class TrioDriver(Driver):
             waiting.cancel()
         elif processor.next_timeout < self._deadline:
             self._deadline = waiting.deadline = processor.next_timeout
+            self._late = self._deadline + self.reports.late_s

@@ -46,6 +46,9 @@ class Guarantee(enum.IntEnum):
     """When a message may be delivered (Totem, section 2)."""
 
     AGREED = 0
-    """In the total order, when everything before it was delivered."""
+    """In the total order, when everything before it was delivered. Its sender may be the only one that is ever given
+    it, in a configuration that the others have left already."""
     SAFE = 1
-    """Moreover, when every member of the configuration is known to have it."""
+    """In a regular configuration moreover not before every member has received it. What is left when the configuration
+    ends is delivered after the transitional configuration, to the members of that, of which there may be one:
+    ``Message.settled`` tells the two apart, and ``docs/acknowledging.md`` says when a write may be acknowledged."""

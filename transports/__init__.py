@@ -1,7 +1,8 @@
 """How datagrams travel between processors: in memory, by unicast UDP, by multicast UDP, or by a way of your own.
 
 Every transport keeps the promises of :class:`Transport`; ``ringproto.testing.transport_contract`` checks them. A
-transport knows trio, sockets and interfaces. It does not know the ring: it never looks into a datagram.
+transport knows trio, sockets and interfaces. It does not know the ring: it looks into a datagram only when that comes
+from where it should not, to tell an operator whose it claims to be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ if __name__ != "ringproto.transports":
     )
 
 from ringproto.transports._interface import (
+    AddressedTransport,
     AddressInUseError,
+    BackgroundTransport,
     BlockingTransport,
     EagerTransport,
     InterfaceError,
@@ -27,6 +30,8 @@ from ringproto.transports.unicast_udp import open_unicast_udp
 
 __all__ = [
     "AddressInUseError",
+    "AddressedTransport",
+    "BackgroundTransport",
     "BlockingTransport",
     "EagerTransport",
     "InterfaceError",

@@ -16,7 +16,7 @@ import ipaddress
 import socket
 from typing import Any
 
-__all__ = ["IPV4_SIZE", "IPV6_SIZE", "format_address", "is_wildcard", "pack_address", "unpack_address"]
+__all__ = ["IPV4_SIZE", "IPV6_SIZE", "format_address", "format_packed", "is_wildcard", "pack_address", "unpack_address"]
 
 IPV4_SIZE = 6
 IPV6_SIZE = 22
@@ -56,6 +56,11 @@ def format_address(address: tuple[Any, ...]) -> str:
         return f"{host}:{port}"
     scope = f"%{address[3]}" if address[3] and "%" not in host else ""
     return f"[{host}{scope}]:{port}"
+
+
+def format_packed(packed: bytes) -> str:
+    """The packed address as a person writes it."""
+    return format_address(unpack_address(packed))
 
 
 def is_wildcard(packed: bytes) -> bool:

@@ -91,6 +91,8 @@ cdef enum:
     PADDING_MAX = 64
     # What goes out as one datagram is a front, a piece and padding at most.
     PARTS_MAX = 3
+    # What is shown of a datagram of somebody who is not known (_claims.py).
+    HEAD_MAX = 24
     # To send more messages than these takes so long that other threads may as well have Python's lock meanwhile.
     KEPT_MAX = 16
 
@@ -255,6 +257,7 @@ cdef class Receiver:
         cdef const unsigned char *data = <const unsigned char *> self._vectors[place].iov_base
         cdef size_t at = 0
         cdef size_t size, origin_size
+        cdef const unsigned char *begin
         cdef unsigned char origin[IPV6_SIZE + HEADER_MAX]
         cdef int address_size = pack(&self._addresses[place], origin)
         if segment == 0:
@@ -279,7 +282,10 @@ cdef class Receiver:
                         self._welcome = self._origin in known
                         self._looked_up = True
                     if not self._welcome:
-                        self._welcome = introduce(self._origin)
+                        begin = data + at + self._header_size
+                        self._welcome = introduce(
+                            self._origin, PyBytes_FromStringAndSize(<char *> begin, min(size - self._header_size, <size_t> HEAD_MAX))
+                        )
                     if self._welcome:
                         joiner.take(self._origin, data + at + self._header_size, size - self._header_size, whole)
             at += segment

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-__all__ = ["AddressInUseError", "BlockingTransport", "InterfaceError", "Transport", "TransportError"]
+__all__ = [
+    "AddressInUseError",
+    "AddressedTransport",
+    "BackgroundTransport",
+    "BlockingTransport",
+    "EagerTransport",
+    "InterfaceError",
+    "Transport",
+    "TransportError",
+]
 
 
 class TransportError(OSError):
@@ -111,6 +120,48 @@ class EagerTransport(Transport, Protocol):
 
         Raises:
             trio.BusyResourceError: also if something is kept still.
+        """
+
+
+@runtime_checkable
+class AddressedTransport(Transport, Protocol):
+    """A transport that can say where processors are, for messages to people, as those over UDP can."""
+
+    def address_of(self, node: int) -> str | None:
+        """Where a node is, as a person writes it (``10.0.0.1:5001``): the address at which unicasts to it aim, or at
+        which it was last heard. That of the own node is where this transport sends from, as far as it knows.
+
+        ``None`` if it is not known. Works on a closed transport too. From any thread.
+        """
+
+    def claims_of(self, node: int) -> str | None:
+        """The last other address from which a datagram came that claims to be of this node.
+
+        Two processes may have one id, a processor may have come back at another address, or a table may be wrong.
+        Claims to be of the own node count too. A claim proves nothing: whoever can send datagrams here can make it.
+
+        ``None`` if there was none. Works on a closed transport too. From any thread.
+        """
+
+
+@runtime_checkable
+class BackgroundTransport(Transport, Protocol):
+    """A transport with something to do beside sending and receiving, such as looking names up again.
+
+    :func:`ringproto.open_ring` runs it in its nursery as long as the transport is in use, whatever the driver is. Who
+    uses a transport alone does that in a nursery of his own: ``nursery.start_soon(transport.run_background)``. Without
+    it everything else works, and what it is for does not happen.
+    """
+
+    async def run_background(self) -> None:
+        """Do what there is to do until it is cancelled, or for a second at most after the transport was closed.
+
+        Trouble of the network never raises. All tasks are children of this call.
+
+        Raises:
+            trio.BusyResourceError: another task runs it.
+
+        Cancellation: changes nothing that was done, and it may be run again.
         """
 
 

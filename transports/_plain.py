@@ -13,11 +13,16 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 from ringproto.transports._addresses import pack_address, unpack_address
+from ringproto.transports._claims import HEAD_SIZE
 from ringproto.transports._segments import Joiner, extent
 
-__all__ = ["Receiver", "Sender"]
+__all__ = ["Introduce", "Receiver", "Sender"]
+
+Introduce: TypeAlias = "Callable[[bytes, bytes], bool]"
+"""Says whether datagrams of an origin are welcome, given that origin and how one of them begins."""
 
 
 class Receiver:
@@ -61,13 +66,11 @@ class Receiver:
         self.undersized = 0
         """Datagrams with nothing in them beside a header."""
 
-    def receive(
-        self, joiner: Joiner, known: Collection[bytes], introduce: Callable[[bytes], bool], whole: list[bytes]
-    ) -> int:
+    def receive(self, joiner: Joiner, known: Collection[bytes], introduce: Introduce, whole: list[bytes]) -> int:
         """Give what waits to ``joiner``, each datagram without its header, which appends to ``whole`` what is whole.
 
-        ``known`` has the origins that are welcome. ``introduce`` is asked about each datagram with another one, and
-        what it says no to is dropped.
+        ``known`` has the origins that are welcome. ``introduce`` is asked about each datagram with another one, is
+        shown its first ``HEAD_SIZE`` bytes after the header, and what it says no to is dropped.
 
         Returns how many messages the system gave (as many as ``count`` means that more may wait), 0 if there were
         none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
@@ -107,7 +110,7 @@ class Receiver:
                 former = origin
                 welcome = origin in known
             if not welcome:
-                welcome = introduce(origin)
+                welcome = introduce(origin, data[head : head + HEAD_SIZE])
             if welcome:
                 joiner.add(origin, data[head:], whole)
         return self.count

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,7 +21,7 @@ from ringproto.transports._checks import is_node, refuse_transmit
 from ringproto.transports._segments import MARK, Cutter, Joiner
 
 if TYPE_CHECKING:
-    from ringproto.transports._plain import Receiver, Sender
+    from ringproto.transports._plain import Introduce, Receiver, Sender
 
 __all__ = ["Line", "Traffic", "errno_name"]
 
@@ -55,7 +55,7 @@ class Line:
         self.lost_to = 0
         """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
 
-    def read(self, known: Collection[bytes], introduce: Callable[[bytes], bool]) -> list[bytes]:
+    def read(self, known: Collection[bytes], introduce: Introduce) -> list[bytes]:
         """One batch of what waits, maybe nothing, put together; sets ``more``. Never blocks.
 
         ``known`` has the origins that are welcome; ``introduce`` is asked about every other one.
@@ -282,8 +282,8 @@ class Traffic:
         self._more = line.more
         return batch
 
-    def _introduce(self, origin: bytes) -> bool:
-        """Whether datagrams of an origin that is not known are welcome."""
+    def _introduce(self, origin: bytes, head: bytes) -> bool:
+        """Whether datagrams of an origin that is not known are welcome. ``head`` is how one of them begins."""
         return False
 
     def _before_write(self, now: float) -> None:

@@ -10,6 +10,10 @@ with a transport header that names its sender,
 
 and (source address, node id) is learned from it. A unicast to a node that was not heard of yet goes to the group.
 
+A node that comes from another address than before was started anew, or two processes have its id. A transport cannot
+tell which, and must not send the token of one to the other; so what is meant for that node goes to the group until one
+of the two addresses alone has been heard for a while (``DISPUTE_S``).
+
 Data must not be overtaken by the token that speaks of it. They come in through different sockets, so the own socket
 (tokens) is read *first* and handed over *last*: whatever was in the group socket when the token came is then in front
 of it. That holds back tokens under a flood; after some batches they pass all the same.
@@ -24,13 +28,15 @@ import math
 import socket
 import struct
 import sys
+import threading
 import weakref
 from collections import Counter
 from typing import Any
 
 import trio
 
-from ringproto.transports._addresses import format_address, pack_address
+from ringproto.log import BoundedLog
+from ringproto.transports._addresses import format_address, format_packed, pack_address
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import InterfaceError, TransportError
 from ringproto.transports._sockets import (
@@ -53,6 +59,14 @@ PEERS_MAX = 1024
 """Most nodes whose address is remembered."""
 HELD_ROUNDS_MAX = 8
 """Tokens wait behind so many full batches of data at most."""
+DISPUTE_S = 5.0
+"""For so long one of several addresses of a node has to be heard alone, in seconds, until unicasts go there."""
+CLAIMS_MAX = 2
+"""Most addresses of one node that are heard at a time."""
+SAID_EVERY_S = 60.0
+"""The shortest time between two lines of the log about one kind of stranger, in seconds."""
+LOOK_EVERY_S = 1.0
+"""How often the background work looks around, in seconds."""
 REJOIN_EVERY_S = 1.0
 """How often an interface that was in trouble is joined again, while it is."""
 
@@ -248,8 +262,21 @@ def _again(sock: socket.socket, level: int, leave: int, join: int, request: byte
     sock.setsockopt(level, join, request)
 
 
+class _Dispute:
+    """A node that was heard from several addresses."""
+
+    __slots__ = ("heard", "whole")
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        """Where it was heard since the last look."""
+        self.whole = False
+        """Whether the time since the last look is all in the dispute."""
+
+
 class MulticastUDP(SocketTransport):
-    """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``."""
+    """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``, and of
+    ``BlockingTransport``, ``EagerTransport``, ``AddressedTransport`` and ``BackgroundTransport`` too."""
 
     def __init__(
         self,
@@ -282,8 +309,21 @@ class MulticastUDP(SocketTransport):
         super().__init__(node, sizes, [self._group, self._own], counts)
         self._everybody = [pack_address(membership.destination)]
         self._elsewhere = self._everybody[0]
-        # Origins that were introduced: one for each node in _addresses.
+        # Where each node was heard last, the one that was learned first in front; those of them to whom unicasts go
+        # straight are in _addresses too.
+        self._places: dict[int, bytes] = {}
+        # Origins that were introduced: one for each place, and more for nodes that were heard from several.
         self._origins: set[bytes] = set()
+        # The nodes that came from another address than before; and of each node that had several, the one before the
+        # last. A driver on another thread learns while the background work looks.
+        self._disputes: dict[int, _Dispute] = {}
+        self._claims: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+        self._own_address = pack_address(own_address)
+        # What was said since the last look.
+        self._noted: set[str] = set()
+        self._log = BoundedLog("ringproto.transports", spacing_s=SAID_EVERY_S)
+        self._in_background = False
         # Tokens that were read and wait for the data before them.
         self._held: list[bytes] = []
         self._held_rounds = 0
@@ -313,30 +353,113 @@ class MulticastUDP(SocketTransport):
         self._more = group_more or own_more or bool(self._held)
         return batch
 
-    def _introduce(self, origin: bytes) -> bool:
+    def _introduce(self, origin: bytes, head: bytes) -> bool:
         """Learn where a node is from the first datagram with this origin, and say whether it is a good one."""
         address, header = origin[:-HEADER_SIZE], origin[-HEADER_SIZE:]
         magic, node = _HEADER.unpack(header)
         if magic != MAGIC or node == 0:
             self._counts["drops_bad_header"] += 1
+            if self._is_new("bad_header"):
+                self._log.warning(
+                    "bad_header",
+                    f"datagrams from {format_packed(address)} are dropped: they do not begin as those of this "
+                    "transport do; another program uses this group or port, or another version",
+                )
             return False
         if node == self.node:
             # The own datagrams that come back have the own address and were left out before.
             self._counts["drops_own_node_id"] += 1
+            self._claims[node] = address
+            if self._is_new("own_id"):
+                self._log.warning(
+                    "own_id",
+                    f"datagrams from {format_packed(address)} are dropped: they are of node {node}, which is this "
+                    f"processor at {format_packed(self._own_address)}; two processes have one id",
+                )
             return False
-        former = self._addresses.pop(node, None)
-        if former is not None:
-            # It was started anew, or there are two of them; the ring above tells which.
-            self._origins.discard(former + header)
-            self._counts["addresses_changed"] += 1
-        elif len(self._addresses) >= PEERS_MAX:
-            oldest, former = next(iter(self._addresses.items()))
-            del self._addresses[oldest]
-            self._origins.discard(former + _HEADER.pack(MAGIC, oldest))
-            self._counts["addresses_forgotten"] += 1
-        self._addresses[node] = address
-        self._origins.add(origin)
+        with self._lock:
+            self._learn(node, address, header)
         return True
+
+    def _learn(self, node: int, address: bytes, header: bytes) -> None:
+        """A node was heard from an address at which it was not heard before, or not since the last look."""
+        former = self._places.pop(node, None)
+        self._places[node] = address
+        self._origins.add(address + header)
+        if former is None:
+            if len(self._places) > PEERS_MAX:
+                self._forget(next(iter(self._places)))
+            self._addresses[node] = address
+            return
+        dispute = self._disputes.get(node)
+        if dispute is None:
+            dispute = self._disputes[node] = _Dispute()
+            self._origins.discard(former + header)
+        dispute.heard.append(address)
+        if len(dispute.heard) > CLAIMS_MAX:
+            self._origins.discard(dispute.heard.pop(0) + header)
+        self._addresses.pop(node, None)
+        if former != address:
+            self._counts["addresses_changed"] += 1
+            self._claims[node] = former
+
+    def _is_new(self, kind: str) -> bool:
+        """Whether nothing of this kind was said since the last look, so that a flood costs no text."""
+        if kind in self._noted:
+            return False
+        self._noted.add(kind)
+        return True
+
+    def _forget(self, node: int) -> None:
+        """Make room for others."""
+        self._counts["addresses_forgotten"] += 1
+        header = _HEADER.pack(MAGIC, node)
+        dispute = self._disputes.pop(node, None)
+        for address in (self._places.pop(node), *(dispute.heard if dispute is not None else ())):
+            self._origins.discard(address + header)
+        self._addresses.pop(node, None)
+        self._claims.pop(node, None)
+
+    def address_of(self, node: int) -> str | None:
+        """Where a node was heard last; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
+        address = self._own_address if node == self.node else self._places.get(node)
+        return None if address is None else format_packed(address)
+
+    def claims_of(self, node: int) -> str | None:
+        """Where else a node was heard; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
+        address = self._claims.get(node)
+        return None if address is None else format_packed(address)
+
+    async def run_background(self) -> None:
+        """Find out which of several addresses a node has; see
+        :meth:`ringproto.transports.BackgroundTransport.run_background`."""
+        if self._in_background:
+            raise trio.BusyResourceError("another task runs the background work of this transport")
+        self._in_background = True
+        try:
+            looked_at = trio.current_time()
+            while not self._closed:
+                await trio.sleep(LOOK_EVERY_S)
+                self._noted = set()
+                if trio.current_time() >= looked_at + DISPUTE_S:
+                    looked_at = trio.current_time()
+                    self._settle_disputes()
+        finally:
+            self._in_background = False
+
+    def _settle_disputes(self) -> None:
+        """Send straight to those nodes again that were heard from one address alone since the last look."""
+        with self._lock:
+            for node, dispute in tuple(self._disputes.items()):
+                header = _HEADER.pack(MAGIC, node)
+                heard, dispute.heard = dispute.heard, []
+                for address in heard:
+                    self._origins.discard(address + header)
+                if dispute.whole and len(heard) == 1:
+                    del self._disputes[node]
+                    self._places[node] = self._addresses[node] = heard[0]
+                    self._origins.add(heard[0] + header)
+                dispute.whole = True
 
     def _after_loss(self, error: int) -> None:
         # Trouble here is that the membership may be lost.
@@ -367,7 +490,7 @@ class MulticastUDP(SocketTransport):
         """Counters and gauges; docs/transports.md lists them."""
         numbers = super().statistics()
         numbers["own_datagrams_returned"] = self._group.receiver.skipped + self._own.receiver.skipped
-        numbers["peers_known"] = len(self._addresses)
+        numbers["peers_known"] = len(self._places)
         return numbers
 
 

@@ -6,5 +6,5 @@ cdef class Barrier:
     cdef object _configuration
     cdef bint _sent
     cdef set _table
-    cdef frozenset _waiting_for
     cdef public bint complete
+    cdef readonly frozenset waiting_for

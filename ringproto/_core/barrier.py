@@ -21,7 +21,7 @@ from ringproto.types import RingId
 class Barrier:
     """The rounds of one processor."""
 
-    __slots__ = ("_asked", "_configuration", "_sent", "_table", "_waiting_for", "complete")
+    __slots__ = ("_asked", "_configuration", "_sent", "_table", "complete", "waiting_for")
 
     def __init__(self, configuration: RegularConfiguration) -> None:
         self._begin(configuration)
@@ -29,11 +29,12 @@ class Barrier:
     def _begin(self, configuration: RegularConfiguration) -> None:
         self._configuration = configuration
         self._table: set[int] = set()
-        self._waiting_for: frozenset[int] | None = None
         self._asked = False
         self._sent = False
         self.complete = False
         """Whether ``HIGH`` and ``LOW`` may be originated."""
+        self.waiting_for = self._rest()
+        """The members that have not unblocked. It is set here, and not where it is asked for: any thread may ask."""
 
     def install(self, configuration: RegularConfiguration) -> RingId | None:
         """A regular configuration comes in the order: its round begins.
@@ -54,7 +55,7 @@ class Barrier:
         if member in self._table:
             return None
         self._table.add(member)
-        self._waiting_for = None
+        self.waiting_for = self._rest()
         if self._configuration.primary and len(self._table) == len(self._configuration.members):
             self.complete = True
             return RecoveryComplete(ring_id, seq, self._configuration.members)
@@ -65,12 +66,8 @@ class Barrier:
         """The name of the present round."""
         return self._configuration.ring_id
 
-    @property
-    def waiting_for(self) -> frozenset[int]:
-        """The members that have not unblocked."""
-        if self._waiting_for is None:  # it is asked for far more often than an unblock is delivered
-            self._waiting_for = frozenset(self._configuration.members) - self._table
-        return self._waiting_for
+    def _rest(self) -> frozenset[int]:
+        return frozenset(self._configuration.members) - self._table
 
     # This processor's own part
 

@@ -7,7 +7,7 @@ from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Packet
 from ringproto.message cimport Message, new_message
 
-cdef int _CONTROL, _MEANING
+cdef int _CONTROL, _MEANING, _PRIORITY, _SAFE
 cdef list _MEANINGS
 
 
@@ -21,6 +21,7 @@ cdef class Delivery:
     cdef Py_ssize_t _events_max
     cdef long long _last_completion
     cdef long long _last_message
+    cdef bint _transitional
     cdef readonly Py_ssize_t bytes
     cdef readonly object configuration
     cdef public long long delivered
@@ -28,6 +29,7 @@ cdef class Delivery:
     cdef readonly long long messages
     cdef readonly Reassembler reassembler
 
+    cdef bint _is_settling(self) except -1
     cdef _add(self, list messages, Py_ssize_t size)
     @cython.locals(message=Message, taken=list)
     cpdef list take(self, Py_ssize_t limit)
@@ -40,6 +42,6 @@ cdef class Delivery:
     # The first message of a forged packet may have the number 2**63, and thousands may follow it.
     @cython.locals(
         reassembler=Reassembler, seq="unsigned long long", sender=object, payload=bytes, size=Py_ssize_t, messages=list, message=Message,
-        meaning=tuple,
+        meaning=tuple, flags=int, settling=bint, settled=bint,
     )
     cdef _deliver_packet(self, Packet packet, object ring_id)

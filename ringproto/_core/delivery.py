@@ -24,6 +24,8 @@ from ringproto.message import Message, new_message
 from ringproto.types import Guarantee, Priority, RingId
 
 _CONTROL = CHUNK_CONTROL  # numbers of C (delivery.pxd)
+_PRIORITY = CHUNK_PRIORITY
+_SAFE = CHUNK_SAFE
 _MEANING = CHUNK_PRIORITY | CHUNK_SAFE
 _MEANINGS = [
     (Priority(min(flags & CHUNK_PRIORITY, 2)), Guarantee.SAFE if flags & CHUNK_SAFE else Guarantee.AGREED)
@@ -44,6 +46,8 @@ class Change(NamedTuple):
     """The number of the last message before it, 0 if there is none."""
     last_completion: int
     """The number of the last completion before it, 0 if there is none."""
+    last_unblocked: int = 0
+    """Of a completion: the member whose unblock was the last."""
 
 
 class Delivery:
@@ -59,6 +63,7 @@ class Delivery:
         "_events_max",
         "_last_completion",
         "_last_message",
+        "_transitional",
         "bytes",
         "configuration",
         "delivered",
@@ -77,6 +82,7 @@ class Delivery:
         self._emitted = 0
         self._last_message = 0
         self._last_completion = 0
+        self._transitional = False
         self._events_max = config.events_max
         self._events_bytes_max = config.events_bytes_max
         self.reassembler = Reassembler(config.message_size_max)
@@ -170,6 +176,7 @@ class Delivery:
             self._deliver_packet(packet, ring_id)
             seq += 1
         self._put("CONF", TransitionalConfiguration(ring_id, members))
+        self._transitional = True
         hole = False
         while seq <= window.high:
             packet = window.get(seq)
@@ -195,6 +202,7 @@ class Delivery:
         if aborted is not None and self._audit is not None:
             self._audit.append(("ABORT", aborted))
         self.configuration = configuration
+        self._transitional = False
         self._put("CONF", configuration)
 
     def _deliver_packet(self, packet: Packet, ring_id: RingId) -> None:
@@ -204,6 +212,7 @@ class Delivery:
         seq = packet.message_seq
         size = 0
         messages: list[Message] = []
+        settling = self._is_settling()
         reassembler = self.reassembler
         reassembler.begin(packet)
         while reassembler.next():
@@ -216,14 +225,22 @@ class Delivery:
                 messages = []
                 size = 0
                 self._deliver_unblock(sender, unblocked_ring(payload), ring_id, seq)
+                settling = self._is_settling()
                 continue
-            meaning = _MEANINGS[reassembler.flags & _MEANING]
-            message = new_message(payload, sender, meaning[0], meaning[1], ring_id, seq)
+            flags = reassembler.flags
+            meaning = _MEANINGS[flags & _MEANING]
+            # RECOVERY is the priority 0.
+            settled = settling and (flags & _SAFE) != 0 and (flags & _PRIORITY) != 0
+            message = new_message(payload, sender, meaning[0], meaning[1], ring_id, seq, settled)
             messages.append(message)
             size += len(payload)
             if self._audit is not None:
                 self._audit.append(("DELV", message))
         self._add(messages, size)
+
+    def _is_settling(self) -> bool:
+        """Whether a safe message that is delivered now is settled (see :class:`Message`)."""
+        return self._barrier.complete and not self._transitional
 
     def _add(self, messages: list[Message], size: int) -> None:
         """Put messages in the stream, whose payloads have so many bytes together."""
@@ -242,12 +259,17 @@ class Delivery:
             self._audit.append(("UNB_DELV", sender, ring_id, seq))
         complete = self._barrier.deliver_unblock(sender, ring_id, seq)
         if complete is not None:
-            self._put("DONE", complete)
+            self._put("DONE", complete, sender)
 
-    def _put(self, record: str, event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete) -> None:
+    def _put(
+        self,
+        record: str,
+        event: RegularConfiguration | TransitionalConfiguration | RecoveryComplete,
+        last_unblocked: int = 0,
+    ) -> None:
         self._events.append(event)
         self._emitted += 1
-        self._changes.append(Change(event, self._last_message, self._last_completion))
+        self._changes.append(Change(event, self._last_message, self._last_completion, last_unblocked))
         if record == "DONE":
             self._last_completion = self._emitted
         if self._audit is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ringproto._core.commit import CommitToken
 from ringproto._core.ordering import Ring, Visit
 from ringproto._core.recovery import Exchange
-from ringproto._core.wire import Codec, Phase, Token
+from ringproto._core.wire import Codec, Packet, Phase, Token
 from ringproto._core.wire_membership import Entry, MembershipCodec
 
 
@@ -55,6 +55,12 @@ class Formation:
     def recover(self, token: CommitToken, old: Ring, node: int, codec: Codec) -> None:
         """Recovery begins, from what the complete commit token says of the old rings."""
         self._exchange = Exchange(token.entries, old.name, old.window, node, codec)
+
+    def is_stranger(self, packet: Packet, old: Ring) -> bool:
+        """Whether who originated this packet was on none of the rings that it may be from, as far as is known here."""
+        if not packet.old_ring:
+            return packet.sender not in self.ring.members
+        return packet.old_ring == old.name and packet.sender not in old.members
 
     @property
     def exchange(self) -> Exchange:

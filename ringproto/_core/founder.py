@@ -13,10 +13,10 @@ from __future__ import annotations
 from ringproto._core.beginning import Beginning
 from ringproto._core.commit import Assembler, CommitToken, empty_entry
 from ringproto._core.formation import Formation
-from ringproto._core.seeker import Seeker
+from ringproto._core.ordering import Ring
+from ringproto._core.seeker import LEFT_IN_ORDER, SEQUENCE_END, Seeker
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.ordering import Ring
 from ringproto._core.wire import Kind, Packet, Phase, Token, ring_from_bytes
 from ringproto._core.wire_membership import Acknowledgement, CommitPart, Entry, Identity, Join, Leave
 from ringproto.types import RingId
@@ -41,6 +41,9 @@ class Founder(Seeker):
 
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id: it is the representative."""
+        if self.ring_sequence + 1 >= SEQUENCE_END:
+            self._end_near_the_last()
+            return
         self.ring_sequence += 1
         ring_id = RingId(self.ring_sequence, self.node, self._entropy.next())
         ring = self._new_ring(ring_id, members)
@@ -61,6 +64,7 @@ class Founder(Seeker):
             self.ring.window.aru,
             self.delivery.delivered,
             tuple(sorted(self._obligations)),
+            self._patience.asks,
         )
 
     def _enter_commit(self, formation: Formation, token: CommitToken) -> None:
@@ -154,7 +158,7 @@ class Founder(Seeker):
         ring_id = ring_from_bytes(token.ring)
         members = token.members
         gather = self._gather
-        if not self._sequence_in_reach(ring_id.sequence):
+        if not self._commit_in_reach(ring_id.sequence):
             return
         if ring_id.sequence <= self.ring_sequence:
             self.counters.add("dropped_late_copy")
@@ -199,7 +203,7 @@ class Founder(Seeker):
 
     def _leave_while_forming(self, sender: int, leave: Leave) -> None:
         if self._is_leaving(sender, leave):
-            self._gather_without(sender, self._forming.ring)
+            self._gather_without(sender, self._forming.ring, LEFT_IN_ORDER)
 
     def _join_while_forming(self, sender: int, join: Join) -> None:
         """A member that does not take part in this formation any more ends it; others wait until it is done."""
@@ -234,6 +238,10 @@ class Founder(Seeker):
             self.counters.add("dropped_other_ring")
         elif formation.ring.token_seq == 0 and formation.ring.representative == self.node:
             self.counters.add("dropped_implausible")  # the ring has no token yet, so nobody can have sent on it
+        elif formation.is_stranger(packet, self.ring):
+            self.counters.add("dropped_stranger")
+        elif formation.ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
@@ -275,6 +283,7 @@ class Founder(Seeker):
     def _enter_operational(self, formation: Formation) -> None:
         """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
         old, ring, exchange = self.ring, formation.ring, formation.exchange
+        recovered = self.barrier.asked
         self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
@@ -293,12 +302,16 @@ class Founder(Seeker):
         self.counters.add("packets_sent", old.sent)
         self.counters.add("retransmissions", old.retransmitted)
         self.ring = ring
-        self._incarnations = {entry.node: entry.incarnation for entry in formation.commit.entries}
+        entries = formation.commit.entries
+        self._incarnations = {entry.node: entry.incarnation for entry in entries}
+        self._patience.begin(entries, recovered)
         self._obligations = frozenset()
         self._formation = None
-        self._called = False
+        self._called = True  # the others install when they see this token, so it does not rest here first
         self._woke = False
         self._ever_joined = self._ever_joined or len(ring.members) > 1
+        text, fields = self._reasons.take(self.delivery.configuration)
+        self.notices.add("configuration", text, warning=False, **fields)
         self._go(State.OPERATIONAL)
         self._installed()
 

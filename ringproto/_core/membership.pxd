@@ -5,16 +5,22 @@ from ringproto._core.founder cimport Founder
 from ringproto._core.ordering cimport Ring
 from ringproto._core.wire cimport Packet, Token
 
-cdef int _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
+cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
 
 
 cdef class Membership(Founder):
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored
     cdef bint _drain
     cdef object _put_off_at
+    cdef double _asked_at  # the time, as far as it was known, when the application unblocked last
+    cdef double _stall_s  # who is not asked for so long may have stood still
+    cdef bint _patient  # somebody may stand still before this barrier is complete
+    cdef double _undisturbed_until  # until when nobody else is let in meanwhile
 
     cdef unsigned long long _beacons
     cdef dict _put_off_deadlines
+
+    cpdef note_time(self, double now)
     cpdef want_token(self)
     cdef _call_token(self)
     cpdef watch_consumer(self)

@@ -15,15 +15,18 @@ from typing import Any
 
 from ringproto._core.beginning import Beginning
 from ringproto._core.founder import Founder
+from ringproto._core.seeker import LEFT_IN_ORDER, SEQUENCE_END
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, CommitPart, Join, Leave, Refuse
 from ringproto.errors import RingError, SlowConsumerError
+from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _LEFT = State.LEFT
 # Numbers of C (membership.pxd).
+_TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
 _TOKEN_HOLD = int(Timer.TOKEN_HOLD)
 _SLOW_CONSUMER = int(Timer.SLOW_CONSUMER)
@@ -36,13 +39,69 @@ class Membership(Founder):
 
     def __init__(self, beginning: Beginning) -> None:
         super().__init__(beginning)
+        config = beginning.config
         self._go(State.GATHER)
         self._drain = False
         self._beacons = 0
         # Deadlines that were put off because this process stood still; each is put off once.
         self._put_off_deadlines: dict[Timer, float] = {}
         self._put_off_at = -math.inf
+        self._asked_at = -math.inf
+        self._stall_s = config.token_timeout_s / 2
+        self._patient = False
+        self._undisturbed_until = -math.inf
+        self._reasons.ended("it has started")
         self._enter_gather((self.node,))
+        if self.ring_sequence >= SEQUENCE_END:
+            self._end_near_the_last()
+
+    # Time, and standing still
+
+    def note_time(self, now: float) -> None:
+        """It is so late. First of all look whether this process was away."""
+        if now - self.now > self._stall_s:
+            self._note_gap(now)
+        self.now = now
+
+    def _note_gap(self, now: float) -> None:
+        """Nobody has asked this processor for anything for long: nothing had to be done, or the process did not run.
+
+        What it did before its unblock is its recovery, and it will need as long in the next one.
+        """
+        if self.state is _LEFT or (self.barrier.asked and self._asked_at != self.now):
+            return
+        patience = self._patience
+        if now - self.timers.first() < self.config.retransmit_s and patience.asks == 1:
+            return
+        stood_s = now - self.now
+        patience.note_standstill(stood_s)
+        timeout_s = self.config.token_timeout_s
+        if stood_s > timeout_s:
+            self.notices.add(
+                "recovery_stood_still",
+                f"this process stood still for {stood_s:.3g} s while it recovered, and Config.token_timeout_s is "
+                f"{timeout_s:.3g}: the others may have left it out. In the next recovery they wait for it "
+                f"{patience.asks * timeout_s:.3g} s; send a large state in pieces, or raise token_timeout_s",
+            )
+
+    def _settle_patience(self) -> None:
+        """Wait for the token as long as who has not unblocked yet asks for."""
+        times = 1 if self.barrier.complete else self._patience.times(self.barrier.waiting_for)
+        self._patient = times > 1
+        self._wait_for_token(times)
+
+    def _undisturbed(self) -> bool:
+        """Whether a member is recovering that would be left out if somebody came now: it is let to end first."""
+        if self.barrier.complete or self.now >= self._undisturbed_until:
+            return False
+        self.counters.add("rejoins_put_off")
+        return True
+
+    def unblock(self, ring_id: RingId) -> None:
+        """All recovery messages of this round were submitted. Nothing happens if the round is over."""
+        if self.barrier.ask(ring_id):
+            self._asked_at = self.now
+            self.want_token()
 
     # Doors
 
@@ -136,13 +195,31 @@ class Membership(Founder):
             self._depart(0, None)
 
     def _visited(self) -> None:
+        if self._patient:
+            self._settle_patience()
         if self.now >= self._beacon_at and self._resting is None:
             self._beacon_due(0, None)
         self.leave_when_drained()
 
     def _installed(self) -> None:
+        self._settle_patience()
+        if self._patient:
+            self._begin_patient_round()
         if self.ring.representative == self.node:
             self._await_beacon()
+
+    def _begin_patient_round(self) -> None:
+        asked_for = self._patience.asked_for
+        wait_s = self._token_timeout_s
+        primary = self.delivery.configuration.primary
+        self._undisturbed_until = self.now + wait_s if primary and len(self.ring.members) > 1 else -math.inf
+        who = ", ".join(f"{node}: {times}" for node, times in sorted(asked_for.items()))
+        self.notices.add(
+            "recovery_patience",
+            f"members stood still for longer than the token timeout when they recovered last: until they unblock, "
+            f"the token is waited for {wait_s:.3g} s, and a crash is noticed as late (token timeouts for each: {who})",
+            warning=False,
+        )
 
     # Operational
 
@@ -159,6 +236,8 @@ class Membership(Founder):
             self.counters.add("dropped_other_ring")
         elif packet.sender not in self._incarnations and not packet.old_ring:
             self.counters.add("dropped_stranger")
+        elif ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif (here := self._resting or self._own_token) is not None and packet.seq > here.seq:
             self.counters.add("dropped_implausible")  # the token is here, so nobody else can have originated it
         elif not ring.window.insert(packet):
@@ -194,14 +273,20 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
             self.counters.add("dropped_ring_full")
+        elif not member and self._undisturbed():
+            return
         elif not (member or join.informed) and self._connectivity.puts_off(ring.members, sender, self.now):
             self._put_off(sender)
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")
         else:
             if member and same:
+                self._reasons.ended(f"member {sender} looks for another ring")
                 self._gather_from_broken_ring()
             else:
+                self._reasons.ended(
+                    f"processor {sender} has started anew" if member else f"processor {sender} wants to join"
+                )
                 self._enter_gather(ring.members)
             self._take_join(sender, join)
 
@@ -214,17 +299,20 @@ class Membership(Founder):
             self.counters.add("dropped_late_copy")
         elif sender not in self.ring.members and self._overfills({sender, *beacon.members}):
             self.counters.add("dropped_ring_full")
+        elif sender not in self.ring.members and self._undisturbed():
+            return
         elif self._connectivity.puts_off(self.ring.members, sender, self.now):
             self._put_off(sender)
         else:
             informed = self._connectivity.all_hear_all(self.ring.members, sender, self.now)
+            self._reasons.ended(f"processor {sender} is on another ring; they merge")
             self._enter_gather((*self.ring.members, sender), informed=informed)
 
     def _leave_in_operational(self, sender: int, leave: Leave) -> None:
         if sender not in self.ring.members:
             self.counters.add("dropped_stranger")
         elif self._is_leaving(sender, leave):
-            self._gather_without(sender, self.ring)
+            self._gather_without(sender, self.ring, LEFT_IN_ORDER)
 
     def _overfills(self, strangers: set[int]) -> bool:
         """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
@@ -245,14 +333,23 @@ class Membership(Founder):
             formation.repeat(self._hop.copy, self.membership_codec, self._datagram_size)
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:
-            self._hop.repeat(self.now, self._least_resend_s)
+            self._hop.repeat(self.now, self._shortest_resend_s(formation is None))
             self._unanswered += formation is None
             datagram = ring.repeat_token(self._hop.copy, self.codec)
             self._transmit(ring.successor, datagram, "tokens_retransmitted")
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._hop.wait_s)
 
+    def _shortest_resend_s(self, installed: bool) -> float:
+        """The shortest wait before the token is sent again, in seconds."""
+        if installed and self._patient:
+            left_s = self.timers.deadline(_TOKEN_LOSS) - self.now
+            if left_s < self._token_timeout_s - self.config.token_timeout_s:
+                return self._retransmit_s  # who has it stands still, and copies of it only fill its socket
+        return self._least_resend_s
+
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
+        self._reasons.ended(f"no token came for {self.config.token_timeout_s:g} s")
         if self._formation is None:
             self._gather_from_broken_ring()
         else:
@@ -260,15 +357,11 @@ class Membership(Founder):
 
     # Beacons
 
-    def _put_off(self, node: int) -> None:
+    def _put_off(self, sender: int) -> None:
         """Somebody who was left out is there. Until it is welcome or gone, all members say whom they hear."""
-        self.counters.add("rejoins_put_off")
         begins = not self._puts_off()
+        self._note_put_off(sender)
         self._put_off_at = self.now
-        if begins:
-            self.notices.add(
-                "put_off", f"processor {node} was left out and is put off until beacons show that all hear all"
-            )
         if not self.timers.is_set(Timer.MERGE_DETECT):
             self._say_beacon()
         elif begins:
@@ -313,16 +406,22 @@ class Membership(Founder):
         """Who ever was on a ring with others stays there, whatever a datagram says."""
         failure = self._speakers.refused(sender, refuse, len(self.ring.members))
         if failure is not None and not self._ever_joined:
-            self.failure = failure
-            self._leave_ring("refused")
+            self._fail(failure, "refused")
+        elif failure is not None:
+            differ = self._speakers.differences(refuse.limits)
+            self.notices.add("limits_refused", str(failure), processor=sender, differ=differ)
 
     def _slow_consumer(self, sender: int, body: None) -> None:
-        self.failure = SlowConsumerError(
+        failure = SlowConsumerError(
             f"the application took no event for {self.config.slow_consumer_timeout_s} s while "
             f"{self.delivery.pending} waited; read ring.events faster, or raise Config.slow_consumer_timeout_s, "
             "events_max or events_bytes_max"
         )
-        self._leave_ring("slow consumer")
+        self._fail(failure, "slow consumer")
+
+    def _fail(self, failure: RingError, how: str) -> None:
+        self.failure = failure
+        self._leave_ring(how)
 
     def _depart(self, sender: int, body: None) -> None:
         self._leave_ring("clean")

@@ -22,30 +22,34 @@ class Notice(NamedTuple):
     """One line for a person, with the numbers that were measured."""
     warning: bool = True
     """Whether somebody should look at it; otherwise it is information."""
+    fields: tuple[tuple[str, object], ...] = ()
+    """The same numbers and names for a program, each with the name that it has there."""
 
 
 class Notices:
     """The notices of one processor that were not taken yet."""
 
-    __slots__ = ("_waiting", "missed")
+    __slots__ = ("_missed", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: list[Notice] = []
-        self.missed = 0
-        """How many were dropped because too many waited."""
+        self._missed = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, kind: str, text: str, *, warning: bool = True) -> None:
+    def add(self, kind: str, text: str, *, warning: bool = True, **fields: object) -> None:
         if len(self._waiting) < _MAX:
-            self._waiting.append(Notice(kind, text, warning))
+            self._waiting.append(Notice(kind, text, warning, tuple(fields.items())))
         else:
-            self.missed += 1
+            self._missed += 1
 
     def take(self) -> list[Notice]:
-        """All that wait, oldest first."""
+        """All that wait, oldest first; the last one says how many did not fit."""
         waiting = self._waiting
         if waiting:
             self._waiting = []
+        if self._missed:
+            waiting.append(Notice("notices_missed", f"{self._missed} more things happened than could be kept"))
+            self._missed = 0
         return waiting

@@ -7,7 +7,7 @@ from ringproto._core.pace cimport Pace
 from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Codec, Packet, Token
 
-cdef int _INSTALLED, _HIGH
+cdef int _EXCHANGE, _RECEIVED, _INSTALLED, _HIGH
 cdef long long _END, _LONE_ROTATIONS
 
 
@@ -43,6 +43,7 @@ cdef class Ring:
     cdef public bytes forwarded
     cdef public long long forwarded_seq
     cdef readonly Token forwarded_token
+    cdef readonly long long recovered_to
     cdef public object id
     cdef public Py_ssize_t idle_visits
     cdef public long long last_own
@@ -73,6 +74,7 @@ cdef class Ring:
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)
+    cpdef bint misplaced(self, Packet packet)
     cpdef note_packet(self, Packet packet)
     cpdef holds_up(self, double now, double limit_s)
     cpdef double retransmit_after(self)

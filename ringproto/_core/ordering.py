@@ -11,13 +11,15 @@ from ringproto._core.flow_control import FlowControl
 from ringproto._core.pace import Pace
 from ringproto._core.window import Window
 from ringproto._core.wire import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ring_bytes
-from ringproto.config import Config
+from ringproto.config import WINDOWS_KEPT, Config
 from ringproto.types import Priority, RingId
 
 NUMBER_END = 2**62
 """A ring ends when it has counted so far: half of what a datagram can say, so that what is on its way can be said."""
 # Numbers of C (ordering.pxd).
 _END = NUMBER_END
+_EXCHANGE = int(Phase.EXCHANGE)
+_RECEIVED = int(Phase.RECEIVED)
 _INSTALLED = int(Phase.INSTALLED)
 _HIGH = int(Priority.HIGH)
 _PIECES = 8
@@ -91,6 +93,7 @@ class Ring:
         "origin",
         "pace",
         "phase",
+        "recovered_to",
         "rested",
         "retransmitted",
         "rotation_s",
@@ -114,7 +117,7 @@ class Ring:
         self.origin = origin
         """Packets, messages and rotations are counted from here."""
         window_size, visit_max = config.windows
-        self.window = Window(8 * window_size, origin)
+        self.window = Window(WINDOWS_KEPT * window_size, origin)
         self.token_seq = 0
         self.stable = origin
         """Every member has all packets up to this one."""
@@ -124,6 +127,9 @@ class Ring:
         self.forwarded_token: Token | None = None
         """The same, not encoded, to be sent again."""
         self.forwarded_seq = origin
+        self.recovered_to = origin
+        """The last packet of its recovery, once that is known (phase RECEIVED): packets up to it carry those of old
+        rings, and no later one does."""
         self.idle_visits = 0
         """Visits in a row in which nothing had happened on the ring since the last one."""
         self.rested = False
@@ -247,6 +253,16 @@ class Ring:
     def _rotation(self, token: Token) -> int:
         """The number of the token's rotation, the same at all members."""
         return (token.token_seq - 1 - self.origin) // len(self.members)
+
+    def misplaced(self, packet: Packet) -> bool:
+        """Whether no honest member can have sent this packet of this ring, by its number and by what it carries.
+
+        Until all have said that they have what the recovery sent, no member sends anything else; afterwards no member
+        sends anything of an old ring. Whoever keeps what is misplaced has no room for the packet that comes there.
+        """
+        if self.phase == _EXCHANGE:
+            return not packet.old_ring
+        return (packet.seq <= self.recovered_to) != (len(packet.old_ring) > 0)
 
     def note_packet(self, packet: Packet) -> None:
         """A packet came that was missing. ``HIGH`` stands at the head of a packet that has some, but for one in
@@ -416,10 +432,12 @@ class Ring:
         )
         self.forwarded_seq = seq
         self.forwarded_token = visit.token
+        if self.phase == _RECEIVED:
+            self.recovered_to = seq
         self.forwarded = codec.encode_token(visit.token)
 
     def repeat_token(self, copy: int, codec: Codec) -> bytes:
-        """The token once more as it was passed on. It was lost, so from now on its hops are acknowledged for a while."""
+        """The token once more as it was passed on. It was lost, so its hops are acknowledged for a while."""
         assert self.forwarded_token is not None, "a token that was never passed on is not sent again"
         return codec.encode_token(self.forwarded_token._replace(copy=copy, acknowledge=ACKNOWLEDGED_ROTATIONS))
 

@@ -9,6 +9,11 @@ cdef int _IS_DATA, _IS_TOKEN
 cdef Py_ssize_t _REQUESTS_MAX
 
 
+cdef class Batch:
+    cdef readonly Py_ssize_t largest
+    cdef readonly tuple payloads
+
+
 cdef class Processor:
     cdef readonly object node
     cdef readonly object config
@@ -27,10 +32,11 @@ cdef class Processor:
     cpdef list take_transmits(self)
     cpdef submit(self, object payload, object priority, object guarantee)
 
-    @cython.locals(queue=SendQueue, place=Py_ssize_t)
-    cpdef Py_ssize_t submit_batch(self, object payloads, Py_ssize_t first, object priority, object guarantee) except -1
+    @cython.locals(queue=SendQueue, place=Py_ssize_t, payloads=tuple, payload=bytes)
+    cpdef Py_ssize_t submit_batch(self, Batch batch, Py_ssize_t first, object priority, object guarantee) except -1
 
     @cython.locals(membership=Membership)
     cdef _accept(self, object payload, object priority, object guarantee)
-    cpdef check_payloads(self, object payloads)
+    cpdef check_payload(self, object payload)
+    cpdef check_batch(self, Batch batch)
     cdef int _check(self, object payload) except -1

@@ -7,7 +7,7 @@ is called back, so the same calls give the same answers for ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ringproto._core.beginning import Beginning
@@ -17,7 +17,8 @@ from ringproto._core.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.states import State
-from ringproto._core.wire import DATA, TOKEN, Malformed
+from ringproto._core.timers import Timer
+from ringproto._core.wire import DATA, SEQUENCE_MAX, TOKEN, Malformed
 from ringproto._core.wire_membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
@@ -31,6 +32,34 @@ _IS_DATA = DATA
 _IS_TOKEN = TOKEN
 _REQUESTS_MAX = 128
 """Most retransmission requests that a token of any configuration has."""
+
+
+class Batch:
+    """Messages to be accepted one after the other, all of which can be sent; a copy, so that they stay so.
+
+    Args:
+        payloads: the messages, in order.
+
+    Raises:
+        TypeError: something in it is not bytes.
+    """
+
+    __slots__ = ("largest", "payloads")
+
+    def __init__(self, payloads: Iterable[bytes]) -> None:
+        copied = tuple(payloads)
+        largest = 0
+        for payload in copied:
+            if type(payload) is not bytes:
+                raise _not_bytes(payload)
+            if len(payload) > largest:
+                largest = len(payload)
+        self.payloads = copied
+        self.largest = largest
+        """Bytes of the largest one."""
+
+    def __len__(self) -> int:
+        return len(self.payloads)
 
 
 class Processor:
@@ -71,8 +100,12 @@ class Processor:
             raise ValueError(f"a node id is a whole number from 1 to {NODE_MAX}, not {node!r}")
         if not isinstance(seed, bytes) or len(seed) != 16:
             raise ValueError(f"the seed must be 16 random bytes, not {seed!r:.60}")
-        if not isinstance(ring_sequence, int) or isinstance(ring_sequence, bool) or not 0 <= ring_sequence < 2**63:
-            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**63 - 1, not {ring_sequence!r}")
+        if (
+            not isinstance(ring_sequence, int)
+            or isinstance(ring_sequence, bool)
+            or not 0 <= ring_sequence < SEQUENCE_MAX
+        ):
+            raise ValueError(f"ring_sequence must be a whole number from 0 to 2**62 - 1, not {ring_sequence!r}")
         if audit is not None and not isinstance(audit, list):
             raise TypeError(f"audit must be a list or None, not {type(audit).__name__}")
         if not isinstance(origin, int) or isinstance(origin, bool) or not 0 <= origin < NUMBER_END:
@@ -104,7 +137,7 @@ class Processor:
     def handle_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
         """A batch of datagrams came. Whatever their bytes are, nothing raises; drops are counted by reason."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         codec = self._codec
         tokens = []
         data_came = False
@@ -135,7 +168,7 @@ class Processor:
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
         membership = self._membership
-        membership.now = now
+        membership.note_time(now)
         membership.forgive_pause(self.config.token_retransmit_min_s, self.config.retransmit_s)
         membership.handle_timeouts()
         membership.leave_when_drained()
@@ -168,31 +201,31 @@ class Processor:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         return self._accept(payload, priority, guarantee)
 
-    def submit_batch(self, payloads: Sequence[bytes], first: int, priority: Priority, guarantee: Guarantee) -> int:
+    def submit_batch(self, batch: Batch, first: int, priority: Priority, guarantee: Guarantee) -> int:
         """Accept messages from place ``first`` on, in order, until their queue is full; returns how many.
 
         Raises:
-            TypeError, ValueError, RingError: as :meth:`submit`, at the first that cannot be sent; those before it were
-                accepted.
+            TypeError, ValueError, RingError: as :meth:`submit`, with nothing accepted.
         """
+        if not isinstance(batch, Batch):
+            raise TypeError(f"submit_batch() takes a Batch, not {type(batch).__name__}")
         if priority == _RECOVERY:
             raise ValueError("RECOVERY messages are sent by the recover function, with recovery.send()")
         if self.leaving:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
+        self.check_batch(batch)
         queue = self._membership.outbox.queues[priority]
+        payloads = batch.payloads
         place = first
-        try:
-            while place < len(payloads):
-                payload = payloads[place]
-                self._check(payload)
-                if not queue.put(payload, guarantee):
-                    break
-                if self._audit is not None:
-                    self._audit.append(("SUBMIT", priority, guarantee, payload))
-                place += 1
-        finally:
-            if place > first:
-                self._membership.want_token()
+        while place < len(payloads):
+            payload = payloads[place]
+            if not queue.put(payload, guarantee):
+                break
+            if self._audit is not None:
+                self._audit.append(("SUBMIT", priority, guarantee, payload))
+            place += 1
+        if place > first:
+            self._membership.want_token()
         return place - first
 
     def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
@@ -220,23 +253,28 @@ class Processor:
         membership.want_token()
         return True
 
-    def check_payloads(self, payloads: Sequence[object]) -> None:
-        """Raise TypeError or ValueError unless all of these can be sent."""
-        for payload in payloads:
-            self._check(payload)
+    def check_payload(self, payload: object) -> None:
+        """Raise TypeError or ValueError unless this can be sent."""
+        self._check(payload)
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raise ValueError unless all of it can be sent."""
+        if batch.largest > self._message_size_max:
+            raise self._too_large(batch.largest)
 
     def _check(self, payload: object) -> None:
-        if not isinstance(payload, bytes):
-            raise TypeError(f"a payload must be bytes, not {type(payload).__name__}; convert it with bytes(...)")
+        # Not a subclass: what it says of itself may change from one question to the next.
+        if type(payload) is not bytes:
+            raise _not_bytes(payload)
         if len(payload) > self._message_size_max:
-            raise ValueError(
-                f"a payload of {len(payload)} bytes is above Config.message_size_max ({self._message_size_max})"
-            )
+            raise self._too_large(len(payload))
+
+    def _too_large(self, size: int) -> ValueError:
+        return ValueError(f"a payload of {size} bytes is above Config.message_size_max ({self._message_size_max})")
 
     def unblock(self, ring_id: RingId) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
-        if self._membership.barrier.ask(ring_id):
-            self._membership.want_token()
+        self._membership.unblock(ring_id)
 
     def leave(self, now: float, *, drain: bool = True) -> None:
         """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.
@@ -296,6 +334,17 @@ class Processor:
         of three."""
         membership = self._membership
         return not (membership.goes_on() or membership.delivery.has_changes() or membership.notices)
+
+    @property
+    def rotation_s(self) -> float:
+        """A smoothed rotation of the token with its rests, in seconds; 0.0 on a ring of one, where it says nothing."""
+        ring = self._membership.ring
+        return ring.rotation_s if len(ring.members) > 1 else 0.0
+
+    @property
+    def consumer_deadline(self) -> float:
+        """When this processor leaves because its application takes no events; ``math.inf`` while it need not."""
+        return self._membership.timers.deadline(Timer.SLOW_CONSUMER)
 
     @property
     def pending_events(self) -> int:
@@ -372,3 +421,10 @@ class Processor:
             values[f"queue_{priority.name.lower()}"] = len(queue)
             values[f"queue_{priority.name.lower()}_bytes"] = queue.bytes
         return values
+
+
+def _not_bytes(payload: object) -> TypeError:
+    kind = type(payload).__name__
+    if isinstance(payload, bytes):
+        kind = f"the subclass {kind}"
+    return TypeError(f"a payload must be bytes, not {kind}; convert it with bytes(...)")

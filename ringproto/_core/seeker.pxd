@@ -18,6 +18,9 @@ cdef class Seeker(Holder):
     cdef dict _incarnations
     cdef object _join_said_at
     cdef double _beacon_at  # from when on a beacon is to go with the token of an installed ring
+    cdef object _patience
+    cdef object _reach
+    cdef object _reasons
     cdef object _speakers
     cdef unsigned long long _suspect  # a member that is not waited for as long as the others; 0 for none
 

@@ -18,18 +18,25 @@ from ringproto._core.formation import Formation
 from ringproto._core.gather import Gather
 from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
+from ringproto._core.patience import Patience
 from ringproto._core.peers import Verdict, Word
+from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
+from ringproto._core.reasons import Reasons
 from ringproto._core.rivals import Rivals
 from ringproto._core.speakers import Speakers
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Kind, Packet, Token
+from ringproto._core.wire import SEQUENCE_MAX, Kind, Packet, Token, ring_from_bytes
 from ringproto._core.wire_membership import Beacon, Challenge, Identity, Join, Leave, MembershipCodec, Response
 from ringproto.errors import DuplicateNodeError, RingError
 from ringproto.types import RingId
 
-_SEQUENCE_JUMP_MAX = 2**32
-"""A datagram may raise a known ring sequence by at most this."""
+SEQUENCE_END = SEQUENCE_MAX - STEP_MAX
+"""A processor that comes to this ring sequence ends: above it there is not room for many rings more."""
+_MEMORY = 4
+"""What a processor says of a sequence out of reach is remembered for so many times the longer of ``merge_detect_s`` and
+``consensus_timeout_s``, within which it has said something again."""
+LEFT_IN_ORDER = "left in an orderly way"
 _UNANSWERED_MIN = 2
 _UNANSWERED_PART = 0.5
 """A successor that was sent the token so often again, and gave no sign for this part of the token timeout, is suspected
@@ -50,7 +57,11 @@ class Seeker(Holder):
         self.membership_codec = MembershipCodec(self.codec)
         self._connectivity = Connectivity(node, config.merge_detect_s, config.members_max)
         self._rivals = Rivals(config.join_timeout_s, self._connectivity.memory_s, config.members_max)
+        self._reasons = Reasons()
         self.failure: RingError | None = None
+        memory_s = _MEMORY * max(config.merge_detect_s, config.consensus_timeout_s)
+        self._patience = Patience(config.token_timeout_s)
+        self._reach = Reach(config.join_timeout_s, memory_s, 4 * config.members_max)
         self._incarnations: dict[int, int] = {node: self._speakers.incarnation}
         self._formation: Formation | None = None
         self._join_said_at = -math.inf
@@ -68,11 +79,15 @@ class Seeker(Holder):
         """
         identity = body.identity
         if sender == self.node:
-            self._hear_own_id(identity)
+            self._hear_own_id(identity.incarnation)
             return False
         if not self._speakers.suits(identity):
             refuse = self._speakers.refusal(sender, identity, len(self.ring.members), self.now)
             if refuse is not None:
+                differ = self._speakers.differences(identity.limits)
+                self.notices.add(
+                    "limits_refused", f"processor {sender} is not let in: {differ}", processor=sender, differ=differ
+                )
                 self._transmit(sender, self.membership_codec.encode_refuse(refuse), "refusals_sent")
             return False
         verdict = self._speakers.hear(sender, identity, self.now, present=self._is_present(sender, identity))
@@ -88,14 +103,26 @@ class Seeker(Holder):
         return self._incarnations.get(sender) == identity.incarnation
 
     def _hears_join(self, sender: int, join: Join) -> bool:
-        if not self._listens(sender, join, Word(Kind.JOIN, join)) or not self._sequence_in_reach(join.ring_sequence):
+        if not self._listens(sender, join, Word(Kind.JOIN, join)):
             return False
+        sequence = join.ring_sequence
+        incarnation = join.identity.incarnation
+        if not self._not_behind(sender, join.identity, sequence, len(join.proc_set)):
+            return False
+        admitted = self._reach.admits(sender, incarnation, sequence, self.ring_sequence, self.now)
+        if not admitted or sequence >= SEQUENCE_END:
+            return self._out_of_reach(sender, join.identity, sequence, len(join.proc_set))
         self._note_sign(sender)
         return True
 
     def _hears_beacon(self, sender: int, beacon: Beacon) -> bool:
         if not self._listens(sender, beacon, Word(Kind.BEACON, beacon)):
             return False
+        sequence = ring_from_bytes(beacon.ring).sequence
+        if not self._not_behind(sender, beacon.identity, sequence, len(beacon.members)):
+            return False
+        if sequence > self.ring_sequence + LEAP_MAX:
+            return self._out_of_reach(sender, beacon.identity, sequence, len(beacon.members))
         self._connectivity.hear_beacon(sender, beacon, self.now)
         self._note_sign(sender)
         return True
@@ -115,7 +142,8 @@ class Seeker(Holder):
         """
         if nonce:
             alone = node != self.node and self._speakers.incarnation_of(node) in (None, incarnation)
-            datagram = self.membership_codec.encode_challenge(Challenge(node, incarnation, nonce))
+            challenge = Challenge(node, incarnation, nonce, self._speakers.incarnation)
+            datagram = self.membership_codec.encode_challenge(challenge)
             self._transmit(node if alone else 0, datagram, "challenges_sent")
 
     def _challenged(self, sender: int, challenge: Challenge) -> None:
@@ -124,10 +152,11 @@ class Seeker(Holder):
         if (challenge.target, challenge.incarnation) != (self.node, speakers.incarnation):
             self.counters.add("dropped_not_for_me")
             return
+        if sender == self.node:
+            self._hear_own_id(challenge.challenger)
         response = Response(speakers.incarnation, challenge.nonce, speakers.serial, len(self.ring.members))
-        self._transmit(
-            sender if sender != self.node else 0, self.membership_codec.encode_response(response), "responses_sent"
-        )
+        datagram = self.membership_codec.encode_response(response)
+        self._transmit(sender if sender != self.node else 0, datagram, "responses_sent")
 
     def _response(self, sender: int, response: Response) -> None:
         """A processor has proven that it lives: what it said before counts now."""
@@ -155,28 +184,34 @@ class Seeker(Holder):
         if not free and self._rivals.both_live(node):
             self.counters.add("dropped_duplicate_id")
             self.notices.add(
-                "duplicate_id", f"two living processes use the node id {node}; the one that is on the ring keeps it"
+                "duplicate_id",
+                f"two living processes use the node id {node}; the one that is on the ring keeps it",
+                processor=node,
             )
         return free
 
-    def _hear_own_id(self, identity: Identity) -> None:
+    def _hear_own_id(self, incarnation: int) -> None:
         """My id, said by me in this life or before, or by another process that has it too."""
         self.counters.add("dropped_own_id")
-        if identity.incarnation != self._speakers.incarnation:
-            nonce = self._speakers.peers.claim(self.node, identity, None, self.now)
-            self._challenge(self.node, identity.incarnation, nonce)
+        if incarnation != self._speakers.incarnation:
+            identity = Identity(incarnation, 0, self._speakers.limits)
+            self._challenge(self.node, incarnation, self._speakers.peers.claim(self.node, identity, None, self.now))
 
     def _meet_own_id(self, response: Response) -> None:
         """Another living process has my id. Who is on the larger ring stays; of equals, the smaller incarnation."""
         mine = len(self.ring.members)
         if (response.members, -response.incarnation) > (mine, -self._speakers.incarnation):
-            self.failure = DuplicateNodeError(
-                f"another living process uses the node id {self.node}, on a ring of {response.members}; "
-                "give each process an id of its own"
+            self._fail(
+                DuplicateNodeError(
+                    f"another living process uses the node id {self.node}, on a ring of {response.members}; "
+                    "give each process an id of its own"
+                ),
+                "duplicate id",
             )
-            self._leave_ring("duplicate id")
         else:
-            self.notices.add("duplicate_id", f"another living process uses the node id {self.node} of this one")
+            self.notices.add(
+                "duplicate_id", f"another living process uses the node id {self.node} of this one", processor=self.node
+            )
 
     def _is_leaving(self, sender: int, leave: Leave) -> bool:
         """Whether the incarnation that I know says that it leaves."""
@@ -186,11 +221,63 @@ class Seeker(Holder):
             return False
         return self._listens(sender, leave)
 
-    def _sequence_in_reach(self, sequence: int) -> bool:
-        if sequence <= self.ring_sequence + _SEQUENCE_JUMP_MAX:
+    # Ring sequences that are far from the own one
+
+    def _commit_in_reach(self, sequence: int) -> bool:
+        """Whether a ring with this sequence may be formed. Its members have said theirs in joins before."""
+        if sequence <= min(self.ring_sequence + STEP_MAX, SEQUENCE_END):
             return True
         self.counters.add("dropped_sequence_jump")
         return False
+
+    def _out_of_reach(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Another processor is far ahead. It is not listened to; if it is further than a leap, that will stay so."""
+        self.counters.add("dropped_sequence_jump")
+        if sequence > self.ring_sequence + LEAP_MAX and self._reach.proves(
+            sender, identity.incarnation, False, self.now
+        ):
+            self.notices.add(
+                "ring_sequence",
+                f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one at {self.ring_sequence}: "
+                "the two cannot be on one ring. One of them began with a damaged ring_sequence",
+            )
+        return False
+
+    def _not_behind(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+        """Whether another processor is not so far behind that this one is out of its reach.
+
+        If it is, and it is not on a smaller ring than this one, it is this one whose stored sequence is wrong.
+        """
+        if sequence >= self.ring_sequence - LEAP_MAX:
+            return True
+        self.counters.add("dropped_sequence_jump")
+        if not self._reach.proves(sender, identity.incarnation, True, self.now):
+            return False
+        mine = len(self.ring.members)
+        text = (
+            f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one, of {mine}, at "
+            f"{self.ring_sequence}: more than 2**32 apart, so that the two cannot be on one ring"
+        )
+        if size >= mine:
+            self._fail(
+                RingError(
+                    f"{text}. The ring_sequence that this processor began with was damaged where it was stored: begin "
+                    "with the one that another member has stored, or with 0"
+                ),
+                "ring sequence",
+            )
+        else:
+            self.notices.add("ring_sequence", f"{text}. Begin the other one with ring_sequence={self.ring_sequence}")
+        return False
+
+    def _end_near_the_last(self) -> None:
+        self._fail(
+            RingError(
+                f"the ring sequence has come to {self.ring_sequence}, and {SEQUENCE_END} is the end of what can be "
+                "used, which no honest ring reaches: begin all processors of the cluster with ring_sequence=0"
+            ),
+            "ring sequence",
+        )
 
     def _note_sign(self, sender: int) -> None:
         """A datagram of a member came: if it is the successor, it lives, whatever became of the token."""
@@ -216,6 +303,7 @@ class Seeker(Holder):
         self._formation = None
         self._resting = None
         self._own_token = None
+        self._wait_for_token(1)
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.MERGE_DETECT):
             self.timers.clear(timer)
         self._beacon_at = math.inf
@@ -228,8 +316,10 @@ class Seeker(Holder):
         self._say_join()
         self._check_consensus()
 
-    def _gather_without(self, node: int, ring: Ring) -> None:
+    def _gather_without(self, node: int, ring: Ring, why: str) -> None:
         """A member is known to be gone: nobody need wait for it, not even the last one."""
+        self._reasons.gone((node,), why)
+        self._reasons.ended(f"member {node} {why}")
         rest = tuple(member for member in ring.members if member != node)
         self._enter_gather(ring.members, (node,), alone_at_once=rest == (self.node,))
 
@@ -240,12 +330,13 @@ class Seeker(Holder):
         """
         if ring.worn_out(token):
             self.counters.add("rings_worn_out")
+            self._reasons.ended("the numbers of the ring had come to their end")
             self._enter_gather(ring.members, alone_at_once=len(ring.members) == 1)
             return True
         deaf = ring.holds_up(self.now, self._fail_to_receive_s)
         if deaf:
             self.counters.add("failures_to_receive")
-            self._gather_without(deaf, ring)
+            self._gather_without(deaf, ring, f"failed to receive for {self._fail_to_receive_s:g} s")
         return deaf != 0
 
     def _gather_from_broken_ring(self) -> None:
@@ -253,12 +344,17 @@ class Seeker(Holder):
         first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
         ring = self.ring
         silent_s = self.now - self._sign_at
-        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self.config.token_timeout_s
+        dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self._token_timeout_s
         suspect = ring.successor if dead else 0
         self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
         if suspect:
             self._suspect = suspect
             self._await_consensus()
+
+    def _wait_for_token(self, times: int) -> None:
+        """From now on the token may be away for so many token timeouts before this ring is taken to be broken."""
+        self._token_timeout_s = times * self.config.token_timeout_s
+        self._fail_to_receive_s = times * self.config.fail_to_receive_s
 
     # In gather
 
@@ -317,10 +413,12 @@ class Seeker(Holder):
             self._await_consensus()  # others knew it too
         elif suspect:
             self.counters.add("successors_given_up")
+            self._reasons.gone((suspect,), "answered neither the token nor a join")
             gather.fail((suspect,))
             self._sets_changed()
             self._check_consensus()
         elif silent:
+            self._reasons.gone(silent, f"did not agree within {self.config.consensus_timeout_s:g} s")
             gather.fail(silent)
             self._sets_changed()
             self._check_consensus()
@@ -337,7 +435,9 @@ class Seeker(Holder):
     def _take_join(self, sender: int, join: Join) -> None:
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
         self._gather.informed = self._gather.informed or join.informed
+        before = self._gather.fail_set
         if self._gather.receive(sender, join):
+            self._reasons.gone(self._gather.fail_set - before, f"given up by {sender}")
             self._sets_changed()
         if self._gather.overfull:
             self.counters.add("dropped_ring_full")
@@ -347,14 +447,21 @@ class Seeker(Holder):
         if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
         if self._connectivity.puts_off(self._gather.alive, sender, self.now):
-            self.counters.add("rejoins_put_off")
+            self._note_put_off(sender)
         elif self._gather.add(sender):
             self._sets_changed()
+
+    def _note_put_off(self, sender: int) -> None:
+        self.counters.add("rejoins_put_off")
+        self.notices.add(
+            "put_off", f"processor {sender} was left out before and is not heard by all; it must wait", processor=sender
+        )
 
     def _leave_in_gather(self, sender: int, leave: Leave) -> None:
         if not self._is_leaving(sender, leave):
             return
         gather = self._gather
+        self._reasons.gone((sender,), LEFT_IN_ORDER)
         if gather.fail((sender,)):
             self._alone_at_once = gather.alive == (self.node,)
             self._sets_changed()
@@ -363,6 +470,10 @@ class Seeker(Holder):
     def _old_data(self, sender: int, packet: Packet) -> None:
         if packet.ring != self.ring.name:
             self.counters.add("dropped_other_ring")
+        elif packet.sender not in self._incarnations and not packet.old_ring:
+            self.counters.add("dropped_stranger")
+        elif self.ring.misplaced(packet):
+            self.counters.add("dropped_implausible")
         elif not self.ring.window.insert(packet):
             self.counters.add("duplicates")
 
@@ -374,8 +485,8 @@ class Seeker(Holder):
     def _form(self, members: tuple[int, ...]) -> None:
         """All agree and this processor has the smallest id. The founder says how it forms the ring."""
 
-    def _leave_ring(self, how: str) -> None:
-        """Out of the ring, for ever. Membership says how."""
-
     def handle(self, what: int, sender: int, body: Any) -> None:
         """One input in the present state. Membership has the doors."""
+
+    def _fail(self, failure: RingError, how: str) -> None:
+        """This processor cannot go on. Membership says how it leaves."""

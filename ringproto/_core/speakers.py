@@ -17,11 +17,12 @@ from ringproto._core.wire_membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError
 
-
 _PROOF = 8
 """Who has proven that it lives is believed until it was silent for so many intervals of beacons."""
 _ASKED_AGAIN = 0.25
 """An incarnation is challenged once in this part of the join timeout at most."""
+_REFUSALS_MAX = 8
+"""So many refusals may be said at once."""
 
 
 class Speakers:
@@ -31,6 +32,9 @@ class Speakers:
         "_counters",
         "_max",
         "_node",
+        "_refusal_s",
+        "_refusals",
+        "_refusals_at",
         "_refused_at",
         "_spacing_s",
         "incarnation",
@@ -54,6 +58,10 @@ class Speakers:
         self.peers = Peers(self._max, proof_s, config.join_timeout_s * _ASKED_AGAIN, entropy.next)
         self._refused_at: dict[int, float] = {}
         self._spacing_s = config.consensus_timeout_s
+        # How many may be said at once, to all together, and when that was counted.
+        self._refusal_s = config.join_timeout_s
+        self._refusals = float(_REFUSALS_MAX)
+        self._refusals_at = -math.inf
 
     def identity(self) -> Identity:
         """The head of the next datagram of membership."""
@@ -81,11 +89,18 @@ class Speakers:
         return self.peers.incarnation(node)
 
     def refusal(self, sender: int, identity: Identity, members: int, now: float) -> Refuse | None:
-        """What to answer to a processor with other limits, at most once a consensus timeout to each."""
+        """What to answer to a processor with other limits.
+
+        At most once a consensus timeout to each, and to all together once a join timeout and a few more at once, so
+        that an answer is not what a stranger sends datagrams for.
+        """
         if sender == self._node or identity.limits == self.limits:
             return None
+        self._refusals = min(float(_REFUSALS_MAX), self._refusals + (now - self._refusals_at) / self._refusal_s)
+        self._refusals_at = now
         said = self._refused_at.pop(sender, -math.inf)
-        due = now - said >= self._spacing_s
+        due = now - said >= self._spacing_s and self._refusals >= 1.0
+        self._refusals -= due
         self._refused_at[sender] = now if due else said
         if len(self._refused_at) > self._max:
             del self._refused_at[next(iter(self._refused_at))]
@@ -100,14 +115,18 @@ class Speakers:
             self._counters.add("dropped_not_for_me")
             return None
         self._counters.add("refusals_received")
-        differ = [
-            f"{name} is {theirs} there and {ours} here"
-            for name, theirs, ours in zip(MUST_BE_EQUAL, refuse.limits, self.limits, strict=True)
-            if theirs != ours
-        ]
+        differ = self.differences(refuse.limits)
         if not differ or (refuse.members, -sender) < (members, -self._node):
             return None
         return RefusedError(
-            f"processor {sender} refuses this one: {'; '.join(differ)}. "
+            f"processor {sender} refuses this one: {differ}. "
             "All processors of a cluster need the same values (Config, and the transport's datagram size)"
+        )
+
+    def differences(self, limits: Limits) -> str:
+        """Which limits of another processor differ, and both values; empty if none does."""
+        return "; ".join(
+            f"{name} is {theirs} there and {ours} here"
+            for name, theirs, ours in zip(MUST_BE_EQUAL, limits, self.limits, strict=True)
+            if theirs != ours
         )

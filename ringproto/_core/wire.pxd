@@ -3,7 +3,7 @@ import cython
 
 cdef int _VERSION, _SUITE, _IS_SAFE, _IS_RECOVERED
 cdef Py_ssize_t _TRAILER, _ENVELOPE, _HEADER, _DATA, _RECOVERED, _TOKEN
-cdef unsigned long long _COUNT_MAX
+cdef unsigned long long _COUNT_MAX, _SEQUENCE_MAX
 
 # Sequence numbers are below 2**63, as decoding sees to, and signed everywhere but where they are decoded, so that their
 # differences may be below zero.

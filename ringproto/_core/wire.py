@@ -66,6 +66,9 @@ _IS_RECOVERED = FLAG_RECOVERED
 
 _COUNT_MAX = 2**63 - 1
 """No honest ring comes near it; what is added to a number from the network stays within 64 bits."""
+SEQUENCE_MAX = 2**62
+"""The highest ring sequence that is well formed."""
+_SEQUENCE_MAX = SEQUENCE_MAX
 
 _header = struct.Struct(">BBBBQI")
 _ring = struct.Struct(">QIQ")
@@ -352,11 +355,11 @@ class Codec:
             old_ring = data[_DATA : _DATA + 20]
             old_seq = read_u64(data, _DATA + 20)
             body = _RECOVERED
-            if not 0 < old_seq <= _COUNT_MAX:
+            if not 0 < old_seq <= _COUNT_MAX or read_u64(data, _DATA) > _SEQUENCE_MAX:
                 raise Malformed("sequence")
         seq = read_u64(data, _HEADER + 20)
         message_seq = read_u64(data, _HEADER + 28)
-        if not 0 < seq <= _COUNT_MAX or message_seq > _COUNT_MAX:
+        if not 0 < seq <= _COUNT_MAX or message_seq > _COUNT_MAX or read_u64(data, _HEADER) > _SEQUENCE_MAX:
             raise Malformed("sequence")
         check_chunks(datagram, body, size - _TRAILER)
         packet = Packet.__new__(Packet)  # as Packet(...), without making objects of the numbers
@@ -411,7 +414,7 @@ class Codec:
         token.fcc = read_u32(data, _HEADER + 60)
         token.backlog = read_u32(data, _HEADER + 64)
         token.phase = phase = data[_HEADER + 68]
-        token.incomplete = data[_HEADER + 69] & 1
+        token.incomplete = data[_HEADER + 69] & 1 != 0
         token.acknowledge = data[_HEADER + 69] >> 1
         token.copy = data[3]
         count = data[_HEADER + 70] << 8 | data[_HEADER + 71]
@@ -422,7 +425,7 @@ class Codec:
             raise Malformed("range")
         if token_seq > _COUNT_MAX or seq > _COUNT_MAX or message_seq > _COUNT_MAX:
             raise Malformed("range")
-        if aru > seq:
+        if aru > seq or read_u64(data, _HEADER + 4) > _SEQUENCE_MAX:
             raise Malformed("sequence")
         if count:
             requests = struct.unpack_from(f">{count}Q", datagram, _TOKEN)

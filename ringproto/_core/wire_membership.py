@@ -13,11 +13,24 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ringproto._core.wire import FLAG_INFORMED, HEADER_SIZE, TRAILER_SIZE, Codec, Kind, Malformed, rising
+from ringproto._core.wire import (
+    FLAG_INFORMED,
+    HEADER_SIZE,
+    SEQUENCE_MAX,
+    TRAILER_SIZE,
+    Codec,
+    Kind,
+    Malformed,
+    rising,
+)
 from ringproto.types import NODE_MAX
 
 _HOP_MAX = 2**31 - 1
 """No honest commit token comes near it."""
+PATIENCE_MAX = 64
+"""For so many token timeouts a member may ask while it recovers."""
+_PACKET_MAX = 2**63 - 1
+"""The highest number of a packet, as in DATA."""
 
 _identity = struct.Struct(">QQHHIHH")
 _join = struct.Struct(">QHH")
@@ -26,7 +39,7 @@ _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
 _acknowledgement = struct.Struct(">I20sBBQ")
-_challenge = struct.Struct(">IQQ")
+_challenge = struct.Struct(">IQQQ")
 _response = struct.Struct(">QQQH")
 
 
@@ -97,6 +110,8 @@ class Entry(NamedTuple):
     high_delivered: int
     obligations: tuple[int, ...]
     """Processors whose messages it promised to deliver in a recovery that it did not see the end of."""
+    patience: int = 1
+    """For how many token timeouts the token is to be waited for until it has unblocked."""
 
 
 class CommitPart(NamedTuple):
@@ -138,6 +153,8 @@ class Challenge(NamedTuple):
     target: int
     incarnation: int
     nonce: int
+    challenger: int
+    """The sender's own incarnation."""
 
 
 class Response(NamedTuple):
@@ -186,6 +203,8 @@ class MembershipCodec:
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
         (ring_sequence,), proc_set, fail_set = _unpack_sets(_join, datagram, members_max)
+        if ring_sequence > SEQUENCE_MAX:
+            raise Malformed("sequence")
         return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set, bool(datagram[3]))
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
@@ -199,6 +218,7 @@ class MembershipCodec:
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
         (ring, number, interval_ms), members, heard = _unpack_sets(_beacon, datagram, members_max)
+        _check_ring(ring)
         return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard)
 
     def encode_leave(self, leave: Leave) -> bytes:
@@ -209,7 +229,7 @@ class MembershipCodec:
         at = HEADER_SIZE + _identity.size
         if len(datagram) != at + 20 + TRAILER_SIZE:
             raise Malformed("length")
-        return Leave(_unpack_identity(datagram), datagram[at : at + 20])
+        return Leave(_unpack_identity(datagram), _check_ring(datagram[at : at + 20]))
 
     def encode_wake(self, ring: bytes) -> bytes:
         return self._codec.seal(Kind.WAKE, ring)
@@ -218,7 +238,7 @@ class MembershipCodec:
         """The ring whose token is asked for. Raises Malformed."""
         if len(datagram) != HEADER_SIZE + 20 + TRAILER_SIZE:
             raise Malformed("length")
-        return datagram[HEADER_SIZE : HEADER_SIZE + 20]
+        return _check_ring(datagram[HEADER_SIZE : HEADER_SIZE + 20])
 
     def encode_refuse(self, refuse: Refuse) -> bytes:
         body = _refuse.pack(refuse.target, refuse.target_incarnation, refuse.members)
@@ -291,6 +311,7 @@ class MembershipCodec:
         destination, ring, hop, members, first, count = _commit.unpack_from(datagram, HEADER_SIZE)
         if not 1 <= members <= members_max or count < 1 or first + count > members or hop > _HOP_MAX:
             raise Malformed("range")
+        _check_ring(ring)
         entries = []
         previous = 0
         for _ in range(count):
@@ -298,13 +319,17 @@ class MembershipCodec:
                 raise Malformed("length")
             node, incarnation, filled, old_ring, aru, high_delivered, obligations = _entry.unpack_from(datagram, at)
             at += _entry.size
-            if obligations > members_max or filled > 1 or node <= previous:
+            if obligations > members_max or filled > PATIENCE_MAX or node <= previous:
                 raise Malformed("range")
             if at + 4 * obligations > end:
                 raise Malformed("length")
+            if aru > _PACKET_MAX or high_delivered > _PACKET_MAX:
+                raise Malformed("sequence")
+            _check_ring(old_ring)
             owed = _unpack_nodes(datagram, at, obligations)
             at += 4 * obligations
-            entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed))
+            patience = max(1, filled)
+            entries.append(Entry(node, incarnation, bool(filled), old_ring, aru, high_delivered, owed, patience))
             previous = node
         if at != end:
             raise Malformed("length")
@@ -331,6 +356,13 @@ def _unpack_all(body: struct.Struct, datagram: bytes) -> tuple[Any, ...]:
     if len(datagram) != HEADER_SIZE + body.size + TRAILER_SIZE:
         raise Malformed("length")
     return body.unpack_from(datagram, HEADER_SIZE)
+
+
+def _check_ring(ring: bytes) -> bytes:
+    """The same ring id. Raises Malformed if its sequence is higher than any can be."""
+    if int.from_bytes(ring[:8], "big") > SEQUENCE_MAX:
+        raise Malformed("sequence")
+    return ring
 
 
 def _pack_nodes(nodes: tuple[int, ...]) -> bytes:
@@ -373,7 +405,7 @@ def _pack_entry(entry: Entry) -> bytes:
     packed = _entry.pack(
         entry.node,
         entry.incarnation,
-        entry.filled,
+        entry.patience if entry.filled else 0,
         entry.old_ring,
         entry.aru,
         entry.high_delivered,

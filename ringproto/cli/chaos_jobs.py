@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from ringproto.cli._common import RunFailedError
+from ringproto.cli._common import InterruptedRunError
 
 __all__ = ["side_by_side"]
 
@@ -22,7 +22,7 @@ async def side_by_side(seeds: Iterable[int], jobs: int, play: Callable[[int], Aw
     The first exception ends everything: the other calls are cancelled, and it leaves unwrapped when they have ended.
 
     Raises:
-        RunFailedError: SIGINT or SIGTERM came.
+        InterruptedRunError: SIGINT or SIGTERM came.
         Exception: what ``play`` raised.
     """
     waiting = iter(seeds)
@@ -37,7 +37,7 @@ async def side_by_side(seeds: Iterable[int], jobs: int, play: Callable[[int], Aw
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as arrived:
             task_status.started()
             async for number in arrived:
-                fail(RunFailedError(f"interrupted by {signal.Signals(number).name}"))
+                fail(InterruptedRunError(number))
 
     async def work() -> None:
         try:

@@ -1,7 +1,8 @@
 """A transport with links that can be told to lose, to delay and to disorder: on real sockets, without a privilege.
 
-It stands between the ring and a real transport and puts five bytes before every datagram: one that is not 0, by which a
-transport over UDP would know a segment, and the node id of the sender.
+It stands between the ring and a real transport and puts five bytes before every datagram: one that is neither 0, by
+which a transport over UDP would know a segment, nor the version of the wire format, by which it would know whose
+datagram it is; and the node id of the sender.
 The receiving end knows so over which link a datagram came and loses it with the probability that was set for that link.
 A link has a direction; a partition is every link across it with probability one, set at both ends. What is lost has
 gone through the kernel's sockets first, and whatever is kept is exactly what the real transport gave, at once and in
@@ -17,12 +18,12 @@ from random import Random
 import trio
 
 from ringproto.cli.chaos_disorder import Disorder, HeldDatagrams
-from ringproto.transports import Transport
+from ringproto.transports import BackgroundTransport, Transport
 
 __all__ = ["HEADER_SIZE", "LossyLinks"]
 
 _HEADER = struct.Struct("!BI")
-_FIRST = 1
+_FIRST = 255
 HEADER_SIZE = _HEADER.size
 """Bytes that every datagram is longer by."""
 
@@ -99,6 +100,11 @@ class LossyLinks:
             due = held.due(trio.current_time())
             if due:
                 return due
+
+    async def run_background(self) -> None:
+        """As ``BackgroundTransport.run_background``."""
+        if isinstance(self._inner, BackgroundTransport):
+            await self._inner.run_background()
 
     async def aclose(self) -> None:
         """As ``Transport.aclose``; the transport below is closed too."""

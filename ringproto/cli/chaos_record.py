@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from ringproto.cli._common import UsageError, one_line
+from ringproto.cli._common import UsageError, one_line, read_regular
 from ringproto.cli.chaos_script import Script
 
 __all__ = ["LifeRecord", "RoundRecord"]
 
 _FILE = "round.json"
+_BYTES_MAX = 16 * 2**20
 
 
 @dataclasses.dataclass
@@ -69,10 +70,8 @@ class RoundRecord:
         """
         file = folder / _FILE
         try:
-            values = json.loads(file.read_text())
+            values = json.loads(read_regular(str(file), _BYTES_MAX))
             lives = [LifeRecord(**life) for life in values.pop("lives")]
             return cls(lives=lives, **values)
-        except OSError as error:
-            raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{file} is not the record of a round: {one_line(error)}") from error

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from ringproto.cli._common import RunFailedError, describe_error, one_line
+from ringproto.cli._common import InterruptedRunError, RunFailedError, describe_error, one_line
 from ringproto.cli.pipes import Line, split_lines
 
 __all__ = ["Child", "Children", "TaskChild", "open_children"]
@@ -146,6 +146,8 @@ class Children:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.failure: str | None = None
+        self._interrupted: int | None = None
+        """The signal that came, if one did."""
         self._nursery = nursery
         self._news = trio.Event()
 
@@ -164,7 +166,16 @@ class Children:
     async def start_process(self, command: Sequence[str], **options: Any) -> trio.Process:
         """Start any command, with a pipe to it; it is killed with the others, and how it ends is nobody's concern."""
         process: trio.Process = await self._nursery.start(
-            partial(trio.run_process, command, stdin=subprocess.PIPE, check=False, deliver_cancel=_kill, **options)
+            partial(
+                trio.run_process,
+                command,
+                stdin=subprocess.PIPE,
+                check=False,
+                deliver_cancel=_kill,
+                # Ctrl-C in a terminal is for the command, which then ends its children.
+                start_new_session=True,
+                **options,
+            )
         )
         return process
 
@@ -180,9 +191,12 @@ class Children:
         self._nursery.start_soon(self._run_task, child, member)
         return child
 
-    def on_signals(self, *signals: signal.Signals) -> None:
-        """Fail when one of these signals comes, as long as the children are open."""
-        self._nursery.start_soon(self._listen_to_signals, signals)
+    async def on_signals(self, *signals: signal.Signals) -> None:
+        """From now on fail when one of these signals comes, as long as the children are open.
+
+        What waits with :meth:`until` is told by :class:`InterruptedRunError`.
+        """
+        await self._nursery.start(self._listen_to_signals, signals)
 
     def fail(self, text: str) -> None:
         """Remember what went wrong, if it is the first thing, and wake who waits."""
@@ -191,8 +205,14 @@ class Children:
 
     def check(self) -> None:
         """Raise :class:`RunFailedError` if something went wrong."""
+        self.check_interrupted()
         if self.failure is not None:
             raise RunFailedError(self.failure)
+
+    def check_interrupted(self) -> None:
+        """Raise :class:`InterruptedRunError` if a signal came."""
+        if self._interrupted is not None:
+            raise InterruptedRunError(self._interrupted)
 
     def wake(self) -> None:
         """Have :meth:`until` look again."""
@@ -237,10 +257,12 @@ class Children:
         except RunFailedError as error:
             self.fail(str(error))
 
-    async def _listen_to_signals(self, signals: tuple[signal.Signals, ...]) -> None:
+    async def _listen_to_signals(self, signals: tuple[signal.Signals, ...], task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*signals) as arrived:
+            task_status.started()
             async for number in arrived:
-                self.fail(f"interrupted by {signal.Signals(number).name}")
+                self._interrupted = self._interrupted or number
+                self.wake()
 
     async def _watch(self, child: Child, on_message: Callable[[dict[str, Any]], None]) -> None:
         async with trio.open_nursery() as readers:
@@ -272,11 +294,18 @@ class Children:
 
 @asynccontextmanager
 async def open_children() -> AsyncIterator[Children]:
-    """Processes that end with this block. What the block raises leaves it unwrapped."""
+    """Processes that end with this block. What the block raises leaves it unwrapped.
+
+    Raises:
+        InterruptedRunError: one of the signals of :meth:`Children.on_signals` came; at the end of the block at the
+            latest.
+    """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
+        children = Children(nursery)
         try:
-            yield Children(nursery)
+            yield children
+            children.check_interrupted()
         except Exception as error:  # kept, so that the nursery does not wrap it
             failure = error
         nursery.cancel_scope.cancel()

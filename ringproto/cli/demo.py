@@ -20,7 +20,15 @@ from typing import Any
 import trio
 
 from ringproto.cli import records as sources
-from ringproto.cli._common import NODES_MAX, RunFailedError, UsageError, need_extra, positive, whole
+from ringproto.cli._common import (
+    NODES_MAX,
+    InterruptedRunError,
+    RunFailedError,
+    UsageError,
+    need_extra,
+    positive,
+    whole,
+)
 from ringproto.cli.children import Child, Children, open_children
 from ringproto.cli.demo_checks import Expected, check_all
 from ringproto.cli.demo_log import Life
@@ -120,13 +128,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def conduct(plan: Plan, reporter: Reporter) -> Outcome:
-    """Carry out a plan. Never leaves a process behind; a run that breaks off gives its outcome so far."""
+    """Carry out a plan. Never leaves a process behind; a run that breaks off gives its outcome so far.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM came.
+    """
     outcome = Outcome(plan, time.monotonic())
     with reporter:
         try:
             async with open_children() as children:
-                children.on_signals(signal.SIGINT, signal.SIGTERM)
+                await children.on_signals(signal.SIGINT, signal.SIGTERM)
                 await _Conductor(plan, outcome, reporter, children).conduct()
+        except InterruptedRunError:
+            raise
         except RunFailedError as error:
             outcome.failure = str(error)
     expected = Expected(plan.nodes, plan.quorum, plan.victim, len(plan.records), contents_hash_of_records(plan.records))

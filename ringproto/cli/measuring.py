@@ -46,7 +46,7 @@ def conduct(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Chi
 
     async def main() -> Found:
         async with open_children() as children:
-            children.on_signals(signal.SIGINT, signal.SIGTERM)
+            await children.on_signals(signal.SIGINT, signal.SIGTERM)
             return await measure(args, children)
 
     return trio.run(main)

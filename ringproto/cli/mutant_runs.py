@@ -26,7 +26,16 @@ from ringproto.cli import mutant_worker
 from ringproto.cli._common import RunFailedError, UsageError
 from ringproto.testing.mutation import FLOORS, Mutant, Seed, Test, apply
 
-__all__ = ["Killer", "Verdict", "Worker", "failing_seeds", "failing_tests", "source_of", "try_mutant"]
+__all__ = [
+    "Killer",
+    "Verdict",
+    "Worker",
+    "failing_seeds",
+    "failing_tests",
+    "kill_workers",
+    "source_of",
+    "try_mutant",
+]
 
 Killer = Union[Seed, Test]
 
@@ -62,6 +71,16 @@ class Verdict:
     """The known seed or test, if it kills no more."""
 
 
+_running: set[Worker] = set()
+"""The workers of this process."""
+
+
+def kill_workers() -> None:
+    """End the processes that run; who waits for the answer of one is told that it ended."""
+    for worker in list(_running):
+        worker.kill()
+
+
 class Worker:
     """A process in which seeds or tests run on changed sources; a context manager, which ends it.
 
@@ -86,6 +105,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            # Ctrl-C in a terminal is for the command, which then ends its processes.
+            start_new_session=True,
             env=environment,
             cwd=_ROOT,
         )
@@ -130,13 +151,19 @@ class Worker:
         answer = self._ask({"tests": list(tests)}, " ".join(tests))
         return (Test(answer["name"]), answer["text"]) if answer["name"] else None
 
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+
     def __enter__(self) -> Worker:
+        _running.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        _running.discard(self)
+        self.kill()
         self._process.communicate()
         self._errors.close()
 

@@ -10,15 +10,18 @@ mutants were killed and all these hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from ringproto.cli._common import UsageError, whole
-from ringproto.cli.mutant_runs import Killer, Verdict, failing_seeds, failing_tests, try_mutant
+from ringproto.cli._common import RunFailedError, UsageError, whole
+from ringproto.cli.mutant_runs import Killer, Verdict, failing_seeds, failing_tests, kill_workers, try_mutant
+from ringproto.cli.streams import heed_terminate
 from ringproto.testing import mutant_seeds
 from ringproto.testing.mutant_seeds import KILLED_BY
 from ringproto.testing.mutants import MUTANTS
@@ -27,6 +30,9 @@ from ringproto.testing.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, se
 __all__ = ["add_parser", "run", "table"]
 
 PARTS_MAX = 100
+_KILL_EVERY_S = 0.02
+"""A thread may start one more process while those that run are killed."""
+Found = TypeVar("Found")
 
 
 def table(killed_by: dict[str, Killer]) -> str:
@@ -111,10 +117,12 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     jobs = args.jobs or os.cpu_count() or 1
     verdicts = []
-    for verdict in _verdicts(mutants, jobs, search=args.search):
-        verdicts.append(verdict)
-        print(_line(verdict), flush=True)
-    failed = _run_baseline(verdicts, jobs)
+    with heed_terminate():
+        with contextlib.closing(_verdicts(mutants, jobs, search=args.search)) as found:
+            for verdict in found:
+                verdicts.append(verdict)
+                print(_line(verdict), flush=True)
+        failed = _run_baseline(verdicts, jobs)
     for killer, text in failed:
         print(f"{killer} FAILED without any mutant, so it shows nothing: {text}")
     if args.write:
@@ -133,19 +141,12 @@ def _summary(verdicts: Sequence[Verdict], failed: int, seconds: float) -> str:
     )
 
 
-def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Iterator[Verdict]:
+def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[Verdict, None, None]:
     """Those of all mutants, as they come."""
     order = search_order()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            futures = [
-                pool.submit(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order)
-                for mutant in mutants
-            ]
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return _in_threads(
+        jobs, [partial(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order) for mutant in mutants]
+    )
 
 
 def _run_baseline(verdicts: Sequence[Verdict], jobs: int) -> list[tuple[Killer, str]]:
@@ -161,8 +162,23 @@ def _run_baseline(verdicts: Sequence[Verdict], jobs: int) -> list[tuple[Killer, 
         }
         if tests:
             runs.append(partial(failing_tests, sorted(tests), compiled=compiled))
+    with contextlib.closing(_in_threads(jobs, runs)) as parts:
+        return [failed for part in parts for failed in part]
+
+
+def _in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
+    """What the calls return, as it comes. Closed early, it ends the processes that the calls wait for."""
     with ThreadPoolExecutor(jobs) as pool:
-        return [failed for part in pool.map(lambda run: run(), runs) for failed in part]
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+            while not all(future.done() for future in futures):
+                kill_workers()
+                time.sleep(_KILL_EVERY_S)
 
 
 def _line(verdict: Verdict) -> str:
@@ -181,5 +197,8 @@ def _line(verdict: Verdict) -> str:
 
 def _write(killed_by: dict[str, Killer]) -> None:
     path = Path(mutant_seeds.__file__)
-    path.write_text(table({**KILLED_BY, **killed_by}), encoding="utf-8")
+    try:
+        path.write_text(table({**KILLED_BY, **killed_by}), encoding="utf-8")
+    except OSError as error:
+        raise RunFailedError(f"cannot write {path}: {error.strerror or error}") from error
     print(f"{path} has what killed {len(killed_by)} of these mutants")

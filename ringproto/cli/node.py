@@ -2,8 +2,8 @@
 
 Each line of standard input is one message; what the ordered stream brings is printed, as text or as JSON lines. The end
 of the input and the signals SIGINT and SIGTERM make the processor leave in an orderly way: after the end of the input
-it first waits, within the leave timeout, until its own lines were delivered. Both standard streams are used from
-threads, so that a terminal that waits does not hold up the ring.
+it first waits, within the leave timeout, until its own lines were delivered. The three standard streams are used from
+threads, so that a terminal that waits does not hold up the ring. What the ring logs goes to standard error.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import logging
 import os
+import select
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
@@ -29,11 +30,13 @@ from ringproto import (
     TransitionalConfiguration,
     open_ring,
 )
-from ringproto.cli._common import RunFailedError, UsageError, one_line
+from ringproto.cli._common import RunFailedError, UsageError, printable
+from ringproto.cli.log_lines import LogLines, open_log_lines
 from ringproto.cli.opening import open_transport, until_left
 from ringproto.cli.settings import NodeSettings, add_options, settings_of
+from ringproto.cli.streams import write_all
 
-__all__ = ["add_parser", "event_object", "event_text", "run", "split_input"]
+__all__ = ["add_parser", "event_object", "event_text", "run", "split_input", "warn_of_quorum"]
 
 _READ_SIZE = 65536
 _LAST_WRITE_S = 1.0
@@ -55,19 +58,33 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     settings = settings_of(args)
-    node = _Node(settings)
-    try:
-        trio.run(node.run)
-    except Exception as error:  # looked into: only what a user can meet becomes a line
-        leaf = _leaf(error)
-        if isinstance(leaf, BrokenPipeError):
-            return 0
-        if isinstance(leaf, RingError):
-            raise RunFailedError(f"{type(leaf).__name__}: {one_line(leaf)}") from None
-        raise
+    with open_log_lines("ringproto node") as lines:
+        warn_of_quorum(settings)
+        node = _Node(settings, lines)
+        try:
+            trio.run(node.run)
+        except Exception as error:  # looked into: only what a user can meet becomes a line
+            leaf = _leaf(error)
+            if isinstance(leaf, RingError):
+                raise RunFailedError(f"{type(leaf).__name__}: {leaf}") from None
+            raise
     if node.undelivered:
         raise RunFailedError(f"{node.undelivered} lines were sent and not delivered here before this processor left")
     return 0
+
+
+def warn_of_quorum(settings: NodeSettings) -> None:
+    """Log a warning if two parts of the peers could both have the quorum."""
+    count = len(settings.transport.get("peers", ()))
+    quorum = settings.config.quorum
+    if count > 1 and 2 * quorum <= count:
+        logging.getLogger("ringproto").warning(
+            "the quorum of %d is at most half of the %d processors: both sides of a partition may go on, and what one "
+            "of them did is lost when they merge. A quorum of %d prevents that",
+            quorum,
+            count,
+            count // 2 + 1,
+        )
 
 
 def event_object(event: Event) -> dict[str, Any]:
@@ -80,6 +97,7 @@ def event_object(event: Event) -> dict[str, Any]:
             "priority": event.priority.name.lower(),
             "guarantee": event.guarantee.name.lower(),
             "seq": event.seq,
+            "settled": event.settled,
         }
         try:
             fields["payload"] = event.payload.decode()
@@ -99,8 +117,7 @@ def event_object(event: Event) -> dict[str, Any]:
 def event_text(event: Event) -> str:
     """An event as a line for people. What a terminal would obey in a payload is made harmless."""
     if isinstance(event, Message):
-        text = event.payload.decode(errors="backslashreplace")
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        text = printable(event.payload.decode(errors="backslashreplace"))
         return f"{event.seq:>6} from {event.sender} ({event.priority.name.lower()}): {text}"
     if isinstance(event, RegularConfiguration):
         changes = f", joined {_members(event.joined)}" if event.joined else ""
@@ -157,8 +174,9 @@ class _Splitter:
 
 
 class _Node:
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, lines: LogLines) -> None:
         self._settings = settings
+        self._lines = lines
         self._sent = 0
         self._delivered = 0
         self._own = trio.Event()
@@ -174,7 +192,7 @@ class _Node:
         try:
             transport = await open_transport(settings.node, settings.transport)
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(one_line(error.strerror or error if isinstance(error, OSError) else error)) from error
+            raise UsageError(str(error.strerror or error if isinstance(error, OSError) else error)) from error
         async with open_ring(transport, config=settings.config) as ring, trio.open_nursery() as tasks:
             tasks.start_soon(self._leave_on_signal, tasks.cancel_scope)
             tasks.start_soon(until_left, tasks.cancel_scope, partial(self._print_events, ring.events))
@@ -197,7 +215,7 @@ class _Node:
         size_max = self._settings.config.message_size_max
         async for line in _input_lines(size_max):
             if line is None:
-                print(f"ringproto node: a line of more than {size_max} bytes was not sent", file=sys.stderr)
+                self._lines.say(f"a line of more than {size_max} bytes was not sent")
                 continue
             self._sent += 1
             await sender.send(line)
@@ -222,8 +240,7 @@ class _Node:
 
     def _write(self, data: bytes) -> None:
         try:
-            while data:
-                data = data[os.write(1, data) :]
+            write_all(data)
         finally:
             self._writing = False
 
@@ -237,11 +254,21 @@ async def _input_lines(size_max: int) -> AsyncIterator[bytes | None]:
     splitter = _Splitter(size_max)
     # os.read and not sys.stdin: a thread that is abandoned in a buffered read holds a lock that the interpreter wants
     # when it ends.
-    while data := await trio.to_thread.run_sync(os.read, 0, _READ_SIZE, abandon_on_cancel=True):
+    while data := await trio.to_thread.run_sync(_read_input, abandon_on_cancel=True):
         for line in splitter.feed(data):
             yield line
     for line in splitter.end():
         yield line
+
+
+def _read_input() -> bytes:
+    while True:
+        try:
+            return os.read(0, _READ_SIZE)
+        except BlockingIOError:  # whoever started the command left it in this mode
+            select.select([0], [], [])
+        except OSError as error:
+            raise RunFailedError(f"cannot read standard input: {error.strerror or error}") from error
 
 
 def _event_json(event: Event) -> str:

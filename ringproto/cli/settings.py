@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ringproto import Config, Guarantee, Priority
-from ringproto.cli._common import UsageError, need_extra, one_line
+from ringproto.cli._common import UsageError, shown
+from ringproto.cli.settings_file import read_toml
 
 __all__ = ["NodeSettings", "add_options", "read_peer", "settings_of"]
 
+_PEERS_MAX = 256
+"""No ring has more members (``Config.members_max``)."""
+_PORT_MAX = 65535
+_DIGITS_MAX = 10
 _UNICAST_KEYS = ("peer",)
 _MULTICAST_KEYS = ("group", "port", "interface")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -112,30 +116,26 @@ def read_peer(text: str) -> tuple[int, str, int]:
         host = host[1:-1]
     elif ":" in host:
         colon = ""
-    if not (equals and colon and host and node.strip().isdecimal() and port.strip().isdecimal()):
-        raise UsageError(f"a peer is NODE=HOST:PORT, such as 1=127.0.0.1:5001 or 1=[::1]:5001, not {text!r}")
+    if not (equals and colon and host.strip() and _is_number(node) and _is_number(port)):
+        raise UsageError(f"a peer is NODE=HOST:PORT, such as 1=127.0.0.1:5001 or 1=[::1]:5001, not {shown(text)}")
+    if int(port) > _PORT_MAX:
+        raise UsageError(f"the port of a peer is a number up to {_PORT_MAX}, not {shown(text)}")
     return int(node), host.strip(), int(port)
 
 
+def _is_number(text: str) -> bool:
+    # More digits no node id has, and Python refuses to read very many.
+    return text.isascii() and text.strip().isdecimal() and len(text.strip()) <= _DIGITS_MAX
+
+
 def _read_file(file: str) -> dict[str, Any]:
-    try:
-        with open(file, "rb") as source:
-            if sys.version_info >= (3, 11):
-                import tomllib
-            else:
-                need_extra("tomli")
-                import tomli as tomllib
-            values = tomllib.load(source)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both one
-        raise UsageError(f"{file} is not TOML: {one_line(error)}") from error
+    values = read_toml(file)
     for name, value in values.items():
         if name not in _KINDS:
-            raise UsageError(f"{file} has the unknown key {name!r}; the keys are {', '.join(_KINDS)}")
+            raise UsageError(f"{file} has the unknown key {shown(name)}; the keys are {', '.join(_KINDS)}")
         kinds, right = _KINDS[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"{name} in {file} must be {right}, not {value!r}")
+            raise UsageError(f"{name} in {file} must be {right}, not {shown(value)}")
     return values
 
 
@@ -155,6 +155,8 @@ def _transport(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _peers(value: Mapping[str, Any] | list[Any]) -> dict[int, tuple[str, int]]:
     texts = [f"{node}={address}" for node, address in value.items()] if isinstance(value, Mapping) else value
+    if len(texts) > _PEERS_MAX:
+        raise UsageError(f"there are {len(texts)} peers, and a ring has at most {_PEERS_MAX} members")
     peers: dict[int, tuple[str, int]] = {}
     for text in texts:
         node, host, port = read_peer(str(text))
@@ -167,7 +169,7 @@ def _peers(value: Mapping[str, Any] | list[Any]) -> dict[int, tuple[str, int]]:
 def _choice(values: Mapping[str, Any], name: str, choices: tuple[str, str]) -> str:
     value = values.get(name, choices[0])
     if value not in choices:
-        raise UsageError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+        raise UsageError(f"{name} must be {' or '.join(choices)}, not {shown(value)}")
     return str(value)
 
 
@@ -175,4 +177,4 @@ def _config(fields: Mapping[str, Any]) -> Config:
     try:
         return Config.lan(**fields)
     except (ValueError, TypeError) as error:
-        raise UsageError(one_line(error)) from error
+        raise UsageError(str(error)) from error

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ringproto.errors import RingError
-from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.types import Guarantee, Priority, RingId
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Habits:
     late_unblock: float = 0.0
     """How probable it is that it unblocks late, by up to ``late_unblock_s``."""
     late_unblock_s: float = 0.1
+    stands_still_s: float = 0.0
+    """In each recovery its process does nothing else for so long before it unblocks, as one that encodes a large
+    state."""
     hold: bool = False
     """It does not unblock until it is released (``Cluster.release``)."""
     raises: float = 0.0
@@ -78,6 +81,7 @@ class Application:
         "recovery_returned",
         "refused",
         "returned",
+        "transitional",
     )
 
     def __init__(self, host: Host, random: random_module.Random, life: int) -> None:
@@ -111,6 +115,8 @@ class Application:
         """Recovery messages of this round that are not accepted yet."""
         self.held: RingId | None = None
         """The round in which it still has to unblock."""
+        self.transitional = False
+        """Whether it has read a transitional configuration and not yet the regular one after it."""
 
     def payload(self, size: int) -> bytes:
         """A new payload of about ``size`` bytes, unlike every other of the run."""
@@ -144,6 +150,7 @@ class Application:
             if isinstance(event, Message):
                 self.delivered += 1
                 self.last_seq = event.seq
+                self._check_settled(event)
                 if event.sender == self.host.node:
                     if event.priority is Priority.RECOVERY:
                         self.recovery_returned += 1
@@ -154,13 +161,27 @@ class Application:
             elif isinstance(event, RegularConfiguration):
                 self.configuration = event
                 self.last_seq = 0
+                self.transitional = False
                 self._recover(event)
+            elif isinstance(event, TransitionalConfiguration):
+                self.transitional = True
             elif isinstance(event, RecoveryComplete):
                 if self.held == event.ring_id:
                     raise SimulationError(
                         f"the barrier of {event.ring_id} is complete, and node {self.host.node} has not unblocked in it"
                     )
                 self.completed = event.ring_id
+
+    def _check_settled(self, message: Message) -> None:
+        """Hold ``settled`` against the stream up to the message: the events alone say what it has to be."""
+        configuration = self.configuration
+        regular = configuration is not None and not self.transitional and self.completed == configuration.ring_id
+        right = regular and message.guarantee is Guarantee.SAFE and message.priority is not Priority.RECOVERY
+        if message.settled is not right:
+            raise SimulationError(
+                f"node {self.host.node} was given a message with settled={message.settled} where the stream says "
+                f"{right}: {message}"
+            )
 
     def _reply(self, message: Message) -> None:
         if ANSWER in message.payload[:64] or self.random.random() >= self.host.habits.replies:
@@ -194,6 +215,10 @@ class Application:
             self.pending.extend((self.payload(0), Guarantee.AGREED) for _ in range(habits.flood))
             habits.flood = 0
         if habits.hold:
+            return
+        if habits.stands_still_s:
+            self.host.pause(habits.stands_still_s)
+            self.host.later(habits.stands_still_s, self._late_unblock, configuration.ring_id)
             return
         if habits.late_unblock and random.random() < habits.late_unblock:
             late_s = habits.late_unblock_s * random.random()

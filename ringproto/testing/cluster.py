@@ -26,7 +26,7 @@ from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.events import Event, Message, RegularConfiguration
 from ringproto.testing.application import Application, Habits
 from ringproto.testing.host import Audit, Host, Trace
-from ringproto.testing.judge import Violation, judge
+from ringproto.testing.judge import Stretch, Violation, judge
 from ringproto.testing.network import Filter, SimulatedNetwork, Timeline
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.transcript import Transcript
@@ -301,19 +301,15 @@ class Cluster:
         """The last regular configuration that a living processor put into its stream."""
         return self.processor(node).configuration
 
-    def formed(self, nodes: Collection[int]) -> bool:
-        """Whether all of them are in one regular configuration of exactly these, and its barrier is complete.
-
-        Without a quorum it need not be complete.
-        """
+    def together(self, nodes: Collection[int]) -> bool:
+        """Whether all of them are in one regular configuration of exactly these, and on its ring."""
         members = tuple(sorted(nodes))
         ring_id = None
         for node in members:
             host = self.hosts.get(node)
             if host is None or host.processor is None or host.application is None:
                 return False
-            application = host.application
-            configuration = application.configuration
+            configuration = host.application.configuration
             if configuration is None or configuration.members != members:
                 return False
             if configuration.ring_id != (ring_id or configuration.ring_id):
@@ -321,7 +317,19 @@ class Cluster:
             ring_id = configuration.ring_id
             if host.processor.state != "operational" or host.processor.configuration.ring_id != ring_id:
                 return False
-            if configuration.primary and (application.completed != ring_id or host.processor.waiting_for):
+        return True
+
+    def formed(self, nodes: Collection[int]) -> bool:
+        """``together``, and the barrier of that configuration is complete. Without a quorum it need not be."""
+        if not self.together(nodes):
+            return False
+        for node in nodes:
+            host = self.hosts[node]
+            assert host.processor is not None and host.application is not None
+            configuration = host.application.configuration
+            assert configuration is not None
+            complete = host.application.completed == configuration.ring_id and not host.processor.waiting_for
+            if configuration.primary and not complete:
                 return False
         return True
 
@@ -369,11 +377,16 @@ class Cluster:
                 ],
             )
 
-    def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
+    def places(self, nodes: Iterable[int]) -> dict[tuple[int, int], int]:
+        """Of each of these living processors, by (node, incarnation), how many records its log has now."""
+        logs = [(node, self._alive(node).audit) for node in nodes]
+        return {(node, audit[0][2]): len(audit) for node, audit in logs}
+
+    def judge(self, complete: Iterable[int] | None = None, stretches: Sequence[Stretch] = ()) -> list[Violation]:
         """What is wrong with all that happened so far; empty if nothing.
 
-        ``complete`` names the nodes that should by now be together and have everything. Processors that do not
-        ``belong`` are judged by themselves.
+        ``complete`` names the nodes that should by now be together and have everything; ``stretches`` are parts of the
+        run over which stability is asked for. Processors that do not ``belong`` are judged by themselves.
         """
         violations: list[Violation] = []
         strangers: dict[tuple[Any, ...], list[Transcript]] = {}
@@ -405,6 +418,7 @@ class Cluster:
             window_size=self.config.window_size,
             retransmits_max=retransmits_max,
             origin=self.origin,
+            stretches=stretches,
         )
 
     def belongs(self, node: int) -> bool:

@@ -19,11 +19,13 @@ from collections.abc import Callable
 
 from ringproto.errors import RingError
 from ringproto.events import RegularConfiguration
+from ringproto.testing import repeats
 from ringproto.testing.addresses import change_address
 from ringproto.testing.cluster import STORAGE, Cluster
 from ringproto.testing.datagrams import COMMIT, DATA, TOKEN
 from ringproto.testing.host import Host, Trap
 from ringproto.testing.network import Link
+from ringproto.testing.repeats import Repeats
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
 
@@ -31,11 +33,16 @@ __all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
 
 FOR_EVER_S = 1e9
 
-LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise")
+LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise", *repeats.KINDS)
 """The classes of a light run."""
 
-CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers")
+CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers", "late copies")
 """Classes that hold for the whole of a run."""
+
+FEW = 0.3
+"""How probable it is that only one or two classes are on, so that what they do is not drowned by the others."""
+LATE, LATE_S = 0.2, 120.0
+"""So large a part of all datagrams comes again, after up to so many seconds."""
 
 
 def _rate(random: random_module.Random, greatest: float) -> float:
@@ -178,16 +185,20 @@ class Faults:
         self.breaking = False
         self.held: set[int] = set()
         """Whose recovery function does not return."""
-        self.happened = 0
+        self.happened: set[str] = set()
+        """The classes of which something happened, or that held from the beginning."""
         # Storage that is sometimes lost is a class of its own: without it ids must rise across restarts.
         self.storage = STORAGE if "storage" in names else STORAGE[:1]
 
     @classmethod
     def draw(cls, cluster: Cluster, nodes: tuple[int, ...], *, light: bool) -> Faults:
-        """Each class on with probability one half; a light run draws from few."""
+        """Each class on with probability one half, or one or two of them alone; a light run draws from few."""
         random = cluster.random
-        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, *CONDITIONS)
-        names = tuple(name for name in classes if random.random() < 0.5)
+        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeats.KINDS)
+        if random.random() < FEW:
+            names = tuple(random.sample(classes, random.randint(1, 2)))
+        else:
+            names = tuple(name for name in classes if random.random() < 0.5)
         return cls(cluster, nodes, names, light=light)
 
     def begin(self) -> None:
@@ -209,12 +220,18 @@ class Faults:
                 host.habits.raises = 0.1
             if "answers" in self.names:
                 host.habits.replies = 0.2
+        if "late copies" in self.names:
+            network = self.cluster.network
+            network.clear = network.weather = dataclasses.replace(network.clear, late=LATE, late_s=LATE_S)
+        self.happened.update(name for name in self.names if name in CONDITIONS)
         if any(name in WEATHERS for name in self.names):
             self._change_weather()
         for name in self.names:
             if name in DISTURBANCES:
                 mean = random.uniform(5.0, 18.0) if self.light else random.uniform(8.0, 60.0)
                 self._schedule(name, mean * self.unit_s)
+            elif name in repeats.KINDS:
+                Repeats(self, name, random.choice(self.nodes)).begin()
 
     def end(self) -> None:
         """No more of it. What is broken stays so until somebody mends it."""
@@ -230,17 +247,22 @@ class Faults:
             self.cluster.release(node)
         self.held.clear()
 
-    def _after(self, delay_s: float, call: Callable[[], None]) -> None:
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Call it after a while, unless the faults are over by then."""
         self.cluster.at(delay_s, lambda: None if self.over else call())
+
+    def happens(self, name: str) -> None:
+        """Something of this class happened."""
+        self.happened.add(name)
+        self.cluster.note("disturbance: " + name)
 
     def _schedule(self, name: str, mean_s: float) -> None:
         def happen() -> None:
-            self.happened += 1
-            self.cluster.note("disturbance: " + name)
+            self.happens(name)
             DISTURBANCES[name](self)
             self._schedule(name, mean_s)
 
-        self._after(self.random.expovariate(1.0 / mean_s), happen)
+        self.later(self.random.expovariate(1.0 / mean_s), happen)
 
     def _change_weather(self) -> None:
         random = self.random
@@ -249,10 +271,11 @@ class Faults:
             for name, draw in WEATHERS.items():
                 if name in self.names and random.random() < 0.5:
                     changes.update(draw(random, self.unit_s))
+                    self.happened.add(name)
         network = self.cluster.network
         network.weather = dataclasses.replace(network.clear, **changes)  # type: ignore[arg-type]
         self._say(f"weather: {', '.join(f'{name} {value}' for name, value in changes.items()) or 'fair'}")
-        self._after(random.uniform(2.0, 12.0) * self.unit_s, self._change_weather)
+        self.later(random.uniform(2.0, 12.0) * self.unit_s, self._change_weather)
 
     def _say(self, text: str) -> None:
         self.cluster._say(text)
@@ -278,7 +301,7 @@ class Faults:
         way = self.random.random()
         token_timeout_s = self.cluster.config.token_timeout_s
         delay_s = 0.0 if way < 0.2 else self._some_time_s(token_timeout_s if way < 0.6 else 10 * token_timeout_s)
-        self._after(delay_s, lambda: self.restart(node))
+        self.later(delay_s, lambda: self.restart(node))
 
     def _fell_into_trap(self, host: Host) -> None:
         self._say(f"node {host.node} is killed in a trap")
@@ -286,7 +309,7 @@ class Faults:
 
     def _raised(self, host: Host) -> None:
         self.leaving.add(host.node)
-        self._after(self.unit_s / 10, lambda: self._return_when_out(host.node))
+        self.later(self.unit_s / 10, lambda: self._return_when_out(host.node))
 
     # The disturbances
 
@@ -327,7 +350,7 @@ class Faults:
 
     def _return_when_out(self, node: int) -> None:
         if self.cluster.alive(node):
-            self._after(self.unit_s, lambda: self._return_when_out(node))
+            self.later(self.unit_s, lambda: self._return_when_out(node))
         else:
             self._restart_later(node)
 
@@ -370,7 +393,7 @@ class Faults:
                 link.loss = 0.0
             self._say("the links are mended")
 
-        self._after(random.uniform(0.2, 15.0) * self.unit_s, mend)
+        self.later(random.uniform(0.2, 15.0) * self.unit_s, mend)
 
     def _clog(self) -> None:
         random = self.random
@@ -380,7 +403,7 @@ class Faults:
             after_s = random.uniform(0.0, self.unit_s) if one_by_one else 0.0
             until = self.cluster.now + after_s + min(5.0, self._some_time_s(8 * self.unit_s))
             disorder_s = random.choice((0.0, 0.0, self.unit_s * random.random()))
-            self._after(after_s, functools.partial(_stop_up, link, until, disorder_s))
+            self.later(after_s, functools.partial(_stop_up, link, until, disorder_s))
         self._say("some links clog")
 
     def _partition(self) -> None:
@@ -407,7 +430,7 @@ class Faults:
             self.cluster.block(nodes[0], nodes[1])
             self.cluster.block(nodes[1], nodes[0])
             self._say(f"{nodes[0]} and {nodes[1]} cannot hear each other")
-        self._after(random.uniform(0.1, 12.0) * self.unit_s, self._merge)
+        self.later(random.uniform(0.1, 12.0) * self.unit_s, self._merge)
 
     def _merge(self) -> None:
         """Heal all, or only in part and the rest later, perhaps in the middle of the recovery of the first part."""
@@ -419,7 +442,7 @@ class Faults:
             if random.random() < 0.5:
                 link.cut = link.blocked = False
         self._say("the network is healed in part")
-        self._after(self._some_time_s(3 * self.unit_s), self._merge)
+        self.later(self._some_time_s(3 * self.unit_s), self._merge)
 
     def _refuse_sends(self) -> None:
         """ENOBUFS and EAGAIN, for a while."""
@@ -445,7 +468,7 @@ class Faults:
     def _disturb(self, host: Host, calls: SystemCalls) -> None:
         cluster = self.cluster
         cluster.disturb_system_calls(host.node, calls)
-        self._after(self._some_time_s(10 * self.unit_s), lambda: cluster.disturb_system_calls(host.node, None))
+        self.later(self._some_time_s(10 * self.unit_s), lambda: cluster.disturb_system_calls(host.node, None))
 
     def _stuck_recover(self) -> None:
         """Its recovery function does not return, however often it is started again, until it is released."""
@@ -459,7 +482,7 @@ class Faults:
                 self.held.discard(node)
                 self.cluster.release(node)
 
-            self._after(self._some_time_s(10 * self.unit_s), release)
+            self.later(self._some_time_s(10 * self.unit_s), release)
 
     def _never_reads(self) -> None:
         """Its application stops to read for good; when its processor has left for that it is started again."""
@@ -488,9 +511,9 @@ class Faults:
         def lost(host: Host, transmits: list[tuple[int, bytes]]) -> bool:
             if _sends(DATA)(host, transmits):
                 host.trap = None
-                self._after(0.0, lambda: self._submit_safe(host.node))
+                self.later(0.0, lambda: self._submit_safe(host.node))
                 # The token must get on, and the others have their turn.
-                self._after(self.unit_s * random.choice((0.01, 0.03, 0.1)), lambda: die(host))
+                self.later(self.unit_s * random.choice((0.01, 0.03, 0.1)), lambda: die(host))
             return False
 
         def die(host: Host) -> None:
@@ -503,7 +526,7 @@ class Faults:
         host.trap = lost
         with contextlib.suppress(RingError):
             host.application.submit(host.application.payload(50), Priority.HIGH, Guarantee.AGREED)
-        self._after(4 * self.unit_s, self._keep_promises)
+        self.later(4 * self.unit_s, self._keep_promises)
 
     def _submit_safe(self, dying: int) -> None:
         """All others have something to send."""
@@ -525,7 +548,7 @@ class Faults:
             self.random.shuffle(rest)
             far = rest[: self.random.randint(1, len(rest))]
             self.cluster.partition([node for node in self.nodes if node not in far], far)
-            self._after(self.random.uniform(0.5, 4.0) * self.unit_s, self._merge)
+            self.later(self.random.uniform(0.5, 4.0) * self.unit_s, self._merge)
         return False
 
     def _keep_promises(self) -> None:
@@ -539,9 +562,9 @@ class Faults:
         """Many stop and start within a fifth of a second."""
         random = self.random
         for node in random.sample(self.nodes, random.randint(1, len(self.nodes))):
-            self._after(random.uniform(0.0, 0.2), lambda node=node: self.cluster.crash(node))  # type: ignore[misc]
-            self._after(random.uniform(0.0, 0.4), lambda node=node: self.restart(node))  # type: ignore[misc]
-            self._after(random.uniform(0.4, 0.5), lambda node=node: self.restart(node))  # type: ignore[misc]
+            self.later(random.uniform(0.0, 0.2), lambda node=node: self.cluster.crash(node))  # type: ignore[misc]
+            self.later(random.uniform(0.0, 0.4), lambda node=node: self.restart(node))  # type: ignore[misc]
+            self.later(random.uniform(0.4, 0.5), lambda node=node: self.restart(node))  # type: ignore[misc]
 
 
 DISTURBANCES: dict[str, Callable[[Faults], None]] = {

@@ -121,7 +121,7 @@ _PLACES: dict[int, tuple[tuple[int, str, tuple[int, ...]], ...]] = {
         (44, ">H", (0, 2**15, 2**16 - 1)),  # members
         (46, ">H", (2**15, 2**16 - 1)),  # first entry
         (48, ">H", (0, 2**15, 2**16 - 1)),  # entries
-        (62, ">B", (2, 255)),  # filled, of the first entry
+        (62, ">B", (65, 255)),  # filled, of the first entry
     ),
 }
 """Numbers in the bodies that no state of a ring permits."""

@@ -20,13 +20,14 @@ from ringproto.testing import (
     judge_end,
     judge_order,
     judge_ring,
+    judge_stability,
     judge_stream,
 )
 from ringproto.testing.garbage import uncollected
-from ringproto.testing.judge_run import Run, Violation
+from ringproto.testing.judge_run import Run, Stretch, Violation
 from ringproto.testing.transcript import Transcript
 
-__all__ = ["RULES", "Violation", "judge"]
+__all__ = ["RULES", "Stretch", "Violation", "judge"]
 
 RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
     **judge_order.RULES,
@@ -36,6 +37,7 @@ RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
     **judge_end.RULES,
     **judge_ring.RULES,
     **judge_stream.RULES,
+    **judge_stability.RULES,
 }
 """Every rule by its name in the design."""
 
@@ -53,6 +55,7 @@ def judge(
     window_size: int | None = None,
     retransmits_max: int = 128,
     origin: int = 0,
+    stretches: Sequence[Stretch] = (),
 ) -> list[Violation]:
     """All violations of a run, at most ``VIOLATIONS_MAX`` of each rule; none if it was right.
 
@@ -61,7 +64,8 @@ def judge(
     together in one last regular configuration, its barrier complete if it has the quorum, with everything delivered
     that they accepted. ``truncated``: logs of killed processes may lack their last records. ``storage_survives``: ring
     sequences must rise over restarts too. ``window_size`` (packets) and ``retransmits_max`` bound what K5 sees.
-    ``origin``: what the rings counted their messages from.
+    ``origin``: what the rings counted their messages from. ``stretches`` asks for stability: parts of the run in which
+    nothing was wrong but a loss that is known.
     """
     with uncollected():
         run = Run(
@@ -73,5 +77,6 @@ def judge(
             window_size=window_size,
             retransmits_max=retransmits_max,
             origin=origin,
+            stretches=stretches,
         )
         return [violation for rule in RULES.values() for violation in islice(rule(run), VIOLATIONS_MAX)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
@@ -30,7 +30,7 @@ from ringproto.testing.transcript import (
 )
 from ringproto.types import Guarantee, RingId
 
-__all__ = ["DONE_PLACE", "Life", "Link", "RingLog", "Run", "Sent", "Stay", "Violation"]
+__all__ = ["DONE_PLACE", "Life", "Link", "RingLog", "Run", "Sent", "Stay", "Stretch", "Violation"]
 
 DONE_PLACE = 0
 """Stands for the completion in ``Stay.places``; messages and unblocks count from 1."""
@@ -51,6 +51,22 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.text} [node {self.node}, incarnation {self.incarnation:x}, record {self.index}]"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some time in which nothing is wrong but a loss that the caller knows: its members live, are scheduled, and hear
+    each other as far as that loss permits."""
+
+    places: Mapping[tuple[int, int], tuple[int, int]]
+    """Of each member (node, incarnation), the part of its log: the first record of the stretch, and the first one after
+    it."""
+    kept: bool
+    """Whether the loss is so ordinary that nobody may be left out."""
+    changes_max: int
+    """How many regular configurations each member may install."""
+    what: str
+    """The loss and how long it lasted, in words."""
 
 
 class Life:
@@ -239,6 +255,7 @@ class Run:
         "retransmits_max",
         "rings",
         "storage_survives",
+        "stretches",
         "truncated",
         "window_size",
     )
@@ -254,6 +271,7 @@ class Run:
         window_size: int | None,
         retransmits_max: int,
         origin: int = 0,
+        stretches: Sequence[Stretch] = (),
     ) -> None:
         self.quorum = quorum
         self.complete = complete
@@ -262,6 +280,7 @@ class Run:
         self.window_size = window_size
         self.retransmits_max = retransmits_max
         self.origin = origin
+        self.stretches = stretches
         self.lives = [_read(transcript) for transcript in transcripts]
         self.nodes: dict[int, list[Life]] = defaultdict(list)
         self.rings: dict[RingId, RingLog] = {}

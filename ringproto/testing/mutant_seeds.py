@@ -34,6 +34,8 @@ KILLED_BY: dict[str, Seed | Test] = {
     "anything-behind-a-hole": Seed(light=False, number=5),
     "nothing-behind-a-hole": Seed(light=True, number=3),
     "transitional-only-if-smaller": Seed(light=True, number=1),
+    "settled-after-the-transitional-configuration": Seed(light=True, number=3),
+    "settled-though-agreed": Seed(light=True, number=1),
     "everybody-joined": Seed(light=True, number=1),
     "data-of-any-ring": Seed(light=False, number=2),
     "last-in-first-out": Seed(light=True, number=1),

@@ -242,6 +242,16 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "settled-after-the-transitional-configuration",
+        "A safe message that others of the configuration may lack is said to be settled.",
+        (Change("delivery", "self._barrier.complete and not self._transitional", "self._barrier.complete"),),
+    ),
+    Mutant(
+        "settled-though-agreed",
+        "A message counts as settled as soon as the barrier is complete, whatever it was sent with.",
+        (Change("delivery", "settling and (flags & _SAFE) != 0 and", "settling and"),),
+    ),
+    Mutant(
         "everybody-joined",
         "The first thing that a configuration is compared with is nothing, so all its members have joined.",
         (Change("delivery", "before = set(self.configuration.members)", "before: set[int] = set()"),),

@@ -91,6 +91,10 @@ class Weather:
     duplication: float = 0.0
     duplicate_delay_s: float = 10.0
     """A copy comes at most so much later."""
+    late: float = 0.0
+    """How probable it is that a copy comes much later, after at most ``late_s``: the ring and the incarnation that sent
+    it may be gone by then."""
+    late_s: float = 120.0
     reordering: float = 0.0
     reordering_delay_s: float = 0.01
     flooding: float = 0.0
@@ -114,6 +118,7 @@ class Weather:
             or self.burst
             or self.big_bytes
             or self.duplication
+            or self.late
             or self.reordering
             or self.flooding
             or self.corruption
@@ -254,18 +259,19 @@ class SimulatedNetwork:
             link.stale_until = link.clogged_until = link.unclogs_s = 0.0
 
     def calm(self, among: Collection[int], horizon_s: float = 0.05) -> None:
-        """Good weather, and nothing old on the way.
+        """The weather of ``clear``, and nothing old on the way.
 
         Forget recorded datagrams and those that would arrive later than ``horizon_s`` or that come from outside
-        ``among``.
+        ``among``. If late copies belong to ``clear``, those among them come still.
         """
         timeline = self.timeline
         self.weather = self.clear
         self._recorded.clear()
         handlers = list(self._arrive.values())
         limit = timeline.now + horizon_s
+        latest = math.inf if self.clear.late else limit
         kept = [
-            entry for entry in timeline.heap if entry[2] not in handlers or (entry[0] <= limit and entry[3] in among)
+            entry for entry in timeline.heap if entry[2] not in handlers or (entry[0] <= latest and entry[3] in among)
         ]
         heapq.heapify(kept)
         timeline.heap[:] = kept
@@ -355,6 +361,9 @@ class SimulatedNetwork:
             # Most copies follow at once; some are from a ring that is long gone.
             late = weather.duplicate_delay_s if chance() < 0.3 else 0.01
             self._push(link, datagram, latency + late * chance(), False)
+        # Copies that wait for minutes must leave room for what is on its way now.
+        if weather.late and len(self.timeline.heap) < self.in_flight_max // 2 and chance() < weather.late:
+            self._push(link, datagram, latency + weather.late_s * chance(), False)
         if weather.forgery and chance() < weather.forgery:
             self._push(link, forge(self.random, datagram, link.destination), latency, False)
         if weather.corruption and chance() < weather.corruption:

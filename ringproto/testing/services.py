@@ -17,7 +17,7 @@ from ringproto.events import Event, Message, RegularConfiguration
 from ringproto.testing.application import Application
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.host import Host, Trace
-from ringproto.testing.judge import Violation
+from ringproto.testing.judge import Stretch, Violation
 from ringproto.types import Guarantee, Priority, RingId
 
 __all__ = ["Invariant", "Service", "ServiceCluster"]
@@ -91,9 +91,9 @@ class ServiceCluster(Cluster, Generic[S]):
             raise ValueError(f"there is an invariant named {name!r} already")
         self._invariants[name] = invariant
 
-    def judge(self, complete: Iterable[int] | None = None) -> list[Violation]:
+    def judge(self, complete: Iterable[int] | None = None, stretches: Sequence[Stretch] = ()) -> list[Violation]:
         """As :meth:`Cluster.judge`, and the invariants that were broken, each as a rule under its name."""
-        return [*super().judge(complete), *self._broken]
+        return [*super().judge(complete, stretches), *self._broken]
 
     def _check(self, application: _ServiceApplication) -> None:
         if not self._invariants:

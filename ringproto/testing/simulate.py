@@ -1,13 +1,17 @@
 """One seed, one history, one verdict.
 
 A run has four phases. *Safety*: processors send, and faults drawn from the seed happen to them. *Heal*: a random
-non-empty core of the processors is mended, everybody else is stopped or cut off, and all fault rates are zero.
-*Liveness*: within 20 times (token timeout + consensus timeout) the core must be one configuration with its barrier
-complete, and from then on must deliver all that was accepted without changing the configuration again. Then it is put
-to a trial, a small fault that it must bear (``trials``), a ring where nothing is to be done must be quiet, and in some
-runs something breaks for good: memberships must come to rest, and one ring again once it is mended. *Judge*: the logs
-of all incarnations are held against every rule. A run without faults must show no change of configuration after the
-first, and no retransmission.
+non-empty core of the processors is mended, everybody else is stopped or cut off; in half of the runs nothing is lost
+any more, in the others some loss stays (``lasting``). *Liveness*: within the bound for that loss
+(``settings.bound_s``) the core must be one configuration, and then complete its barrier and deliver all that was
+accepted. Then a core without loss is put to a trial, a small fault that it must bear (``trials``), a ring where nothing
+is to be done must be quiet, and in some runs something breaks for good: memberships must come to rest, and one ring
+again once it is mended. Where loss stays, a stretch of time follows over which stability is asked for. *Judge*: the
+logs of all incarnations are held against every rule.
+
+A run without faults must show no change of configuration after the first, and no retransmission. A run with ordinary
+loss and nothing else, for minutes, idle or loaded, must show no change where the loss is small. Settings with which a
+ring need not live are judged for safety alone.
 """
 
 from __future__ import annotations
@@ -15,10 +19,9 @@ from __future__ import annotations
 import dataclasses
 import random as random_module
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from ringproto._core import NUMBER_END
-from ringproto.config import Config
 from ringproto.errors import RingError
 from ringproto.testing import trials
 from ringproto.testing.application import Habits
@@ -26,9 +29,10 @@ from ringproto.testing.cluster import Cluster
 from ringproto.testing.faults import Faults
 from ringproto.testing.garbage import uncollected
 from ringproto.testing.host import Host, Trace
-from ringproto.testing.judge import Violation
-from ringproto.testing.network import Weather
+from ringproto.testing.judge import Stretch, Violation
+from ringproto.testing.lasting import LastingLoss
 from ringproto.testing.probes import fired
+from ringproto.testing.settings import bound_s, draw_settings, rests, unit_s
 from ringproto.testing.standing import StandingFault
 from ringproto.testing.storms import Storms
 from ringproto.testing.strangers import Strangers
@@ -37,28 +41,33 @@ from ringproto.types import Guarantee, Priority
 
 __all__ = ["Result", "check_seed", "replay_command", "run_seed"]
 
-LIVENESS_UNITS = 20
-SAFETY_STEPS_MAX = 60_000
-"""The faults end after so many steps, even if there is time left."""
+PROGRESS_UNITS = 20
+"""Who is together must deliver something within so many times (token timeout + consensus timeout) until all is done."""
+SAFETY_STEPS = {False: 60_000, True: 12_000}
+"""The faults of a full run, and of a light one, end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
-"""One seed in so many has no faults."""
+"""One seed in so many has no faults, and one in so many nothing but ordinary loss."""
+LASTING = 0.5
+"""How probable it is that some loss stays when the other faults end."""
+IDLE = 0.25
+"""How probable it is that the processors of a run send nothing of themselves in the safety phase."""
+IDLE_S = (60.0, 240.0)
+"""So many seconds, at least, a ring is idle then; so long is a stretch of time over which stability is asked for."""
+STRETCH_STEPS = {False: 15_000, True: 2_000}
+"""A stretch ends after so many steps, even if there is time left; of a full run and of a light one."""
+ORDINARY_STEPS = {False: 60_000, True: 8_000}
+"""The same in a run that has nothing but ordinary loss."""
+STRETCH_UNITS = 100
+"""So many units of ``settings.unit_s`` a stretch has, if those are more."""
 BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
 LIGHT_TRIALS = 0.5
 """So many of the light runs end with a trial; it costs as much as the rest of such a run."""
-SCALES = (1, 5, 5, 20)
-"""All times of a full run are those of ``Config.testing()`` so many times, and therewith those of ``Config()`` at 5."""
-LIGHT_SCALES = (1, 1, 5, 20)
-"""The same for a light run."""
-LOCAL = 0.2
-"""How probable it is that latencies are those of a local network although the timeouts are long."""
-HOLDS = (0.1, 0.6, 0.6, 0.9, 0.9, 0.9)
-"""So long an idle token rests, as a part of ``token_retransmit_s``."""
 TWIN_EVERY = 100
 BIG_EVERY = 128
 """One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
 BIG = (33, 16, 64)
-HUGE_EVERY = 48
+HUGE_EVERY = 24
 """One full seed in so many has recovery messages of up to 1 MiB."""
 FLOOD_EVERY = 128
 """One full seed in so many has a processor that sends 50,000 recovery messages in one configuration."""
@@ -69,7 +78,7 @@ SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
 CROWDED = 0.06
 """How probable it is that a full run has more processors than fit into a ring."""
-STANDING = {False: 0.3, True: 0.05}
+STANDING = {False: 0.5, True: 0.05}
 """How probable it is that a full run, and a light one, has a fault that stays, after the liveness phase."""
 
 
@@ -91,6 +100,8 @@ class Result:
     deliveries: int
     probes: frozenset[str] = frozenset()
     """The names of the probes that fired, if they were asked for."""
+    classes: frozenset[str] = frozenset()
+    """The classes of faults that happened, and what else was special (``shares.ROWS``)."""
 
     @property
     def ok(self) -> bool:
@@ -154,41 +165,64 @@ class _Run:
         if random.random() < 0.2:
             self.nodes = tuple(sorted(random.sample(range(1, 2**32 - 8), count)))
         self.fault_free = seed % FAULT_FREE_EVERY == 0
+        self.ordinary = seed % FAULT_FREE_EVERY == FAULT_FREE_EVERY // 2
+        """Whether there is loss and nothing else."""
         special = self.big or self.huge or self.flood
-        self.rare = not (self.fault_free or special) and random.random() < (0.25 if light else 0.5)
-        config = _draw_config(random, count, light=light, rare=self.rare)
+        plain = self.fault_free or self.ordinary
+        settings = draw_settings(random, count, light=light, scaled=special, plain=plain)
+        datagram_size = random.choice((600, 1400, 1400, 8972))
+        config = settings.config.fitted(datagram_size)
         if self.huge:
             config = config.replace(message_size_max=2**20)
-        self.crowded = not (light or self.fault_free or special) and random.random() < CROWDED
+        self.crowded = not (light or plain or special) and random.random() < CROWDED
         if self.crowded:
-            config = config.replace(members_max=random.randint(max(2, count // 2 + 1), count - 1))
-        datagram_size = random.choice((600, 1400, 1400, 8972))
+            most = random.randint(max(2, count // 2 + 1), count - 1)
+            config = config.replace(members_max=most, quorum=min(most, config.quorum))
+        self.judged = settings.judged
         self.watch = Watch() if probes else None
         self.cluster = Cluster(random, config, datagram_size=datagram_size, trace=trace, watch=self.watch)
         network = self.cluster.network
-        network.clear = network.weather = _draw_clear_weather(random, config)
+        network.clear = network.weather = settings.clear
         self.unit_s = config.token_timeout_s + config.consensus_timeout_s
         shortest, longest = (10, 25) if light or special else (40, 120)
         self.duration_s = self.unit_s * random.uniform(shortest, longest)
         self.faults = (
             Faults(self.cluster, self.nodes, (), light=light)
-            if self.fault_free
+            if plain
             else Faults.draw(self.cluster, self.nodes, light=light)
         )
         self.load_s = self.unit_s * random.choice((0.3, 1.0, 3.0)) * max(1.0, count / 6)
         """The mean time between two bursts of messages of one processor."""
+        self.idle = not special and random.random() < IDLE
+        if self.idle:
+            self.duration_s = max(self.duration_s, random.uniform(*IDLE_S))
         self.load_stopped = False
+        self.lasting = LastingLoss("")
+        self.stretches: list[Stretch] = []
+        self.classes = {f"settings: {settings.kind}"}
         self.storms = Storms(self.cluster)
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
-        if self.rare:
-            self.kind += "; rare limits"
+        if self.ordinary:
+            self.kind = "ordinary loss"
+        self.kind += f"; {settings.kind}"
+        if not self.judged:
+            self.kind += ", safety only"
+        if self.idle:
+            self._is_special("idle")
+        if settings.rare:
+            self._is_special("rare limits")
         self.strangers = Strangers.draw(self.cluster) if not (light or self.big) else Strangers(self.cluster, ())
         kinds = {f"{count} processors": self.big, "huge": self.huge, "flood": self.flood, "crowd": self.crowded}
         for what, there in kinds.items():
             if there:
-                self.kind += f"; {what}"
-        if self.strangers.kinds:
-            self.kind += "; strangers: " + ", ".join(self.strangers.kinds)
+                self._is_special(what)
+        for kind in self.strangers.kinds:
+            self._is_special("stranger: " + kind)
+
+    def _is_special(self, what: str) -> None:
+        """Say it in the words about this run, and count it."""
+        self.kind += f"; {what}"
+        self.classes.add(what)
 
     def fail(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text, 0, 0, 0))
@@ -215,6 +249,7 @@ class _Run:
             configurations,
             deliveries,
             frozenset() if self.watch is None else fired(cluster, self.watch),
+            frozenset(self.classes | self.faults.happened),
         )
 
     def play(self) -> None:
@@ -223,8 +258,10 @@ class _Run:
         habits = self._draw_habits()
         sequence = 0
         if random.random() < 0.2 and "storage" not in self.faults.names:
-            sequence = random.choice((2**31, 2**32, 2**63 - 2**33)) - random.randint(1, 10)
+            sequence = random.choice((2**31, 2**32, 2**62 - 2**33)) - random.randint(1, 10)
         cluster.origin = self._draw_origin()
+        if sequence or cluster.origin:
+            self.classes.add("long life")
         within_s = random.choice((0.0, 0.2))
         for node in self.nodes:
             cluster.at(
@@ -237,31 +274,53 @@ class _Run:
         self.strangers.start(habits)
         if self.flood:
             cluster.hosts[random.choice(self.nodes)].habits.flood = FLOOD
-        for node in self.nodes:
-            self._load(cluster.hosts[node])
+        if not self.idle:
+            self._begin_load(self.nodes)
         core: Collection[int] = self.nodes
         if self.fault_free:
             self._play_without_faults()
+        elif self.ordinary:
+            self.lasting = LastingLoss.draw(random, self.nodes)
+            self.lasting.begin(cluster)
+            self._is_special("loss that stays: " + self.lasting.kind)
         else:
             self.faults.begin()
             self._play_safety()
             core = self._heal()
+        if not self.ordinary or self.idle:
+            self.load_stopped = True
+        live = self.judged and self._check_liveness(core) and self._check_what_follows(core)
         self.load_stopped = True
-        live = self._check_liveness(core) and self._check_trial(core) and self._check_rest(core)
         self.violations.extend(self.storms.violations)
         self.violations.extend(self.strangers.judge(self.nodes))
-        self.violations.extend(cluster.judge(core if live else None))
+        self.violations.extend(cluster.judge(core if live else None, self.stretches))
+
+    def _check_what_follows(self, core: Collection[int]) -> bool:
+        """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
+        if self.lasting.kind or self.cluster.network.clear.late:
+            return self._check_stretch(core)
+        return self._check_trial(core) and self._check_rest(core)
 
     def _play_safety(self) -> None:
         """Until time is up, or the work that one run may cost is done."""
-        cluster = self.cluster
-        end = cluster.now + self.duration_s
         turn = 0
-        while cluster.now < end and cluster.timeline.steps < SAFETY_STEPS_MAX:
-            cluster.run(min(self.unit_s / 4, end - cluster.now))
+
+        def sample() -> None:
+            nonlocal turn
             turn += 1
             if turn % SAMPLE_EVERY == 0:
                 self.storms.sample()
+
+        self._pass(self.duration_s, SAFETY_STEPS[self.light], sample)
+
+    def _pass(self, seconds: float, steps: int, each: Callable[[], None] | None = None) -> None:
+        """Let so much time pass, or so many steps if they take less; ``each`` quarter of a unit is told."""
+        cluster = self.cluster
+        end, last = cluster.now + seconds, cluster.timeline.steps + steps
+        while cluster.now < end and cluster.timeline.steps < last:
+            cluster.run(min(self.unit_s / 4, end - cluster.now))
+            if each is not None:
+                each()
 
     def _draw_origin(self) -> int:
         """Rings that have counted for years: to where a power of two comes, or their end, which is a change."""
@@ -290,6 +349,11 @@ class _Run:
         )
 
     # Load
+
+    def _begin_load(self, nodes: Collection[int]) -> None:
+        self.load_stopped = False
+        for node in nodes:
+            self._load(self.cluster.hosts[node])
 
     def _load(self, host: Host) -> None:
         def burst() -> None:
@@ -330,14 +394,12 @@ class _Run:
 
     def _play_without_faults(self) -> None:
         cluster = self.cluster
-        if not cluster.run_until(
-            lambda: cluster.formed(self.nodes), LIVENESS_UNITS * self.unit_s, every_s=self.unit_s / 20
-        ):
-            self.fail("B15", f"without any fault the ring did not form within {LIVENESS_UNITS * self.unit_s:.2f} s")
+        if self._come_together(self.nodes) is None:
             return
+        self._await(self.nodes, cluster.formed)
         rings = {cluster.configuration(node).ring_id for node in self.nodes}
         before = {node: _retransmissions(cluster, node) for node in self.nodes}
-        cluster.run(self.duration_s)
+        self._pass(self.duration_s, SAFETY_STEPS[self.light])
         self.load_stopped = True
         cluster.run_until(lambda: cluster.drained(self.nodes), 100 * self.unit_s, every_s=self.unit_s / 10)
         if {cluster.configuration(node).ring_id for node in self.nodes} != rings:
@@ -362,6 +424,10 @@ class _Run:
         # Those who do not belong stay connected: they must not disturb.
         cluster.partition((*core, *self.strangers.nodes))
         cluster.network.calm((*core, *self.strangers.nodes))
+        if random.random() < LASTING:
+            self.lasting = LastingLoss.draw(random, core)
+            self.lasting.begin(cluster)
+            self._is_special("loss that stays: " + self.lasting.kind)
         for node in self.nodes:
             if node not in core:
                 if stop:
@@ -376,36 +442,100 @@ class _Run:
             self.faults.restart(node)
         return core
 
+    def _come_together(self, core: Collection[int]) -> float | None:
+        """Wait until the core is one configuration and stays so for a token timeout: a token that was lost just before
+        the heal is missed only then. After how many seconds it was, ``None`` (and a violation) if that is too late."""
+        cluster = self.cluster
+        limit_s = bound_s(cluster.config, len(core), self.lasting.loss)
+        every_s = unit_s(cluster.config) / 20
+        began = cluster.now
+        while cluster.run_until(
+            lambda: bool(self.lasting.holds(cluster.together, core)), began + limit_s - cluster.now, every_s=every_s
+        ):
+            since_s = cluster.now - began
+            if not cluster.run_until(
+                lambda: not self.lasting.holds(cluster.together, core), cluster.config.token_timeout_s, every_s=every_s
+            ):
+                return since_s
+        text = f"{sorted(core)} were not together within {limit_s:.2f} s while {self.lasting}"
+        self.fail("B15", f"{text}: {self._state(core)}")
+        return None
+
+    def _await(self, core: Collection[int], asked: Callable[[Collection[int]], bool]) -> tuple[int, ...]:
+        """Wait until this is so of the core, for as long as messages are delivered; of whom it is so in the end."""
+        cluster = self.cluster
+        progress = -1
+        while True:
+            if cluster.run_until(
+                lambda: bool(self.lasting.holds(asked, core)), PROGRESS_UNITS * self.unit_s, every_s=self.unit_s / 20
+            ):
+                return self.lasting.holds(asked, core)
+            applications = [cluster.hosts[node].application for node in core]
+            delivered = sum(application.delivered for application in applications if application is not None)
+            if delivered <= progress:
+                return ()
+            progress = delivered
+
     def _check_liveness(self, core: Collection[int]) -> bool:
         cluster = self.cluster
-        limit_s = LIVENESS_UNITS * self.unit_s
-        began = cluster.now
-        # A token that was lost just before the heal is missed only now, by a ring that looks well.
-        cluster.run(self.unit_s)
-        if not cluster.run_until(lambda: cluster.formed(core), limit_s - self.unit_s, every_s=self.unit_s / 20):
-            self.fail("B15", f"{sorted(core)} did not form within {limit_s:.2f} s after the heal: {self._state(core)}")
+        formed_s = self._come_together(core)
+        if formed_s is None:
+            return False
+        if not self._await(core, cluster.formed):
+            text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
+            self.fail("B15", f"{text}: {self._state(core)}")
             return False
         rings = {cluster.configuration(node).ring_id for node in core}
-        formed_s = cluster.now - began
+        if self.ordinary:
+            return True  # its load goes on
         for turn in ("the rest of the load", "a message of each"):
-            if not self._drain(core):
+            inside = self._await(core, cluster.settled)
+            if not inside:
                 self.fail(
                     "B15",
-                    f"{sorted(core)} formed after {formed_s:.2f} s but did not deliver {turn}: {self._state(core)}",
+                    f"{sorted(core)} were together after {formed_s:.2f} s but did not deliver {turn}: "
+                    f"{self._state(core)}",
                 )
                 return False
-            for node in sorted(core):
+            for node in inside:
                 application = cluster.application(node)
                 application.submit(application.payload(50), Priority.HIGH, Guarantee.SAFE)
                 application.submit(application.payload(50), Priority.LOW, Guarantee.AGREED)
                 cluster.hosts[node].flush()
-        if not self._drain(core):
+        if not self._await(core, cluster.settled):
             self.fail("B15", f"{sorted(core)} did not deliver a last message of each: {self._state(core)}")
             return False
-        if {cluster.configuration(node).ring_id for node in core} != rings or not cluster.formed(core):
+        changed = {cluster.configuration(node).ring_id for node in core} != rings
+        if not self.lasting.kind and (changed or not cluster.formed(core)):
             self.fail("B15", f"the configuration of {sorted(core)} changed again without a fault: {self._state(core)}")
             return False
         return True
+
+    def _check_stretch(self, core: Collection[int]) -> bool:
+        """Some time, idle or loaded, over which the judge asks for stability; then nothing is lost any more."""
+        cluster, random = self.cluster, self.random
+        inside = self.lasting.holds(cluster.together, core)
+        loaded = not self.idle if self.ordinary else random.random() < 0.5
+        if loaded and not self.ordinary:
+            self._begin_load(inside)
+        seconds = max(random.uniform(*IDLE_S), STRETCH_UNITS * unit_s(cluster.config))
+        steps = (ORDINARY_STEPS if self.ordinary else STRETCH_STEPS)[self.light]
+        before, began = cluster.places(inside), cluster.now
+        self._pass(seconds, steps)
+        after = cluster.places(node for node in inside if cluster.alive(node))
+        late = cluster.network.clear.late > 0
+        self.stretches.append(self.lasting.stretch(before, after, cluster.now - began, late=late))
+        self.storms.sample()
+        self.load_stopped = True
+        self.ordinary = False
+        if not self.lasting.holds(cluster.together, core) and self._come_together(core) is None:
+            return False
+        if not self._await(core, cluster.settled):
+            self.fail("B15", f"{sorted(core)} did not deliver all although {self.lasting}: {self._state(core)}")
+            return False
+        self.lasting.end(cluster)
+        self.lasting = LastingLoss("")
+        return self._check_liveness(core)
 
     def _check_trial(self, core: Collection[int]) -> bool:
         """A small fault that the core must bear; in a light run only now and then."""
@@ -419,7 +549,7 @@ class _Run:
     def _check_rest(self, core: Collection[int]) -> bool:
         """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""
         self.storms.sample()
-        if not self.big:  # a rotation of so many takes as long as a token that is taken for lost
+        if rests(self.cluster.config, len(core), self.cluster.network.clear.latency_s[1]):
             self.cluster.run(self.unit_s / 4)
             self.storms.quiet(core, self.unit_s / 2 if self.light else self.unit_s)
         if self.fault_free or self.big or len(core) < 2 or self.random.random() >= STANDING[self.light]:
@@ -428,21 +558,8 @@ class _Run:
         fault.play()
         self.violations.extend(fault.violations)
         self.storms.sample()
-        self.kind += "; standing fault: " + fault.kind
+        self._is_special("standing fault: " + fault.kind)
         return self._check_liveness(core)
-
-    def _drain(self, core: Collection[int]) -> bool:
-        """Wait for as long as there is progress."""
-        cluster = self.cluster
-        progress = -1
-        while True:
-            if cluster.run_until(lambda: cluster.drained(core), 10 * self.unit_s, every_s=self.unit_s / 20):
-                return True
-            applications = [cluster.hosts[node].application for node in core]
-            delivered = sum(application.delivered for application in applications if application is not None)
-            if delivered <= progress:
-                return False
-            progress = delivered
 
     def _state(self, core: Collection[int]) -> str:
         lines = []
@@ -464,41 +581,3 @@ class _Run:
 def _retransmissions(cluster: Cluster, node: int) -> int:
     statistics = cluster.processor(node).statistics()
     return int(statistics["retransmissions"])
-
-
-def _draw_clear_weather(random: random_module.Random, config: Config) -> Weather:
-    """A local network, or one that is as much slower as the timeouts are longer than in tests."""
-    scale = config.token_timeout_s / Config.testing().token_timeout_s
-    least, greatest = Weather().latency_s
-    if random.random() < LOCAL:
-        scale = 1.0
-    return Weather(latency_s=(least * scale, greatest * scale))
-
-
-def _draw_config(random: random_module.Random, count: int, *, light: bool, rare: bool) -> Config:
-    """Times as for tests, a local or a wide network, a quorum, and in rare runs limits of next to nothing."""
-    testing = Config.testing()
-    scale = random.choice(LIGHT_SCALES if light else SCALES)
-    changes: dict[str, object] = {
-        field.name: getattr(testing, field.name) * scale
-        for field in dataclasses.fields(Config)
-        if field.name.endswith("_s") and getattr(testing, field.name) is not None
-    }
-    # A token that rests longer between visits makes less to compute and hides nothing; a restless one stays the rarity.
-    changes["token_hold_s"] = random.choice(HOLDS) * testing.retransmit_s * scale
-    changes["message_size_max"] = 64 * 1024
-    changes["quorum"] = random.randint(1, count // 2 + 1) if random.random() < 0.5 else 1
-    # Drawn apart, so that a seed keeps the rest of its plan.
-    apart = random_module.Random()
-    apart.setstate(random.getstate())
-    changes["accelerated_window"] = apart.choice((0, 1, 3, 64))
-    changes["token_keep_s"] = apart.choice((None, None, 0.0, 0.9 * testing.token_retransmit_min_s * scale))
-    if rare:
-        changes["rotation_target_s"] = apart.choice((None, 0.0001, 0.001))
-        changes["window_size"] = random.choice((1, 2, 4, 32))
-        changes["visit_max"] = random.choice((1, 2, 4, 8))
-        changes["retransmits_max"] = random.choice((1, 2, 64))
-        changes["low_every"] = random.choice((2, 3, 16))
-        changes["send_queue_max"] = random.choice((1, 2, 16, 256))
-        changes["events_max"] = random.choice((1, 4, 32, 512))
-    return testing.replace(**changes)

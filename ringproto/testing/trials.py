@@ -4,8 +4,9 @@ The random faults of the safety phase excuse much: a ring that breaks may break.
 must follow can be said exactly too: a lost token costs no configuration, nor one that is lost again; one data packet
 lost in ten neither, and all is delivered; a member that gets no data is left out; a pair that does not hear each
 other does not make the memberships flap; a ring that breaks under load, and again when some members have installed
-the next one and others have not, loses nothing; late copies are known as such. After it the core must come together
-again, as after the safety phase.
+the next one and others have not, loses nothing; late copies are known as such; two rings that both lack packets
+merge; who leaves is heard to its last message; who stood still looks at its socket before it takes others for dead.
+After it the core must come together again, as after the safety phase.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ MESSAGES = 8
 """So many of each kind, of each processor."""
 LARGE = 20_000
 """Bytes of a message that takes many packets."""
+LEAVE_UNITS = 2
+"""So many units a member that leaves waits, at least, where its last messages are lost."""
+STILL_RETRIES = 3
+"""It also rests for so many ``token_retransmit_min_s``: half of it is what the timer is late."""
+STILL_DELAYS = 8
+"""So many latencies an idle token rests, at least, where a process stands still for as long as it may."""
 _MEMBERSHIP = ("join", "beacon", "leave")
 _PRIORITIES = (Priority.HIGH, Priority.LOW)
 FLAPS_UNITS = 10
@@ -219,6 +226,114 @@ def late_copies(trial: _Trial) -> str | None:
     return None if trial.rings() == before else "late copies of joins, beacons and leaves changed the configuration"
 
 
+def merged_holes(trial: _Trial) -> str | None:
+    """Two rings of which each lacks packets that one member of it never received merge: what each side has to make
+    equal has the same numbers as what the other side has. In half of the runs data is lost in that recovery too."""
+    cluster, random = trial.cluster, trial.random
+    nodes = random.sample(trial.core, len(trial.core))
+    half = random.randint(2, len(nodes) - 2)
+    sides = (nodes[:half], nodes[half:])
+    cluster.partition(*sides)
+    if not trial.wait(lambda: all(map(cluster.settled, sides))):
+        return f"it was parted into {sides}, and these did not settle"
+    deaf = [side[0] for side in sides]
+    for side in sides:
+        trial.say(side, random.choice(tuple(Guarantee)), random.randint(0, MESSAGES // 2))
+    cluster.run(random.random() * trial.unit_s / 50)
+    cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or destination not in deaf
+    for side in sides:
+        trial.say(side[1:], random.choice(tuple(Guarantee)), random.randint(1, MESSAGES), random.choice((300, 3000)))
+    cluster.run(trial.unit_s / 50 * random.random())
+    cluster.partition(trial.core)
+    cluster.run_until(lambda: all(cluster.state(node) != "operational" for node in trial.core), 4 * trial.unit_s)
+    cluster.filter = None
+    if random.random() < 0.5:
+        trial.lose_data(random.choice((DATA_LOSS, 3 * DATA_LOSS)))
+    settled = trial.wait(lambda: cluster.settled(trial.core))
+    cluster.filter = None
+    return None if settled else f"{sides[0]} and {sides[1]}, of which {deaf} lacked packets, did not merge"
+
+
+def last_words(trial: _Trial) -> str | None:
+    """A member sends and leaves at once, and each packet of its messages is lost the first time; the others must be
+    given all of them, because it may not go before they have them."""
+    cluster, random = trial.cluster, trial.random
+    if cluster.config.leave_timeout_s < LEAVE_UNITS * trial.unit_s:
+        return None  # it need not wait for long enough
+    leaver = random.choice(trial.core)
+    others = [node for node in trial.core if node != leaver]
+    lost: set[tuple[int, bytes]] = set()
+
+    def lose_once(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) != "data" or source != leaver or (destination, datagram) in lost:
+            return True
+        lost.add((destination, datagram))
+        return False
+
+    cluster.filter = lose_once
+    application = cluster.application(leaver)
+    payloads = {application.payload(random.choice((30, 300, 3000))) for _ in range(random.randint(1, MESSAGES))}
+    taken = [application.submit(payload, random.choice(_PRIORITIES), Guarantee.AGREED) for payload in payloads]
+    if not all(taken):  # its queue is shorter
+        cluster.filter = None
+        return None
+    cluster.leave(leaver)
+    left = trial.wait(lambda: not cluster.alive(leaver))
+    cluster.filter = None
+    if not left:
+        return f"node {leaver} was told to leave and does not"
+    if not trial.wait(lambda: cluster.settled(others)):
+        return f"node {leaver} left, and the others did not settle"
+    for node in others:
+        delivered = {entry[1].payload for entry in cluster.hosts[node].audit if entry[0] == "DELV"}
+        if not payloads <= delivered:
+            missing = len(payloads - delivered)
+            return f"node {leaver} left, and {missing} of its last {len(payloads)} messages never came to node {node}"
+    cluster.restart(leaver)
+    return None
+
+
+def stood_still(trial: _Trial) -> str | None:
+    """A process stands still until its own token timeout is over and that of the others is not. The token waits in its
+    socket; it must look there before it takes the others for dead, so nothing changes."""
+    cluster = trial.cluster
+    config, delay_s = cluster.config, cluster.network.clear.latency_s[1]
+    if config.hold_s < STILL_DELAYS * delay_s or config.retransmit_s <= config.hold_s + 2 * len(trial.core) * delay_s:
+        return None  # the token of an idle ring does not rest for long enough
+    if config.hold_s < STILL_RETRIES * config.token_retransmit_min_s:
+        return None  # a delay of a timer that every system has, no process that stood still
+    place = trial.random.randrange(len(trial.core))
+    still, successor = trial.core[place], trial.core[(place + 1) % len(trial.core)]
+    # The token rests at who sent last. All others pass it on after that, and miss it later than the one that stands
+    # still, which passed it on before.
+    trial.say((successor,), Guarantee.AGREED)
+    if not trial.wait(lambda: cluster.settled(trial.core)):
+        return "a message was not delivered"
+    cluster.run(trial.unit_s / 2)
+    passed: list[float] = []
+
+    def see(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if source == still and kind_of(datagram) == "token" and not passed:
+            passed.append(time)
+        return True
+
+    before = trial.rings()
+    cluster.filter = see
+    cluster.run_until(lambda: bool(passed), trial.unit_s)
+    cluster.filter = None
+    host = cluster.hosts[still]
+    timers_first, host.timers_first = host.timers_first, 1.0
+    stands_s = config.token_timeout_s + config.hold_s / 2
+    cluster.pause(still, stands_s)
+    # With something to send the token does not rest again before the others have seen it.
+    cluster.at(stands_s - config.hold_s / 4, lambda: trial.say((successor,), Guarantee.AGREED))
+    cluster.run(2 * trial.unit_s)
+    host.timers_first = timers_first
+    if trial.rings() != before:
+        return f"node {still} stood still for less than the others' token timeout, and the configuration changed"
+    return None
+
+
 def _configurations(cluster: Cluster, node: int) -> int:
     return int(cluster.processor(node).statistics().get("configurations", 0))
 
@@ -230,8 +345,13 @@ TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
     "deaf pair": (3, deaf_pair),
     "cut in recovery": (3, cut_in_recovery),
     "late copies": (2, late_copies),
+    "merged holes": (4, merged_holes),
+    "last words": (2, last_words),
+    "stood still": (2, stood_still),
 }
 """With the least number of processors that each needs."""
+RICH = {"cut in recovery": 4, "merged holes": 4}
+"""Drawn so many times more often than the others."""
 
 
 def draw(cluster: Cluster, core: Collection[int], random: random_module.Random, unit_s: float) -> str | None:
@@ -244,8 +364,8 @@ def draw(cluster: Cluster, core: Collection[int], random: random_module.Random, 
     names = [name for name, (least, _) in TRIALS.items() if least <= size]
     if not names:
         return None
-    # The richest one is drawn more often: it has many ways, and some are rare.
-    name = random.choice([*names, *["cut in recovery"] * 4] if "cut in recovery" in names else names)
+    # The richest are drawn more often: they have many ways, and some are rare.
+    name = random.choice([*names, *(rich for rich in RICH for _ in range(RICH[rich]) if rich in names)])
     trial = _Trial(cluster, tuple(sorted(core)), random, unit_s)
     failure = TRIALS[name][1](trial)
     if failure is None and not trial.wait(lambda: cluster.settled(core)):

@@ -169,7 +169,7 @@ def test_a_signal_ends_the_rounds_of_all_jobs_and_sums_up(
             await trio.sleep_forever()
 
     stage.wait = wait  # type: ignore[method-assign]
-    assert chaos_command(9, "--jobs 2") == 1
+    assert chaos_command(9, "--jobs 2") == 128 + number
     output = capsys.readouterr()
     assert output.err == f"ringproto chaos: interrupted by {number.name}\n"
     assert output.out.count("holds") == 2 and "\n2 rounds, 0 failed, in " in output.out

@@ -14,7 +14,8 @@ from ringproto.cli.chaos_disorder import CALM, HELD_MAX, Disorder, HeldDatagrams
 from ringproto.cli.chaos_links import HEADER_SIZE, LossyLinks
 from ringproto.cli.opening import local_transport, open_transport
 from ringproto.testing.transport_contract import CONTRACT, Check
-from ringproto.transports import LoopbackNetwork, Transport
+from ringproto.transports import BackgroundTransport, LoopbackNetwork, Transport
+from ringproto.transports.unicast_udp import UnicastUDP
 
 
 async def open_links(nodes: tuple[int, ...]) -> Sequence[Transport]:
@@ -48,6 +49,23 @@ async def open_links_over_udp(nodes: tuple[int, ...]) -> Sequence[Transport]:
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 async def test_links_over_udp_keep_the_contract_of_transports(check: Check) -> None:
     await check(open_links_over_udp)
+
+
+async def test_background_work_of_the_transport_below_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = 0
+
+    async def work(self: UnicastUDP) -> None:
+        nonlocal done
+        done += 1
+
+    monkeypatch.setattr(UnicastUDP, "run_background", work)
+    links, other = await open_links_over_udp((1, 2))
+    assert isinstance(links, BackgroundTransport)
+    await links.run_background()
+    assert done == 1
+    await links.aclose()
+    await other.aclose()
+    await LossyLinks(LoopbackNetwork().open(1), Random(1)).run_background()  # which has none
 
 
 async def test_links_make_no_segments_of_small_datagrams() -> None:

@@ -109,9 +109,10 @@ def test_no_process_is_left_behind_when_the_demo_is_ended(number: signal.Signals
         children = children_of(process.pid)
         assert len(children) == 3
         process.send_signal(number)
-        _, errors = process.communicate(timeout=TIMEOUT_S)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
     if number != signal.SIGKILL:
-        assert process.returncode == 1
+        assert process.returncode == 128 + number
+        assert b"hold" not in output, "it was ended, and that is no verdict"
         assert errors.decode() == f"ringproto demo: interrupted by {number.name}\n"
     give_up = time.monotonic() + TIMEOUT_S
     while any(map(is_running, children)):

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from ringproto._core import Processor
+from ringproto._core.ordering import Ring
 from ringproto.config import _RANGES, Config
 from ringproto.errors import ConfigError
+from ringproto.types import RingId
 
 BOUNDED = sorted(_RANGES)
 WHOLE = [field.name for field in dataclasses.fields(Config) if str(field.type).startswith("int")]
@@ -124,3 +126,36 @@ def test_one_visit_fits_into_the_receive_buffer(receive_buffer: int | None, visi
     assert config.fitted(32_000, receive_buffer).windows == (64, visit_max)
     processor = Processor(1, config, datagram_size=32_000, receive_buffer=receive_buffer, seed=bytes(16), now=0.0)
     assert processor.config.windows == (64, visit_max)
+
+
+def test_memory_that_the_settings_allow() -> None:
+    mib = 2**20
+    config = Config(
+        members_max=10,
+        message_size_max=mib,
+        window_size=100,
+        datagram_size=1000,
+        send_queue_bytes_max=5 * mib,
+        events_bytes_max=7 * mib,
+    )
+    windows = 2 * 1024 * 1000
+    assert config.memory_max_bytes() == 10 * 3 * mib + windows + 3 * 5 * mib + 7 * mib + mib
+    # An empty queue takes one message of any permitted size.
+    large = config.replace(message_size_max=6 * mib)
+    assert large.memory_max_bytes() == 10 * 3 * 6 * mib + windows + 3 * 6 * mib + 7 * mib + 6 * mib
+
+
+def test_memory_of_windows_goes_with_the_datagrams_of_the_transport() -> None:
+    def windows(datagram_size: int | None) -> int:
+        config = Config(members_max=1, message_size_max=1, send_queue_bytes_max=1, events_bytes_max=1)
+        return config.memory_max_bytes(datagram_size) - 8
+
+    assert windows(1352) == 2 * 4096 * 1352
+    assert windows(32_000) == 2 * 512 * 32_000
+    assert windows(None) == windows(65_000) == windows(65_507) == 2 * 256 * 65_000
+    assert max(preset().memory_max_bytes() for preset in (Config.lan, Config.wan, Config.testing)) < 2**29
+
+
+def test_the_window_of_a_ring_has_the_slots_that_the_memory_is_computed_with() -> None:
+    config = Config(window_size=100).fitted(1000)
+    assert Ring(RingId(1, 1, 0), (1,), 1, config, 10).window.capacity == 1024

@@ -266,10 +266,95 @@ def test_changes_say_which_message_and_which_completion_go_before_them() -> None
     # Event 1 is START, 2 the message, 3 the completion, 4 the configuration.
     changes = stream.delivery.take_changes()
     assert changes == [
-        Change(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0),
+        Change(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0, last_unblocked=3),
         Change(TransitionalConfiguration(OLD_ID, (1,)), 2, 3),
     ]
     assert stream.delivery.take_changes() == []
+
+
+# What is settled
+
+
+def complete_barrier() -> tuple[Stream, int]:
+    """A stream in whose regular configuration all have unblocked, and the place of the last unblock."""
+    stream = Stream()
+    stream.arrive(*(packet(member, unblock_chunk(OLD), sender=member) for member in MEMBERS))
+    stream.deliver(stable=3)
+    stream.events()
+    return stream, 3
+
+
+def settled(stream: Stream) -> list[tuple[bytes, bool]]:
+    return [(event.payload, event.settled) for event in stream.events() if isinstance(event, Message)]
+
+
+def test_safe_high_and_low_are_settled_in_a_regular_configuration_that_is_complete() -> None:
+    stream, last = complete_barrier()
+    chunks = [
+        chunk(b"%d.%d" % (priority, guarantee), priority, guarantee) for priority in Priority for guarantee in Guarantee
+    ]
+    stream.arrive(packet(last + 1, *chunks, safe=True, message_seq=last))
+    stream.deliver(stable=last + 1)
+    assert settled(stream) == [
+        (b"0.0", False),
+        (b"0.1", False),
+        (b"1.0", False),
+        (b"1.1", True),
+        (b"2.0", False),
+        (b"2.1", True),
+    ]
+
+
+def test_nothing_is_settled_before_the_completion_and_what_follows_it_in_one_packet_is() -> None:
+    stream = Stream()
+    safe = chunk(b"before", Priority.HIGH, Guarantee.SAFE)
+    after = chunk(b"after", Priority.HIGH, Guarantee.SAFE)
+    stream.arrive(packet(1, unblock_chunk(OLD), sender=1), packet(2, unblock_chunk(OLD), sender=2))
+    stream.arrive(packet(3, safe, unblock_chunk(OLD), after, sender=3, safe=True, message_seq=2))
+    stream.deliver(stable=3)
+    assert settled(stream) == [(b"before", False), (b"after", True)]
+
+
+def test_safe_message_that_somebody_delivered_is_settled_and_one_after_the_transitional_configuration_is_not() -> None:
+    stream, last = complete_barrier()
+    stream.arrive(packet(last + 1, safe=True), packet(last + 2, safe=True))
+    stream.deliver(stable=last)
+    stream.end(high_delivered=last + 1)
+    assert settled(stream) == [(b"4", True), (b"5", False)]
+
+
+def test_nothing_is_settled_between_a_regular_configuration_and_its_completion() -> None:
+    stream, _ = complete_barrier()
+    stream.end()
+    stream.delivery.install(NEW_ID, (1, 2), True)
+    stream.events()
+    later = window([packet(1, safe=True, ring=NEW)])
+    stream.delivery.delivered = 0
+    stream.delivery.deliver(later, NEW_ID, 1)
+    assert settled(stream) == [(b"1", False)]
+
+
+def test_safe_messages_are_settled_again_after_the_next_completion() -> None:
+    stream, _ = complete_barrier()
+    stream.end()
+    stream.delivery.install(NEW_ID, (1, 2), True)
+    unblocks = [packet(member, unblock_chunk(NEW), sender=member, ring=NEW) for member in (1, 2)]
+    stream.delivery.delivered = 0
+    stream.delivery.deliver(window([*unblocks, packet(3, safe=True, ring=NEW)]), NEW_ID, 3)
+    assert settled(stream) == [(b"3", True)]
+
+
+def test_completion_after_the_transitional_configuration_settles_nothing() -> None:
+    stream = Stream()
+    stream.arrive(*(packet(member, unblock_chunk(OLD), sender=member) for member in MEMBERS[:2]))
+    stream.deliver()
+    stream.arrive(
+        packet(3, chunk(b"state", Priority.RECOVERY, Guarantee.SAFE), unblock_chunk(OLD), sender=3, safe=True),
+        packet(4, safe=True, message_seq=4),
+    )
+    stream.end()
+    assert stream.barrier.complete
+    assert settled(stream) == [(b"state", False), (b"4", False)]
 
 
 # When the ring has ended

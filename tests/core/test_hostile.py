@@ -18,7 +18,7 @@ from rings import CONFIG, DATAGRAM_SIZE, Wire, cluster_codec, read, throw
 from wire_samples import DATA_NUMBERS, TOKEN_NUMBERS, overwrite, renumber, reseal
 
 from ringproto._core import Processor
-from ringproto._core.wire import Kind, Packet, Token
+from ringproto._core.wire import Kind, Packet, Token, ring_bytes
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.network import corrupt
 from ringproto.types import Guarantee, Priority
@@ -249,7 +249,7 @@ FIELDS: dict[Kind, tuple[tuple[int, int], ...]] = {
     Kind.LEAVE: ((12, 4), (16, 8), (24, 8), (44, 8)),
     Kind.REFUSE: ((12, 4), (16, 4), (20, 8), (28, 2), (46, 2), (50, 4)),
     Kind.ACKNOWLEDGEMENT: ((12, 4), (16, 4), (20, 8), (40, 1), (41, 1), (42, 8)),
-    Kind.CHALLENGE: ((12, 4), (16, 4), (20, 8), (28, 8)),
+    Kind.CHALLENGE: ((12, 4), (16, 4), (20, 8), (28, 8), (36, 8)),
     Kind.RESPONSE: ((12, 4), (16, 8), (24, 8), (32, 8), (40, 2)),
 }
 
@@ -428,6 +428,80 @@ def test_forged_packet_stands_where_the_own_one_should(target: Target) -> None:
     target.throw(forged.datagram)
     target.throw_token()
     settles(target)
+
+
+def erasing(ring: bytes, seq: int, target: Target) -> bytes:
+    """A packet of a stranger that says that it carries one of an old ring, in the place of a packet to come."""
+    old = cluster_codec(77).encode_data(b"\x00" * 20, 1, 50, False, target.data.chunks())
+    return cluster_codec(77).encode_recovered(ring, seq, old).datagram
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 5])
+def test_forged_packet_of_an_old_ring_takes_no_place_of_an_installed_one(target: Target, ahead: int) -> None:
+    cluster = target.cluster
+    cluster.filter = None
+    assert cluster.run_until_settled(NODES)
+    ring_id = cluster.configuration(1).ring_id
+    seqs: list[int] = []
+    cluster.filter = lambda time, source, destination, datagram: seqs.append(_seq(datagram)) or True  # type: ignore[func-returns-value]
+    assert cluster.submit(1, b"1.2.1|")
+    assert cluster.run_until_settled(NODES)
+    last = max(seqs)
+    for number in range(ahead):
+        target.throw(erasing(target.token.ring, last + 1 + number, target))
+    for number in range(20):
+        assert cluster.submit(1 + number % 3, b"%d.3.%d|" % (1 + number % 3, number))
+    assert cluster.run_until_settled(NODES)
+    assert cluster.configuration(2).ring_id == ring_id
+    assert cluster.messages(1) == cluster.messages(2) == cluster.messages(3)
+    assert cluster.processor(2).statistics()["dropped_implausible"] >= ahead
+    assert cluster.judge(NODES) == []
+
+
+def _seq(datagram: bytes) -> int:
+    return int.from_bytes(datagram[36:44], "big") if datagram[1] == Kind.DATA else 0
+
+
+@pytest.mark.parametrize("state", ["gather", "recovery"])
+def test_forged_packet_of_an_old_ring_takes_no_place_while_a_ring_forms(target: Target, state: str) -> None:
+    """In gather of the old ring; in recovery of the new one, when it has said that it has everything."""
+    cluster = target.cluster
+    seen: list[tuple[bytes, int]] = []
+    last = 0
+
+    def forge_then(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        nonlocal last
+        if datagram[1] == Kind.DATA and datagram[16:36] == target.token.ring:
+            last = max(last, _seq(datagram))
+        if state == "gather" and destination == 2 and cluster.state(2) == state:
+            seen.append((target.token.ring, last))
+        if state == "recovery" and source == 2 and datagram[1] == Kind.TOKEN and datagram[84] == 1:
+            token = read(datagram)
+            seen.append((token.ring, token.seq))
+        return True
+
+    cluster.filter = forge_then
+    assert cluster.run_until_settled(NODES)
+    assert ring_bytes(cluster.configuration(2).ring_id) == target.token.ring
+    cluster.start(4)
+    everybody = (*NODES, 4)
+    done = 0
+    while not cluster.settled(everybody):
+        cluster.run(0.00005)
+        while done < len(seen):
+            ring, seq = seen[done]
+            done += 1
+            if cluster.state(2) == state:
+                target.throw(erasing(ring, seq + 1, target))
+        assert cluster.now < 10.0
+    assert done
+    for number in range(20):
+        assert cluster.submit(1 + number % 4, b"%d.4.%d|" % (1 + number % 4, number))
+    assert cluster.run_until_settled(everybody)
+    messages = [cluster.messages(node)[-20:] for node in everybody]
+    assert messages[0] == messages[1] == messages[2] == messages[3]
+    assert cluster.processor(2).statistics()["dropped_implausible"] > 0
+    assert cluster.judge(everybody) == []
 
 
 def test_forged_packet_far_ahead(target: Target) -> None:

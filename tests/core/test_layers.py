@@ -21,6 +21,7 @@ LOG = {"ringproto.log"}
 SERVICE_IN_ORDER = (
     "ringproto.failures",
     "ringproto.gate",
+    "ringproto.reports",
     "ringproto.driver",
     "ringproto.trio_driver",
     "ringproto.thread_driver",
@@ -253,6 +254,7 @@ def test_nothing_below_the_command_line_imports_it() -> None:
 
 def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -> None:
     judging = {
+        "ringproto.cli.campaign",
         "ringproto.cli.simulate",
         "ringproto.cli.chaos_log",
         "ringproto.cli.chaos_verdict",

@@ -64,6 +64,22 @@ def test_message_can_be_matched_copied_pickled_and_read() -> None:
     assert repr(MESSAGE).startswith("Message(payload=b'x', sender=7, priority=<Priority.LOW: 2>, ")
 
 
+def test_whether_a_message_is_settled_is_no_part_of_what_it_is() -> None:
+    """One message may be settled at one member and not at another, and is the same message."""
+    settled = MESSAGE._replace(settled=True)
+    assert (MESSAGE.settled, settled.settled) == (False, True)
+    assert settled == MESSAGE and hash(settled) == hash(MESSAGE) and len({settled, MESSAGE}) == 1
+    assert repr(settled) == repr(MESSAGE)
+    assert "settled" not in (*Message._fields, *Message.__match_args__)
+
+
+def test_copies_of_a_settled_message_are_settled() -> None:
+    settled = MESSAGE._replace(settled=True)
+    copies = [copy.copy(settled), copy.deepcopy(settled), pickle.loads(pickle.dumps(settled)), settled._replace(seq=9)]
+    assert [each.settled for each in copies] == [True] * 4
+    assert [pickle.loads(pickle.dumps(MESSAGE)).settled, settled._replace(settled=False).settled] == [False, False]
+
+
 def test_unknown_field_is_refused() -> None:
     with pytest.raises(TypeError, match="color"):
         MESSAGE._replace(color=1)
@@ -73,6 +89,8 @@ def test_unknown_field_is_refused() -> None:
 def test_nobody_changes_a_message() -> None:
     with pytest.raises(AttributeError):
         MESSAGE.seq = 13
+    with pytest.raises(AttributeError):
+        MESSAGE.settled = True
     with pytest.raises(AttributeError):
         MESSAGE.color = 1  # type: ignore[attr-defined]
 

@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
-from ringproto._core import Processor
+from ringproto._core import Batch, Processor
 from ringproto._core.wire import Codec, Kind
 from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCodec
 from ringproto.config import Config
@@ -81,7 +83,10 @@ def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
         assert pair[1].configuration.members == (1, 2)
         assert pair[1].has_changes and not pair[1].calm
         assert pair[1].take_changes()
-        assert not pair[1].has_changes and pair[1].calm
+        assert not pair[1].has_changes
+        assert pair[1].has_notices and not pair[1].calm
+        assert [notice.kind for notice in pair[1].take_notices()] == ["configuration"]
+        assert not pair[1].has_notices and pair[1].calm
         return sent
 
     assert histories(turns=True) == histories(turns=False)
@@ -123,8 +128,9 @@ def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
         assert one.complete
         one.take_events(100)
         one.take_changes()
+        one.take_notices()
         assert one.calm
-    assert pair[1].submit_batch([bytes(1000)] * 50, 0, HIGH, AGREED) == 50
+    assert pair[1].submit_batch(Batch([bytes(1000)] * 50), 0, HIGH, AGREED) == 50
     said, now = exchange(pair, now, 400)
     assert [len(one.take_events(100)) for one in pair.values()] == [50, 50]
     data, token = int(Kind.DATA), int(Kind.TOKEN)
@@ -243,43 +249,90 @@ def test_batch_is_accepted_in_order_from_a_place_on_until_the_queue_is_full() ->
     audit: list[tuple[Any, ...]] = []
     one = processor(config=CONFIG.replace(send_queue_max=5), audit=audit)
     payloads = [bytes([number]) for number in range(8)]
-    assert one.submit_batch(payloads, 1, LOW, SAFE) == 5
+    batch = Batch(payloads)
+    assert one.submit_batch(batch, 1, LOW, SAFE) == 5
     submitted = [record for record in audit if record[0] == "SUBMIT"]
     assert submitted == [("SUBMIT", LOW, SAFE, payload) for payload in payloads[1:6]]
     before = visible(one)
-    assert one.submit_batch(payloads, 6, LOW, SAFE) == 0
-    assert one.submit_batch(payloads, 8, HIGH, AGREED) == 0
+    assert one.submit_batch(batch, 6, LOW, SAFE) == 0
+    assert one.submit_batch(batch, 8, HIGH, AGREED) == 0
     assert visible(one) == before and one.statistics()["queue_low"] == 5
 
 
 def test_batch_is_sent_like_single_messages() -> None:
     one = operational()
     payloads = [b"%d" % number for number in range(3 * CONFIG.send_queue_max)]
+    batch = Batch(payloads)
     received: list[Any] = []
     place = 0
     while place < len(payloads):
-        accepted = one.submit_batch(payloads, place, LOW, AGREED)
+        accepted = one.submit_batch(batch, place, LOW, AGREED)
         assert accepted, "alone on a ring, what was accepted was sent"
         place += accepted
         received += one.take_events(len(payloads))
     assert [message.payload for message in received if isinstance(message, Message)] == payloads
 
 
-def test_batch_stops_at_what_cannot_be_sent() -> None:
+class Subclass(bytes):
+    """It is no bytes to compiled code."""
+
+
+UNFIT: list[Any] = [Subclass(b"ab"), bytearray(b"ab"), memoryview(b"ab"), "ab", None, 7, b"abcd"]
+"""What cannot be sent where three bytes are the maximum."""
+
+
+@given(
+    good=st.lists(st.binary(max_size=3), max_size=6),
+    place=st.integers(min_value=0, max_value=6),
+    unfit=st.sampled_from(UNFIT),
+    first=st.integers(min_value=0, max_value=7),
+)
+def test_batch_with_something_that_cannot_be_sent_is_refused_as_a_whole(
+    good: list[bytes], place: int, unfit: Any, first: int
+) -> None:
     one = operational(CONFIG.replace(message_size_max=3))
-    bad: list[Any] = [b"abcd", "text"]
-    for payload, error in zip(bad, (ValueError, TypeError), strict=True):
-        with pytest.raises(error):
-            one.submit_batch([b"good", b"ok", payload, b"not"], 1, LOW, AGREED)
-        (message,) = one.take_events(9)
-        assert isinstance(message, Message) and message.payload == b"ok"
+    before = visible(one)
+    payloads = [*good[:place], unfit, *good[place:]]
+    with pytest.raises(ValueError if type(unfit) is bytes else TypeError, match=r"message_size_max|must be bytes"):
+        one.submit_batch(Batch(payloads), min(first, len(payloads) - 1), LOW, AGREED)
+    assert visible(one) == before and one.take_events(99) == []
+
+
+def test_batch_is_a_copy() -> None:
+    payloads = [b"a", b"b"]
+    batch = Batch(payloads)
+    payloads[1:] = ["no bytes", None]  # type: ignore[list-item]
+    assert len(batch) == 2 and batch.payloads == (b"a", b"b") and batch.largest == 1
+    one = operational()
+    assert one.submit_batch(batch, 0, LOW, AGREED) == 2
+    assert [message.payload for message in one.take_events(9) if isinstance(message, Message)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("wrong", [[b"a"], (b"a",), b"a", None])
+def test_only_a_batch_is_taken_as_one(wrong: Any) -> None:
+    one = operational()
+    before = visible(one)
+    with pytest.raises(TypeError, match="Batch"):
+        one.submit_batch(wrong, 0, LOW, AGREED)
+    assert visible(one) == before
+
+
+@pytest.mark.parametrize("payload", [Subclass(b"ab"), bytearray(b"ab")])
+def test_subclass_of_bytes_is_told_what_it_is(payload: Any) -> None:
+    one = operational()
+    with pytest.raises(TypeError, match=r"must be bytes, not (the subclass Subclass|bytearray); convert it"):
+        one.submit(payload, HIGH, AGREED)
+
+
+def test_batch_is_refused_where_messages_are() -> None:
+    one = operational()
     before = visible(one)
     with pytest.raises(ValueError, match="RECOVERY"):
-        one.submit_batch([b"x"], 0, RECOVERY, AGREED)
+        one.submit_batch(Batch([b"x"]), 0, RECOVERY, AGREED)
     assert visible(one) == before
     one.leave(101.0)
     with pytest.raises(RingError, match="left the ring"):
-        one.submit_batch([b"x"], 0, LOW, AGREED)
+        one.submit_batch(Batch([b"x"]), 0, LOW, AGREED)
 
 
 def test_recovery_is_not_sent_by_submit() -> None:

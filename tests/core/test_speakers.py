@@ -90,16 +90,33 @@ def test_refusal_is_said_to_each_once_in_a_while() -> None:
 
 
 def test_memory_of_the_refused_is_bounded() -> None:
-    config = CONFIG.replace(members_max=2)
+    config = CONFIG.replace(members_max=2, consensus_timeout_s=100.0)
     me = Me(config)
     stranger = identity(limits=LIMITS)  # members_max differs
     for node in range(10, 30):
-        assert me.refusal(node, stranger, 1, 10.0) is not None
+        assert me.refusal(node, stranger, 1, float(node)) is not None
     # Eight are remembered; the first was forgotten and is answered again.
-    assert me.refusal(29, stranger, 1, 10.0) is None
-    assert me.refusal(22, stranger, 1, 10.0) is None
-    assert me.refusal(21, stranger, 1, 10.0) is not None
-    assert me.refusal(10, stranger, 1, 10.0) is not None
+    assert me.refusal(29, stranger, 1, 30.0) is None
+    assert me.refusal(22, stranger, 1, 30.0) is None
+    assert me.refusal(21, stranger, 1, 30.0) is not None
+    assert me.refusal(10, stranger, 1, 30.0) is not None
+
+
+def test_strangers_together_are_refused_once_a_join_timeout_and_a_few_at_once() -> None:
+    me = Me()
+    stranger = identity(limits=differing("quorum"))
+    refused = [node for node in range(10, 110) if me.refusal(node, stranger, 3, 10.0)]
+    assert refused == list(range(10, 18))
+    # Whom there was no answer for is not remembered as refused.
+    assert CONFIG.join_timeout_s == 0.02
+    later = [
+        me.refusal(50, stranger, 3, 10.01),
+        me.refusal(51, stranger, 3, 10.021),
+        me.refusal(52, stranger, 3, 10.022),
+    ]
+    assert [answer is not None for answer in later] == [False, True, False]
+    flood = sum(me.refusal(1000 + turn, stranger, 3, 11.0 + turn / 5000) is not None for turn in range(5000))
+    assert flood <= 8 + 1.0 / CONFIG.join_timeout_s + 1
 
 
 def refuse(**changes: Any) -> Refuse:

@@ -279,7 +279,7 @@ def make_input(ring: Ring, state: State, what: Input) -> tuple[int, object]:
     if what is Input.ACKNOWLEDGEMENT:
         return 3, Acknowledgement(me.node, present, Kind.TOKEN, 0, 10_000)
     if what is Input.CHALLENGE:
-        return peer, Challenge(me.node, ring.incarnation(me.node), 77)
+        return peer, Challenge(me.node, ring.incarnation(me.node), 77, 78)
     if what is Input.RESPONSE:
         return peer, Response(ring.incarnation(peer), 77, 1, 3)
     assert what is Input.REFUSE

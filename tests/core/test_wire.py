@@ -50,6 +50,7 @@ from ringproto._core.wire import (
     DATA_SIZE,
     HEADER_SIZE,
     RECOVERED_SIZE,
+    SEQUENCE_MAX,
     TRAILER_SIZE,
     Kind,
     Malformed,
@@ -86,7 +87,8 @@ U64 = st.integers(0, 2**64 - 1)
 COUNTED = st.integers(0, 2**63 - 1)
 """Numbers that are counted on from."""
 NODES = st.lists(st.integers(1, NODE_MAX), max_size=64, unique=True).map(lambda nodes: tuple(sorted(nodes)))
-RING = st.binary(min_size=20, max_size=20)
+SEQUENCES = st.integers(0, SEQUENCE_MAX)
+RING = st.builds(RingId, SEQUENCES, U32, U64).map(ring_bytes)
 LIMITS_ST = st.builds(Limits, U16, U16, U32, U16, U16)
 IDENTITIES = st.builds(Identity, U64, U64, LIMITS_ST)
 
@@ -251,7 +253,7 @@ def test_token_round_trip(token: Token) -> None:
     assert decode(codec().encode_token(token)) == token
 
 
-@given(join=st.builds(Join, IDENTITIES, U64, NODES, NODES, st.booleans()))
+@given(join=st.builds(Join, IDENTITIES, SEQUENCES, NODES, NODES, st.booleans()))
 def test_join_round_trip(join: Join) -> None:
     assert decode(membership_codec().encode_join(join)) == join
 
@@ -273,7 +275,7 @@ def test_acknowledgement_round_trip(value: Acknowledgement) -> None:
     assert decode(membership_codec().encode_acknowledgement(value)) == value
 
 
-@given(value=st.builds(Challenge, U32, U64, U64))
+@given(value=st.builds(Challenge, U32, U64, U64, U64))
 def test_challenge_round_trip(value: Challenge) -> None:
     assert decode(membership_codec().encode_challenge(value)) == value
 
@@ -302,7 +304,7 @@ def test_refuse_round_trip(refuse: Refuse) -> None:
 def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
     nodes = draw(st.lists(st.integers(1, NODE_MAX), min_size=1, max_size=12, unique=True))
     return tuple(
-        Entry(node, draw(U64), draw(st.booleans()), draw(RING), draw(U64), draw(U64), draw(NODES))
+        Entry(node, draw(U64), draw(st.booleans()), draw(RING), draw(COUNTED), draw(COUNTED), draw(NODES))
         for node in sorted(nodes)
     )
 
@@ -465,6 +467,34 @@ def test_numbers_that_could_not_be_counted_on_from_are_dropped() -> None:
     for hop in (2**31, 2**32 - 1):
         assert reason(overwrite(GOLDEN["commit"], 40, hop.to_bytes(4, "big"))) == "range"
     assert decode(overwrite(GOLDEN["commit"], 40, (2**31 - 1).to_bytes(4, "big")))
+
+
+RING_IDS = [
+    # name, offsets of its ring ids
+    ("data", (16,)),
+    ("recovered", (16, 52)),
+    ("token", (20,)),
+    ("commit", (20, 63, 63 + 51 + 8)),
+    ("beacon", (44,)),
+    ("wake", (16,)),
+    ("leave", (44,)),
+    ("join", (44,)),  # the sequence alone
+]
+
+
+@pytest.mark.parametrize(("name", "places"), RING_IDS)
+def test_ring_sequences_above_the_highest_are_dropped(name: str, places: Sequence[int]) -> None:
+    for at in places:
+        assert decode(renumber(GOLDEN[name], at, 2**62))
+        for sequence in (2**62 + 1, 2**63, 2**64 - 1):
+            assert reason(renumber(GOLDEN[name], at, sequence)) == "sequence"
+
+
+@pytest.mark.parametrize("at", [63 + 20, 63 + 28])
+def test_packet_numbers_of_a_commit_entry_have_the_bound_of_packets(at: int) -> None:
+    assert decode(renumber(GOLDEN["commit"], at, 2**63 - 1))
+    for number in TOO_FAR:
+        assert reason(renumber(GOLDEN["commit"], at, number)) == "sequence"
 
 
 def test_packet_number_nothing_is_dropped() -> None:

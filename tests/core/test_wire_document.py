@@ -37,6 +37,8 @@ from ringproto._core.wire import (
     VERSION,
     Kind,
 )
+from ringproto.transports._claims import HEAD_SIZE as CLAIM_HEAD_SIZE
+from ringproto.transports._claims import claim_of
 from ringproto.types import RingId
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
@@ -274,3 +276,12 @@ def test_every_other_drop_that_is_counted_is_in_the_document() -> None:
     assert reasons
     for name in reasons:
         assert f"`{name}`" in DOCUMENT.split("## What is dropped")[1]
+
+
+def test_transports_read_claims_where_datagrams_have_them() -> None:
+    """The transports know this much of the format, and may not import it."""
+    for name, datagram in GOLDEN.items():
+        claim = claim_of(datagram[:CLAIM_HEAD_SIZE])
+        assert claim is not None, name
+        assert (claim.node, claim.cluster) == (NODE, CLUSTER), name
+        assert claim.is_sender == (datagram[1] != Kind.DATA), name

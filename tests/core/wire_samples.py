@@ -64,7 +64,7 @@ BEACON = Beacon(IDENTITY, OLD, 0x12, 263, (2, 7, 9), (2, 3))
 LEAVE = Leave(IDENTITY, OLD)
 REFUSE = Refuse(target=3, target_incarnation=0xD1D2D3D4D5D6D7D8, members=4, limits=LIMITS)
 ACKNOWLEDGEMENT = Acknowledgement(destination=6, ring=OLD, what=Kind.TOKEN, copy=3, number=0x102)
-CHALLENGE = Challenge(target=3, incarnation=0xD1D2D3D4D5D6D7D8, nonce=0xA1A2A3A4A5A6A7A8)
+CHALLENGE = Challenge(target=3, incarnation=0xD1D2D3D4D5D6D7D8, nonce=0xA1A2A3A4A5A6A7A8, challenger=0xC1C2C3C4C5C6C7C8)
 RESPONSE = Response(incarnation=0xC1C2C3C4C5C6C7C8, nonce=0xA1A2A3A4A5A6A7A8, serial=0x11, members=4)
 ENTRIES = (
     Entry(1, 0xE1E2E3E4E5E6E7E8, True, OLD, 0x31, 0x30, (1, 2)),
@@ -136,7 +136,10 @@ GOLDEN: dict[str, bytes] = {
             "01090000 01234567 89abcdef 00000007 00000006 00000000 00000005 00000002 03a1b2c3 d4e5f607 02030000 "
             "00000000 01029ec2 a088"
         ),
-        "challenge": ("010a0000 01234567 89abcdef 00000007 00000003 d1d2d3d4 d5d6d7d8 a1a2a3a4 a5a6a7a8 063c371f"),
+        "challenge": (
+            "010a0000 01234567 89abcdef 00000007 00000003 d1d2d3d4 d5d6d7d8 a1a2a3a4 a5a6a7a8 c1c2c3c4 c5c6c7c8 "
+            "f2574183"
+        ),
         "response": (
             "010b0000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 a1a2a3a4 a5a6a7a8 00000000 00000011 00041031 c4fb"
         ),

@@ -32,10 +32,12 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.
 ELSEWHERE = {ROOT / "docs" / "transports.md"}
 """Their examples are run in tests/transports/test_transport_docs.py, which knows the interfaces of the host."""
 EXPECTED_PAGES = {
+    "acknowledging.md",
     "architecture.md",
     "barrier.md",
     "command-line.md",
     "configuration.md",
+    "logging.md",
     "model.md",
     "performance-levers.md",
     "performance.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 import socket
@@ -118,7 +119,8 @@ def test_every_counter_of_the_core_is_documented_and_no_other() -> None:
     assert len(counted) > 40, "the names are not found any more; this test needs other eyes"
     gauges = set(fresh_statistics())
     assert undocumented(counted | gauges) == set()
-    core = {key for key in documented_statistics() if not key.startswith(("transport_", "senders_waiting_"))}
+    service = ("transport_", "senders_waiting_", "log_")
+    core = {key for key in documented_statistics() if not key.startswith(service)}
     assert core == counted | gauges
 
 
@@ -185,3 +187,66 @@ def test_the_rooms_of_the_core_are_those_of_the_page() -> None:
     section = page("architecture.md").partition("## Rooms of the core")[2].partition("\n## ")[0]
     rooms = {path.name for path in (ROOT / "ringproto" / "_core").glob("*.py")} - {"__init__.py"}
     assert {row[0].strip("`") for row in rows(section, 2)} == rooms
+
+
+def kinds_in_the_source() -> dict[str, set[str]]:
+    """Of each kind of line in the log the levels that the source gives it."""
+    levels: dict[str, set[str]] = {}
+    for path in [*ROOT.glob("ringproto/_core/*.py"), *ROOT.glob("ringproto/*.py"), *ROOT.glob("transports/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                level = level_of(node)
+                if level is not None:
+                    levels.setdefault(str(node.args[0].value), set()).add(level)
+    return levels
+
+
+def level_of(call: ast.Call) -> str | None:
+    """The level of a line that a call says, ``None`` if it says none."""
+    function = ast.unparse(call.func)
+    if function.endswith(("log.info", "log.warning")):
+        return function.rpartition(".")[2]
+    flag: ast.expr | None = None
+    if function.endswith("notices.add"):
+        flag = next((keyword.value for keyword in call.keywords if keyword.arg == "warning"), None)
+    elif function in ("Notice", "self._write"):
+        flag = call.args[2] if len(call.args) > 2 else None
+    else:
+        return None
+    return "info" if flag is not None and ast.unparse(flag) == "False" else "warning"
+
+
+def test_every_kind_of_line_in_the_log_is_documented_with_its_level() -> None:
+    said = kinds_in_the_source()
+    assert len(said) >= 12, "the kinds are not found any more; this test needs other eyes"
+    documented = {row[0].strip("`"): {row[1]} for row in rows(page("logging.md"), 5)}
+    assert documented == said
+
+
+def test_every_cause_of_a_configuration_is_documented() -> None:
+    section = page("logging.md").partition("The causes that stand in")[2].partition("\n## ")[0]
+    documented = {row[0] for row in rows(section, 2)}
+    said = set()
+    for path in (ROOT / "ringproto" / "_core").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("_reasons.ended", "_reasons.gone")):
+                text = node.args[-1]
+                said.update(map(cause, [text.body, text.orelse] if isinstance(text, ast.IfExp) else [text]))
+    said -= {None, "member N ..."}  # a name, whose text is given elsewhere
+    assert len(said) >= 8, "the causes are not found any more; this test needs other eyes"
+    assert said <= documented, said - documented
+
+
+def cause(text: ast.expr) -> str | None:
+    """The text of a cause as the page writes it: numbers left out, processors called N; ``None`` if it is a name."""
+    if isinstance(text, ast.Constant):
+        return str(text.value)
+    if not isinstance(text, ast.JoinedStr):
+        return None
+    parts = []
+    for part in text.values:
+        if isinstance(part, ast.Constant):
+            parts.append(str(part.value))
+        else:
+            parts.append("N" if ast.unparse(part).strip("f'\"{}") in ("sender", "node") else "...")
+    return "".join(parts)

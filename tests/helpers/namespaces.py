@@ -97,8 +97,9 @@ class Hosts:
         _ip("-n", host, "addr", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
         _ip("-n", host, "addr", "add", f"fe80::{number}/64", "dev", "eth0", "nodad")
 
-    def add_address(self, number: int) -> None:
-        _ip("-n", self[number], "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
+    def add_address(self, number: int, last: int | None = None) -> None:
+        """Give host ``number`` the address 10.77.0.``last``, its own number unless it is said otherwise."""
+        _ip("-n", self[number], "addr", "add", f"10.77.0.{last or number}/24", "dev", "eth0")
 
     def remove_address(self, number: int) -> None:
         _ip("-n", self[number], "addr", "del", f"10.77.0.{number}/24", "dev", "eth0")

@@ -96,7 +96,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top.partition("-")[0] for top in tops} == {"ringproto"} and len(tops) == 2
+    assert {top.partition("-")[0] for top in tops} == {"ringproto", "ringproto_command.py"} and len(tops) == 3
     package = [name for name in names if name.startswith("ringproto/")]
     assert {Path(name).suffix for name in package} <= {".py", ".so", ".pyi", ".typed", ""}
     sources = {

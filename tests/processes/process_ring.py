@@ -121,23 +121,29 @@ class Processes:
     def running(self) -> list[Process]:
         return [one for one in self.lives if one.process.returncode is None and not one.stopped]
 
-    async def start(self, *nodes: int, gap_s: float = 0.004, **config: Any) -> list[Process]:
-        """Start processors; those that lived before begin with the ring sequence that was stored."""
-        started = [await self._start(node, gap_s, config) for node in nodes]
+    async def start(
+        self, *nodes: int, gap_s: float = 0.004, stands_still_s: float = 0.0, driver: str = "trio", **config: Any
+    ) -> list[Process]:
+        """Start processors; those that lived before begin with the ring sequence that was stored.
+
+        In each of their recoveries they stand still for ``stands_still_s``.
+        """
+        habits = {"gap_s": gap_s, "stands_still_s": stands_still_s, "driver": driver}
+        started = [await self._start(node, habits, config) for node in nodes]
         for one in started:
             with trio.move_on_after(ANSWER_WITHIN_S) as scope:
                 assert await one.answer() == "open"
             assert not scope.cancelled_caught, f"processor {one.node} did not start within {ANSWER_WITHIN_S} s"
         return started
 
-    async def _start(self, node: int, gap_s: float, config: dict[str, Any]) -> Process:
+    async def _start(self, node: int, habits: dict[str, Any], config: dict[str, Any]) -> Process:
         life = 1 + sum(one.node == node for one in self.lives)
         log = self._folder / f"{node}.{life}.log"
         setup = {
             "node": node,
             "life": life,
             "log": str(log),
-            "gap_s": gap_s,
+            **habits,
             "wire": self._wire(node),
             "config": {"cluster": self._cluster, **CONFIG, **config},
             "ring_sequence": self._sequences.get(node, 0),

@@ -6,8 +6,10 @@ often enough that little is lost when it is killed. It leaves when its input end
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,25 @@ if sys.version_info < (3, 11):
 FLUSH_EVERY_S = 0.02
 STATE_MESSAGES = 5
 """How many recovery messages stand for the state, at every change."""
+
+
+class HostsFile(trio.abc.HostnameResolver):
+    """Host names as a JSON file has them, which is read at each look-up."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        table = json.loads(self._path.read_text())
+        if name not in table:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (table[name], port))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
 
 
 class Worker:
@@ -44,6 +65,8 @@ class Worker:
 
     async def open_transport(self) -> Transport:
         wire = self.setup["wire"]
+        if "hosts" in wire:
+            trio.socket.set_custom_hostname_resolver(HostsFile(wire["hosts"]))
         if wire["kind"] == "unicast":
             peers = {int(node): (host, port) for node, (host, port) in wire["peers"].items()}
             return await open_unicast_udp(self.node, peers)
@@ -65,6 +88,9 @@ class Worker:
 
     async def recover(self, recovery: Recovery) -> None:
         """The first of those who came together sends the state."""
+        if self.setup["stands_still_s"]:
+            # As a large state is encoded: no other thread runs either.
+            ctypes.PyDLL(None).usleep(int(1e6 * self.setup["stands_still_s"]))
         if recovery.transitional.members[0] == self.node:
             for _ in range(STATE_MESSAGES):
                 self.stated += 1
@@ -131,7 +157,12 @@ class Worker:
     async def run(self) -> None:
         config = Config.lan(**self.setup["config"])
         transport = await self.open_transport()
-        arguments = {"config": config, "ring_sequence": self.setup["ring_sequence"], "audit": self.audit}
+        arguments = {
+            "config": config,
+            "ring_sequence": self.setup["ring_sequence"],
+            "audit": self.audit,
+            "driver": self.setup["wire"].get("driver", self.setup["driver"]),
+        }
         try:
             async with open_ring(transport, recover=self.recover, **arguments) as ring:
                 answer("open")

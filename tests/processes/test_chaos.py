@@ -275,7 +275,7 @@ def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
     monkeypatch.setattr(chaos, "play", play_what_was_played)
     monkeypatch.setattr(chaos, "judge_beside", judge_and_be_told_to_end)
     monkeypatch.setattr(chaos.tempfile, "tempdir", str(tmp_path))
-    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 1
+    assert main(["chaos", "--rounds", "2", "--seed", str(SEED), "--nodes", "3"]) == 128 + signal.SIGTERM
     output = capsys.readouterr()
     assert output.err == "ringproto chaos: interrupted by SIGTERM\n"
     assert "round 1/2" in output.out and "round 2/2" not in output.out and "\n1 rounds, 0 failed" in output.out
@@ -426,5 +426,5 @@ async def test_no_process_is_left_behind_when_the_command_is_ended(
     await process.stderr.aclose()
     if number is signal.SIGKILL:
         return
-    assert (code, errors.decode()) == (1, f"ringproto chaos: interrupted by {number.name}\n")
+    assert (code, errors.decode()) == (128 + number, f"ringproto chaos: interrupted by {number.name}\n")
     assert list(tmp_path.iterdir()) == []

@@ -100,6 +100,21 @@ async def test_pause_that_is_shorter_than_the_token_timeout_changes_nothing(tmp_
         await processes.judge(first, second)
 
 
+@pytest.mark.parametrize("driver", ["trio", "thread"])
+async def test_process_that_stands_still_in_each_recovery_is_waited_for(tmp_path: Path, driver: str) -> None:
+    """For longer than the token timeout and the consensus timeout together, whatever drives it."""
+    config = {"token_timeout_s": 0.4, "token_retransmit_s": 0.1, "consensus_timeout_s": 0.25, "driver": driver}
+    async with open_processes(tmp_path, unicast_on_this_host("127.0.0.1", 3)) as processes:
+        others = await processes.start(2, 3, **config)
+        await processes.together(*others)
+        (standing,) = await processes.start(1, stands_still_s=1.5, **config)
+        await processes.together(standing, *others)
+        await processes.load(standing, *others)
+        await processes.more_delivered(50, standing, *others)
+        await processes.quiet(standing, *others)
+        await processes.judge(standing, *others)
+
+
 async def test_two_of_five_are_killed_at_once(tmp_path: Path) -> None:
     async with open_processes(tmp_path, multicast_on_this_host()) as processes:
         five = await processes.start(1, 2, 3, 4, 5, gap_s=0.01)

@@ -13,7 +13,14 @@ import trio
 import trio.testing
 from service_cluster import BaseExceptionGroup, Cluster
 
-ON_THREADS = ("test_service_formation.py", "test_service_hosting.py", "test_service_stall.py")
+ON_THREADS = (
+    "test_service_background.py",
+    "test_service_formation.py",
+    "test_service_hosting.py",
+    "test_service_reports.py",
+    "test_service_stall.py",
+    "test_service_threads.py",
+)
 """The tests that always run on both drivers. Those of the thread run in real time, where a busy machine can break a
 ring; ``--both-drivers`` runs the others on it as well."""
 STEPS_MAX = 60_000

@@ -462,6 +462,34 @@ async def test_cancellation_from_outside_leaves_open_ring_bare(cluster: Cluster)
     assert kinds == [trio.Cancelled]
 
 
+async def test_cancellation_from_outside_leaves_open_ring_bare_while_recover_runs(cluster: Cluster) -> None:
+    """Then several tasks are cancelled with the body."""
+    kinds: list[type[BaseException]] = []
+    runs = trio.Event()
+
+    async def recover(recovery: Recovery) -> None:
+        runs.set()
+        await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        try:
+            async with open_ring(
+                cluster.network.open(1),
+                driver=cluster.driver,
+                config=Config.testing(),
+                audit=cluster.new_audit(),
+                recover=recover,
+            ):
+                await runs.wait()
+                scope.cancel()
+                await trio.sleep_forever()
+        except BaseException as error:
+            kinds.append(type(error))
+            raise
+    assert scope.cancelled_caught
+    assert kinds == [trio.Cancelled]
+
+
 async def test_ring_that_is_opened_in_a_cancelled_scope_leaves_at_its_first_checkpoint(cluster: Cluster) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()

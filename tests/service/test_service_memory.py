@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import tracemalloc
 from collections.abc import Iterator
 
@@ -98,3 +99,16 @@ async def test_peak_of_large_messages_does_not_grow_with_their_number(traced: No
         nursery.cancel_scope.cancel()
     # Six messages more; less than one of them more is kept.
     assert peaks[1] < peaks[0] + size
+
+
+async def test_settings_that_allow_very_much_memory_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    config = Config.testing(message_size_max=64 * 2**20)
+    with caplog.at_level(logging.WARNING, logger="ringproto"):
+        async with open_ring(LoopbackNetwork().open(1), config=Config.testing()):
+            pass
+        assert caplog.records == []
+        async with open_ring(LoopbackNetwork().open(1), config=config):
+            pass
+    (record,) = caplog.records
+    assert "12.3 GiB" in record.getMessage()
+    assert "members_max (64)" in record.getMessage() and "message_size_max (67108864)" in record.getMessage()

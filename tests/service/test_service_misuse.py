@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from service_cluster import Cluster, until
+from service_cluster import Cluster, numbered, until
 
 from ringproto import (
     Config,
@@ -228,7 +228,14 @@ async def test_bad_field_of_the_config_is_named(field: str, value: Any) -> None:
         Config.lan(**{field: value})
 
 
-@pytest.mark.parametrize("payload", ["text", bytearray(b"array"), memoryview(b"view"), None, 7, [b"list"]])
+class Subclass(bytes):
+    """It may say of itself what it likes."""
+
+
+UNFIT = ["text", bytearray(b"array"), memoryview(b"view"), Subclass(b"sub"), None, 7, [b"list"]]
+
+
+@pytest.mark.parametrize("payload", UNFIT, ids=lambda payload: type(payload).__name__)
 async def test_payload_that_is_not_bytes_is_refused_and_nothing_is_sent(cluster: Cluster, payload: Any) -> None:
     (program,) = await cluster.form(1)
     ring = program.ring
@@ -243,6 +250,79 @@ async def test_payload_that_is_not_bytes_is_refused_and_nothing_is_sent(cluster:
     await cluster.delivered([b"the only one|"], program)
     await trio.sleep(0.5)
     assert program.payloads == [b"the only one|"]
+
+
+@pytest.mark.parametrize("payload", [*UNFIT, bytes(1001)], ids=lambda payload: type(payload).__name__)
+async def test_batch_is_refused_as_a_whole_wherever_the_fault_stands(cluster: Cluster, payload: Any) -> None:
+    """Also a batch that is larger than the queue, of which the last does not fit."""
+    config = Config.testing(message_size_max=1000, send_queue_max=4)
+    (program,) = await cluster.form(1, config=config)
+    good = numbered("never", 9)
+    for sender in (program.ring.high, program.ring.sender(Priority.LOW, Guarantee.SAFE)):
+        for place in range(len(good) + 1):
+            with pytest.raises((TypeError, ValueError), match=r"must be bytes|message_size_max"):
+                await sender.send_batch(iter([*good[:place], payload, *good[place:]]))
+            statistics = program.ring.statistics()
+            assert statistics["queue_high"] == statistics["queue_low"] == 0
+    await program.ring.high.send(b"the only one|")
+    await cluster.delivered([b"the only one|"], program)
+    assert program.payloads == [b"the only one|"]
+
+
+async def test_batch_whose_iterable_fails_is_refused_as_a_whole(cluster: Cluster) -> None:
+    (program,) = await cluster.form(1)
+
+    def payloads() -> Iterator[bytes]:
+        yield b"never|"
+        raise KeyError("the caller's own")
+
+    with pytest.raises(KeyError, match="the caller's own"):
+        await program.ring.high.send_batch(payloads())
+    await program.ring.high.send(b"the only one|")
+    await cluster.delivered([b"the only one|"], program)
+    assert program.payloads == [b"the only one|"]
+
+
+async def test_batch_is_sent_as_it_was_when_it_was_given(cluster: Cluster) -> None:
+    """It is larger than its queue, and the caller changes the list while the rest waits for room."""
+    goes_on = trio.Event()
+
+    async def recover(recovery: Any) -> None:
+        await goes_on.wait()
+
+    program = cluster.start(1, recover=recover, config=Config.testing(send_queue_max=4))
+    await until(lambda: program._ring is not None and program.ring.configuration.ring_id.sequence > 1, "it runs")
+    payloads: list[Any] = numbered("batch", 10)
+    given = list(payloads)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(program.ring.high.send_batch, payloads)
+        await until(lambda: program.ring.statistics()["queue_high"] == 4, "the queue is full")
+        payloads[5:] = [None, "text"]
+        goes_on.set()
+    await cluster.delivered(given, program)
+    assert program.payloads == given
+
+
+async def test_what_cannot_be_sent_is_refused_while_others_wait_for_room(cluster: Cluster) -> None:
+    async def never(recovery: Any) -> None:
+        await trio.sleep_forever()
+
+    config = Config.testing(send_queue_max=1, message_size_max=1000)
+    program = cluster.start(1, recover=never, config=config)
+    await until(lambda: program._ring is not None, "it runs")
+    sender = program.ring.high
+    await sender.send(b"fills|")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send, b"waits|")
+        await until(lambda: program.ring.statistics()["senders_waiting_high"] == 1, "somebody waits")
+        with trio.move_on_after(1.0) as scope:
+            for payload in (Subclass(b"sub"), bytes(1001)):
+                with pytest.raises((TypeError, ValueError), match=r"must be bytes|message_size_max"):
+                    await sender.send(payload)
+                with pytest.raises((TypeError, ValueError), match=r"must be bytes|message_size_max"):
+                    await sender.send_batch([b"good", payload])
+        assert not scope.cancelled_caught, "it waited for its turn before it was looked at"
+        nursery.cancel_scope.cancel()
 
 
 async def test_payload_above_the_maximum_is_refused_and_nothing_is_sent(cluster: Cluster) -> None:

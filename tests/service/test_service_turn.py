@@ -25,7 +25,14 @@ class ScriptedCore:
 
     node = 1
     failure = None
+    config = Config.testing()
+    # What a look at it finds: all is well.
+    state = "operational"
+    complete = True
+    rotation_s = 0.0
+    consumer_deadline = math.inf
     next_timeout = math.inf
+    has_notices = False
     has_changes = False
     has_transmits = False
     goes_on = False
@@ -48,6 +55,9 @@ class ScriptedCore:
         return TOKEN
 
     def take_changes(self) -> list[Any]:
+        return []
+
+    def take_notices(self) -> list[Any]:
         return []
 
     def take_events(self, limit: int) -> list[Any]:

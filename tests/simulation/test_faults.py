@@ -8,12 +8,14 @@ import pytest
 
 from ringproto._core import Processor
 from ringproto.config import Config
+from ringproto.testing import repeats
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.datagrams import intact, kind_of
 from ringproto.testing.faults import CONDITIONS, DISTURBANCES, WEATHERS, Faults
 from ringproto.testing.forgery import forge
 from ringproto.testing.network import Weather
+from ringproto.testing.repeats import Repeats
 from ringproto.testing.strangers import KINDS, Strangers
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.watch import Watch
@@ -22,12 +24,12 @@ from ringproto.types import Priority
 UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
 
 
-@pytest.mark.parametrize("name", [*WEATHERS, *DISTURBANCES, *CONDITIONS])
+@pytest.mark.parametrize("name", [*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeats.KINDS])
 def test_a_ring_suffers_each_class_alone_and_forms_again(name):
     cluster = Cluster(5, Config.testing(), watch=Watch())
     nodes = (1, 2, 3)
     cluster.start(*nodes, habits=Habits(recovery_messages_max=5))
-    faults = Faults(cluster, nodes, (name,) if name in (*WEATHERS, *DISTURBANCES) else (name, "crash"), light=True)
+    faults = Faults(cluster, nodes, (name, "crash") if name in CONDITIONS else (name,), light=True)
     faults.begin()
     for _ in range(40):
         cluster.run(UNIT_S / 2)
@@ -38,8 +40,11 @@ def test_a_ring_suffers_each_class_alone_and_forms_again(name):
     cluster.network.heal()
     cluster.network.calm(nodes)
     assert cluster.watch is not None
+    assert name in faults.happened
     if name in DISTURBANCES:
         assert cluster.watch.happened["disturbance: " + name] > 0
+    if name in repeats.KINDS:
+        assert cluster.watch.happened["disturbance: " + name] > 3
     for node in nodes:
         cluster.unpause(node)
         cluster.stop_reading(node, 0.0)
@@ -48,6 +53,49 @@ def test_a_ring_suffers_each_class_alone_and_forms_again(name):
         faults.restart(node)
     assert cluster.run_until_settled(nodes, 20 * UNIT_S)
     assert cluster.judge(nodes) == []
+
+
+# Again and again
+
+
+def suffer(kind: str, seconds: float) -> tuple[Cluster, int]:
+    """A ring of four, one of whom suffers one thing again and again; and who that is."""
+    cluster = Cluster(5, Config.lan())
+    nodes = (1, 2, 3, 4)
+    cluster.start(*nodes)
+    assert cluster.run_until_settled(nodes)
+    faults = Faults(cluster, nodes, (), light=True)
+    Repeats(faults, kind, 3).begin()
+    cluster.run(seconds)
+    faults.end()
+    return cluster, 3
+
+
+def test_restarts_come_to_one_processor_again_and_again():
+    cluster, victim = suffer("restarts", 60.0)
+    lives = {node: host.lives for node, host in cluster.hosts.items()}
+    assert lives.pop(victim) > 3
+    assert set(lives.values()) == {1}
+
+
+def test_stalls_come_to_one_processor_again_and_again(monkeypatch):
+    paused: list[int] = []
+    monkeypatch.setattr(Cluster, "pause", lambda cluster, node, seconds: paused.append(node))
+    _, victim = suffer("stalls", 60.0)
+    assert set(paused) == {victim}
+    assert len(paused) > 3
+
+
+def test_cuts_come_to_all_links_of_one_processor_and_are_mended():
+    seen: set[frozenset[tuple[int, int]]] = set()
+    cluster, victim = Cluster(6, Config.lan()), 2
+    cluster.start(1, 2, 3)
+    faults = Faults(cluster, (1, 2, 3), (), light=True)
+    Repeats(faults, "cuts", victim).begin()
+    for _ in range(600):
+        cluster.run(0.1)
+        seen.add(frozenset((link.source, link.destination) for link in cluster.network.links() if link.blocked))
+    assert seen == {frozenset(), frozenset({(1, 2), (3, 2), (2, 1), (2, 3)})}
 
 
 # Forged datagrams

@@ -220,3 +220,33 @@ def test_entries_of_equal_time_run_in_the_order_they_were_pushed():
         timeline.at(1.0, lambda a, b: ran.append(a), number)
     timeline.run(1.0)
     assert ran == list(range(10))
+
+
+def test_late_copies_come_beside_the_datagrams_up_to_their_time_and_survive_the_calm():
+    arrived: list[tuple[float, bytes]] = []
+    timeline = Timeline()
+    network = SimulatedNetwork(random.Random(5), timeline)
+    network.attach(1, lambda source, datagram: None)
+    network.attach(2, lambda source, datagram: arrived.append((timeline.now, datagram)))
+    network.clear = network.weather = Weather(late=0.2, late_s=120.0)
+    for number in range(1000):
+        network.send(1, 2, b"\1\1%d" % number)
+    timeline.run(1.0)
+    at_once = len(arrived)
+    network.calm({1, 2})
+    timeline.run(200.0)
+    copies = arrived[at_once:]
+    assert 1000 <= at_once < 1010
+    assert 150 < len(copies) < 250
+    assert 100.0 < copies[-1][0] < 121.0
+    assert {datagram for _, datagram in copies} < {datagram for _, datagram in arrived[:at_once]}
+
+
+def test_late_copies_leave_room_for_what_is_on_its_way_now():
+    network = SimulatedNetwork(random.Random(6), weather=Weather(late=1.0), in_flight_max=100)
+    network.attach(1, lambda source, datagram: None)
+    network.attach(2, lambda source, datagram: None)
+    for _ in range(60):
+        network.send(1, 2, b"\1\1")
+    assert network.lost == 0
+    assert len(network.timeline.heap) < 90

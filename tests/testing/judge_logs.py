@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.judge import Violation, judge
+from ringproto.testing.judge import Stretch, Violation, judge
 from ringproto.testing.transcript import (
     Abort,
     Delv,
@@ -287,7 +287,8 @@ class Logs:
         ]
 
     def judge(self, **options: Any) -> list[Violation]:
-        """Judge them, with the quorum of the script."""
+        """Judge them, with the quorum of the script. An option that is a function is asked with these logs."""
+        options = {name: option(self) if callable(option) else option for name, option in options.items()}
         return judge(self.transcripts(), **{"quorum": self.script.quorum, **options})
 
     def alive(self, *nodes: int) -> list[tuple[int, int]]:
@@ -302,6 +303,30 @@ def ring_id_of(logs: Logs, formation: int) -> RingId:
             if isinstance(record, RegularConfiguration) and record.ring_id.sequence == formation:
                 return record.ring_id
     raise LookupError(formation)
+
+
+def stretch(
+    *nodes: int, formation: int, kept: bool, changes_max: int, until: int = 0
+) -> Callable[[Logs], list[Stretch]]:
+    """From where these installed that formation to the end, or to where they installed the formation ``until``."""
+
+    def find(logs: Logs) -> list[Stretch]:
+        places = {}
+        for log in logs.logs:
+            installed = {
+                record.ring_id.sequence: index
+                for index, record in enumerate(log)
+                if isinstance(record, RegularConfiguration)
+            }
+            start = log[0]
+            assert isinstance(start, Start)
+            if start.node in nodes and formation in installed:
+                end = installed[until] if until else len(log)
+                places[start.node, start.incarnation] = (installed[formation] + 1, end)
+        assert len(places) == len(nodes)
+        return [Stretch(places, kept=kept, changes_max=changes_max, what="nothing is wrong")]
+
+    return find
 
 
 CASES: dict[str, tuple[set[str], Callable[[], Logs], dict[str, Any]]] = {}

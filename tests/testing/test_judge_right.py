@@ -6,7 +6,23 @@ import time
 from collections.abc import Callable
 
 import pytest
-from judge_logs import AGREED, HIGH, LOW, RECOVERY, RIGHT, SAFE, Logs, Script, aborted, calm, change, halves, large
+from judge_logs import (
+    AGREED,
+    HIGH,
+    LOW,
+    RECOVERY,
+    RIGHT,
+    SAFE,
+    Logs,
+    Script,
+    aborted,
+    calm,
+    change,
+    halves,
+    large,
+    stretch,
+)
+from judge_wrong_stability import left_out_after_the_stretch, live_member_is_left_out_and_comes_back
 
 from ringproto.testing.judge import RULES
 from ringproto.testing.transcript import Delv, RegularConfiguration, Send, Stop, Token, Transcript, Wait
@@ -45,6 +61,18 @@ def test_application_of_a_killed_process_may_have_more_than_its_torn_log() -> No
 def test_right_end_is_not_blamed(make: Callable[[], Logs], nodes: tuple[int, ...]) -> None:
     logs = make()
     assert logs.judge(complete=logs.alive(*nodes)) == []
+
+
+def test_a_change_outside_of_the_stretch_is_not_blamed() -> None:
+    logs = left_out_after_the_stretch()
+    within = stretch(1, 2, 3, formation=4, until=5, kept=True, changes_max=0)
+    assert logs.judge(stretches=within) == []
+    assert logs.judge(stretches=stretch(1, 2, 3, formation=4, kept=True, changes_max=0)) != []
+
+
+def test_who_is_behind_a_bad_link_may_be_left_out_once() -> None:
+    allowed = stretch(1, 2, 3, formation=4, kept=False, changes_max=2)
+    assert live_member_is_left_out_and_comes_back().judge(stretches=allowed) == []
 
 
 @pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)

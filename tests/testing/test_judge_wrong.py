@@ -10,13 +10,15 @@ from __future__ import annotations
 import judge_wrong_barrier
 import judge_wrong_configurations
 import judge_wrong_order
+import judge_wrong_stability
 import judge_wrong_stream
 import pytest
 from judge_logs import CASES
 
 from ringproto.testing.judge import RULES
 
-assert judge_wrong_barrier and judge_wrong_configurations and judge_wrong_order and judge_wrong_stream
+assert judge_wrong_barrier and judge_wrong_configurations and judge_wrong_order
+assert judge_wrong_stability and judge_wrong_stream
 
 
 @pytest.mark.parametrize("name", CASES)

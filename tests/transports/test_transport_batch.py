@@ -77,7 +77,7 @@ def receive(receiver: Any, origins: list[bytes], datagrams: list[bytes]) -> int:
     starts: list[int] = []
     senders: list[bytes] = []
 
-    def introduce(origin: bytes) -> bool:
+    def introduce(origin: bytes, head: bytes) -> bool:
         senders.append(origin)
         starts.append(len(came))
         return True
@@ -248,7 +248,7 @@ def test_stranger_is_asked_about_for_each_datagram_and_takes_no_place(face: type
     joiner.add(friend, SEGMENT, [])
     asked: list[bytes] = []
 
-    def introduce(origin: bytes) -> bool:
+    def introduce(origin: bytes, head: bytes) -> bool:
         asked.append(origin)
         return len(asked) == 4  # a datagram of its own says who it is
 
@@ -268,7 +268,7 @@ def test_who_is_no_longer_known_is_asked_about_again(face: types.ModuleType, pai
     known = {where(here)}
     asked: list[bytes] = []
 
-    def introduce(origin: bytes) -> bool:
+    def introduce(origin: bytes, head: bytes) -> bool:
         asked.append(origin)
         known.discard(where(here))
         return origin == where(there)

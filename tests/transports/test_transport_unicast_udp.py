@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from transport_openers import free_ports, ipv6_reason
+from transport_resolver import Resolver
 
 from ringproto.transports import AddressInUseError, TransportError, open_unicast_udp
 from ringproto.transports._sockets import DatagramSocket
@@ -18,36 +19,12 @@ from ringproto.transports._sockets import DatagramSocket
 needs_ipv6 = pytest.mark.skipif(ipv6_reason() is not None, reason=str(ipv6_reason()))
 
 
-class Names(trio.abc.HostnameResolver):
-    """A resolver with a table: host to addresses."""
-
-    def __init__(self, table: dict[str, list[str]]) -> None:
-        self.table = table
-
-    async def getaddrinfo(  # type: ignore[override]
-        self, host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        if name not in self.table:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        answers = []
-        for address in self.table[name]:
-            if ":" in address:
-                answers.append((socket.AF_INET6, socket.SOCK_DGRAM, 17, "", (address, port, 0, 0)))
-            else:
-                answers.append((socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, port)))
-        return answers
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        raise NotImplementedError
-
-
 @pytest.fixture
 def names() -> Any:
     """Installs a table of host names."""
 
     def install(**table: list[str]) -> None:
-        trio.socket.set_custom_hostname_resolver(Names(table))
+        trio.socket.set_custom_hostname_resolver(Resolver(table))
 
     return install
 
@@ -87,9 +64,16 @@ async def test_example_of_the_documentation_works() -> None:
         ({1: "0.0.0.0", 2: "127.0.0.2", 3: "127.1.2.3"}, True),
         ({1: "127.0.0.1", 2: "127.0.0.2", 3: "192.0.2.7"}, False),
         ({1: "127.0.0.1"}, False),
+        ({1: "localhost", 2: "127.0.0.2", 3: "LOCALHOST"}, True),
+        ({1: "127.0.0.1", 2: "127.0.0.2", 3: "a-name-that-leads-to-loopback"}, False),
+        ({1: "a-name-that-leads-to-loopback", 2: "127.0.0.2"}, False),
     ],
 )
-async def test_datagrams_are_large_only_where_all_others_are_on_this_host(peers: dict[int, str], local: bool) -> None:
+async def test_datagrams_are_large_only_where_all_others_are_on_this_host(
+    names: Any, peers: dict[int, str], local: bool
+) -> None:
+    """Which all processors with one table must find alike: a name that may lead elsewhere at another does not count."""
+    names(**{"localhost": ["127.0.0.1"], "LOCALHOST": ["127.0.0.1"], "a-name-that-leads-to-loopback": ["127.0.0.1"]})
     ports = free_ports(len(peers))
     table = {node: (host, port) for (node, host), port in zip(peers.items(), ports, strict=True)}
     transport = await open_unicast_udp(1, table)
@@ -141,15 +125,17 @@ async def test_hosts_without_a_family_in_common_are_named(names: Any) -> None:
         await open_unicast_udp(1, {1: ("four", 5001)}, family=socket.AF_INET6)
 
 
-async def test_name_that_nobody_knows_is_named(names: Any) -> None:
+async def test_own_name_that_nobody_knows_is_named(names: Any) -> None:
     names(alpha=["127.0.0.1"])
     with pytest.raises(TransportError, match=r"host 'omega' of node 2 cannot be resolved: .*not known"):
-        await open_unicast_udp(1, {1: ("alpha", 5001), 2: ("omega", 5002)})
+        await open_unicast_udp(2, {1: ("alpha", 5001), 2: ("omega", 5002)})
 
 
-async def test_name_that_cannot_be_one_is_named() -> None:
-    with pytest.raises(TransportError, match="of node 1 cannot be resolved"):
-        await open_unicast_udp(1, {1: ("a" * 300 + ".example", 5001)})
+@pytest.mark.parametrize("wrong", [1, 2])
+async def test_name_that_cannot_be_one_is_named(wrong: int) -> None:
+    peers = {1: ("127.0.0.1", 5001), 2: ("127.0.0.1", 5002), wrong: ("a" * 300 + ".example", 5003)}
+    with pytest.raises(TransportError, match=f"of node {wrong} cannot be resolved"):
+        await open_unicast_udp(1, peers)
 
 
 async def test_datagrams_of_strangers_are_counted_and_dropped() -> None:
@@ -281,6 +267,15 @@ GOOD = {1: ("127.0.0.1", 5001), 2: ("127.0.0.1", 5002)}
         (1, {1: ("127.0.0.1", 65_536)}, {}, r"the port in peers\[1\]"),
         (1, {1: ("127.0.0.1", "5001")}, {}, r"the port in peers\[1\]"),
         (1, {1: ("127.0.0.1", 5001), 2: ("127.0.0.1", 5001)}, {}, "nodes 1 and 2 have one address, 127.0.0.1:5001"),
+        (1, {**GOOD, 3: ("a.example", 5), 4: ("A.example", 5)}, {}, "nodes 3 and 4 have one address, a.example:5"),
+        (
+            1,
+            {**GOOD, 3: ("127.2", 5001), 4: ("127.0.0.2", 5001)},
+            {},
+            "127.0.0.2:5001 is that of node 3 too",
+        ),
+        (1, {**GOOD, 3: ("127.1", 5001)}, {}, "node 3 cannot have this address: 127.0.0.1:5001 is the own address"),
+        (1, {1: ("239.192.7.1", 5001)}, {}, "the own address of node 1, 239.192.7.1:5001, is a multicast group"),
         (1, {1: ("127.0.0.1", 5001), 2: ("0.0.0.0", 5001)}, {}, "cannot be sent to"),
         (1, {1: ("127.0.0.1", 5001), 2: ("239.192.7.1", 5001)}, {}, "multicast group: .* use open_multicast_udp"),
         (1, GOOD, {"datagram_size": 63}, "datagram_size must be a whole number from 64 to 65507, not 63"),

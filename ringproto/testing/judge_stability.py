@@ -1,0 +1,58 @@
+"""What must not happen while nothing is wrong but an ordinary loss: nobody is left out, and little changes.
+
+Most rules say what a configuration change must keep; these say when there must be none. No log knows whether its
+processor was scheduled or what its links lost, so they are asked for only over the stretches that the caller names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ringproto.events import RegularConfiguration, TransitionalConfiguration
+from ringproto.testing.judge_run import Life, Run, Stretch, Violation
+from ringproto.testing.transcript import Stop
+
+__all__ = ["RULES"]
+
+
+def _parts(run: Run) -> Iterator[tuple[Stretch, Life, list[tuple[int, Any]]]]:
+    """Of each stretch each member, with its records that speak of configurations or of its end, and their places."""
+    lives = {(life.node, life.transcript.incarnation): life for life in run.lives}
+    for stretch in run.stretches:
+        for who, (first, after) in stretch.places.items():
+            life = lives[who]
+            changes: list[tuple[int, Any]] = [(at, record) for at, record in life.configurations if first <= at < after]
+            records = life.transcript.records
+            if records and isinstance(records[-1], Stop) and first <= len(records) - 1 < after:
+                changes.append((len(records) - 1, records[-1]))
+            yield stretch, life, changes
+
+
+def b21_nobody_is_left_out(run: Run) -> Iterator[Violation]:
+    """While all live, are scheduled, and hear each other with an ordinary loss, every configuration has all of them."""
+    for stretch, life, changes in _parts(run):
+        if not stretch.kept:
+            continue
+        everybody = {node for node, _ in stretch.places}
+        for at, record in changes:
+            if isinstance(record, Stop):
+                yield life.violation("B21", at, f"stopped ({record.kind}) although {stretch.what}")
+                continue
+            missing = sorted(everybody.difference(record.members))
+            if missing:
+                kind = "transitional" if isinstance(record, TransitionalConfiguration) else "regular"
+                text = f"{missing} not in the {kind} configuration of {record.ring_id} although {stretch.what}"
+                yield life.violation("B21", at, text)
+
+
+def stability(run: Run) -> Iterator[Violation]:
+    """A member installs no more configurations than the loss explains."""
+    for stretch, life, changes in _parts(run):
+        installed = [at for at, record in changes if isinstance(record, RegularConfiguration)]
+        if len(installed) > stretch.changes_max:
+            text = f"installed {len(installed)} configurations although {stretch.what}; at most {stretch.changes_max}"
+            yield life.violation("stability", installed[stretch.changes_max], text)
+
+
+RULES = {"B21": b21_nobody_is_left_out, "stability": stability}

@@ -1,0 +1,120 @@
+"""Loss that stays when all other faults have stopped, and what a ring must do under it.
+
+Networks lose datagrams as long as they exist, so a ring that only forms when nothing is lost is of no use. In half of
+the runs some loss stays after the heal: of all links, or of one direction of one link. Then the members must be
+together within a bound for that loss, and what follows is a stretch of time, idle or loaded, over which stability is
+asked for: rules B21 and "stability" of the judge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random as random_module
+import sys
+from collections.abc import Callable, Collection
+
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.judge_run import Stretch
+
+__all__ = ["KINDS", "LastingLoss", "changes_max"]
+
+KINDS = ("uniform", "one link", "bad link")
+"""All links lose; one direction of one link loses what a ring can bear; one loses more."""
+UNIFORM_MAX = 0.15
+ORDINARY_MAX = 0.05
+"""At an ordinary loss of up to so much nobody is ever left out."""
+LINK_MAX = 0.40
+"""One link that loses up to so much one way is one that a ring lives with."""
+PER_MINUTE = 1.0
+"""At a loss of all links above ``ORDINARY_MAX`` a ring of up to twelve may change so often in a minute."""
+FEW = 2
+"""So many changes any stretch with that loss, or with a bad link, may have: one member out, and in again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LastingLoss:
+    """What is lost from now on, of all datagrams (``uniform``) or of those on one link."""
+
+    kind: str
+    """One of ``KINDS``, or empty: nothing is lost."""
+    loss: float = 0.0
+    """From 0 to 1."""
+    source: int = 0
+    destination: int = 0
+    """The two ends of the one link."""
+
+    @classmethod
+    def draw(cls, random: random_module.Random, core: Collection[int], kinds: Collection[str] = KINDS) -> LastingLoss:
+        """Any of these kinds that so many processors can have."""
+        nodes = sorted(core)
+        kind = random.choice([kind for kind in kinds if len(nodes) > 1 or kind == "uniform"])
+        if kind == "uniform":
+            most = ORDINARY_MAX if random.random() < 0.5 else UNIFORM_MAX
+            return cls(kind, random.uniform(0.0, most))
+        source, destination = random.sample(nodes, 2)
+        loss = random.uniform(0.05, LINK_MAX) if kind == "one link" else random.uniform(LINK_MAX, 1.0)
+        return cls(kind, loss, source, destination)
+
+    def __str__(self) -> str:
+        if self.kind == "uniform":
+            return f"{100 * self.loss:.1f} % of all datagrams are lost"
+        if self.kind:
+            return f"{100 * self.loss:.1f} % of what {self.source} sends to {self.destination} is lost"
+        return "nothing is lost"
+
+    def begin(self, cluster: Cluster) -> None:
+        """From now on so much is lost."""
+        network = cluster.network
+        if self.kind == "uniform":
+            network.clear = dataclasses.replace(network.clear, loss=self.loss)
+            network.weather = dataclasses.replace(network.weather, loss=self.loss)
+        elif self.kind:
+            network.link(self.source, self.destination).loss = self.loss
+        if self.kind:
+            cluster._say(f"from now on {self}")
+
+    def end(self, cluster: Cluster) -> None:
+        """Nothing of it is lost any more."""
+        network = cluster.network
+        if self.kind == "uniform":
+            network.clear = dataclasses.replace(network.clear, loss=0.0)
+            network.weather = dataclasses.replace(network.weather, loss=0.0)
+        elif self.kind:
+            network.link(self.source, self.destination).loss = 0.0
+        if self.kind:
+            cluster._say("the links are mended")
+
+    def holds(self, asked: Callable[[Collection[int]], bool], core: Collection[int]) -> tuple[int, ...]:
+        """Those of the core of whom ``asked`` is true, as many as must be there: all, or all but one end of a bad link.
+        Empty if there are none."""
+        everybody = tuple(sorted(core))
+        if asked(everybody):
+            return everybody
+        if self.kind == "bad link":
+            for end in (self.source, self.destination):
+                rest = tuple(node for node in everybody if node != end)
+                if asked(rest):
+                    return rest
+        return ()
+
+    def stretch(
+        self, before: dict[tuple[int, int], int], after: dict[tuple[int, int], int], seconds: float, *, late: bool
+    ) -> Stretch:
+        """What the judge is to ask of the processors whose logs grew from ``before`` to ``after`` in this time; who is
+        not in ``after`` has stopped. ``late``: copies came late all the time."""
+        return Stretch(
+            {who: (first, after.get(who, sys.maxsize)) for who, first in before.items()},
+            kept=self.kind != "bad link" and (self.kind == "one link" or self.loss <= ORDINARY_MAX),
+            changes_max=changes_max(self.kind, self.loss, len(before), seconds),
+            what=f"{self}{' and copies come late' if late else ''} for {seconds:.1f} s, and nothing else is wrong",
+        )
+
+
+def changes_max(kind: str, loss: float, members: int, seconds: float) -> int:
+    """How many configurations a member may install in so many seconds while this loss stays, and nothing else is."""
+    if not kind or (kind == "uniform" and loss <= ORDINARY_MAX) or kind == "one link":
+        return 0
+    if kind == "bad link":
+        return FEW
+    return FEW + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / 60)
