@@ -204,7 +204,7 @@ def test_token_that_is_sent_again_has_its_hops_acknowledged_from_then_on() -> No
 def test_challenge_is_answered_only_by_the_life_that_it_asks(mine: bool) -> None:
     ring = operational()
     incarnation = ring.incarnation(MEMBER) + (not mine)
-    ring.me.handle(Input.CHALLENGE, PREDECESSOR, Challenge(MEMBER, incarnation, 77))
+    ring.me.handle(Input.CHALLENGE, PREDECESSOR, Challenge(MEMBER, incarnation, 77, 78))
     assert len(sent(ring, Kind.RESPONSE)) == mine
     assert counted(ring, "dropped_not_for_me") == (not mine)
 
