@@ -217,6 +217,14 @@ def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
     assert ring.me.state is GATHER
 
 
+def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once() -> None:
+    ring = operational()
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
+    assert len(sent(ring, Kind.CHALLENGE)) == 1
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+
+
 def test_who_was_left_out_must_prove_anew_that_it_lives() -> None:
     ring = operational()
     incarnation = ring.incarnation(SUCCESSOR)
@@ -238,6 +246,22 @@ def test_beacons_are_numbered_one_after_the_other() -> None:
         ring.me._say_beacon()
     numbers = [beacon.number for beacon in sent(ring, Kind.BEACON) if isinstance(beacon, Beacon)]
     assert numbers == list(range(numbers[0], numbers[0] + 3))
+
+
+def test_member_says_beacons_while_somebody_is_put_off() -> None:
+    ring = operational()
+
+    def says_when_it_is_due() -> int:
+        ring.me.transmits.clear()
+        ring.me.handle(Input.MERGE_DETECT, 0, None)
+        return len(sent(ring, Kind.BEACON))
+
+    assert says_when_it_is_due() == 0, "the representative says them for all"
+    ring.me._put_off(STRANGER)
+    assert len(sent(ring, Kind.BEACON)) == 1
+    assert says_when_it_is_due() == 1
+    ring.me.now += 1000 * CONFIG.merge_detect_s
+    assert says_when_it_is_due() == 0
 
 
 # Leaving
