@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import growth_core
+import growth_loss
 import growth_rings
 from growth_tables import TABLES
 
@@ -36,10 +37,15 @@ CASES: dict[str, Callable[..., Result]] = {
     "core.saturated": growth_core.saturated,
     "core.idle": growth_core.idle,
     "core.formation": growth_core.formation,
+    "loss.ideal": growth_loss.under_loss,
+    "loss.congestion": growth_loss.under_congestion,
 }
 OUT = Path("build/bench/growth.json")
 CASE_TIMEOUT_S = 300
 LOSSES = (0.0, 0.01, 0.05, 0.2)
+IDEAL_LOSSES = (0.0, 0.01, 0.05, 0.15)
+QUEUES = ((0.5, 128), (0.25, 64), (0.1, 32), (0.5, 16))
+"""Of a bottleneck: what it passes in a rotation, as a part of the window, and packets that wait before it."""
 
 
 def plan(quick: bool) -> dict[str, list[Case]]:
@@ -84,6 +90,31 @@ def plan(quick: bool) -> dict[str, list[Case]]:
                 *({"seconds": seconds, "latency_s": 0.0} for _ in range(repeats)),
             )
             for loss in LOSSES
+        ],
+        "ideal": [
+            (
+                "loss.ideal",
+                {"members": members, "latency_s": latency_s, "loss": loss, "rotations": 60 if quick else 300},
+            )
+            for loss in IDEAL_LOSSES
+            for latency_s in (0.001, 0.01)
+            for members in (3, 6, 12)
+        ],
+        "congestion": [
+            (
+                "loss.congestion",
+                {
+                    "members": members,
+                    "latency_s": 0.001,
+                    "rate": rate,
+                    "queue": queue,
+                    "slow": slow,
+                    "rotations": 60 if quick else 400,
+                },
+            )
+            for members in (3, 6, 12)
+            for slow in (members, 1)
+            for rate, queue in QUEUES
         ],
         "large": [
             ("rings.large", {"count": count, "size": 16 * 2**20}) for count in ((2, 4) if quick else (2, 4, 8, 16, 32))

@@ -153,6 +153,47 @@ def loss_table(results: Sequence[Result]) -> list[str]:
     return tables
 
 
+def ideal_table(results: Sequence[Result]) -> list[str]:
+    """What is left of the ideal at each rate of loss, by members and latency."""
+    columns = sorted({(one["latency_s"], one["members"]) for one in results})
+    rows = []
+    for loss in sorted({one["loss"] for one in results}):
+        of = {(one["latency_s"], one["members"]): one for one in results if one["loss"] == loss}
+        cells = [
+            f"{one['of_ideal']:.0%} ({one['messages_per_s']:,.0f}/s{', broke' if one['changes'] else ''})"
+            for one in (of[column] for column in columns)
+        ]
+        rows.append((f"{100 * loss:g} %", *cells))
+    head = ("loss", *(f"{members} at {latency_s * 1e3:g} ms" for latency_s, members in columns))
+    return [table(head, rows)]
+
+
+def congestion_table(results: Sequence[Result]) -> list[str]:
+    """What a queue that overflows drops."""
+    rows = [
+        (
+            one["members"],
+            "each" if one["slow"] == one["members"] else one["slow"],
+            f"{one['rate']:.0%}",
+            one["queue"],
+            f"{one['dropped']:.1%}",
+            f"{one['messages_per_s']:,.0f}/s",
+            one["changes"],
+        )
+        for one in results
+    ]
+    head = (
+        "members",
+        "slow receivers",
+        "passed in a rotation, of the window",
+        "queue, packets",
+        "dropped there",
+        "messages",
+        "changes",
+    )
+    return [table(head, rows)]
+
+
 def large_table(results: Sequence[Result]) -> list[str]:
     """Messages of many datagrams."""
     rows = [
@@ -172,5 +213,7 @@ TABLES: dict[str, Callable[[Sequence[Result]], list[str]]] = {
     "simulated": simulated_table,
     "memory": memory_table,
     "loss": loss_table,
+    "ideal": ideal_table,
+    "congestion": congestion_table,
     "large": large_table,
 }

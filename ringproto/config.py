@@ -128,7 +128,7 @@ class Config:
     accelerated_window: int = 0
     """Most packets of a visit that are sent after the token (Babay and Amir: accelerated window); 0: the token goes
     last."""
-    retransmits_max: int = 64
+    retransmits_max: int = 128
     """Most retransmission requests in a token (Totem: rtr list)."""
     low_every: int = 16
     """While both wait, at least one packet in so many begins with ``LOW``, so that ``HIGH`` cannot starve it."""

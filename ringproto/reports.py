@@ -155,9 +155,9 @@ class Reports:
             self._note(Notice("no_quorum", text, True, (*fields, ("members", members), ("quorum", quorum))))
         else:
             nodes = tuple(sorted(processor.waiting_for))
-            text = f"the barrier of configuration {configuration.ring_id} waits for {', '.join(map(str, nodes))} "
-            text += f"since {waited_s:.3g} s"
-            if processor.node in nodes:
+            text = f"after {waited_s:.3g} s the barrier of configuration {configuration.ring_id} still waits for "
+            text += ", ".join(map(str, nodes))
+            if self._recovering and processor.node in nodes:
                 text += "; here recover has not returned"
             self._note(Notice("waiting_for", text, True, (*fields, ("waiting_for", nodes))))
 

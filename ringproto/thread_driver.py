@@ -59,9 +59,9 @@ class ThreadDriver(Driver):
         batch: list[bytes] = []
         late_at = math.inf
         while True:
-            now = self._clock()
             with self._lock:
                 self._nudged = False
+                now = self._clock()  # with the lock: the core was told of no later time
                 if now > late_at:
                     reports.woke_late(now - late_at + reports.late_s)
                 if now >= reports.look_at:

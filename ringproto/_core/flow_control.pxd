@@ -13,7 +13,7 @@ cdef class FlowControl:
     @cython.locals(others="long long", room="long long", waiting="long long", fcc="long long", all_waiting="long long")
     cpdef long long allowed(self, Token token, long long held, long long backlog)
 
-    cpdef long long new_allowed(self, long long unconfirmed, long long allowed)
+    cpdef long long new_allowed(self, long long unconfirmed, long long allowed, bint by_chance)
 
     @cython.locals(fcc="long long", waiting="long long")
     cpdef tuple settle(self, Token token, long long sent, long long held, long long backlog)

@@ -12,6 +12,10 @@ from __future__ import annotations
 from ringproto._core.wire import Token
 
 _U32_MAX = 2**32 - 1
+_UNCONFIRMED = 2
+_UNCONFIRMED_BY_CHANCE = 3
+"""Windows of packets that may be under way to somebody. In the rotation in which a member learns that they are, the
+others send at most one window more."""
 
 
 class FlowControl:
@@ -38,9 +42,15 @@ class FlowControl:
             room = min(room, -(-self._window * backlog // (waiting + backlog)))
         return room
 
-    def new_allowed(self, unconfirmed: int, allowed: int) -> int:
-        """Of those, the ones that may be new: no member may have to keep more than twice the window unconfirmed."""
-        return max(0, min(allowed, 2 * self._window - unconfirmed))
+    def new_allowed(self, unconfirmed: int, allowed: int, by_chance: bool) -> int:
+        """Of those, the ones that may be new: none while two windows are not known to be everywhere.
+
+        With packets that are lost ``by_chance`` it is three. What is lost is asked for a rotation later, is there after
+        another one, and only then the aru rises: with two windows all would wait for that in every rotation. On the way
+        to who cannot take more, more under way is only more to be lost.
+        """
+        windows = _UNCONFIRMED_BY_CHANCE if by_chance else _UNCONFIRMED
+        return max(0, min(allowed, windows * self._window - unconfirmed))
 
     def settle(self, token: Token, sent: int, held: int, backlog: int) -> tuple[int, int]:
         """The new ``fcc`` and ``backlog`` of the token after this visit."""

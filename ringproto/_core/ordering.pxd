@@ -70,7 +70,10 @@ cdef class Ring:
     cpdef bint worn_out(self, Token token)
     cpdef bint plausible(self, Token token)
 
-    @cython.locals(rotation=double, took_s=double, quiet=bint, stuck=bint, moved=bint, may_have_rested=bint)
+    @cython.locals(
+        rotation=double, took_s=double, quiet=bint, stuck=bint, moved=bint, may_have_rested=bint, new="long long",
+        behind="long long",
+    )
     cpdef note_arrival(self, Token token, double now)
 
     cdef _note_usual(self, double rotation)

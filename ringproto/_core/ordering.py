@@ -151,7 +151,7 @@ class Ring:
         self._aru_seen = origin
         self._aru_held_by = 0
         self.aru_changed_at = 0.0
-        self.pace = Pace(visit_max, config.size, config.rotation_target_s)
+        self.pace = Pace(visit_max, config.size, config.rotation_target_s, len(members))
         """How much of its turn this processor uses."""
         self._flow = FlowControl(window_size, visit_max)
         whole = self.successor == node or config.accelerated_window > 0
@@ -219,7 +219,8 @@ class Ring:
             if not self.idle_visits or self.phase != _INSTALLED:
                 may_have_rested = self.rested or (self.last_sender != self.node and self._lone())
                 took_s = 0.0 if may_have_rested else rotation
-                self.pace.note_rotation(self._rotation(token), took_s, token.seq - self._noted_seq, token.fcc)
+                new, behind = token.seq - self._noted_seq, token.seq - token.aru
+                self.pace.note_rotation(self._rotation(token), took_s, new, token.fcc, behind)
             self.rested = False
         self._noted_seq = token.seq
         self.pace.now = now
@@ -366,7 +367,8 @@ class Ring:
         window = self.window
         seq = visit.seq
         message_seq = visit.message_seq
-        allowed = self._flow.new_allowed(seq - visit.came.aru, self._allowed(visit, source, held))
+        allowed = self._allowed(visit, source, held)
+        allowed = self._flow.new_allowed(seq - visit.came.aru, allowed, self.pace.by_chance())
         allowed = min(allowed, window.released + window.capacity - seq)
         self.blocked = allowed <= 0
         piece = min(allowed, self._piece)
@@ -410,6 +412,7 @@ class Ring:
             aru_id = 0 if aru == seq else self.node
         backlog = source.backlog(self.pace.low_share())
         fcc, waiting = self._flow.settle(token, visit.sent, held, backlog)
+        self.pace.note_sent(visit.sent)
         self._last_aru = aru
         self._last_seq = seq
         acknowledge = token.acknowledge

@@ -14,6 +14,10 @@ _MAX = 512
 """Most processors of which a cause is remembered: two rings of the largest size."""
 
 
+UNKNOWN = "the others went on without it"
+"""Said of a member that is gone and of which nothing else is known."""
+
+
 class Reasons:
     """What one processor knows of the end of its ring."""
 
@@ -37,7 +41,7 @@ class Reasons:
         """The text and the fields of the notice of a configuration; what was known is forgotten."""
         why, gone = self._why, self._gone
         self._why, self._gone = "", {}
-        left = {node: gone.get(node, "the others went on without it") for node in configuration.left}
+        left = {node: gone.get(node, UNKNOWN) for node in configuration.left}
         parts = [f"configuration {configuration.ring_id}: members {_listed(configuration.members)}"]
         if not configuration.primary:
             parts.append("no quorum")

@@ -27,7 +27,7 @@ from ringproto.testing.mutant_seeds import KILLED_BY
 from ringproto.testing.mutants import MUTANTS
 from ringproto.testing.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
 
-__all__ = ["add_parser", "run", "table"]
+__all__ = ["add_parser", "in_threads", "run", "table"]
 
 PARTS_MAX = 100
 _KILL_EVERY_S = 0.02
@@ -144,7 +144,7 @@ def _summary(verdicts: Sequence[Verdict], failed: int, seconds: float) -> str:
 def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[Verdict, None, None]:
     """Those of all mutants, as they come."""
     order = search_order()
-    return _in_threads(
+    return in_threads(
         jobs, [partial(try_mutant, mutant, None if search else KILLED_BY.get(mutant.name), order) for mutant in mutants]
     )
 
@@ -162,11 +162,11 @@ def _run_baseline(verdicts: Sequence[Verdict], jobs: int) -> list[tuple[Killer, 
         }
         if tests:
             runs.append(partial(failing_tests, sorted(tests), compiled=compiled))
-    with contextlib.closing(_in_threads(jobs, runs)) as parts:
+    with contextlib.closing(in_threads(jobs, runs)) as parts:
         return [failed for part in parts for failed in part]
 
 
-def _in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
+def in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Found, None, None]:
     """What the calls return, as it comes. Closed early, it ends the processes that the calls wait for."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(call) for call in calls]

@@ -19,7 +19,7 @@ BYTES_MAX = 2**20
 """Largest file that is read."""
 _DEPTH_MAX = 8
 """Deepest brackets, and most parts of a key."""
-_TOKEN = re.compile(r'"""|\'\'\'|["\'#\[\]{}.,=\n]')
+_TOKEN = re.compile(r'"""|\'\'\'|["\'#\[\]{}.,=]')
 # What is looked for within a string or a comment, by what it begins with: its end, and what a backslash hides.
 _ENDS = {
     '"""': re.compile(r'"""|\\.', re.DOTALL),
@@ -75,6 +75,5 @@ def _end_of(kind: str, text: str, place: int) -> int | None:
     while found := _ENDS[kind].search(text, place):
         place = found.end()
         if not found[0].startswith("\\"):
-            # The end of the line may also be the end of a key.
-            return found.start() if found[0] == "\n" else place
+            return place
     return None

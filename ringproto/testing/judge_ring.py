@@ -17,8 +17,9 @@ from ringproto.types import RingId
 __all__ = ["RULES"]
 
 WINDOWS_MAX = 4
-"""So many windows of packets may be on a ring that not everybody has: a member sends nothing while twice the window is
-outstanding, and in the rotation in which it learns that, the others send at most one window more."""
+"""So many windows of packets may be on a ring that not everybody has: a member sends nothing while three windows are
+outstanding (two, where no packets are lost by chance), and in the rotation in which it learns that, the others send at
+most one window more."""
 
 
 def k1_token_seq_rises(run: Run) -> Iterator[Violation]:

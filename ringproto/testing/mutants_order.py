@@ -168,7 +168,7 @@ MUTANTS = (
     Mutant(
         "unconfirmed-without-bound",
         "New packets are sent however many are not known to be everywhere.",
-        (Change("flow_control", "min(allowed, 2 * self._window - unconfirmed)", "allowed"),),
+        (Change("flow_control", "min(allowed, windows * self._window - unconfirmed)", "allowed"),),
     ),
     Mutant(
         "flow-control-carried-over",

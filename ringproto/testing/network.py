@@ -21,7 +21,7 @@ from typing import Any
 from ringproto.testing.datagrams import COMMIT, DATA, KINDS, TOKEN, kind_of
 from ringproto.testing.forgery import forge
 
-__all__ = ["KINDS", "Filter", "Link", "SimulatedNetwork", "Timeline", "Weather", "kind_of"]
+__all__ = ["KINDS", "Bottleneck", "Filter", "Link", "SimulatedNetwork", "Timeline", "Weather", "kind_of"]
 
 RECORDED_MAX = 256
 
@@ -128,12 +128,48 @@ class Weather:
         )
 
 
+class Bottleneck:
+    """A port of bounded rate with a bounded queue before it: what finds the queue full is dropped, whatever it is.
+
+    Links that share one have one queue together, as all that goes to one processor does at the last port of a switch.
+
+    Args:
+        rate: bytes a second that leave the queue.
+        queue_bytes: most bytes that wait in it. A datagram that is on its way out counts until it is out.
+    """
+
+    __slots__ = ("_empty_at", "dropped", "offered", "queue_bytes", "rate")
+
+    def __init__(self, rate: float, queue_bytes: int) -> None:
+        if not rate > 0.0 or queue_bytes < 1:
+            raise ValueError(f"a bottleneck needs a rate and a queue above 0, not {rate!r} and {queue_bytes!r}")
+        self.rate = rate
+        self.queue_bytes = queue_bytes
+        self.offered = 0
+        """Datagrams that came to it."""
+        self.dropped = 0
+        """Datagrams that found no room."""
+        self._empty_at = 0.0
+
+    def passes_after(self, now: float, size: int) -> float | None:
+        """Take in a datagram of ``size`` bytes: after how many seconds it is out; ``None`` if there is no room."""
+        self.offered += 1
+        waits = max(0.0, self._empty_at - now)
+        if waits * self.rate + size > self.queue_bytes + 0.5:  # there are no half bytes, only rounding
+            self.dropped += 1
+            return None
+        waits += size / self.rate
+        self._empty_at = now + waits
+        return waits
+
+
 class Link:
     """One direction between two processors."""
 
     __slots__ = (
         "arrive",
         "blocked",
+        "bottleneck",
         "burst",
         "clogged_until",
         "cut",
@@ -152,6 +188,7 @@ class Link:
         self.arrive = arrive
         self.cut = False  # by a partition
         self.blocked = False  # by itself
+        self.bottleneck: Bottleneck | None = None  # of the machines, not a fault: healing leaves it
         self.loss = 0.0
         self.no_data = False  # data is lost, and all else passes
         self.stale_until = 0.0  # until then it leads to an old address of the destination
@@ -322,7 +359,7 @@ class SimulatedNetwork:
                 return
             if verdict is not True:
                 datagram = verdict
-        if not self._fair or link.loss or link.no_data:
+        if not self._fair or link.loss or link.no_data or link.bottleneck is not None:
             self._carry_in_bad_weather(link, datagram)
             return
         arrival = now + self._latency_least_s + self._latency_spread_s * self.random.random()
@@ -350,6 +387,12 @@ class SimulatedNetwork:
             latency -= self._latency_spread_s * math.log(1.0 - chance())
         else:
             latency += self._latency_spread_s * chance()
+        if link.bottleneck is not None:
+            waits = link.bottleneck.passes_after(self.timeline.now, len(datagram))
+            if waits is None:
+                self._lose(link, datagram)
+                return
+            latency += waits
         in_order = True
         if weather.big_bytes and len(datagram) >= weather.big_bytes and weather.big_delay_s:
             latency += weather.big_delay_s * chance()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +81,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def groups_of(pids: list[int]) -> set[int]:
+    """The process groups of those that still run."""
+    groups = set()
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            groups.add(os.getpgid(pid))
+    return groups
+
+
 def wait_until(condition: Callable[[], bool], text: str) -> None:
     give_up = time.monotonic() + TIMEOUT_S
     while not condition():
@@ -100,6 +109,8 @@ def wait_for_children(process: subprocess.Popen[bytes]) -> list[int]:
 def test_interrupt_of_the_process_group_is_one_line_and_ends_all_processes(command: str) -> None:
     with started(f"{command} {COMMANDS[command]}") as process:
         children = wait_for_children(process)
+        if command != "simulate":  # whose processes have the signal blocked
+            assert process.pid not in groups_of(children), "the signal is for the command alone"
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=TIMEOUT_S)
         assert errors.decode() == f"ringproto {command}: interrupted by SIGINT\n"

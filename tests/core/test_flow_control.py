@@ -119,14 +119,15 @@ def test_counts_stay_within_what_the_token_can_hold() -> None:
     assert flow.settle(token(fcc=U32_MAX, backlog=U32_MAX), 100, 100, 100) == (U32_MAX, U32_MAX)
 
 
-def test_new_packets_stop_while_twice_the_window_is_unconfirmed() -> None:
+@pytest.mark.parametrize(("by_chance", "windows"), [(False, 2), (True, 3)])
+def test_new_packets_stop_while_some_windows_are_unconfirmed(by_chance: bool, windows: int) -> None:
     flow = FlowControl(100, 100)
-    assert flow.new_allowed(0, 64) == 64
-    assert flow.new_allowed(150, 64) == 50
-    assert flow.new_allowed(200, 64) == 0
-    assert flow.new_allowed(2**62, 64) == 0
-    assert flow.new_allowed(0, 0) == 0
-    assert flow.new_allowed(0, -3) == 0
+    assert flow.new_allowed(0, 64, by_chance) == 64
+    assert flow.new_allowed(100 * windows - 50, 64, by_chance) == 50
+    assert flow.new_allowed(100 * windows, 64, by_chance) == 0
+    assert flow.new_allowed(2**62, 64, by_chance) == 0
+    assert flow.new_allowed(0, 0, by_chance) == 0
+    assert flow.new_allowed(0, -3, by_chance) == 0
 
 
 @settings(max_examples=50)

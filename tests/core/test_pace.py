@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from ringproto._core.pace import Pace
+from ringproto._core.pace import Pace, sendings
 
 TARGET_S = 0.001
 UNIT = 1352
@@ -14,7 +16,7 @@ def turn(pace: Pace, rotations: int, took_s: float, *, lost: float = 0.0, packet
     """Rotations of one length in which ``LOW`` takes all it may and wants more; how much was taken in the last."""
     taken = 0
     for rotation in range(first, first + rotations):
-        pace.note_rotation(rotation, took_s, round(packets * (1 - lost)), packets)
+        pace.note_rotation(rotation, took_s, round(packets * (1 - lost)), packets, 0)
         pace.begin_visit(rotation)
         taken = 0
         while pace.low_room():
@@ -24,7 +26,7 @@ def turn(pace: Pace, rotations: int, took_s: float, *, lost: float = 0.0, packet
 
 
 def giving_way(visit_max: int = 64, target_s: float | None = TARGET_S) -> Pace:
-    pace = Pace(visit_max, UNIT, target_s)
+    pace = Pace(visit_max, UNIT, target_s, 3)
     pace.note_high()
     return pace
 
@@ -35,7 +37,7 @@ def low(pace: Pace) -> int:
 
 
 def test_low_has_the_whole_visit_until_high_is_in_use() -> None:
-    pace = Pace(64, UNIT, TARGET_S)
+    pace = Pace(64, UNIT, TARGET_S, 3)
     turn(pace, 50, 10 * TARGET_S)
     assert low(pace) == 64
     pace.note_high()
@@ -75,7 +77,7 @@ def test_short_rotations_give_low_all() -> None:
 def test_share_grows_only_when_it_was_used_up() -> None:
     pace = giving_way()
     for rotation in range(100, 200):
-        pace.note_rotation(rotation, TARGET_S / 100, 10, 10)
+        pace.note_rotation(rotation, TARGET_S / 100, 10, 10, 0)
         pace.begin_visit(rotation)
         assert pace.low_room()
     assert low(pace) <= 8
@@ -104,7 +106,7 @@ def test_who_measures_a_little_less_does_not_push_the_others_out() -> None:
 def test_slow_network_is_measured_and_not_left_unused() -> None:
     pace = giving_way()
     for rotation in range(8):
-        pace.note_rotation(rotation, 0.2, 0, 0)  # the ring forms
+        pace.note_rotation(rotation, 0.2, 0, 0, 0)  # the ring forms
     turn(pace, 400, 0.3, first=20)
     assert low(pace) > 32
 
@@ -112,10 +114,10 @@ def test_slow_network_is_measured_and_not_left_unused() -> None:
 def test_light_rotations_measure_what_a_rotation_takes_without_low() -> None:
     """At first it took next to nothing; then the network became slow, which a flood alone does not show."""
     pace = giving_way()
-    pace.note_rotation(1, TARGET_S / 100, 0, 0)
+    pace.note_rotation(1, TARGET_S / 100, 0, 0, 0)
     light = 0
     for rotation in range(2, 5000):
-        pace.note_rotation(rotation, 0.02 if low(pace) > 1 else 0.019, 100, 100)
+        pace.note_rotation(rotation, 0.02 if low(pace) > 1 else 0.019, 100, 100, 0)
         pace.begin_visit(rotation)
         taken = 0
         while pace.low_room():
@@ -136,16 +138,121 @@ def test_pause_of_one_process_counts_as_one_long_rotation() -> None:
 
 
 @pytest.mark.parametrize(("lost", "least", "most"), [(0.0, 64, 64), (0.01, 64, 64), (0.2, 10, 40), (0.9, 8, 12)])
-def test_share_of_all_follows_loss(lost: float, least: int, most: int) -> None:
-    pace = Pace(64, UNIT, None)
-    turn(pace, 300, TARGET_S, lost=lost)
+def test_share_of_who_sends_little_follows_loss(lost: float, least: int, most: int) -> None:
+    """What others lose cannot be told from chance by sending less: it is taken for congestion."""
+    pace = Pace(64, UNIT, None, 3)
+    turn(pace, 310, TARGET_S, lost=lost)  # the last is no narrow one
     assert least <= pace.share() <= most
     turn(pace, 100, TARGET_S)
     assert pace.share() == 64
 
 
+class Flood:
+    """Members that send all they may, over something that loses; what was lost is sent again a rotation later."""
+
+    def __init__(self, members: int, lose: Callable[[int], float], visit_max: int = 128) -> None:
+        self.paces = [Pace(visit_max, UNIT, None, members) for _ in range(members)]
+        self.lose = lose
+        """Packets that are lost of so many in a rotation."""
+        self.rotation = 0
+        self.waiting = 0.0
+        self.broadcast = self.lost = 0.0
+
+    def turn(self, rotations: int) -> Flood:
+        self.broadcast = self.lost = 0.0
+        for _ in range(rotations):
+            self.rotation += 1
+            shares = [pace.share() for pace in self.paces]
+            total = sum(shares)
+            again = min(float(total), self.waiting)
+            lost = self.lose(total)
+            behind = round(self.waiting)
+            self.waiting += lost - again
+            self.broadcast += total
+            self.lost += lost
+            for pace, share in zip(self.paces, shares, strict=True):
+                pace.note_sent(share)
+                pace.note_rotation(self.rotation, 0.0, round(total - again), total, behind)
+        return self
+
+    def measure(self, rotations: int) -> tuple[float, float]:
+        """The mean visit, in packets, and the part that was lost."""
+        self.turn(rotations)
+        return self.broadcast / rotations / len(self.paces), self.lost / self.broadcast
+
+
+@pytest.mark.parametrize("members", [3, 6, 12])
+@pytest.mark.parametrize("loss", [0.01, 0.05, 0.15])
+def test_loss_by_chance_narrows_no_visit_for_long(members: int, loss: float) -> None:
+    part = 1.0 - 1.0 / sendings(loss, members - 1)
+    flood = Flood(members, lambda total: part * total)
+    flood.turn(64)  # until the first comparison is over and the share has grown again
+    visit, _ = flood.measure(256)
+    assert visit > 0.85 * 128
+    assert all(pace.by_chance() for pace in flood.paces)
+
+
+@pytest.mark.parametrize("members", [3, 12])
+@pytest.mark.parametrize("room", [10, 40, 100])
+def test_queue_that_overflows_is_left_alone(members: int, room: int) -> None:
+    flood = Flood(members, lambda total: max(0.0, total - room * members))
+    flood.turn(100)
+    visit, lost = flood.measure(300)
+    # Where share x lost part is four packets the share settles, and it grows by one in a rotation.
+    assert visit < room + 5
+    assert visit * lost < 5
+    assert not any(pace.by_chance() for pace in flood.paces)
+
+
+@pytest.mark.parametrize("members", [3, 12])
+def test_queue_that_overflows_is_left_alone_on_a_link_that_loses_by_chance(members: int) -> None:
+    part, room = 1.0 - 1.0 / sendings(0.05, members - 1), 40
+    flood = Flood(members, lambda total: part * total + max(0.0, (1.0 - part) * total - room * members))
+    flood.turn(100)
+    visit, _ = flood.measure(300)
+    assert visit * (1.0 - part) < 1.25 * room
+
+
+def test_queue_that_loses_nearly_all_is_no_chance() -> None:
+    """Half as much still loses nearly all of it, so that a comparison tells nothing."""
+    flood = Flood(3, lambda total: max(0.0, total - 3.0))
+    flood.turn(200)
+    visit, _ = flood.measure(300)
+    assert visit <= 12
+
+
+def test_chance_is_forgotten_when_nothing_is_lost_any_more() -> None:
+    flood = Flood(3, lambda total: 0.2 * total)
+    flood.turn(200)
+    assert all(pace.by_chance() for pace in flood.paces)
+    flood.lose = lambda total: 0.0
+    flood.turn(128)
+    assert not any(pace.by_chance() for pace in flood.paces)
+    flood.lose = lambda total: max(0.0, total - 120.0)
+    flood.turn(100)
+    assert flood.measure(300)[0] < 44
+
+
+def test_comparison_that_does_not_end_is_given_up() -> None:
+    """Somebody lacks a packet all the time: what is sent again is not what was lost in the narrow rotations."""
+    pace = Pace(128, UNIT, None, 3)
+    narrow = 0
+    for rotation in range(1, 400):
+        share = pace.share()
+        pace.note_sent(share)
+        pace.note_rotation(rotation, 0.0, round(2.4 * share), 3 * share, 100_000)
+        narrow += pace.share() < share
+    assert not pace.by_chance()
+
+
+def test_sendings_of_a_packet() -> None:
+    assert sendings(0.0, 5) == 1.0
+    assert sendings(0.5, 1) == pytest.approx(2.0)
+    assert sendings(0.05, 5) == pytest.approx(1.239, abs=0.001)
+
+
 def test_loss_never_takes_the_last_packet_of_a_small_visit() -> None:
-    pace = Pace(1, UNIT, None)
+    pace = Pace(1, UNIT, None, 3)
     turn(pace, 100, TARGET_S, lost=1.0)
     assert pace.share() == 1
 
@@ -154,7 +261,7 @@ def test_time_bounds_the_bytes_of_low_whatever_a_datagram_has() -> None:
     """Five members, 15 us for a kilobyte: a full datagram of each would take twice the target."""
     shares = []
     for datagram_size in (UNIT, 32_000):
-        members = [Pace(64, datagram_size, TARGET_S) for _ in range(5)]
+        members = [Pace(64, datagram_size, TARGET_S, 3) for _ in range(5)]
         for pace in members:
             pace.note_high()
         took_s = 0.0001
@@ -167,7 +274,7 @@ def test_time_bounds_the_bytes_of_low_whatever_a_datagram_has() -> None:
 
 
 def test_unit_of_small_datagrams_is_one_of_them() -> None:
-    pace = Pace(8, 512, TARGET_S)
+    pace = Pace(8, 512, TARGET_S, 3)
     pace.note_high()
     turn(pace, 100, 10 * TARGET_S)
     assert pace.low_share() == 512

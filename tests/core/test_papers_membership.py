@@ -133,7 +133,8 @@ def states_until_settled(cluster: Cluster, node: int, nodes: set[int]) -> list[s
 def test_token_lost_in_operational_returns_to_gather(ring: Three, node: int) -> None:
     ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN and ring.cluster.state(seen.source) == "operational"
     assert ring.cluster.run_until(lambda: ring.cluster.state(node) == "gather")
-    assert counted(ring.cluster, node, "token_losses") + counted(ring.cluster, 3 - node, "token_losses") >= 1
+    # Whoever misses it first says a join, and the others need not miss it as well.
+    assert sum(counted(ring.cluster, member, "token_losses") for member in (1, 2, 3)) >= 1
     ring.wire.lose = None
     assert ring.cluster.run_until_settled({1, 2, 3})
 

@@ -8,7 +8,7 @@ import pytest
 from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, say
 from rings import Seen, Wire, counted, history, read, throw
 
-from ringproto._core.wire import Kind
+from ringproto._core.wire import Kind, Token
 from ringproto.testing.cluster import Cluster
 
 
@@ -96,7 +96,13 @@ def test_lost_token_is_sent_again_by_who_passed_it_on(ring: Three) -> None:
     assert ring.cluster.run_until_settled({1, 2, 3})
     assert ring.cluster.messages(3) == [payload]
     token_seq = read(lost[0].datagram).token_seq
-    again, token = next((seen, token) for seen, token in ring.wire.tokens() if token.token_seq == token_seq)
+
+    def copies() -> list[tuple[Seen, Token]]:
+        return [(seen, token) for seen, token in ring.wire.tokens() if token.token_seq == token_seq]
+
+    # The message may be everywhere before the token is missed.
+    assert ring.cluster.run_until(lambda: bool(copies()), 1.0)
+    again, token = copies()[0]
     assert token.copy == 1 and token.acknowledge > 0
     assert (again.source, again.destination) == (lost[0].source, lost[0].destination)
     assert counted(ring.cluster, again.source, "tokens_retransmitted") >= 1

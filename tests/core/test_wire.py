@@ -304,8 +304,9 @@ def test_refuse_round_trip(refuse: Refuse) -> None:
 def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
     nodes = draw(st.lists(st.integers(1, NODE_MAX), min_size=1, max_size=12, unique=True))
     return tuple(
-        Entry(node, draw(U64), draw(st.booleans()), draw(RING), draw(COUNTED), draw(COUNTED), draw(NODES))
+        Entry(node, draw(U64), patience > 0, draw(RING), draw(COUNTED), draw(COUNTED), draw(NODES), max(1, patience))
         for node in sorted(nodes)
+        for patience in [draw(st.integers(0, 64))]
     )
 
 
@@ -550,8 +551,8 @@ def test_counts_above_what_this_processor_permits_are_dropped() -> None:
 def test_small_numbers_above_their_range_are_dropped() -> None:
     for phase in (3, 4, 255):
         assert reason(overwrite(GOLDEN["token"], 84, bytes([phase]))) == "range"
-    for truth in (2, 255):
-        assert reason(overwrite(GOLDEN["commit"], 50 + 12, bytes([truth]))) == "range"
+    for patience in (65, 255):
+        assert reason(overwrite(GOLDEN["commit"], 50 + 12, bytes([patience]))) == "range"
 
 
 @pytest.mark.parametrize(

@@ -42,3 +42,9 @@ def test_kinds_that_are_remembered_are_bounded(caplog: pytest.LogCaptureFixture)
         for kind in range(10_000):
             log.warning(f"kind {kind}", "text")
     assert len(log._last) <= 256
+    more = BoundedLog(clock=lambda: 0.0, kinds_max=1000)
+    with caplog.at_level(logging.WARNING, logger="ringproto"):
+        for kind in range(10_000):
+            more.warning(f"kind {kind}", "text")
+    assert len(more._last) <= 1000
+    assert len(more._last) > 256

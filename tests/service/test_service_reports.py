@@ -126,7 +126,7 @@ async def test_waiting_is_said_after_a_second_and_then_after_twice_as_long_up_to
     assert [record.ringproto_seconds for record in records] == pytest.approx(said, abs=late_s)
     assert all(record.ringproto_waiting_for == (2,) for record in records)
     assert all(record.levelno == logging.WARNING for record in records)
-    assert " waits for 2 since " in records[0].getMessage() and "recover has not" not in records[0].getMessage()
+    assert " still waits for 2" in records[0].getMessage() and "recover has not" not in records[0].getMessage()
     assert "here recover has not returned" in lines.of("waiting_for", 2)[0].getMessage()
     ends.set()
     await cluster.settled(first, second)

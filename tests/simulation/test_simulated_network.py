@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ringproto.testing.network import SimulatedNetwork, Timeline, Weather, corrupt, kind_of
+from ringproto.testing.network import Bottleneck, SimulatedNetwork, Timeline, Weather, corrupt, kind_of
 
 
 class Wires:
@@ -250,3 +250,53 @@ def test_late_copies_leave_room_for_what_is_on_its_way_now():
         network.send(1, 2, b"\1\1")
     assert network.lost == 0
     assert len(network.timeline.heap) < 90
+
+
+def narrowed(wires: Wires, *sources: int, rate: float = 10_000.0, queue_bytes: int = 500) -> Bottleneck:
+    port = Bottleneck(rate, queue_bytes)
+    for source in sources:
+        wires.network.link(source, 2).bottleneck = port
+    return port
+
+
+def test_bottleneck_drops_what_finds_its_queue_full_and_passes_the_rest_in_order():
+    wires = Wires(1, 2, weather=Weather(latency_s=(0.001, 0.001)))
+    port = narrowed(wires, 1)
+    sent = wires.send(25, size=94)  # 100 bytes each
+    assert wires.run() == sent[:5]
+    assert [time for time, _, _, _ in wires.arrived] == pytest.approx([0.011, 0.021, 0.031, 0.041, 0.051])
+    assert (port.offered, port.dropped, wires.network.lost) == (25, 20, 20)
+
+
+def test_bottleneck_has_room_again_when_its_queue_went_out():
+    wires = Wires(1, 2)
+    narrowed(wires, 1)
+    for _ in range(3):
+        wires.send(5, size=94)
+        wires.run(0.06)
+    wires.run()
+    assert len(wires.arrived) == 15
+
+
+def test_links_that_share_a_bottleneck_share_its_queue_and_other_links_do_not():
+    wires = Wires(1, 2, 3)
+    narrowed(wires, 1, 3)
+    wires.send(4, source=1, size=94)
+    wires.send(4, source=3, size=94)
+    wires.send(8, source=2, destination=3, size=94)
+    wires.run()
+    assert [sum(source == node for _, source, _, _ in wires.arrived) for node in (1, 2, 3)] == [4, 8, 1]
+
+
+def test_bottleneck_stays_when_a_network_is_healed():
+    wires = Wires(1, 2)
+    narrowed(wires, 1)
+    wires.network.heal()
+    wires.send(25, size=94)
+    assert len(wires.run()) == 5
+
+
+@pytest.mark.parametrize(("rate", "queue_bytes"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1.0, 0)])
+def test_bottleneck_without_rate_or_queue_is_refused(rate: float, queue_bytes: int):
+    with pytest.raises(ValueError, match="needs a rate and a queue above 0"):
+        Bottleneck(rate, queue_bytes)

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -165,14 +166,36 @@ def test_a_worker_that_cannot_begin_says_why() -> None:
         worker.violations(Seed(True, 1))
 
 
+def test_search_that_is_closed_early_ends_its_processes() -> None:
+    begun = threading.Event()
+    ended = []
+
+    def search() -> str:
+        with Worker({"timers": endless_timers()}) as worker:
+            begun.set()
+            try:
+                return str(worker.violations(Seed(True, 1)))
+            except RunFailedError as error:
+                ended.append(str(error))
+                raise
+
+    found = mutants.in_threads(2, [search, lambda: "quick"])
+    assert next(found) == "quick"
+    assert begun.wait(60)
+    found.close()
+    assert len(ended) == 1, "it waited for an answer"
+
+
+def endless_timers() -> str:
+    return source_of("timers").replace("        return timer\n", "        while True:\n            pass\n")
+
+
 def test_a_seed_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     impatient = tmp_path / "worker.py"
     source = Path(mutant_worker.__file__).read_text(encoding="utf-8")
     impatient.write_text(source.replace("CPU_SECONDS_MAX = 40.0", "CPU_SECONDS_MAX = 0.5"))
     monkeypatch.setattr(mutant_worker, "__file__", str(impatient))
-    loop = "        while True:\n            pass\n"
-    endless = source_of("timers").replace("        return timer\n", loop)
-    with Worker({"timers": endless}) as worker:
+    with Worker({"timers": endless_timers()}) as worker:
         assert [rule for rule, _ in worker.violations(Seed(True, 1))] == ["endless"]
 
 
