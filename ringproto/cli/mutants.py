@@ -45,7 +45,7 @@ def table(killed_by: dict[str, Killer]) -> str:
 
 def _source(killer: Killer) -> str:
     if isinstance(killer, Test):
-        return f'Test("{killer}")'
+        return f'Test("{killer.file}")'  # its file: which test of it is first may change
     return f"Seed(light={killer.light}, number={killer.number})"
 
 

@@ -21,14 +21,14 @@ MUTANTS = (
     _mutant(
         "thrown-out-after-one-copy",
         "A successor that has not answered one copy of the token is suspected to be dead, however short the time was.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change("seeker", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
         Change("seeker", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
     ),
     _mutant(
         "suspicion-never-reset",
         "Who is suspected to be dead stays so although its datagrams come.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change(
             "seeker",
             "            if self._suspect:\n                self._suspect = 0\n",
@@ -38,7 +38,7 @@ MUTANTS = (
     _mutant(
         "sign-of-life-overlooked",
         "Data of the successor is no sign that it lives.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change(
             "membership", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
         ),
@@ -46,26 +46,26 @@ MUTANTS = (
     _mutant(
         "paused-judges-before-it-reads",
         "A processor that was away past its deadlines judges the others before it has read what waits in its socket.",
-        ("processor", "staying"),
+        ("staying", "processor"),
         Change("membership", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
     ),
     _mutant(
         "pause-forgiven-again-and-again",
         "A deadline that was missed in a pause is put off once more whenever it is missed: who is always late never "
         "judges.",
-        ("processor", "staying"),
+        ("staying", "processor"),
         Change("membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
     ),
     _mutant(
         "late-beacon-of-a-member-breaks-the-ring",
         "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change("membership", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
     ),
     _mutant(
         "late-join-of-a-member-breaks-the-ring",
         "A member's join from before this ring counts as if it had left for gather now.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change(
             "membership",
             "join.ring_sequence < ring.id.sequence:\n            self.counters",
@@ -75,25 +75,25 @@ MUTANTS = (
     _mutant(
         "last-messages-of-a-leaver-lost-once",
         "Who leaves does not wait until every member has what it sent last: lost once, nobody has it for good.",
-        ("papers_leaving", "staying"),
+        ("staying", "papers_leaving"),
         Change("membership", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
     ),
     _mutant(
         "commit-token-with-one-given-up",
         "A commit token is accepted although it has a member that the receiver has given up.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change("founder", "not gather.fail_set.isdisjoint(members) or not", "not"),
     ),
     _mutant(
         "commit-token-without-one-that-lives",
         "A commit token is accepted although it lacks somebody whom the receiver counts on.",
-        ("papers_membership", "staying"),
+        ("staying", "papers_membership"),
         Change("founder", " or not set(gather.alive).issubset(members):", ":"),
     ),
     _mutant(
         "put-off-without-the-beacons-of-all",
         "While somebody is put off only the representative says whom it hears.",
-        ("connectivity", "states", "staying"),
+        ("staying", "connectivity", "states"),
         Change(
             "membership",
             "if self.ring.representative == self.node or self._puts_off():",
@@ -125,19 +125,19 @@ MUTANTS = (
     _mutant(
         "beacons-all-have-one-number",
         "Beacons have no rising number, so nobody can tell how many were lost, and none counts as evidence.",
-        ("papers_membership", "connectivity", "staying"),
+        ("staying", "papers_membership", "connectivity"),
         Change("membership", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
     ),
     _mutant(
         "left-out-and-not-doubted",
         "What the network kept of a processor that was left out counts as its word.",
-        ("peers", "staying"),
+        ("staying", "peers"),
         Change("founder", "            self._speakers.peers.doubt(node)\n", "            pass\n"),
     ),
     _mutant(
         "any-acknowledgement-is-for-the-token",
         "The acknowledgement of a former token counts for the one that was passed on last, which may be lost.",
-        ("states", "retransmission", "staying"),
+        ("staying", "states", "retransmission"),
         Change(
             "founder",
             "(acknowledgement.what, acknowledgement.number) == expected",
@@ -147,7 +147,7 @@ MUTANTS = (
     _mutant(
         "copy-of-a-token-not-answered",
         "Who has a token already says nothing when it comes again, so it is sent again and again.",
-        ("states", "retransmission", "staying"),
+        ("staying", "states", "retransmission"),
         Change(
             "membership", "            self._answer_copy(sender, ring, token)\n            return", "            return"
         ),
@@ -155,7 +155,7 @@ MUTANTS = (
     _mutant(
         "lost-token-asks-for-no-acknowledgement",
         "After a token was lost the next ones are missed as slowly as that one.",
-        ("papers_order", "ordering", "retransmission", "staying"),
+        ("staying", "papers_order", "ordering", "retransmission"),
         Change("ordering", "acknowledge=ACKNOWLEDGED_ROTATIONS", "acknowledge=0"),
     ),
     _mutant(
@@ -173,7 +173,7 @@ MUTANTS = (
     _mutant(
         "challenge-to-a-former-life-answered",
         "A challenge to a dead incarnation is answered by the one that lives, which proves nothing of that one.",
-        ("peers", "states", "staying"),
+        ("staying", "peers", "states"),
         Change(
             "seeker",
             "(challenge.target, challenge.incarnation) != (self.node, speakers.incarnation)",
@@ -183,7 +183,7 @@ MUTANTS = (
     _mutant(
         "word-of-the-unproven-counts",
         "What somebody says who may be dead is acted upon at once.",
-        ("peers", "speakers", "hostile", "staying"),
+        ("staying", "peers", "speakers", "hostile"),
         Change("seeker", "return verdict is Verdict.NEWS", "return verdict is not Verdict.LATE"),
     ),
     _mutant(
@@ -201,7 +201,7 @@ MUTANTS = (
     _mutant(
         "two-lives-with-one-id",
         "A second process with the id of a member takes its place although the member lives.",
-        ("rivals", "peers", "hostile", "staying"),
+        ("staying", "rivals", "peers", "hostile"),
         Change("seeker", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
     ),
 )

@@ -118,14 +118,9 @@ MUTANTS = (
         "Datagrams of senders that are not in the table are taken in.",
         (_UNICAST,),
         Change(
-            "_traffic",
-            '        """Whether datagrams of an origin that is not known are welcome."""\n        return False',
-            '        """Whether datagrams of an origin that is not known are welcome."""\n        return True',
-        ),
-        Change(
             "unicast_udp",
-            '        self._counts["drops_unknown_source"] += 1\n        return False',
-            '        self._counts["drops_unknown_source"] += 1\n        return True',
+            "            self._note_stranger(origin, claim)\n            return False",
+            "            self._note_stranger(origin, claim)\n            return True",
         ),
     ),
     _mutant(
@@ -133,11 +128,7 @@ MUTANTS = (
         "A processor hears what it multicast itself.",
         (_MULTICAST,),
         Change("multicast_udp", "                skip=own_origin,\n", ""),
-        Change(
-            "multicast_udp",
-            '            self._counts["drops_own_node_id"] += 1\n            return False\n',
-            '            self._counts["drops_own_node_id"] += 1\n',
-        ),
+        Change("multicast_udp", "if node == self.node:\n            # The own", "if node == 0:\n            # The own"),
     ),
     _mutant(
         "token-before-its-data",

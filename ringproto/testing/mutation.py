@@ -63,11 +63,16 @@ FLOORS: dict[str, Floor] = {
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Test:
-    """A test that kills, as pytest names it."""
+    """A test that kills, or a file with one, as pytest names it."""
 
     __test__ = False  # nor does pytest take this class for one
 
     name: str
+
+    @property
+    def file(self) -> str:
+        """The file that it is in."""
+        return self.name.partition("::")[0]
 
     def __str__(self) -> str:
         return self.name

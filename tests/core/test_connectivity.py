@@ -65,6 +65,15 @@ def test_who_was_left_out_twice_is_put_off_until_all_hear_all() -> None:
     assert not mine.puts_off((1, 2), 3, now)
 
 
+def test_who_does_not_hear_us_is_put_off_although_we_hear_it() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    now = all_speak(mine, [(1, 2), (3,)], 5.0)
+    assert not mine.puts_off((1, 2), 3, now)
+    mine.hear_beacon(3, beacon(9, (3,), (1,)), now)
+    assert mine.puts_off((1, 2), 3, now), "3 does not hear 2"
+
+
 def test_one_word_that_somebody_does_not_hear_it_puts_it_off() -> None:
     mine = make()
     left_out(mine, 3, 2, 0.0)

@@ -206,3 +206,19 @@ def test_member_that_claims_to_lack_what_all_had_costs_no_time() -> None:
     old = cast(Window, SimpleNamespace(released=2**40, aru=2**40, high=2**40, get=lambda seq: None))
     plan = exchange(1, old, entry(1, 2**40, 2**40), entry(3, 0, 0))
     assert plan.backlog(LOW_MAX) == 0
+
+
+def test_packet_of_another_old_ring_with_the_same_number_takes_the_place_of_none() -> None:
+    """Two old rings merge that both lack something; their numbers coincide."""
+    mine = exchange(1, have(1, 2, 3), entry(1, 0), entry(3, 0))
+    theirs = Exchange(
+        (entry(4, ring=OTHER), entry(5, ring=OTHER)),
+        OTHER,
+        window(packet(seq, ring=OTHER) for seq in (1, 2, 3)),
+        4,
+        codec(node=4),
+    )
+    for sent in send_all(theirs, new_ring(4, 1, 3, 4, 5)):
+        mine.receive(sent)
+    assert mine.recovered == 0
+    assert [sent.old_seq for sent in send_all(mine, new_ring())] == [1, 2, 3]

@@ -510,3 +510,15 @@ async def test_leave_timeout_of_zero_leaves_at_once(cluster: Cluster) -> None:
     await program.stop()
     assert trio.current_time() - began < 0.05
     assert not math.isinf(trio.current_time())
+
+
+async def test_cancelled_while_recover_runs_it_does_not_wait_for_what_only_its_unblock_would_let_go(
+    cluster: Cluster,
+) -> None:
+    async def never(recovery: Recovery) -> None:
+        await trio.sleep_forever()
+
+    program = cluster.start(1, recover=never, config=Config.testing(leave_timeout_s=50.0))
+    await cluster.met(program)
+    await program.ring.high.send(b"1.1|")
+    await program.stop(within_s=10.0)

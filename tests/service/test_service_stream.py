@@ -356,6 +356,9 @@ class OneByOne:
 
     has_left = False
 
+    def check_thread(self) -> None:
+        """It is the right one."""
+
     def take_events(self, limit: int) -> list[int]:
         return [0] * min(limit, 1)
 

@@ -15,11 +15,11 @@ import pytest
 import trio
 
 from ringproto import Config, Guarantee, Priority
-from ringproto._core import Processor
+from ringproto._core import Batch, Processor
 from ringproto.driver import Driver, Listener
 from ringproto.thread_driver import ThreadDriver
 
-_NEED_NO_LOCK = {"check_payloads"}
+_NEED_NO_LOCK = {"check_payload", "check_batch"}
 """What reads nothing that the other thread changes."""
 _PROPERTIES = {"configuration", "waiting_for", "complete"}
 """What is read with the lock: it is of several parts."""
@@ -87,7 +87,7 @@ def thread_driver(core: Any, network: QuietNetwork) -> ThreadDriver:
 
 DOORS: dict[str, Callable[[Driver], object]] = {
     "submit": lambda driver: driver.submit(b"1", Priority.HIGH, Guarantee.AGREED),
-    "submit_batch": lambda driver: driver.submit_batch([b"1", b"2"], 0, Priority.LOW, Guarantee.AGREED),
+    "submit_batch": lambda driver: submit_two(driver),
     "submit_recovery": lambda driver: driver.submit_recovery(ring_of(driver), b"1", Guarantee.AGREED),
     "take_events": lambda driver: driver.take_events(1),
     "drop_events": lambda driver: driver.drop_events(1),
@@ -99,6 +99,12 @@ DOORS: dict[str, Callable[[Driver], object]] = {
     "waiting_for": lambda driver: driver.waiting_for,
     "complete": lambda driver: driver.complete,
 }
+
+
+def submit_two(driver: Driver) -> None:
+    batch = Batch([b"1", b"2"])
+    driver.check_batch(batch)
+    driver.submit_batch(batch, 0, Priority.LOW, Guarantee.AGREED)
 
 
 def ring_of(driver: Driver) -> Any:
@@ -129,13 +135,14 @@ async def test_the_thread_calls_the_core_with_the_lock_held_and_sends_without_it
     assert not any(held)
 
 
-class Deadline:
-    """A core whose next timeout is what the test says."""
+class Deadline(WatchedCore):
+    """A core whose next timeout is what the test says, and which has nothing to do else."""
 
-    node = 1
     left = False
     pending_events = 0
     has_transmits = False
+    has_notices = False
+    calm = True
     next_timeout = math.inf
 
     def take_changes(self) -> list[Any]:
@@ -152,7 +159,7 @@ class Deadline:
 @pytest.mark.parametrize("what", ["has_transmits", "left", "next_timeout"])
 async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks(what: str) -> None:
     core, network = Deadline(), QuietNetwork()
-    driver = thread_driver(core, network)
+    driver = core.driver = thread_driver(core, network)
     passes = 0
 
     def receive(timeout_s: float) -> list[bytes]:

@@ -306,3 +306,45 @@ async def test_visits_are_no_longer_than_the_receive_buffer_of_the_transport(mon
         async with open_ring(transport, config=Config.lan()):
             pass
         assert visits.pop() == Config.lan().fitted(size, given).windows[1] <= given * 3 // 4 // size
+
+
+async def test_timer_that_is_overdue_is_handled_after_a_look_at_what_has_arrived() -> None:
+    """A processor that stood still must not judge others by what waits in its own socket."""
+    datagrams: list[int] = []
+
+    class Overdue(ScriptedCore):
+        next_timeout = -1.0
+
+        def turn(self, batch: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+            datagrams.append(len(batch))
+            return super().turn(batch, now)
+
+    await drive(EagerNetwork([], takes=True), 2, reads=True, core=Overdue)
+    assert datagrams[:2] == [1, 1]
+
+
+async def test_deadline_that_comes_nearer_while_the_driver_waits_is_kept() -> None:
+    turns: list[float] = []
+
+    class Leaving(ScriptedCore):
+        def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+            turns.append(now)
+            self.left = True
+            return []
+
+    class Silent(EagerNetwork):
+        async def receive(self) -> list[bytes]:
+            await trio.sleep_forever()
+            return []
+
+    core: Any = Leaving(1)
+    driver = TrioDriver(Silent([], takes=True), trio.current_time, core, unblocks=False)
+    driver.listen(Listener(lambda change: None, lambda: None, lambda failure: None))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.testing.wait_all_tasks_blocked()
+        core.next_timeout = due = trio.current_time() + 0.01
+        driver.settle()
+        with trio.fail_after(3600.0):
+            await driver.left.wait()
+    assert turns == [pytest.approx(due)]

@@ -1,0 +1,283 @@
+"""Who stays on a ring: what is no reason to leave it, to suspect a member, or to take somebody's word.
+
+A ring that leaves somebody out without a reason forms again, and no rule of order is broken. So these are held one by
+one, on a processor that is driven by hand.
+"""
+
+from __future__ import annotations
+
+import pytest
+from papers import AGREED, Three, say
+from rings import Seen, history
+from test_states import (
+    CONFIG,
+    GATHER,
+    LIMITS,
+    MEMBER,
+    NODES,
+    OPERATIONAL,
+    STRANGER,
+    Ring,
+    answer_challenges,
+    decode,
+    make_input,
+)
+
+from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
+from ringproto._core.states import Input
+from ringproto._core.timers import Timer
+from ringproto._core.wire import Kind, Token, ring_bytes
+from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join
+from ringproto.types import RingId
+
+SUCCESSOR, PREDECESSOR = 3, 1
+
+
+def operational() -> Ring:
+    """Processor 2 of 1, 2 and 3 has just passed the first token of the installed ring on to 3."""
+    ring = Ring(MEMBER)
+    ring.bring_to(OPERATIONAL)
+    while ring.me.ring.forwarded_token is None:
+        ring.step()
+    ring.me.transmits.clear()
+    return ring
+
+
+def sent(ring: Ring, kind: Kind) -> list[object]:
+    return [decode(ring.me.codec, datagram) for _, datagram in ring.me.transmits if datagram[1] == kind]
+
+
+def counted(ring: Ring, name: str) -> int:
+    return int(ring.me.counters.values.get(name, 0))
+
+
+def consensus_wait_s(ring: Ring) -> float:
+    return ring.me.timers.deadline(Timer.CONSENSUS) - ring.me.now
+
+
+# Commit tokens of others
+
+
+@pytest.mark.parametrize(
+    ("known", "given_up", "taken"),
+    [(NODES, (), True), (NODES, (3,), False), ((*NODES, 4), (), False), ((*NODES, 4), (4,), True)],
+    ids=["as agreed", "with one given up", "without one that lives", "without one given up"],
+)
+def test_commit_token_is_taken_only_for_those_who_are_counted_on(
+    known: tuple[int, ...], given_up: tuple[int, ...], taken: bool
+) -> None:
+    ring = Ring(MEMBER)
+    ring.bring_to(GATHER)
+    ring.me._enter_gather(known, given_up)
+    sender, part = make_input(ring, GATHER, Input.COMMIT)
+    ring.me.handle(Input.COMMIT, sender, part)
+    answer_challenges(ring.me)
+    ring.me.handle(Input.COMMIT, sender, part)
+    assert (ring.me.state is not GATHER) is taken
+    assert bool(counted(ring, "dropped_other_membership")) is not taken
+
+
+# Late words of members
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_beacon_of_a_member_from_a_former_ring_does_not_break_this_one(older: bool) -> None:
+    ring = operational()
+    sequence = ring.me.ring.id.sequence + (-1 if older else 1)
+    other = ring_bytes(RingId(sequence, PREDECESSOR, 5))
+    ring.me.handle(Input.BEACON, PREDECESSOR, Beacon(ring.identity(PREDECESSOR), other, 1, 100, (PREDECESSOR,), ()))
+    assert ring.me.state is (OPERATIONAL if older else GATHER)
+    assert counted(ring, "dropped_late_copy") == older
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_join_of_a_member_from_before_this_ring_does_not_break_it(older: bool) -> None:
+    ring = operational()
+    sequence = ring.me.ring.id.sequence - older
+    ring.me.handle(Input.JOIN, PREDECESSOR, Join(ring.identity(PREDECESSOR), sequence, NODES, ()))
+    assert ring.me.state is (OPERATIONAL if older else GATHER)
+    assert counted(ring, "dropped_late_copy") == older
+
+
+# Suspicion
+
+
+@pytest.mark.parametrize(
+    ("copies", "part", "suspected"),
+    [(0, 1.0, False), (1, 1.0, False), (2, 0.45, False), (2, 0.55, True), (5, 1.0, True)],
+)
+def test_successor_is_suspected_only_after_two_copies_and_half_of_the_timeout(
+    copies: int, part: float, suspected: bool
+) -> None:
+    ring = operational()
+    began = ring.me.now
+    for _ in range(copies):
+        ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
+    ring.me.now = began + part * CONFIG.token_timeout_s
+    ring.me.handle(Input.TOKEN_LOSS, 0, None)
+    assert consensus_wait_s(ring) == pytest.approx(
+        CONFIG.join_timeout_s / 2 if suspected else CONFIG.consensus_timeout_s
+    )
+
+
+def test_suspicion_ends_with_the_first_datagram_of_the_suspect() -> None:
+    ring = operational()
+    for _ in range(3):
+        ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
+    ring.me.now += CONFIG.token_timeout_s
+    ring.me.handle(Input.TOKEN_LOSS, 0, None)
+    assert consensus_wait_s(ring) < CONFIG.consensus_timeout_s
+    ring.me.handle(Input.BEACON, SUCCESSOR, Beacon(ring.identity(SUCCESSOR), ring.me.ring.name, 1, 100, NODES, NODES))
+    assert consensus_wait_s(ring) == pytest.approx(CONFIG.consensus_timeout_s)
+    ring.me.now += CONFIG.join_timeout_s
+    ring.me.handle(Input.CONSENSUS, 0, None)
+    assert counted(ring, "successors_given_up") == 0
+
+
+def test_data_of_the_successor_shows_that_it_lives() -> None:
+    ring = operational()
+    for _ in range(3):
+        ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
+    sender, packet = make_input(ring, OPERATIONAL, Input.DATA)
+    assert sender == SUCCESSOR
+    ring.me.handle(Input.DATA, sender, packet)
+    ring.me.now += CONFIG.token_timeout_s
+    ring.me.handle(Input.TOKEN_LOSS, 0, None)
+    assert consensus_wait_s(ring) == pytest.approx(CONFIG.consensus_timeout_s)
+
+
+# A processor that stood still
+
+
+def test_missed_deadline_is_put_off_once_and_within_its_bounds() -> None:
+    ring = operational()
+    me = ring.me
+    me.now = me.timers.deadline(Timer.TOKEN_LOSS) + 10.0
+    me.forgive_pause(0.001, 0.5)
+    put_off = me.timers.deadline(Timer.TOKEN_LOSS)
+    assert put_off == pytest.approx(me.now + 0.5)
+    me.now = put_off + 10.0
+    me.forgive_pause(0.001, 0.5)
+    assert me.timers.deadline(Timer.TOKEN_LOSS) == put_off, "who is always late must judge at some time"
+    me.handle_timeouts()
+    assert me.state is GATHER
+
+
+# The token
+
+
+def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> None:
+    ring = operational()
+    token = ring.me.ring.forwarded_token
+    assert token is not None and ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    for number, waits in ((token.token_seq - 1, True), (token.token_seq, False)):
+        body = Acknowledgement(MEMBER, ring.me.ring.name, int(Kind.TOKEN), 0, number)
+        ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
+        assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is waits
+
+
+def test_copy_of_a_token_that_came_before_is_answered() -> None:
+    ring = operational()
+    _, token = make_input(ring, OPERATIONAL, Input.TOKEN)
+    assert isinstance(token, Token)
+    ring.me.handle(Input.TOKEN, PREDECESSOR, token)
+    assert ring.me.ring.token_seq == token.token_seq
+    ring.me.transmits.clear()
+    ring.me.handle(Input.TOKEN, PREDECESSOR, token._replace(copy=2))
+    assert sent(ring, Kind.ACKNOWLEDGEMENT) == [
+        Acknowledgement(PREDECESSOR, ring.me.ring.name, int(Kind.TOKEN), 2, token.token_seq)
+    ]
+
+
+def test_token_that_is_sent_again_has_its_hops_acknowledged_from_then_on() -> None:
+    ring = operational()
+    ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
+    (token,) = sent(ring, Kind.TOKEN)
+    assert isinstance(token, Token)
+    assert (token.copy, token.acknowledge) == (1, ACKNOWLEDGED_ROTATIONS)
+
+
+# Proofs
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_challenge_is_answered_only_by_the_life_that_it_asks(mine: bool) -> None:
+    ring = operational()
+    incarnation = ring.incarnation(MEMBER) + (not mine)
+    ring.me.handle(Input.CHALLENGE, PREDECESSOR, Challenge(MEMBER, incarnation, 77, 78))
+    assert len(sent(ring, Kind.RESPONSE)) == mine
+    assert counted(ring, "dropped_not_for_me") == (not mine)
+
+
+def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
+    ring = operational()
+    ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
+    assert ring.me.state is OPERATIONAL and len(sent(ring, Kind.CHALLENGE)) == 1
+    answer_challenges(ring.me)
+    assert ring.me.state is GATHER
+
+
+def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once() -> None:
+    ring = operational()
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
+    assert len(sent(ring, Kind.CHALLENGE)) == 1
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+
+
+def test_who_was_left_out_must_prove_anew_that_it_lives() -> None:
+    ring = operational()
+    incarnation = ring.incarnation(SUCCESSOR)
+    ring.nodes[SUCCESSOR].handle(Input.LEAVE_TIMEOUT, 0, None)
+    ring.nodes[SUCCESSOR].transmits.clear()  # it is gone without a word
+    while ring.me.ring.members != (PREDECESSOR, MEMBER):
+        ring.step()
+    other = ring_bytes(RingId(ring.me.ring.id.sequence + 1, SUCCESSOR, 5))
+    late = Beacon(Identity(incarnation, 2**40, LIMITS), other, 1, 100, (SUCCESSOR,), ())
+    before = counted(ring, "dropped_unproven")
+    ring.me.handle(Input.BEACON, SUCCESSOR, late)
+    assert ring.me.state is OPERATIONAL
+    assert counted(ring, "dropped_unproven") == before + 1
+
+
+def test_beacons_are_numbered_one_after_the_other() -> None:
+    ring = operational()
+    for _ in range(3):
+        ring.me._say_beacon()
+    numbers = [beacon.number for beacon in sent(ring, Kind.BEACON) if isinstance(beacon, Beacon)]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+
+
+def test_member_says_beacons_while_somebody_is_put_off() -> None:
+    ring = operational()
+
+    def says_when_it_is_due() -> int:
+        ring.me.transmits.clear()
+        ring.me.handle(Input.MERGE_DETECT, 0, None)
+        return len(sent(ring, Kind.BEACON))
+
+    assert says_when_it_is_due() == 0, "the representative says them for all"
+    ring.me._put_off(STRANGER)
+    assert len(sent(ring, Kind.BEACON)) == 1
+    assert says_when_it_is_due() == 1
+    ring.me.now += 1000 * CONFIG.merge_detect_s
+    assert says_when_it_is_due() == 0
+
+
+# Leaving
+
+
+def test_last_messages_of_a_leaver_that_are_lost_once_are_delivered(ring: Three) -> None:
+    lost: set[tuple[int, bytes]] = set()
+
+    def lose_once(seen: Seen) -> bool:
+        again = (seen.destination, seen.datagram) in lost
+        lost.add((seen.destination, seen.datagram))
+        return seen.kind is Kind.DATA and seen.source == 2 and not again
+
+    ring.wire.lose = lose_once
+    said = [say(ring.cluster, 2, number, AGREED) for number in range(3)]
+    ring.cluster.leave(2)
+    assert ring.cluster.run_until_settled({1, 3})
+    for node in (1, 3):
+        assert [entry for entry in history(ring.cluster, node) if isinstance(entry, bytes)] == said
