@@ -8,7 +8,7 @@ from ringproto._core.window cimport Window
 from ringproto._core.wire cimport Codec, Packet, Token
 
 cdef int _EXCHANGE, _RECEIVED, _INSTALLED, _HIGH
-cdef long long _END, _LONE_ROTATIONS
+cdef long long _END, _LONE_ROTATIONS, _REQUESTS_IN_CONGESTION
 
 
 cdef class Ring
@@ -110,7 +110,7 @@ cdef class Ring:
 
     cdef bint _sets_aru(self, Token token)
 
-    @cython.locals(mine=list)
+    @cython.locals(mine=list, most=Py_ssize_t)
     cdef list _requests(self, list others)
 
     @cython.locals(asked=Py_ssize_t, now=double)

@@ -30,6 +30,8 @@ ACKNOWLEDGED_ROTATIONS = 64
 """For so many rotations after a token was lost each hop of the token is acknowledged."""
 _FIRST_ACKNOWLEDGED = 2
 """So are the rotations in which a ring forms, and so many after it is installed."""
+_REQUESTS_IN_CONGESTION = 64
+"""Most requests in a token unless packets are lost by chance: what is asked for in one token comes in one burst."""
 _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
@@ -449,10 +451,13 @@ class Ring:
         return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node
 
     def _requests(self, others: list[int]) -> list[int]:
-        mine = self.window.missing(self._last_seq, self._requests_max)
+        most = self._requests_max
+        if not self.pace.by_chance():
+            most = min(most, _REQUESTS_IN_CONGESTION)
+        mine = self.window.missing(self._last_seq, most)
         if mine:
             others = sorted(set(others).union(self._due(mine)))
-        return others[: self._requests_max]
+        return others[:most]
 
     def _due(self, missing: list[int]) -> list[int]:
         """Which of the missing packets to ask for now.

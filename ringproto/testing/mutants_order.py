@@ -136,7 +136,7 @@ MUTANTS = (
         (
             Change(
                 "ordering",
-                "mine = self.window.missing(self._last_seq, self._requests_max)",
+                "mine = self.window.missing(self._last_seq, most)",
                 "mine: list[int] = []",
             ),
         ),
@@ -147,10 +147,10 @@ MUTANTS = (
         (
             Change(
                 "ordering",
-                "self.window.missing(self._last_seq, self._requests_max)",
+                "self.window.missing(self._last_seq, most)",
                 "self.window.missing(self._last_seq, 128)",
             ),
-            Change("ordering", "return others[: self._requests_max]", "return others"),
+            Change("ordering", "return others[:most]", "return others"),
         ),
     ),
     # Flow control

@@ -333,6 +333,25 @@ def test_request_list_is_bounded_and_keeps_the_oldest() -> None:
     assert member.visit(token(8, seq=10, aru=0, aru_id=2, requests=(4, 9))).token.requests == (1, 2, 3)
 
 
+@pytest.mark.parametrize(("by_chance", "most"), [(False, 64), (True, 128)])
+def test_more_is_asked_for_in_one_token_where_packets_are_lost_by_chance(by_chance: bool, most: int) -> None:
+    member = Member(requests_max=128)
+    if by_chance:
+        lose_by_chance(member)
+    member.visit(token(5, seq=200, aru=200))
+    assert len(member.visit(token(8, seq=200, aru=0, aru_id=2)).token.requests) == most
+
+
+def lose_by_chance(member: Member) -> None:
+    """A fifth of what is broadcast is lost, however little that is."""
+    pace = member.ring.pace
+    for rotation in range(200):
+        share = pace.share()
+        pace.note_sent(share)
+        pace.note_rotation(rotation, 0.0, round(0.8 * 3 * share), 3 * share, 0)
+    assert pace.by_chance()
+
+
 # Flow of a whole ring
 
 
