@@ -105,10 +105,22 @@ def _by_name(name: str, addresses: Iterable[Address], version: int, link_local: 
 
 
 def _addresses() -> dict[str, list[Address]]:
-    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system."""
+    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system.
+
+    Raises:
+        InterfaceError: the system does not say which interfaces there are.
+    """
     found: dict[str, list[Address]] = {}
-    for name in netifaces.interfaces():
-        entries = netifaces.ifaddresses(name)
+    try:
+        names = netifaces.interfaces()
+    except OSError as exc:
+        raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
+    for name in names:
+        try:
+            entries = netifaces.ifaddresses(name)
+        except (ValueError, OSError):
+            # It was removed after it was listed (netifaces raises ValueError then), as those of containers often are.
+            continue
         found[name] = [
             ipaddress.ip_address(entry["addr"].partition("%")[0])
             for family in (netifaces.AF_INET, netifaces.AF_INET6)

@@ -10,7 +10,7 @@ import trio
 from transport_openers import multicast_opener
 
 from ringproto.testing.transport_contract import CONTRACT
-from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
+from ringproto.transports import Transport, TransportError, open_multicast_udp, open_unicast_udp
 
 
 class Commands:
@@ -26,6 +26,20 @@ class Commands:
         table = {int(peer): (host, port) for peer, (host, port) in peers.items()}
         self.transport = await open_unicast_udp(node, table)
         return repr(self.transport)
+
+    async def open_often(self, times: int, **arguments: Any) -> list[str]:
+        """Open and close; returns every error but ``TransportError``."""
+        errors = []
+        for _ in range(times):
+            try:
+                await self.open_multicast(**dict(arguments))
+                assert self.transport is not None
+                await self.transport.aclose()
+            except TransportError:
+                pass
+            except Exception as exc:
+                errors.append(f"{type(exc).__name__}: {exc}")
+        return errors
 
     async def send(self, transmits: list[tuple[int, str]]) -> None:
         assert self.transport is not None

@@ -149,3 +149,31 @@ def test_loopback_of_this_host_is_found() -> None:
     if sys.platform == "linux":
         assert found.up
         assert found.mtu is not None and found.mtu >= 1280
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    "error", [ValueError("You must specify a valid interface name."), OSError(19, "No such device")]
+)
+def test_interface_that_goes_away_while_it_is_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def addresses(name: str) -> dict[int, list[dict[str, str]]]:
+        if name == "eth1":
+            raise error
+        return TABLE[name]
+
+    monkeypatch.setattr(netifaces, "ifaddresses", addresses)
+    assert find_interface("10.77.0.0/24", 4).name == "eth0"
+    assert "eth1" not in describe_interfaces()
+    with pytest.raises(InterfaceError, match="there is no interface 'eth1'"):
+        find_interface("eth1", 4)
+
+
+def test_interfaces_that_the_system_does_not_list_are_an_interface_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(netifaces, "interfaces", fail)
+    with pytest.raises(InterfaceError, match="does not list its interfaces: Too many open files"):
+        find_interface("eth0", 4)

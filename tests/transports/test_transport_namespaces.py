@@ -193,3 +193,15 @@ async def test_oversized_datagrams_travel_in_fragments() -> None:
             await meet(peers)
             await peers[0].send((0, "x" * 1344))
             assert await peers[1].receive(1) == ["x" * 1344]
+
+
+async def test_multicast_opens_while_other_interfaces_come_and_go() -> None:
+    with hosts_on_a_bridge(1) as hosts:
+        churn = "while ip link add v0 type veth peer name v1; do ip link del v0; done"
+        async with peers_on(hosts[1]) as (peer,):
+            with subprocess.Popen(["ip", "netns", "exec", hosts[1], "sh", "-c", churn]) as changing:
+                try:
+                    assert await peer.call("open_often", times=500, node=1, port=5405, **IPV4) == []
+                    assert changing.poll() is None, "they come and go still"
+                finally:
+                    changing.kill()
