@@ -15,17 +15,12 @@ from typing import Any
 
 import trio
 
+from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_address, is_wildcard, pack_address
+from ringproto.transports._binding import bound_socket
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
-from ringproto.transports._sockets import (
-    DatagramSocket,
-    Sizes,
-    SocketTransport,
-    bound_socket,
-    fitting_sizes,
-    logger,
-)
+from ringproto.transports._sockets import LOG_NAME, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 
 __all__ = ["UnicastUDP", "open_unicast_udp"]
 
@@ -80,12 +75,13 @@ async def open_unicast_udp(
     found = {peer: await _resolve(peer, host, port) for peer, (host, port) in peers.items()}
     chosen = _choose_family(found, peers, family)
     addresses = {peer: candidates[chosen] for peer, candidates in found.items()}
-    _check_addresses(node, addresses)
+    log = BoundedLog(LOG_NAME)
+    _check_addresses(node, addresses, log)
     local = all(_ip(address).is_loopback for peer, address in addresses.items() if peer != node)
     sizes = fitting_sizes(datagram_size, segment_size, 0, local=local and len(addresses) > 1)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
     try:
-        return UnicastUDP(node, addresses, sock, sizes, receive_buffer, send_buffer, offload)
+        return UnicastUDP(node, addresses, sock, sizes, receive_buffer, send_buffer, offload, log)
     except BaseException:
         sock.close()
         raise
@@ -103,16 +99,18 @@ class UnicastUDP(SocketTransport):
         receive_buffer: int,
         send_buffer: int,
         offload: bool,
+        log: BoundedLog,
     ) -> None:
         counts: Counter[str] = Counter()
         self._socket = DatagramSocket(
-            sock, size=sizes.datagram, senders_max=len(addresses), counts=counts, offload=offload
+            sock, size=sizes.datagram, senders_max=len(addresses), counts=counts, offload=offload, log=log
         )
         self._socket.set_buffers(receive_buffer, send_buffer)
-        super().__init__(node, sizes, [self._socket], counts)
+        super().__init__(node, sizes, [self._socket], counts, header_size=0, log=log)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
         self._everybody = list(self._addresses.values())
         self._origins = frozenset(self._everybody)
+        self._look_at_paths(self._now())
         self._name = f"<UnicastUDP node {node} at {format_address(addresses[node])}, {len(self._everybody)} peers>"
 
     def __repr__(self) -> str:
@@ -121,6 +119,11 @@ class UnicastUDP(SocketTransport):
     def _introduce(self, origin: bytes) -> bool:
         self._counts["drops_unknown_source"] += 1
         return False
+
+    def _open_probe(self) -> socket.socket:
+        address = self._socket.socket.getsockname()
+        # Another port of the same address, so that the way is the same.
+        return bound_socket(self._socket.socket.family, (address[0], 0, *address[2:]), "a probe")
 
 
 def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
@@ -166,7 +169,7 @@ def _choose_family(
     raise TransportError(f"all processors must have {what}: {have}")
 
 
-def _check_addresses(node: int, addresses: Mapping[int, tuple[Any, ...]]) -> None:
+def _check_addresses(node: int, addresses: Mapping[int, tuple[Any, ...]], log: BoundedLog) -> None:
     """Refuse tables that cannot work, and hint at one that probably does not."""
     taken: dict[bytes, int] = {}
     for peer in sorted(addresses):
@@ -186,13 +189,11 @@ def _check_addresses(node: int, addresses: Mapping[int, tuple[Any, ...]]) -> Non
             )
     outside = [peer for peer in sorted(addresses) if not _ip(addresses[peer]).is_loopback]
     if outside and node not in outside:
-        logger.warning(
-            "the own address of node %d, %s, reaches this host alone, and node %d is at %s: if that is another host, "
-            "give the address by which it can reach this one (host names often stand for 127.0.1.1 at home)",
-            node,
-            format_address(addresses[node]),
-            outside[0],
-            format_address(addresses[outside[0]]),
+        log.warning(
+            "own address",
+            f"the own address of node {node}, {format_address(addresses[node])}, reaches this host alone, and node "
+            f"{outside[0]} is at {format_address(addresses[outside[0]])}: if that is another host, give the address by "
+            "which it can reach this one (host names often stand for 127.0.1.1 at home)",
         )
 
 

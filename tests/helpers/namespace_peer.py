@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -13,18 +14,35 @@ from ringproto.testing.transport_contract import CONTRACT
 from ringproto.transports import Transport, TransportError, open_multicast_udp, open_unicast_udp
 
 
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 class Commands:
     def __init__(self) -> None:
         self.transport: Transport | None = None
+        self.log = Lines()
+        logging.getLogger("ringproto").addHandler(self.log)
+        logging.getLogger("ringproto").setLevel(logging.INFO)
+
+    async def logged(self) -> list[str]:
+        return self.log.lines
 
     async def open_multicast(self, **arguments: Any) -> str:
         node, group, port = arguments.pop("node"), arguments.pop("group"), arguments.pop("port")
         self.transport = await open_multicast_udp(node, group, port, **arguments)
         return repr(self.transport)
 
-    async def open_unicast(self, node: int, peers: dict[str, tuple[str, int]]) -> str:
+    async def open_unicast(self, node: int, peers: dict[str, tuple[str, int]], **arguments: Any) -> str:
         table = {int(peer): (host, port) for peer, (host, port) in peers.items()}
-        self.transport = await open_unicast_udp(node, table)
+        self.transport = await open_unicast_udp(node, table, **arguments)
         return repr(self.transport)
 
     async def open_often(self, times: int, **arguments: Any) -> list[str]:

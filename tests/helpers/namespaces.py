@@ -106,6 +106,24 @@ class Hosts:
     def remove_interface(self, number: int) -> None:
         _ip("-n", self[number], "link", "del", "eth0")
 
+    def set_mtu(self, number: int, mtu: int) -> None:
+        _ip("-n", self[number], "link", "set", "eth0", "mtu", str(mtu))
+
+    def ip(self, number: int, *arguments: str) -> None:
+        """Call ip(8) on a host."""
+        _ip("-n", self[number], *arguments)
+
+    def sysctl(self, number: int, **settings: int) -> None:
+        """Set what is under ``net`` on a host, with two underscores for a dot."""
+        for name, value in settings.items():
+            setting = f"net.{name.replace('__', '.')}={value}"
+            subprocess.run(
+                ["ip", "netns", "exec", self[number], "sysctl", "-qw", setting],
+                check=True,
+                capture_output=True,
+                timeout=30,
+            )
+
     def set_link(self, number: int, state: str) -> None:
         """Set ``eth0`` of a host "up" or "down"."""
         _ip("-n", self[number], "link", "set", "eth0", state)
@@ -159,19 +177,24 @@ class Peer:
         got: list[str] = await self.call("receive", count=count, patience_s=patience_s)
         return got
 
+    async def logged(self) -> list[str]:
+        """What the transport logged since the process began, a line each."""
+        lines: list[str] = await self.call("logged")
+        return lines
+
     async def statistics(self) -> dict[str, int]:
         numbers: dict[str, int] = await self.call("statistics")
         return numbers
 
 
 @contextlib.asynccontextmanager
-async def peer_in(namespace: str | None) -> AsyncIterator[Peer]:
-    """A process in a namespace (``None``: here), ended afterwards."""
+async def peer_in(namespace: str | None, **variables: str) -> AsyncIterator[Peer]:
+    """A process in a namespace (``None``: here) with these environment variables too, ended afterwards."""
     command = [sys.executable, str(PEER)]
     if namespace is not None:
         command = ["ip", "netns", "exec", namespace, *command]
     # The peer imports what this process imports, however that was installed.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     try:
         yield Peer(process)

@@ -152,9 +152,7 @@ def test_loopback_of_this_host_is_found() -> None:
 
 
 @pytest.mark.usefixtures("table")
-@pytest.mark.parametrize(
-    "error", [ValueError("You must specify a valid interface name."), OSError(19, "No such device")]
-)
+@pytest.mark.parametrize("error", [ValueError("You must specify a valid interface."), OSError(19, "No such device")])
 def test_interface_that_goes_away_while_it_is_read_is_left_out(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -18,9 +18,11 @@ import trio
 import trio.testing
 from transport_openers import free_ports
 
+from ringproto.log import BoundedLog
 from ringproto.transports import open_unicast_udp
 from ringproto.transports._addresses import pack_address
-from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, DatagramSocket, Readable
+from ringproto.transports._readable import Readable
+from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, DatagramSocket
 from ringproto.transports._traffic import ERROR_PAUSE_MAX_S
 from ringproto.transports.unicast_udp import UnicastUDP
 
@@ -449,7 +451,7 @@ async def test_either_of_two_sockets_wakes(with_epoll: bool) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
-        sockets.append(DatagramSocket(sock, size=100, senders_max=2, counts=counts, offload=True))
+        sockets.append(DatagramSocket(sock, size=100, senders_max=2, counts=counts, offload=True, log=BoundedLog()))
     readable = Readable(sockets, use_epoll=with_epoll)
     assert (readable._epoll is not None) == with_epoll
     for one in sockets:
