@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from ringproto.transports._addresses import format_address
 from ringproto.transports._interface import AddressInUseError, TransportError
 
 __all__ = ["bound_socket"]
+
+# From <linux/if_addr.h>.
+_TENTATIVE = 0x40
+_DUPLICATE = 0x08
 
 
 def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
@@ -45,12 +52,30 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
         place = f"{format_address(address)}, {what},"
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
+        if exc.errno == errno.EADDRNOTAVAIL and _is_tentative(address):
+            raise TransportError(
+                exc.errno,
+                f"{place} is tentative: the system still looks for another host that has it (duplicate address "
+                "detection, which takes a second or so), or has found one; wait for it, or see `ip -6 addr`",
+            ) from exc
         if exc.errno == errno.EADDRNOTAVAIL:
             raise TransportError(exc.errno, f"{place} is not an address of this host") from exc
         if exc.errno in (errno.EACCES, errno.EPERM):
             raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
         raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
     return sock
+
+
+def _is_tentative(address: tuple[Any, ...], table: Path = Path("/proc/net/if_inet6")) -> bool:
+    """Whether the system has an IPv6 address and does not let it be used yet."""
+    with contextlib.suppress(OSError, ValueError):
+        wanted = ipaddress.IPv6Address(str(address[0]).partition("%")[0])
+        for line in table.read_text().splitlines():
+            # Address, index, prefix length, scope, flags, name
+            fields = line.split()
+            if int(fields[0], 16) == int(wanted) and int(fields[4], 16) & (_TENTATIVE | _DUPLICATE):
+                return True
+    return False
 
 
 def _family_name(family: int) -> str:

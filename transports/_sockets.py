@@ -371,7 +371,7 @@ class SocketTransport(Traffic):
             self._unlooked += 1
             if self._unlooked >= self._look_after:
                 self._unlooked = 0
-                self._look(time.monotonic())
+                self._tend(time.monotonic())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
 
@@ -456,10 +456,10 @@ class SocketTransport(Traffic):
     # What is seen to from time to time, and in trouble
 
     def _now(self) -> float:
-        """Seconds on the clock that :meth:`_look` is given."""
+        """Seconds on the clock that :meth:`_tend` is given."""
         return trio.current_time() if self._blocking is None else time.monotonic()
 
-    def _look(self, now: float) -> None:
+    def _tend(self, now: float) -> None:
         self._look_after = LOOK_EVERY if now - self._looked_at < LOOK_WITHIN_S else 1
         self._looked_at = now
         if now >= self._look_at_paths_at:

@@ -185,7 +185,7 @@ class Traffic:
         self._unlooked += 1
         if self._unlooked >= self._look_after:
             self._unlooked = 0
-            self._look(trio.current_time())
+            self._tend(trio.current_time())
         place = self._writer.write_some(addresses, heads, datagrams, 0)
         if self._writer.lost_to or self._writer.refused:
             self._look_at_loss()
@@ -341,7 +341,7 @@ class Traffic:
         """Whether datagrams of an origin that is not known are welcome."""
         return False
 
-    def _look(self, now: float) -> None:
+    def _tend(self, now: float) -> None:
         """See to what is due; datagrams are about to be written. ``now`` are seconds on a steady clock."""
 
     def _after_loss(self, error: int, address: bytes) -> None:

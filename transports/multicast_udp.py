@@ -269,13 +269,13 @@ class MulticastUDP(SocketTransport):
             self._trouble = error
             self._look_after = 1
 
-    def _look(self, now: float) -> None:
-        super()._look(now)
+    def _tend(self, now: float) -> None:
+        super()._tend(now)
         if self._trouble:
             self._look_after = 1
             if now >= self._rejoin_at:
                 self._rejoin_at = now + REJOIN_EVERY_S
-                self._restore(f"datagrams could not be sent ({errno_name(self._trouble)})")
+                self._restore(f"its interface was in trouble ({errno_name(self._trouble)})")
             return
         hearing = self._silence.judge(now, self._group.heard, self._own.heard)
         if hearing is Hearing.ASK:
@@ -368,7 +368,13 @@ class MulticastUDP(SocketTransport):
 
     def _open_probe(self) -> socket.socket:
         host, _, *rest = self._membership.own_address
-        probe = bound_socket(self._membership.family, (host, 0, *rest), "a probe")
+        try:
+            probe = bound_socket(self._membership.family, (host, 0, *rest), "the own address")
+        except TransportError as exc:
+            if exc.errno == errno.EADDRNOTAVAIL:
+                # It is gone. Over IPv6 the system sends from it all the same, so nothing else would tell.
+                self._trouble = errno.EADDRNOTAVAIL
+            raise
         try:
             self._membership.send_by(probe)
         except BaseException:

@@ -7,6 +7,8 @@ is not in it is dropped, unread.
 
 from __future__ import annotations
 
+import errno
+import functools
 import ipaddress
 import socket
 from collections import Counter
@@ -20,12 +22,17 @@ from ringproto.transports._addresses import format_address, is_wildcard, pack_ad
 from ringproto.transports._binding import bound_socket
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
+from ringproto.transports._own_name import OwnName
 from ringproto.transports._sockets import LOG_NAME, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 
 __all__ = ["UnicastUDP", "open_unicast_udp"]
 
 _FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 PEERS_MAX = 1024
+TROUBLE_EVERY_S = 1.0
+"""How often the own address is looked for while datagrams are lost because it may be gone."""
+_ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.EINVAL})
+"""What the system says when an address is bound that is not there any more, or whose interface is another one."""
 
 
 async def open_unicast_udp(
@@ -81,7 +88,7 @@ async def open_unicast_udp(
     sizes = fitting_sizes(datagram_size, segment_size, 0, local=local and len(addresses) > 1)
     sock = bound_socket(chosen, addresses[node], f"the own entry of node {node}")
     try:
-        return UnicastUDP(node, addresses, sock, sizes, receive_buffer, send_buffer, offload, log)
+        return UnicastUDP(node, addresses, sock, sizes, receive_buffer, send_buffer, offload, log, peers[node])
     except BaseException:
         sock.close()
         raise
@@ -100,30 +107,82 @@ class UnicastUDP(SocketTransport):
         send_buffer: int,
         offload: bool,
         log: BoundedLog,
+        own: tuple[str, int] | None = None,
     ) -> None:
         counts: Counter[str] = Counter()
-        self._socket = DatagramSocket(
-            sock, size=sizes.datagram, senders_max=len(addresses), counts=counts, offload=offload, log=log
+        self._make_socket = functools.partial(
+            DatagramSocket, size=sizes.datagram, senders_max=len(addresses), counts=counts, offload=offload, log=log
         )
-        self._socket.set_buffers(receive_buffer, send_buffer)
+        self._buffers = receive_buffer, send_buffer
+        self._socket = self._make_socket(sock)
+        self._socket.set_buffers(*self._buffers)
         super().__init__(node, sizes, [self._socket], counts, header_size=0, log=log)
         self._addresses = {peer: pack_address(tuple(addresses[peer])) for peer in sorted(addresses) if peer != node}
         self._everybody = list(self._addresses.values())
+        # What is bound, where that may lead to later, and whether it was not there when it was looked for last.
+        self._own_address = tuple(addresses[node])
+        host, port = own or self._own_address[:2]
+        self._own_name = OwnName(host, port, int(sock.family))
+        self._address_gone = False
         self._origins = frozenset(self._everybody)
         self._look_at_paths(self._now())
-        self._name = f"<UnicastUDP node {node} at {format_address(addresses[node])}, {len(self._everybody)} peers>"
 
     def __repr__(self) -> str:
-        return self._name
+        return f"<UnicastUDP node {self.node} at {format_address(self._own_address)}, {len(self._everybody)} peers>"
 
     def _introduce(self, origin: bytes) -> bool:
         self._counts["drops_unknown_source"] += 1
         return False
 
+    def _after_loss(self, error: int, address: bytes) -> None:
+        super()._after_loss(error, address)
+        if error in _ADDRESS_GONE or error == errno.ENETUNREACH:
+            # Look soon whether the own address is still there.
+            self._look_at_paths_at = min(self._look_at_paths_at, self._looked_at + TROUBLE_EVERY_S)
+
     def _open_probe(self) -> socket.socket:
-        address = self._socket.socket.getsockname()
         # Another port of the same address, so that the way is the same.
-        return bound_socket(self._socket.socket.family, (address[0], 0, *address[2:]), "a probe")
+        host, _, *rest = self._own_address
+        try:
+            probe = bound_socket(self._socket.socket.family, (host, 0, *rest), "the own address")
+        except TransportError as exc:
+            if exc.errno in _ADDRESS_GONE:
+                self._lose_address(exc)
+            raise
+        if self._address_gone:
+            self._address_gone = False
+            self._log.warning("own address back", f"{format_address(self._own_address)} is of this host again")
+        return probe
+
+    def _lose_address(self, error: TransportError) -> None:
+        """The own address is not there any more: look up where the own name leads now, and go there."""
+        if not self._address_gone:
+            self._address_gone = True
+            self._log.warning(
+                "own address",
+                f"node {self.node} is bound to {format_address(self._own_address)}, and reaches nobody until that "
+                f"address is back or its name leads to another one: {error.strerror}",
+            )
+        found = self._own_name.take()
+        self._own_name.look_up()
+        if found is None or found == self._own_address:
+            return
+        try:
+            sock = bound_socket(self._socket.socket.family, found, f"the own entry of node {self.node}")
+        except TransportError:
+            return  # not here yet
+        fresh = self._make_socket(sock)
+        fresh.set_buffers(*self._buffers)
+        self._go_on_with([fresh])
+        self._socket = fresh
+        self._address_gone = False
+        self._counts["interface_changes"] += 1
+        self._log.warning(
+            "interface",
+            f"node {self.node} is at {format_address(found)} now, and was at {format_address(self._own_address)}: "
+            "the socket was opened anew",
+        )
+        self._own_address = found
 
 
 def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
@@ -181,6 +240,12 @@ def _check_addresses(node: int, addresses: Mapping[int, tuple[Any, ...]], log: B
             raise ValueError(
                 f"the address of node {peer}, {format_address(addresses[peer])}, is a multicast group: "
                 "give an address of one host, or use open_multicast_udp"
+            )
+        ip = _ip(addresses[peer])
+        if ip.version == 6 and ip.is_link_local and not addresses[peer][3]:
+            raise ValueError(
+                f"the address of node {peer}, {format_address(addresses[peer])}, is link-local, so it means nothing "
+                f"without its interface: name its interface, such as {ip}%eth0"
             )
         if peer != node and is_wildcard(packed):
             raise ValueError(

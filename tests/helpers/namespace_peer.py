@@ -32,6 +32,9 @@ class Commands:
         logging.getLogger("ringproto").addHandler(self.log)
         logging.getLogger("ringproto").setLevel(logging.INFO)
 
+    async def name(self) -> str:
+        return repr(self.transport)
+
     async def logged(self) -> list[str]:
         return self.log.lines
 

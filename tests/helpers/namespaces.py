@@ -77,28 +77,28 @@ class Hosts:
             self.add_interface(number)
             _ip("-n", self[number], "link", "set", "lo", "up")
 
-    def add_interface(self, number: int) -> None:
-        """Give host ``number`` its ``eth0``."""
+    def add_interface(self, number: int, name: str = "eth0") -> None:
+        """Give host ``number`` its interface."""
         mtu, host = str(self._mtu), self[number]
         _ip(
             *("-n", self._bridge, "link", "add", f"v{number}", "mtu", mtu, "type", "veth"),
-            *("peer", "name", "eth0", "mtu", mtu, "netns", host),
+            *("peer", "name", name, "mtu", mtu, "netns", host),
         )
         _ip("-n", self._bridge, "link", "set", f"v{number}", "master", "br0", "up")
         # Addresses are usable at once: no duplicate address detection.
         subprocess.run(
-            ["ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"],
+            ["ip", "netns", "exec", host, "sysctl", "-qw", f"net.ipv6.conf.{name}.accept_dad=0"],
             check=True,
             capture_output=True,
             timeout=30,
         )
-        _ip("-n", host, "link", "set", "eth0", "up")
-        self.add_address(number)
-        _ip("-n", host, "addr", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
-        _ip("-n", host, "addr", "add", f"fe80::{number}/64", "dev", "eth0", "nodad")
+        _ip("-n", host, "link", "set", name, "up")
+        self.add_address(number, name)
+        _ip("-n", host, "addr", "add", f"fd77::{number}/64", "dev", name, "nodad")
+        _ip("-n", host, "addr", "add", f"fe80::{number}/64", "dev", name, "nodad")
 
-    def add_address(self, number: int) -> None:
-        _ip("-n", self[number], "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
+    def add_address(self, number: int, name: str = "eth0") -> None:
+        _ip("-n", self[number], "addr", "add", f"10.77.0.{number}/24", "dev", name)
 
     def remove_address(self, number: int) -> None:
         _ip("-n", self[number], "addr", "del", f"10.77.0.{number}/24", "dev", "eth0")
@@ -124,13 +124,36 @@ class Hosts:
                 timeout=30,
             )
 
+    def snoop(self, membership_s: int) -> None:
+        """Let the bridge forward multicasts to those alone who reported in the last ``membership_s`` seconds.
+
+        It is a querier, or it would forward everything, but after the start it asks once in an hour only.
+        """
+        subprocess.run(
+            ["ip", "-n", self._bridge, "addr", "replace", "10.77.0.254/24", "dev", "br0"],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        settings = "mcast_query_response_interval 10 mcast_startup_query_count 1 mcast_startup_query_interval 360000"
+        settings += f" mcast_query_interval 360000 mcast_membership_interval {100 * membership_s}"
+        settings += " mcast_querier 1 mcast_snooping 1"
+        _ip("-n", self._bridge, "link", "set", "br0", "type", "bridge", *settings.split())
+
     def set_link(self, number: int, state: str) -> None:
         """Set ``eth0`` of a host "up" or "down"."""
         _ip("-n", self[number], "link", "set", "eth0", state)
 
+    def set_names(self, number: int, **addresses: str) -> None:
+        """The whole of /etc/hosts of a host, also for processes that run already."""
+        folder = Path("/etc/netns") / self[number]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts").write_text("".join(f"{address} {name}\n" for name, address in addresses.items()))
+
     def down(self) -> None:
         for name in (self._bridge, *(self[number] for number in range(1, self._count + 1))):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30)
+            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
 
 
 @contextlib.contextmanager
