@@ -175,3 +175,13 @@ def test_interfaces_that_the_system_does_not_list_are_an_interface_error(monkeyp
     monkeypatch.setattr(netifaces, "interfaces", fail)
     with pytest.raises(InterfaceError, match="does not list its interfaces: Too many open files"):
         find_interface("eth0", 4)
+
+
+@pytest.mark.usefixtures("table")
+def test_what_was_found_before_is_preferred_while_it_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLE["eth0"], IPV4, TABLE["eth0"][IPV4] + [{"addr": "10.77.0.9"}])
+    former = find_interface("10.77.0.9", 4)
+    assert find_interface("10.77.0.0/24", 4, former=former).address == former.address
+    assert find_interface("eth0", 4, former=former).address == former.address
+    assert str(find_interface("10.77.0.0/24", 4).address) == "10.77.0.5"
+    assert str(find_interface("10.78.0.0/24", 4, former=former).address) == "10.78.0.5"
