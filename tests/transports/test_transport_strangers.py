@@ -252,7 +252,7 @@ async def test_strangers_are_told_of_once_a_minute(
     autojump_clock: MockClock, two: Any, port: int, somebody: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, _ = two
-    first._log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
+    first._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
     stranger, clone = somebody("127.0.0.4", port), somebody("127.0.0.5", port)
     async with in_background(first):
         for _ in range(125):
@@ -310,7 +310,7 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
             f"dropped, the last of them from 127.0.0.4:{port}"
         )
         caplog.clear()
-        first._log = BoundedLog("ringproto.transports")
+        first._peers_log = BoundedLog("ringproto.transports")
         second.socket.sendto(datagram(2), ("127.0.0.1", port))
         await waiting(first)
         await trio.sleep(1.5)
