@@ -17,7 +17,8 @@ from trio.testing import MockClock
 from ringproto.log import BoundedLog
 from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
 from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name
-from ringproto.transports.unicast_udp import SAID_EVERY_S, UnicastUDP
+from ringproto.transports._sockets import SAID_EVERY_S
+from ringproto.transports.unicast_udp import UnicastUDP
 
 
 @pytest.fixture
