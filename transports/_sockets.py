@@ -368,9 +368,7 @@ class SocketTransport(Traffic):
         self._check_open()
         addresses, heads, datagrams = self._route(transmits)
         if datagrams:
-            self._unlooked += 1
-            if self._unlooked >= self._look_after:
-                self._unlooked = 0
+            if self._is_due():
                 self._tend(time.monotonic())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
