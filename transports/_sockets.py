@@ -458,7 +458,8 @@ class SocketTransport(Traffic):
         return trio.current_time() if self._blocking is None else time.monotonic()
 
     def _tend(self, now: float) -> None:
-        self._look_after = LOOK_EVERY if now - self._looked_at < LOOK_WITHIN_S else 1
+        often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after
+        self._look_after = LOOK_EVERY if often else 1
         self._looked_at = now
         if now >= self._look_at_paths_at:
             self._look_at_paths(now)
