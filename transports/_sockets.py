@@ -376,9 +376,7 @@ class SocketTransport(Traffic):
         self._check_open()
         addresses, heads, datagrams = self._route(transmits)
         if datagrams:
-            self._unlooked += 1
-            if self._unlooked >= self._look_after:
-                self._unlooked = 0
+            if self._is_due():
                 self._tend(time.monotonic())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
@@ -471,7 +469,8 @@ class SocketTransport(Traffic):
         return trio.current_time() if self._blocking is None else time.monotonic()
 
     def _tend(self, now: float) -> None:
-        self._look_after = LOOK_EVERY if now - self._looked_at < LOOK_WITHIN_S else 1
+        often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after
+        self._look_after = LOOK_EVERY if often else 1
         self._looked_at = now
         if now >= self._look_at_paths_at:
             self._look_at_paths(now)

@@ -63,6 +63,8 @@ cdef class Traffic:
     )
     cpdef tuple _route(self, object transmits)
 
+    cpdef bint _is_due(self)
+
     @cython.locals(writer=Line)
     cpdef _look_at_loss(self)
 

@@ -30,7 +30,7 @@ ERRORS_IN_A_ROW = 4
 ERROR_PAUSE_S = 0.001
 ERROR_PAUSE_MAX_S = 0.1
 """After that the pause doubles, from the first of these to the second."""
-LOOK_EVERY = 8
+LOOK_EVERY = 16
 """So many writes after it looked last a transport looks at the clock, and sees to what is due. After each write while
 there is trouble, or while writes are rare."""
 
@@ -182,14 +182,20 @@ class Traffic:
         """Write what there is room for now; returns the place that was reached."""
         if not datagrams:
             return 0
-        self._unlooked += 1
-        if self._unlooked >= self._look_after:
-            self._unlooked = 0
+        if self._is_due():
             self._tend(trio.current_time())
         place = self._writer.write_some(addresses, heads, datagrams, 0)
         if self._writer.lost_to or self._writer.refused:
             self._look_at_loss()
         return place
+
+    def _is_due(self) -> bool:
+        """Whether to look at the clock before this write."""
+        self._unlooked += 1
+        if self._unlooked < self._look_after:
+            return False
+        self._unlooked = 0
+        return True
 
     def _look_at_loss(self) -> None:
         """See what came of a write."""
