@@ -19,7 +19,7 @@ import trio
 
 from ringproto._core import Batch, Change, Processor
 from ringproto.events import Event, RegularConfiguration
-from ringproto.failures import RingClosedError, service_error, without_cancellations, wrong_thread
+from ringproto.failures import RingClosedError, service_error, with_whereabouts, without_cancellations, wrong_thread
 from ringproto.gate import Gate
 from ringproto.reports import Reports
 from ringproto.transports import Transport
@@ -64,7 +64,7 @@ class Driver(ABC):
         self._transport = transport
         self._clock = clock
         self._unblocks = unblocks
-        self.reports = Reports(processor, clock)
+        self.reports = Reports(processor, transport, clock)
         """What the ring says to the log."""
         self._lock = threading.Lock()
         self._changes: list[Change] = []
@@ -312,7 +312,7 @@ class Driver(ABC):
     @trio.lowlevel.enable_ki_protection
     def _end(self) -> None:
         self.has_left = True
-        failure = self._failure or self._processor.failure
+        failure = self._failure or with_whereabouts(self._processor.failure, self._transport)
         self.reports.write([*self._processor.take_notices(), *self.reports.take()])
         self.reports.ended(failure)
         self._listener.ended(failure)

@@ -7,12 +7,20 @@ import threading
 
 import trio
 
-from ringproto.errors import RingError
+from ringproto.errors import DuplicateNodeError, RingError
+from ringproto.transports import AddressedTransport, Transport
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["RingClosedError", "service_error", "without_cancellations", "wrong_thread"]
+__all__ = [
+    "RingClosedError",
+    "service_error",
+    "whereabouts",
+    "with_whereabouts",
+    "without_cancellations",
+    "wrong_thread",
+]
 
 
 class RingClosedError(RingError, trio.ClosedResourceError):
@@ -34,6 +42,27 @@ def service_error(error: Exception) -> RingError:
         return error
     failure = RingError(f"the ring's service failed: {type(error).__name__}: {error}")
     failure.__cause__ = error
+    return failure
+
+
+def whereabouts(transport: Transport, node: int) -> str:
+    """Where two processes are that use a node id, as a sentence that ends a message; empty unless both are known."""
+    if not isinstance(transport, AddressedTransport):
+        return ""
+    here, there = transport.address_of(node), transport.claims_of(node)
+    if here is None or there is None:
+        return ""
+    return (
+        f". This one is at {here}, the other at {there}"
+        if node == transport.node
+        else f". They are at {here} and {there}"
+    )
+
+
+def with_whereabouts(failure: BaseException | None, transport: Transport) -> BaseException | None:
+    """What the core failed with; the address of the other process is known to the transport alone."""
+    if isinstance(failure, DuplicateNodeError):
+        return DuplicateNodeError(f"{failure}{whereabouts(transport, transport.node)}")
     return failure
 
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 
 from ringproto._core import Change, Notice, Processor
 from ringproto.events import RecoveryComplete, RegularConfiguration
+from ringproto.failures import whereabouts
 from ringproto.log import BoundedLog
+from ringproto.transports import Transport
 
 __all__ = ["Reports"]
 
@@ -69,10 +71,11 @@ class Reports:
 
     Args:
         processor: the core.
+        transport: knows addresses, perhaps.
         clock: the seconds that the core counts in.
     """
 
-    def __init__(self, processor: Processor, clock: Callable[[], float]) -> None:
+    def __init__(self, processor: Processor, transport: Transport, clock: Callable[[], float]) -> None:
         config = processor.config
         self.late_s = _LATE_PART * config.token_timeout_s
         """A driver that wakes so many seconds after its deadline calls :meth:`woke_late`."""
@@ -81,6 +84,7 @@ class Reports:
         self.waiting: dict[str, Notice] = {}
         """By its kind, what the driver has noticed and was not written yet."""
         self._processor = processor
+        self._transport = transport
         self._config = config
         self._clock = clock
         self._log = BoundedLog(clock=clock)
@@ -225,7 +229,10 @@ class Reports:
     def write(self, notices: Iterable[Notice]) -> None:
         """Write them, without the driver's lock."""
         for notice in notices:
-            self._write(notice.kind, notice.text, notice.warning, dict(notice.fields))
+            text, fields = notice.text, dict(notice.fields)
+            if notice.kind == "duplicate_id":
+                text += whereabouts(self._transport, int(str(fields["processor"])))
+            self._write(notice.kind, text, notice.warning, fields)
 
     def ended(self, failure: BaseException | None) -> None:
         """The processor has left the ring."""

@@ -16,10 +16,23 @@ import ipaddress
 import socket
 from typing import Any
 
-__all__ = ["IPV4_SIZE", "IPV6_SIZE", "format_address", "format_packed", "is_wildcard", "pack_address", "unpack_address"]
+__all__ = [
+    "IPV4_SIZE",
+    "IPV6_SIZE",
+    "WITHOUT_SCOPE",
+    "format_address",
+    "format_packed",
+    "is_wildcard",
+    "lacks_scope",
+    "pack_address",
+    "unpack_address",
+]
 
 IPV4_SIZE = 6
 IPV6_SIZE = 22
+
+WITHOUT_SCOPE = "is link-local, so it means nothing without its interface: name its interface, such as fe80::1%eth0"
+"""What is wrong with an address that :func:`lacks_scope`."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -66,3 +79,10 @@ def format_packed(packed: bytes) -> str:
 def is_wildcard(packed: bytes) -> bool:
     """Whether it stands for every address of the host."""
     return ipaddress.ip_address(packed[: -2 if len(packed) == IPV4_SIZE else -6]).is_unspecified
+
+
+def lacks_scope(packed: bytes) -> bool:
+    """Whether it is link-local and does not say on which link."""
+    if len(packed) != IPV6_SIZE or any(packed[18:]):
+        return False
+    return ipaddress.IPv6Address(packed[:16]).is_link_local

@@ -3,15 +3,15 @@
 
 One system call moves many messages. Where the kernel can do it (``UDP_SEGMENT``, Linux 4.18, and ``UDP_GRO``, 5.0), a
 message is a run of datagrams: those that go to one address and have one size, but for the last, which may be shorter,
-go through the kernel as one, and come out at the receiver as one. Whether that works is found out by trying; where it
-does not, every datagram is a message of its own.
+go through the kernel as one, and come out at the receiver as one. Whether that works is found out by trying, for each
+address by itself, since it depends on the way: where it does not, every datagram is a message of its own.
 
 Buffers, message headers and socket addresses are allocated once, when the object is made. What each method promises is
 written in ``_plain.py``, which has the same face and which a test holds against this module.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, errno
 from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -93,6 +93,8 @@ cdef enum:
     PARTS_MAX = 3
     # What is shown of a datagram of somebody who is not known (_claims.py).
     HEAD_MAX = 24
+    # Most addresses that are remembered as those to which no runs go; more than a transport knows.
+    PLAIN_MAX = 2048
     # To send more messages than these takes so long that other threads may as well have Python's lock meanwhile.
     KEPT_MAX = 16
 
@@ -164,6 +166,7 @@ cdef class Receiver:
     cdef bytes _origin
     cdef bint _looked_up
     cdef bint _welcome
+    cdef readonly bytes last_origin
     cdef readonly long long skipped
     cdef readonly long long oversized
     cdef readonly long long undersized
@@ -210,6 +213,7 @@ cdef class Receiver:
         self._header_size = header_size
         self._skip = skip
         self._origin = b""
+        self.last_origin = b""
 
     def __dealloc__(self):
         free(self._messages)
@@ -245,6 +249,8 @@ cdef class Receiver:
                 self.oversized += 1
             else:
                 self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), joiner, known, introduce, whole)
+        if self._looked_up and self._welcome:
+            self.last_origin = self._origin
         return read
 
     cdef int _take_apart(
@@ -355,6 +361,8 @@ cdef class Sender:
     cdef size_t _header_size
     cdef readonly bint segments
     cdef public bint keeps_gil
+    cdef public int refused
+    cdef readonly dict plain
     cdef readonly long long datagrams_sent
     cdef readonly long long bytes_sent
 
@@ -369,6 +377,7 @@ cdef class Sender:
         self._count = count
         self._header_size = len(header)
         self.segments = segment
+        self.plain = {}
         self._messages = <mmsghdr *> calloc(count, sizeof(mmsghdr))
         self._vectors = <iovec *> calloc(count * PARTS_MAX, sizeof(iovec))
         self._addresses = <sockaddr_storage *> calloc(count, sizeof(sockaddr_storage))
@@ -426,10 +435,12 @@ cdef class Sender:
             with nogil:
                 sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
                 error = errno
-        if sent < 0 and self._runs[0] > 1 and (error == EINVAL or error == EIO):
-            # This kernel or this interface cannot cut runs, or not of this size: every datagram for itself from now on.
-            self.segments = False
-            return self.send(addresses, heads, datagrams, start)
+        if sent < 0 and self._runs[0] > 1 and (error == EMSGSIZE or error == EINVAL or error == EIO):
+            # This kernel or the way to this address does not take runs, or none of this size: one by one from now on.
+            if len(self.plain) >= PLAIN_MAX:
+                self.plain.clear()
+            self.plain[addresses[start]] = error
+            self.refused = error
         if sent < 0:
             return -error
         for place in range(sent):
@@ -444,6 +455,7 @@ cdef class Sender:
         cdef int place = 0
         cdef int messages = 0
         cdef int run
+        cdef bint alone
         cdef size_t room, size, longest
         cdef Extent extent
         cdef iovec *vector = self._vectors
@@ -465,13 +477,14 @@ cdef class Sender:
             run = 0
             longest = 0
             room = RUN_BYTES_MAX
+            alone = not self.segments or (len(self.plain) > 0 and address in self.plain)
             while place + run < count:
                 head = <bytes?> heads[start + place + run]
                 datagram = <bytes?> datagrams[start + place + run]
                 find_extent(head, PyBytes_GET_SIZE(datagram), &extent)
                 size = PyBytes_GET_SIZE(head) + extent.size + extent.padding
                 if run:
-                    if not self.segments or run == SEGMENTS_MAX or size > longest or size + self._header_size > room:
+                    if alone or run == SEGMENTS_MAX or size > longest or size + self._header_size > room:
                         break
                     following = <bytes?> addresses[start + place + run]
                     if following is not address and following != address:

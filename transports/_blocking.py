@@ -30,7 +30,7 @@ class BlockingWait:
     """
 
     def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
-        self._sockets = sockets
+        self._sockets = list(sockets)
         self._reading, self._writing = os.pipe()
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
@@ -40,9 +40,18 @@ class BlockingWait:
         self._all = select.poll()
         self._all.register(self._reading, select.POLLIN)
         for one in sockets:
-            one.receiver.keeps_gil = True
-            one.sender.keeps_gil = True
-            self._all.register(one.socket.fileno(), select.POLLIN)
+            self._add(one)
+
+    def _add(self, one: DatagramSocket) -> None:
+        one.receiver.keeps_gil = True
+        one.sender.keeps_gil = True
+        self._all.register(one.socket.fileno(), select.POLLIN)
+
+    def replace(self, old: DatagramSocket, new: DatagramSocket) -> None:
+        """Wait for ``new`` in place of ``old``, which is closed next. On the thread that waits."""
+        self._sockets[self._sockets.index(old)] = new
+        self._all.unregister(old.socket.fileno())
+        self._add(new)
 
     def wait(self, timeout_s: float) -> None:
         """Return when a read is worth a try, after ``timeout_s`` (to the next millisecond), or when interrupted."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from ringproto.types import NODE_MAX
 
-__all__ = ["YIELD_EVERY", "check_node", "check_whole", "is_node", "refuse_transmit"]
+__all__ = ["YIELD_EVERY", "check_node", "check_seconds", "check_whole", "is_node", "refuse_transmit"]
 
 YIELD_EVERY = 512
 """After so many datagrams sent without a wait, a transport lets other tasks run."""
@@ -40,6 +40,17 @@ def check_whole(value: Any, what: str, least: int, greatest: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= greatest:
         raise ValueError(f"{what} must be a whole number from {least} to {greatest}, not {value!r}")
     return value
+
+
+def check_seconds(value: Any, what: str, least: float, greatest: float) -> float:
+    """Return ``value`` if it is a number of seconds within the bounds.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= greatest:
+        raise ValueError(f"{what} must be seconds, from {least} to {greatest}, not {value!r}")
+    return float(value)
 
 
 def refuse_transmit(destination: Any, datagram: Any, size_max: int) -> NoReturn:

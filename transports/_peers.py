@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from ringproto.transports._addresses import IPV4_SIZE, format_packed, is_wildcard
+from ringproto.transports._addresses import IPV4_SIZE, WITHOUT_SCOPE, format_packed, is_wildcard, lacks_scope
 
-__all__ = ["LOOK_EVERY_S", "SILENT_LOOKS", "Peer", "PeerTable"]
+__all__ = ["LOOK_EVERY_S", "SILENT_LOOKS", "Peer", "PeerTable", "Unanswered"]
 
 LOOK_EVERY_S = 1.0
 """How often a transport looks who was heard, in seconds."""
@@ -149,6 +149,8 @@ class PeerTable:
             return "stands for every address of a host and cannot be sent to: only the own entry may be one"
         if ipaddress.ip_address(address[: 4 if len(address) == IPV4_SIZE else 16]).is_multicast:
             return "is a multicast group: give an address of one host, or use open_multicast_udp"
+        if lacks_scope(address):
+            return WITHOUT_SCOPE
         if address == self.own:
             return "is the own address"
         for other in self.peers.values():
@@ -178,3 +180,37 @@ class PeerTable:
         if peer.claimed is not None:
             return since >= SILENT_LOOKS or peer.address is None
         return since >= peer.wait and (peer.address is None or self._silent(peer))
+
+
+class Unanswered:
+    """Whether nothing at all comes, although something is sent; told once until something comes again."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        """Datagrams sent since something came last."""
+        self._received = 0
+        self._sent_before = 0
+        self._strangers_before = 0
+        self._looks = 0
+        self._told = False
+
+    def look(self, received: int, sent: int) -> bool:
+        """Take these counters, once a look; whether to tell somebody now."""
+        if received != self._received:
+            self._received = received
+            self._sent_before = sent
+            self._looks = 0
+            self._told = False
+            return False
+        self.sent = sent - self._sent_before
+        if self.sent:
+            self._looks += 1  # since the first that was not answered
+        if self._told or self._looks <= SILENT_LOOKS:
+            return False
+        self._told = True
+        return True
+
+    def strangers(self, dropped: int) -> int:
+        """How many datagrams of strangers were dropped since this was asked last."""
+        since, self._strangers_before = dropped - self._strangers_before, dropped
+        return since

@@ -59,6 +59,8 @@ class Receiver:
         self._header_size = header_size
         self._skip = skip
         self._error = 0
+        self.last_origin = b""
+        """The origin of the last welcome datagram, empty if none came yet."""
         self.skipped = 0
         """Datagrams whose origin was ``skip``."""
         self.oversized = 0
@@ -112,6 +114,7 @@ class Receiver:
             if not welcome:
                 welcome = introduce(origin, data[head : head + HEAD_SIZE])
             if welcome:
+                self.last_origin = origin
                 joiner.add(origin, data[head:], whole)
         return self.count
 
@@ -130,6 +133,8 @@ class Sender:
     """Whether runs of datagrams go to the kernel as one message."""
     keeps_gil = False
     """As that of :class:`Receiver`, for calls of a few messages."""
+    refused = 0
+    """The error of the last run that the system did not take, 0 if there was none. Who looks at it sets it to 0."""
 
     def __init__(self, sock: socket.socket, count: int, header: bytes = b"", segment: bool = False) -> None:
         self._socket = sock
@@ -139,6 +144,8 @@ class Sender:
         """Datagrams and segments that the system took."""
         self.bytes_sent = 0
         """Bytes of theirs, without ``header``."""
+        self.plain: dict[bytes, int] = {}
+        """Packed addresses to which datagrams go one by one, not in runs, and the error for which each is here."""
 
     def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
         """Send from place ``start`` on, each to the packed address at its place: the whole datagram, or a segment.
@@ -147,7 +154,9 @@ class Sender:
         ``_segments.extent``). The segments of a datagram have a place each, with the same datagram at all of them.
 
         Returns how many the system took, or, if it did not take the first, its error number, negated. The lists must
-        be of one length and must not change meanwhile.
+        be of one length and must not change meanwhile. If what was not taken is a run, which is larger than the path
+        takes or which this way does not know, then ``refused`` is set too: nothing is lost, the address is in ``plain``
+        now, and the next call sends the same datagrams one by one.
 
         Raises:
             ValueError: a packed address is not one, or a head does not belong to its datagram.

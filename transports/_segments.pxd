@@ -7,6 +7,8 @@ cimport ringproto.transports._room as room
 cdef Py_ssize_t _HEADER
 cdef int _NUMBERS
 cdef int _MARK
+cdef int _KIND_MIN
+cdef int _KIND_MAX
 
 
 cdef class Cutter:
@@ -14,7 +16,7 @@ cdef class Cutter:
     cdef int _number
 
     @cython.locals(piece=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t, place=Py_ssize_t, number=int, heads=list)
-    cpdef list cut(self, bytes datagram)
+    cpdef list cut(self, bytes datagram, Py_ssize_t size_max=*)
 
 
 cdef class _Partial:
@@ -40,6 +42,7 @@ cdef class Joiner:
     cdef object _counts
     cdef dict _partials
     cdef readonly Py_ssize_t oversized
+    cdef public list notices
 
     cpdef add(self, bytes origin, bytes datagram, list whole)
 
@@ -51,6 +54,9 @@ cdef class Joiner:
         before=Py_ssize_t, last=bint, fits=bint
     )
     cdef bytes _join(self, bytes origin, const unsigned char *data, Py_ssize_t size)
+
+    @cython.locals(known=bint)
+    cdef bytes _take_notice(self, bytes origin, const unsigned char *data, Py_ssize_t size)
 
     @cython.locals(before=Py_ssize_t, rest=Py_ssize_t)
     cdef bint _put(self, _Partial partial, Py_ssize_t place, const unsigned char *data, Py_ssize_t length) except -1

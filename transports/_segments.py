@@ -18,6 +18,9 @@ last segment that is just a little shorter than the others is filled up.
 Nothing is copied to be cut: the cutter makes headers, and the sender points into the datagram. A piece is copied once
 to be joined, to its place in the memory that becomes the datagram.
 
+A header alone, with a count of 0, is a *notice*, which one transport gives another: byte 1 is its kind, and bytes 6-7 a
+number. A ring does not see it.
+
 A lost segment loses its datagram. One datagram of each sender is in the making at any time, so what an attacker or a
 bad network can make a receiver keep is bounded.
 """
@@ -29,7 +32,18 @@ from collections import Counter
 
 import ringproto.transports._room as room
 
-__all__ = ["HEADER_SIZE", "MARK", "SEGMENTS_MAX", "Cutter", "Joiner", "extent"]
+__all__ = [
+    "HEADER_SIZE",
+    "MARK",
+    "NOTICE_ANSWER",
+    "NOTICE_ASK",
+    "NOTICE_MTU",
+    "SEGMENTS_MAX",
+    "Cutter",
+    "Joiner",
+    "extent",
+    "notice",
+]
 
 MARK = 0
 """What a segment begins with."""
@@ -40,11 +54,27 @@ PADDING_MAX = 64
 LATE_MAX = 64
 """Up to so many numbers back a segment is a late copy; further back it is of a sender that started anew."""
 
+NOTICE_MTU = 1
+"""Kind of a notice: packets of so many bytes are the largest that reach its sender."""
+NOTICE_ASK = 2
+"""Kind of a notice: who gets it multicasts an answer."""
+NOTICE_ANSWER = 3
+"""Kind of a notice: the answer to one that asked. That it arrives is all it says."""
+NOTICES_MAX = 16
+"""Most notices that are kept until they are looked at."""
+
 # The same once more as numbers of C (_segments.pxd).
 _MARK = MARK
 _HEADER = HEADER_SIZE
 
 _NUMBERS = 2**24 - 1
+_KIND_MIN = NOTICE_MTU
+_KIND_MAX = NOTICE_ANSWER
+
+
+def notice(kind: int, number: int = 0) -> bytes:
+    """A notice as it goes over the network; ``number`` is 0 to 65,535."""
+    return bytes([MARK, kind, 0, 0, 0, 0]) + number.to_bytes(2, "big")
 
 
 def extent(head: bytes, length: int) -> tuple[int, int, int]:
@@ -83,10 +113,13 @@ class Cutter:
         # A processor that starts anew does not go on where the last one with its address was.
         self._number = int.from_bytes(os.urandom(3), "big")
 
-    def cut(self, datagram: bytes) -> list[bytes]:
-        """The headers of the segments of a datagram that does not go as it is. Its bytes stay where they are."""
+    def cut(self, datagram: bytes, size_max: int = 0) -> list[bytes]:
+        """The headers of the segments of a datagram that does not go as it is. Its bytes stay where they are.
+
+        ``size_max`` are the bytes of the largest segment, if it is another than usual.
+        """
         self._number = number = (self._number + 1) & _NUMBERS
-        piece = self.size - _HEADER
+        piece = (size_max or self.size) - _HEADER
         size = len(datagram)
         count = (size + piece - 1) // piece
         heads = [room.head(place, count, number, piece) for place in range(count - 1)]
@@ -150,6 +183,8 @@ class Joiner:
         self._partials: dict[bytes, _Partial] = {}
         self.oversized = 0
         """Datagrams of more than ``size_max`` bytes that came whole."""
+        self.notices: list[tuple[bytes, int, int]] = []
+        """Origin, kind and number of the notices that came. Who looks at them empties the list."""
 
     def add(self, origin: bytes, datagram: bytes, whole: list[bytes]) -> None:
         """Take in a datagram of the network, and append the one of the ring that it is or makes whole, if any.
@@ -176,7 +211,7 @@ class Joiner:
         """Add a segment; the datagram, if that was the last piece that it lacked."""
         space = size - _HEADER
         if space <= 0:
-            return self._drop("drops_bad_segment")
+            return self._take_notice(origin, data, size)
         place = data[1]
         count = data[2]
         number = data[3] << 16 | data[4] << 8 | data[5]
@@ -204,6 +239,14 @@ class Joiner:
         partial.seen[place] = 1
         partial.missing -= 1
         return None if partial.missing else partial.finish()
+
+    def _take_notice(self, origin: bytes, data: bytes, size: int) -> bytes | None:
+        """Keep a notice, if it is one."""
+        known = size == _HEADER and data[2] == 0 and _KIND_MIN <= data[1] <= _KIND_MAX
+        if not known or len(self.notices) >= NOTICES_MAX:
+            return self._drop("drops_bad_segment")
+        self.notices.append((origin, data[1], data[6] << 8 | data[7]))
+        return None
 
     def _put(self, partial: _Partial, place: int, data: bytes, length: int) -> bool:
         """Put a piece that is not the last one to its place; ``False`` if it has not the size of the others."""

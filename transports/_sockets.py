@@ -13,27 +13,27 @@ in is told apart by its origin (see ``_plain.py``).
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
+import math
 import os
-import select
 import socket
 import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from ringproto.transports._addresses import format_address
+from ringproto.log import BoundedLog
+from ringproto.transports._addresses import format_address, unpack_address
 from ringproto.transports._blocking import BlockingWait, wait_for_room
 from ringproto.transports._checks import YIELD_EVERY, check_whole
-from ringproto.transports._interface import AddressInUseError, TransportError
+from ringproto.transports._paths import ANNOUNCE_EVERY_S, LOOK_EVERY_S, PLAIN_FOR_S, Paths
+from ringproto.transports._readable import Readable
 from ringproto.transports._segments import HEADER_SIZE as SEGMENT_HEADER_SIZE
-from ringproto.transports._segments import SEGMENTS_MAX, Joiner
-from ringproto.transports._traffic import Line, Traffic
+from ringproto.transports._segments import NOTICE_MTU, SEGMENTS_MAX, Joiner, notice
+from ringproto.transports._traffic import LOOK_EVERY, Line, Traffic, errno_name
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
 if TYPE_CHECKING or sys.platform != "linux" or _interpreted:
@@ -48,10 +48,12 @@ __all__ = [
     "BATCHED",
     "DATAGRAM_SIZE_MAX",
     "DATAGRAM_SIZE_MIN",
+    "LOG_NAME",
+    "PEERS_MAX",
+    "SAID_EVERY_S",
     "DatagramSocket",
     "Sizes",
     "SocketTransport",
-    "bound_socket",
     "fitting_sizes",
 ]
 
@@ -78,7 +80,16 @@ SEND_WAIT_S = 0.02
 _SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters, of which the ninth is drops
 _MEMINFO = struct.Struct("=9I")
 
-logger = logging.getLogger("ringproto.transports")
+LOG_NAME = "ringproto.transports"
+"""The logger of all transports."""
+SAID_EVERY_S = 60.0
+"""The shortest time between two lines of the log about one peer, or one kind of stranger, in seconds."""
+PEERS_MAX = 1024
+"""Most other processors that a transport remembers."""
+REFUSED_MAX = 2048
+"""Most addresses of which it is remembered that runs to them were refused."""
+LOOK_WITHIN_S = 0.5
+"""While ``LOOK_EVERY`` writes take longer than this, the transport looks at the clock at each of them."""
 
 
 class Sizes(NamedTuple):
@@ -127,50 +138,6 @@ def fitting_sizes(datagram_size: int | None, segment_size: int | None, header_si
     return Sizes(datagram, segment)
 
 
-def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
-    """A non-blocking UDP socket bound to ``address``.
-
-    Args:
-        family: ``socket.AF_INET`` or ``socket.AF_INET6``.
-        address: as ``socket.bind`` takes it.
-        what: whose address it is, for the message.
-        shared: whether other processors on this host may bind the same address (multicast groups).
-
-    Raises:
-        AddressInUseError: another socket has it.
-        TransportError: it cannot be had for another reason.
-    """
-    try:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError as exc:
-        raise TransportError(exc.errno, f"no {_family_name(family)} socket can be made here: {exc.strerror}") from exc
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
-                # The BSDs ask for it; on Linux it would shut out processors of other users.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(address)
-    except OSError as exc:
-        sock.close()
-        place = f"{format_address(address)}, {what},"
-        if exc.errno == errno.EADDRINUSE:
-            raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
-        if exc.errno == errno.EADDRNOTAVAIL:
-            raise TransportError(exc.errno, f"{place} is not an address of this host") from exc
-        if exc.errno in (errno.EACCES, errno.EPERM):
-            raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
-        raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
-    return sock
-
-
-def _family_name(family: int) -> str:
-    return "IPv6" if family == socket.AF_INET6 else "IPv4"
-
-
 class DatagramSocket(Line):
     """One socket with its buffers, its counters and its patience.
 
@@ -182,6 +149,7 @@ class DatagramSocket(Line):
         skip: the origin of the own datagrams, if they can come back.
         counts: where trouble is counted by name; several sockets may share it.
         offload: whether the kernel may take and give runs of datagrams, if it can.
+        log: where a receive buffer that is too small is said.
     """
 
     def __init__(
@@ -194,6 +162,7 @@ class DatagramSocket(Line):
         skip: bytes | None = None,
         counts: Counter[str],
         offload: bool,
+        log: BoundedLog,
     ) -> None:
         # One that is just as large may be a segment, if its first byte is the mark.
         room = size + SEGMENT_HEADER_SIZE
@@ -205,6 +174,7 @@ class DatagramSocket(Line):
             counts,
         )
         self.socket = sock
+        self._log = log
 
     @property
     def batch_max(self) -> int:
@@ -217,12 +187,10 @@ class DatagramSocket(Line):
         self._set_buffer(socket.SO_SNDBUF, "SO_SNDBUFFORCE", 32, send_bytes)
         given = self.buffer_bytes(socket.SO_RCVBUF)
         if given < receive_bytes:
-            logger.warning(
-                "a receive buffer of %d bytes was asked for and %d given, so bursts may be lost: "
-                "raise it with `sysctl -w net.core.rmem_max=%d`, or ask for less (receive_buffer)",
-                receive_bytes,
-                given,
-                receive_bytes,
+            self._log.warning(
+                "receive buffer",
+                f"a receive buffer of {receive_bytes} bytes was asked for and {given} given, so bursts may be lost: "
+                f"raise it with `sysctl -w net.core.rmem_max={receive_bytes}`, or ask for less (receive_buffer)",
             )
 
     def _set_buffer(self, option: int, forced: str, forced_linux: int, size: int) -> None:
@@ -291,72 +259,14 @@ class DatagramSocket(Line):
         self.socket.close()
 
 
-class Readable:
-    """Waits until one of several sockets can be read.
-
-    trio waits for one file descriptor at a time. Where there is epoll, the sockets go into one of their own, which can
-    itself be waited for: half a microsecond more than a single socket, against seventy for a nursery with a task for
-    each, which is the way elsewhere.
-    """
-
-    def __init__(self, sockets: Sequence[DatagramSocket], *, use_epoll: bool = sys.platform == "linux") -> None:
-        self._sockets = sockets
-        self._epoll: select.epoll | None = None
-        self._closed = False
-        if len(sockets) > 1 and use_epoll:
-            self._epoll = select.epoll()
-            for one in sockets:
-                self._epoll.register(one.socket.fileno(), select.EPOLLIN)
-        self.fd = -1
-        """What trio can wait for in place of :meth:`wait` while no socket fails; -1 if there is no one descriptor."""
-        if self._epoll is not None:
-            self.fd = self._epoll.fileno()
-        elif len(sockets) == 1:
-            self.fd = sockets[0].socket.fileno()
-
-    async def wait(self) -> None:
-        """Return when a read is worth a try. Cancellation changes nothing.
-
-        Raises:
-            trio.ClosedResourceError: it was closed meanwhile.
-            trio.BusyResourceError: another task waits.
-        """
-        await self._pause()
-        if self.fd >= 0:
-            await trio.lowlevel.wait_readable(self.fd)
-        else:
-            await self._wait_each()
-
-    async def _pause(self) -> None:
-        """Leave sockets that keep failing alone for a moment."""
-        pause_s = max([one.pause_s() for one in self._sockets])
-        if pause_s:
-            await trio.sleep(pause_s)
-            if self._closed:
-                raise trio.ClosedResourceError("the transport was closed")
-
-    async def _wait_each(self) -> None:
-        closed = False
-
-        async def wait_for(one: DatagramSocket) -> None:
-            nonlocal closed
-            try:
-                await trio.lowlevel.wait_readable(one.socket)
-            except trio.ClosedResourceError:
-                closed = True
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            for one in self._sockets:
-                nursery.start_soon(wait_for, one)
-        if closed:
-            raise trio.ClosedResourceError("the transport was closed")
-
-    def close(self) -> None:
-        self._closed = True
-        if self._epoll is not None:
-            trio.lowlevel.notify_closing(self._epoll.fileno())
-            self._epoll.close()
+def _counts_of(one: DatagramSocket) -> dict[str, int]:
+    """What a socket counts by itself."""
+    return {
+        "drops_oversized": one.receiver.oversized + one.joiner.oversized,
+        "drops_undersized": one.receiver.undersized,
+        "drops_receive_buffer_full": one.kernel_drops() or 0,
+        "own_datagrams_returned": one.receiver.skipped,
+    }
 
 
 class SocketTransport(Traffic):
@@ -367,15 +277,42 @@ class SocketTransport(Traffic):
         sizes: of the largest datagram, and of what is not cut.
         sockets: those that are read; the last one is also written.
         counts: the counter that the sockets share.
+        header_size: bytes that the transport puts before each datagram and segment.
+        log: where it is said what an operator should hear of.
+        group: the multicast group, as a packed address, if broadcasts go to one.
     """
 
-    def __init__(self, node: int, sizes: Sizes, sockets: Sequence[DatagramSocket], counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        node: int,
+        sizes: Sizes,
+        sockets: Sequence[DatagramSocket],
+        counts: Counter[str],
+        *,
+        header_size: int,
+        log: BoundedLog,
+        group: bytes | None = None,
+    ) -> None:
         super().__init__(node, sizes.datagram, sizes.segment, sockets, counts)
-        self._sockets = sockets
+        self._sockets = list(sockets)
+        self._header_size = header_size
+        self._log = log
+        # What does not fit, which each datagram of a peer may bring up again.
+        self._peers_log = BoundedLog(LOG_NAME, spacing_s=SAID_EVERY_S, kinds_max=4 * PEERS_MAX)
+        self._paths = Paths(sizes.segment, sizes.datagram, header_size, self._open_probe, log, group)
+        # When the transport looked at the clock last, and when the next is due of what it does from time to time.
+        self._looked_at = -math.inf
+        self._look_at_paths_at = -math.inf
+        self._announce_at = -math.inf
+        self._runs_again_at = math.inf
+        # The size of segments with which runs to an address were refused last.
+        self._refused_size: dict[bytes, int] = {}
         self._readable = Readable(sockets)
         self._readable_fd = self._wait_for = self._readable.fd
         self._sent_since_yield = 0
         self._last_gauges: dict[str, int] = {}
+        # What sockets counted that were closed since.
+        self._retired: Counter[str] = Counter()
         # How a thread waits, once there is one that trio does not know.
         self._blocking: BlockingWait | None = None
 
@@ -413,7 +350,12 @@ class SocketTransport(Traffic):
             self._check_open()
         while True:
             if self._wait_for >= 0:
-                await trio.lowlevel.wait_readable(self._wait_for)
+                try:
+                    await trio.lowlevel.wait_readable(self._wait_for)
+                except trio.ClosedResourceError:
+                    self._check_open()
+                    self._wait_for = self._readable_fd  # another socket took its place
+                    continue
             elif self._more:
                 await trio.lowlevel.checkpoint()
             else:
@@ -434,8 +376,8 @@ class SocketTransport(Traffic):
         self._check_open()
         addresses, heads, datagrams = self._route(transmits)
         if datagrams:
-            if self._in_trouble:
-                self._before_write(time.monotonic())
+            if self._is_due():
+                self._tend(time.monotonic())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
 
@@ -452,6 +394,23 @@ class SocketTransport(Traffic):
         if self._blocking is not None and not self._closed:
             self._blocking.interrupt()
 
+    def _go_on_with(self, fresh: Sequence[DatagramSocket]) -> None:
+        """Close the sockets and use these instead. What waits in the old ones is lost; who waits for them goes on."""
+        for old, new in zip(self._sockets, fresh, strict=True):
+            self._retired.update(_counts_of(old))
+            self._readable.replace(old, new)
+            if self._blocking is not None:
+                self._blocking.replace(old, new)
+        former, self._sockets = self._sockets, list(fresh)
+        self._retired.update(datagrams_sent=former[-1].sender.datagrams_sent, bytes_sent=former[-1].sender.bytes_sent)
+        self._lines = list(fresh)
+        self._writer = fresh[-1]
+        self._readable_fd = self._readable.fd
+        self._wait_for = -1
+        self._refused_size.clear()
+        for one in former:
+            one.close()
+
     async def aclose(self) -> None:
         """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
         if not self._closed:
@@ -467,26 +426,139 @@ class SocketTransport(Traffic):
     def statistics(self) -> dict[str, int]:
         """Counters and gauges; docs/transports.md lists them."""
         numbers = {
-            "datagrams_sent": self._sockets[-1].sender.datagrams_sent,
-            "bytes_sent": self._sockets[-1].sender.bytes_sent,
+            "datagrams_sent": self._datagrams_sent(),
+            "bytes_sent": self._sockets[-1].sender.bytes_sent + self._retired["bytes_sent"],
             "datagrams_received": self._datagrams_received,
             "bytes_received": self._bytes_received,
-            "drops_oversized": sum(one.receiver.oversized + one.joiner.oversized for one in self._sockets),
-            "drops_undersized": sum(one.receiver.undersized for one in self._sockets),
+            "drops_oversized": self._counted("drops_oversized"),
+            "drops_undersized": self._counted("drops_undersized"),
         }
         numbers.update(self._counts)
         numbers.update(self._last_gauges if self._closed else self._gauges())
         return numbers
 
+    def _datagrams_sent(self) -> int:
+        return self._sockets[-1].sender.datagrams_sent + self._retired["datagrams_sent"]
+
     def _gauges(self) -> dict[str, int]:
         """What the sockets say of themselves, which has to be asked while they are open."""
         gauges = {
             "offload_receiving": int(any(one.receiver.coalesces for one in self._sockets)),
-            "offload_sending": int(self._sockets[-1].sender.segments),
+            "offload_sending": int(self._sends_runs()),
+            "segment_bytes": min([self._segment_size, *self._narrow.values()]) + self._header_size,
             "receive_buffer_bytes": min(one.buffer_bytes(socket.SO_RCVBUF) for one in self._sockets),
             "send_buffer_bytes": self._sockets[-1].buffer_bytes(socket.SO_SNDBUF),
         }
-        drops = [one.kernel_drops() for one in self._sockets]
-        if None not in drops:
-            gauges["drops_receive_buffer_full"] = sum(filter(None, drops))
+        if self._sockets[0].kernel_drops() is not None:
+            gauges["drops_receive_buffer_full"] = self._counted("drops_receive_buffer_full")
         return gauges
+
+    def _counted(self, name: str) -> int:
+        """What all sockets counted under this name, those that were closed too."""
+        return self._retired[name] + sum(_counts_of(one)[name] for one in self._sockets)
+
+    def _sends_runs(self) -> bool:
+        """Whether runs go to anybody."""
+        sender = self._sockets[-1].sender
+        return sender.segments and not (self._everybody and all(one in sender.plain for one in self._everybody))
+
+    # What is seen to from time to time, and in trouble
+
+    def _now(self) -> float:
+        """Seconds on the clock that :meth:`_tend` is given."""
+        return trio.current_time() if self._blocking is None else time.monotonic()
+
+    def _tend(self, now: float) -> None:
+        often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after
+        self._look_after = LOOK_EVERY if often else 1
+        self._looked_at = now
+        if now >= self._look_at_paths_at:
+            self._look_at_paths(now)
+        if self._paths.measured and now >= self._announce_at:
+            self._announce_at = now + ANNOUNCE_EVERY_S
+            self._announce()
+
+    def _look_at_paths(self, now: float) -> None:
+        """Find out how large segments may be."""
+        self._look_at_paths_at = now + LOOK_EVERY_S
+        self._paths.forget(now)
+        self._paths.look([*self._everybody, *self._addresses.values()])
+        self._fit_segments()
+        if now >= self._runs_again_at:
+            self._runs_again_at = math.inf
+            self._refused_size.clear()
+            self._sockets[-1].sender.plain.clear()
+
+    def _fit_segments(self) -> None:
+        """Cut datagrams as the paths are known now."""
+        paths = self._paths
+        everybody = self._everybody  # the background work of a transport may put another table in its place
+        here = {*everybody, *self._addresses.values()}
+        if not here:
+            return
+        sizes = {address: paths.size(address) for address in here}
+        # What is usual is what broadcasts take. Whoever was heard of only now is behind the same interface.
+        self._segment_size = usual = max(sizes[address] for address in everybody or here)
+        self._narrow = {address: size for address, size in sizes.items() if size < usual}
+
+    def _announce(self) -> None:
+        """Tell the others that only small packets reach this host."""
+        paths = self._paths
+        for address in paths.measured if paths.group is None else (paths.group,):
+            mtu = paths.mtu(address)
+            if mtu is not None:
+                self._tell(address, notice(NOTICE_MTU, min(mtu, 0xFFFF)))
+
+    def _tell(self, address: bytes, text: bytes) -> None:
+        """Send a notice now, if the send buffer has room for it."""
+        if self._sockets[-1].sender.send([address], [b""], [text], 0) == 1:
+            self._counts["notices_sent"] += 1
+
+    def _take_notices(self, notices: list[tuple[bytes, int, int]]) -> None:
+        for origin, kind, number in notices:
+            self._counts["notices_received"] += 1
+            self._take_notice(origin[: len(origin) - self._header_size], kind, number)
+
+    def _take_notice(self, address: bytes, kind: int, number: int) -> None:
+        """The transport at an address gave a notice."""
+        if kind == NOTICE_MTU:
+            self._paths.hear(address, number, self._now())
+            self._fit_segments()
+
+    def _after_loss(self, error: int, address: bytes) -> None:
+        name = errno_name(error)
+        self._log.warning(
+            f"send {name}",
+            f"a datagram to {format_address(unpack_address(address))} could not be sent: {name}, {os.strerror(error)} "
+            f"({self._counts['send_errors_' + name]} since the transport was opened)",
+        )
+
+    def _after_refusal(self, error: int) -> None:
+        now = self._now()
+        self._look_at_paths(now)
+        plain = self._sockets[-1].sender.plain
+        if len(self._refused_size) > REFUSED_MAX:
+            self._refused_size.clear()
+        for address in list(plain):
+            size = self._paths.size(address)
+            if self._refused_size.get(address) != size:
+                # What was refused was cut before this size was known.
+                self._refused_size[address] = size
+                del plain[address]
+        if plain:
+            self._runs_again_at = now + PLAIN_FOR_S
+            first = next(reversed(plain))
+            self._log.warning(
+                "offload",
+                f"the system does not take runs of datagrams to {format_address(unpack_address(first))} "
+                f"({errno_name(error)}, {os.strerror(error)}): each datagram to {len(plain)} addresses goes by itself, "
+                f"which costs more; runs are tried again after {PLAIN_FOR_S:.0f} s",
+            )
+
+    def _open_probe(self) -> socket.socket:
+        """A socket that sends as this transport does; for questions only.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        raise NotImplementedError

@@ -11,7 +11,10 @@ cdef class Line:
     cdef readonly object _counts
     cdef public bint more
     cdef public Py_ssize_t errors_in_a_row
+    cdef public long long heard
     cdef public int lost_to
+    cdef public bytes lost_address
+    cdef public int refused
 
     @cython.locals(whole=list, read=Py_ssize_t)
     cpdef list read(self, object known, object introduce)
@@ -26,7 +29,8 @@ cdef class Line:
 cdef class Traffic:
     cdef readonly object node
     cdef readonly Py_ssize_t datagram_size_max
-    cdef Py_ssize_t _segment_size
+    cdef public Py_ssize_t _segment_size
+    cdef public dict _narrow
     cdef Cutter _cutter
     cdef readonly object _counts
     cdef public list _lines
@@ -38,7 +42,8 @@ cdef class Traffic:
     cdef public bint _more
     cdef public int _readable_fd
     cdef public int _wait_for
-    cdef public bint _in_trouble
+    cdef public int _unlooked
+    cdef public int _look_after
     cdef public bint _sending
     cdef public tuple _kept
     cdef public bint _closed
@@ -53,11 +58,24 @@ cdef class Traffic:
 
     @cython.locals(
         addresses=list, heads=list, datagrams=list, strangers=list, broadcast_heads=list, broadcasts=list, cut=list,
-        size_max=Py_ssize_t, segment_size=Py_ssize_t, known=dict, mark=int, datagram=bytes, whole=bint
+        size_max=Py_ssize_t, segment_size=Py_ssize_t, size=Py_ssize_t, narrow=dict, known=dict, mark=int,
+        datagram=bytes, whole=bint
     )
     cpdef tuple _route(self, object transmits)
 
+    cpdef bint _is_due(self)
+
+    @cython.locals(writer=Line)
+    cpdef _look_at_loss(self)
+
+    @cython.locals(narrow=dict)
     cdef _route_broadcasts(self, list broadcast_heads, list broadcasts, list addresses, list heads, list datagrams)
+
+    @cython.locals(head=bytes, datagram=bytes, cut=list)
+    cdef _route_narrow(
+        self, bytes address, Py_ssize_t size, list broadcast_heads, list broadcasts, list addresses, list heads,
+        list datagrams
+    )
 
     @cython.locals(batch=list, datagram=bytes, size=Py_ssize_t, line=Line)
     cpdef list _read_counted(self)

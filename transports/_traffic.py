@@ -30,6 +30,9 @@ ERRORS_IN_A_ROW = 4
 ERROR_PAUSE_S = 0.001
 ERROR_PAUSE_MAX_S = 0.1
 """After that the pause doubles, from the first of these to the second."""
+LOOK_EVERY = 16
+"""So many writes after it looked last a transport looks at the clock, and sees to what is due. After each write while
+there is trouble, or while writes are rare."""
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 
@@ -52,8 +55,14 @@ class Line:
         """Whether more may wait, after what was read last."""
         self.errors_in_a_row = 0
         """Errors on receiving since something was received."""
+        self.heard = 0
+        """Datagrams of the ring and notices that came by this socket from welcome origins."""
         self.lost_to = 0
         """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
+        self.lost_address = b""
+        """Where that datagram was to go."""
+        self.refused = 0
+        """The number of the last error for which a run went as single datagrams, 0 if none did."""
 
     def read(self, known: Collection[bytes], introduce: Introduce) -> list[bytes]:
         """One batch of what waits, maybe nothing, put together; sets ``more``. Never blocks.
@@ -70,6 +79,7 @@ class Line:
         self.more = read > 0 and read == self.receiver.count
         if read:
             self.errors_in_a_row = 0
+            self.heard += len(whole) + len(self.joiner.notices)
         return whole
 
     def pause_s(self) -> float:
@@ -93,6 +103,11 @@ class Line:
             error = -sent
             if error in _WOULD_BLOCK:
                 break
+            if self.sender.refused:
+                # It was a run. Its datagrams go one by one in the next turn of this loop.
+                self.refused, self.sender.refused = error, 0
+                self._counts["runs_refused_" + errno_name(error)] += 1
+                continue
             self._counts["send_errors_" + errno_name(error)] += 1
             if error == errno.ECONNREFUSED and not refused:
                 # Some systems report here what became of an earlier datagram. This one has not been tried yet.
@@ -100,6 +115,7 @@ class Line:
                 continue
             refused = False
             self.lost_to = error
+            self.lost_address = addresses[place]
             place += 1
         return place
 
@@ -120,7 +136,9 @@ class Traffic:
     ) -> None:
         self.node = node
         self.datagram_size_max = size_max
+        # What is larger is cut, and where another size is needed for what goes to one address.
         self._segment_size = min(size_max, segment_size)
+        self._narrow: dict[bytes, int] = {}
         self._cutter = Cutter(segment_size)
         self._counts = counts
         self._lines = list(lines)
@@ -137,8 +155,9 @@ class Traffic:
         # may be there to be read already, or a socket fails.
         self._readable_fd = -1
         self._wait_for = -1
-        # Whether what is written may be lost to an error that the transport can do something about.
-        self._in_trouble = False
+        # Writes since the transport looked at the clock, and after how many it looks again.
+        self._unlooked = 0
+        self._look_after = 1
         self._sending = False
         # What send_nowait() could not send, and the place in it that was reached.
         self._kept: tuple[list[bytes], list[bytes], list[bytes], int] | None = None
@@ -163,19 +182,30 @@ class Traffic:
         """Write what there is room for now; returns the place that was reached."""
         if not datagrams:
             return 0
-        if self._in_trouble:
-            self._before_write(trio.current_time())
+        if self._is_due():
+            self._tend(trio.current_time())
         place = self._writer.write_some(addresses, heads, datagrams, 0)
-        if self._writer.lost_to:
+        if self._writer.lost_to or self._writer.refused:
             self._look_at_loss()
         return place
 
+    def _is_due(self) -> bool:
+        """Whether to look at the clock before this write."""
+        self._unlooked += 1
+        if self._unlooked < self._look_after:
+            return False
+        self._unlooked = 0
+        return True
+
     def _look_at_loss(self) -> None:
         """See what came of a write."""
-        error = self._writer.lost_to
-        if error:
-            self._writer.lost_to = 0
-            self._after_loss(error)
+        writer = self._writer
+        if writer.lost_to:
+            error, writer.lost_to = writer.lost_to, 0
+            self._after_loss(error, writer.lost_address)
+        if writer.refused:
+            error, writer.refused = writer.refused, 0
+            self._after_refusal(error)
 
     def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """Check all of a batch, then say what goes where: addresses, heads and datagrams, as ``_plain.Sender.send``
@@ -188,6 +218,7 @@ class Traffic:
         broadcasts: list[bytes] = []
         size_max = self.datagram_size_max
         segment_size = self._segment_size
+        narrow = self._narrow
         known = self._addresses
         mark = MARK
         for destination, given in transmits:
@@ -200,7 +231,7 @@ class Traffic:
                     broadcast_heads.append(b"")
                     broadcasts.append(datagram)
                 else:
-                    cut = self._cutter.cut(datagram)
+                    cut = self._cutter.cut(datagram, segment_size)
                     broadcast_heads += cut
                     broadcasts += [datagram] * len(cut)
                 continue
@@ -215,12 +246,16 @@ class Traffic:
                 address = self._elsewhere
                 if address is None or destination == self.node:
                     continue
+            size = segment_size
+            if narrow and address in narrow:
+                size = narrow[address]
+                whole = len(datagram) <= size and datagram[0] != mark
             if whole:
                 addresses.append(address)
                 heads.append(b"")
                 datagrams.append(datagram)
             else:
-                cut = self._cutter.cut(datagram)
+                cut = self._cutter.cut(datagram, size)
                 addresses += [address] * len(cut)
                 heads += cut
                 datagrams += [datagram] * len(cut)
@@ -244,10 +279,33 @@ class Traffic:
         datagrams: list[bytes],
     ) -> None:
         """All of them to one address after the other, so that runs of one address are long."""
+        narrow = self._narrow
         for address in self._everybody:
-            addresses += [address] * len(broadcasts)
-            heads += broadcast_heads
-            datagrams += broadcasts
+            if narrow and address in narrow:
+                self._route_narrow(address, narrow[address], broadcast_heads, broadcasts, addresses, heads, datagrams)
+            else:
+                addresses += [address] * len(broadcasts)
+                heads += broadcast_heads
+                datagrams += broadcasts
+
+    def _route_narrow(
+        self,
+        address: bytes,
+        size: int,
+        broadcast_heads: list[bytes],
+        broadcasts: list[bytes],
+        addresses: list[bytes],
+        heads: list[bytes],
+        datagrams: list[bytes],
+    ) -> None:
+        """All of them to one address to which segments are smaller than usual."""
+        for head, datagram in zip(broadcast_heads, broadcasts, strict=True):
+            if head and head[1]:
+                continue  # it is cut anew where its first segment stands
+            cut = [b""] if len(datagram) <= size and datagram[0] != MARK else self._cutter.cut(datagram, size)
+            addresses += [address] * len(cut)
+            heads += cut
+            datagrams += [datagram] * len(cut)
 
     def _read_counted(self) -> list[bytes]:
         """One batch of datagrams from known senders, maybe none; sets ``_more``.
@@ -267,6 +325,9 @@ class Traffic:
         for line in self._lines:
             if line.errors_in_a_row:
                 self._wait_for = -1
+            if line.joiner.notices:
+                notices, line.joiner.notices = line.joiner.notices, []
+                self._take_notices(notices)
         return batch
 
     def _check_open(self) -> None:
@@ -286,11 +347,17 @@ class Traffic:
         """Whether datagrams of an origin that is not known are welcome. ``head`` is how one of them begins."""
         return False
 
-    def _before_write(self, now: float) -> None:
-        """Datagrams are about to be written, and the transport is in trouble. ``now`` are seconds on a steady clock."""
+    def _tend(self, now: float) -> None:
+        """See to what is due; datagrams are about to be written. ``now`` are seconds on a steady clock."""
 
-    def _after_loss(self, error: int) -> None:
-        """A datagram that was to be sent was lost to this error."""
+    def _after_loss(self, error: int, address: bytes) -> None:
+        """A datagram that was to be sent to this address was lost to this error."""
+
+    def _after_refusal(self, error: int) -> None:
+        """The system refused a run of datagrams with this error, and took them one by one."""
+
+    def _take_notices(self, notices: list[tuple[bytes, int, int]]) -> None:
+        """Other transports gave these notices: origin, kind and number of each."""
 
 
 def errno_name(number: int) -> str:

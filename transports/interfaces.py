@@ -46,7 +46,9 @@ class Interface:
     """Bytes of the largest packet; ``None`` where the system does not say."""
 
 
-def find_interface(wanted: str, version: int, *, link_local: bool = False) -> Interface:
+def find_interface(
+    wanted: str, version: int, *, link_local: bool = False, former: Interface | None = None
+) -> Interface:
     """The interface that ``wanted`` means, with an address of IP ``version`` (4 or 6).
 
     Args:
@@ -54,6 +56,7 @@ def find_interface(wanted: str, version: int, *, link_local: bool = False) -> In
         version: 4 or 6.
         link_local: which of several IPv6 addresses to take when a name was given: a link-local one, or a wider one if
             there is one.
+        former: what was found before. It is preferred while it is there and ``wanted`` means it.
 
     Raises:
         ValueError: it is an address or a network of the other IP version, or not a string.
@@ -65,7 +68,7 @@ def find_interface(wanted: str, version: int, *, link_local: bool = False) -> In
         )
     here = _addresses()
     if wanted in here:
-        return _by_name(wanted, here[wanted], version, link_local)
+        return _by_name(wanted, here[wanted], version, link_local, former)
     address, _, scope = wanted.partition("%")
     network = _parse(address)
     if network is None:
@@ -84,6 +87,8 @@ def find_interface(wanted: str, version: int, *, link_local: bool = False) -> In
     names = sorted({name for name, _ in matches})
     if len(names) > 1:
         raise InterfaceError(f"{wanted} means several interfaces, {' and '.join(names)}: give the name of one")
+    if former is not None and (former.name, former.address) in matches:
+        return _interface(former.name, former.address)
     return _interface(*matches[0])
 
 
@@ -94,21 +99,37 @@ def describe_interfaces() -> str:
     )
 
 
-def _by_name(name: str, addresses: Iterable[Address], version: int, link_local: bool) -> Interface:
+def _by_name(
+    name: str, addresses: Iterable[Address], version: int, link_local: bool, former: Interface | None
+) -> Interface:
     candidates = [one for one in addresses if one.version == version]
     if not candidates:
         others = " ".join(map(str, addresses)) or "no address at all"
         raise InterfaceError(f"interface {name!r} has no IPv{version} address (it has {others})")
     if version == 6:
         candidates.sort(key=lambda one: one.is_link_local != link_local)
+    if former is not None and former.address in candidates:
+        return _interface(name, former.address)
     return _interface(name, candidates[0])
 
 
 def _addresses() -> dict[str, list[Address]]:
-    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system."""
+    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system.
+
+    Raises:
+        InterfaceError: the system does not say which interfaces there are.
+    """
     found: dict[str, list[Address]] = {}
-    for name in netifaces.interfaces():
-        entries = netifaces.ifaddresses(name)
+    try:
+        names = netifaces.interfaces()
+    except OSError as exc:
+        raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
+    for name in names:
+        try:
+            entries = netifaces.ifaddresses(name)
+        except (ValueError, OSError):
+            # It was removed after it was listed (netifaces raises ValueError then), as those of containers often are.
+            continue
         found[name] = [
             ipaddress.ip_address(entry["addr"].partition("%")[0])
             for family in (netifaces.AF_INET, netifaces.AF_INET6)

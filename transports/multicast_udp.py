@@ -21,33 +21,28 @@ of it. That holds back tokens under a flood; after some batches they pass all th
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import math
 import socket
 import struct
-import sys
-import threading
 import weakref
 from collections import Counter
-from typing import Any
 
 import trio
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_address, format_packed, pack_address
-from ringproto.transports._checks import check_node, check_whole
-from ringproto.transports._interface import InterfaceError, TransportError
-from ringproto.transports._sockets import (
-    DatagramSocket,
-    Sizes,
-    SocketTransport,
-    bound_socket,
-    fitting_sizes,
-    logger,
-)
-from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface
+from ringproto.transports._binding import bound_socket
+from ringproto.transports._checks import check_node, check_seconds, check_whole
+from ringproto.transports._interface import TransportError
+from ringproto.transports._reverse_path import explain_filter, filter_drops
+from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
+from ringproto.transports._silence import Hearing, Silence
+from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
+from ringproto.transports._traffic import errno_name
+from ringproto.transports.interfaces import Interface
+from ringproto.transports.membership import Membership, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
 
@@ -55,23 +50,21 @@ MAGIC = b"RPM\x01"
 HEADER_SIZE = 8
 _HEADER = struct.Struct("!4sI")
 
-PEERS_MAX = 1024
-"""Most nodes whose address is remembered."""
 HELD_ROUNDS_MAX = 8
 """Tokens wait behind so many full batches of data at most."""
 DISPUTE_S = 5.0
 """For so long one of several addresses of a node has to be heard alone, in seconds, until unicasts go there."""
 CLAIMS_MAX = 2
 """Most addresses of one node that are heard at a time."""
-SAID_EVERY_S = 60.0
-"""The shortest time between two lines of the log about one kind of stranger, in seconds."""
-LOOK_EVERY_S = 1.0
-"""How often the background work looks around, in seconds."""
 REJOIN_EVERY_S = 1.0
 """How often an interface that was in trouble is joined again, while it is."""
+SILENCE_S = 5.0
+"""After so long a time without multicasts of others the group is joined again, unless another time is given."""
+ANSWER_EVERY_S = 0.25
+"""How often a processor answers those who ask whether its multicasts arrive, at most."""
+SAID_EVERY = 12
+"""Of the joins in one silence the first is logged, and each time after so many more."""
 
-_IP_MULTICAST_ALL = 49
-_IPV6_MULTICAST_ALL = 29
 _INTERFACE_TROUBLE = frozenset(
     {
         errno.ENETUNREACH,
@@ -103,6 +96,7 @@ async def open_multicast_udp(
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     offload: bool = True,
+    silence_s: float = SILENCE_S,
 ) -> MulticastUDP:
     """Open the transport of one processor. Several processors may be on one host.
 
@@ -126,6 +120,8 @@ async def open_multicast_udp(
         offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
             most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
             in use.
+        silence_s: after so many seconds without multicasts of others the group is joined again, since a switch may have
+            forgotten who listens. Eight times the ``merge_detect_s`` of the ring, if that is longer than 5.
 
     Raises:
         ValueError: an argument is wrong, as the message says, or this process has this processor open already.
@@ -141,125 +137,25 @@ async def open_multicast_udp(
     check_whole(ttl, "ttl", 0, 255)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
+    check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
     await trio.lowlevel.checkpoint()
-    found = _usable_interface(interface, address)
-    key = (str(address), port, found.index, node)
-    if key in _open_transports:
+    found = usable_interface(interface, address)
+    if (str(address), port, found.index, node) in _open_transports:
         raise ValueError(
             f"node {node} is open already on group {address}, port {port}, interface {found.name} in this process: "
             "close that transport first, or use another node id"
         )
-    headers = 48 if address.version == 6 else 28
     sizes = fitting_sizes(datagram_size, segment_size, HEADER_SIZE, local=found.loopback)
-    largest = min(sizes) + HEADER_SIZE
-    if found.mtu is not None and largest + headers > found.mtu:
-        logger.warning(
-            "datagrams of %d bytes do not fit into the %d bytes of a packet on %s and will be sent in fragments: "
-            "use segment_size=%d or less",
-            largest,
-            found.mtu,
-            found.name,
-            found.mtu - headers,
-        )
     membership = Membership(address, port, found, 0 if found.loopback else ttl)
     try:
-        transport = MulticastUDP(node, membership, sizes, receive_buffer, send_buffer, offload)
+        transport = MulticastUDP(
+            node, membership, sizes, receive_buffer, send_buffer, offload, wanted=interface, silence_s=silence_s
+        )
     except BaseException:
         membership.close()
         raise
-    _open_transports[key] = transport
+    _open_transports[transport._key()] = transport
     return transport
-
-
-class Membership:
-    """The group on one interface: what has to be said to the system to send to it and to hear it.
-
-    Raises:
-        AddressInUseError, TransportError: the sockets cannot be had.
-    """
-
-    def __init__(
-        self, group: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, interface: Interface, ttl: int
-    ) -> None:
-        self.group = group
-        self.port = port
-        self.interface = interface
-        self.ttl = ttl
-        index = interface.index
-        if group.version == 4:
-            self.family: int = socket.AF_INET
-            own: tuple[Any, ...] = (str(interface.address), 0)
-            self.destination: tuple[Any, ...] = (str(group), port)
-        else:
-            self.family = socket.AF_INET6
-            own = (str(interface.address), 0, 0, index if interface.address.is_link_local else 0)
-            self.destination = (str(group), port, 0, index if _on_link(group) else 0)
-        bound = self.destination if sys.platform != "win32" else ("", *self.destination[1:])
-        self.group_socket = bound_socket(self.family, bound, f"the group on {interface.name}", shared=True)
-        try:
-            self.own_socket = bound_socket(self.family, own, f"the address of {interface.name}")
-        except BaseException:
-            self.group_socket.close()
-            raise
-        try:
-            self._only_own_groups()
-            self.join()
-        except OSError as exc:
-            self.close()
-            raise TransportError(
-                exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
-            ) from exc
-
-    def close(self) -> None:
-        self.group_socket.close()
-        self.own_socket.close()
-
-    def _only_own_groups(self) -> None:
-        """Hear what comes in by this interface, not what other programs joined elsewhere (Linux gives that too)."""
-        if sys.platform != "linux":
-            return
-        if self.family == socket.AF_INET:
-            self.group_socket.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            return
-        try:
-            self.group_socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
-        except OSError as exc:
-            if exc.errno != errno.ENOPROTOOPT:  # before Linux 4.20
-                raise
-
-    def join(self) -> None:
-        """Join the group on the interface, and send by it. May be called again when the interface came back.
-
-        Raises:
-            OSError: the interface is not there, or has not got its address back.
-        """
-        index = socket.if_nametoindex(self.interface.name.partition(":")[0])
-        group = self.group.packed
-        own, heard = self.own_socket, self.group_socket
-        if self.family == socket.AF_INET:
-            # struct ip_mreqn where there is an index, struct ip_mreq elsewhere
-            where = self.interface.address.packed
-            if sys.platform == "linux":
-                where += struct.pack("@i", index)
-            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, self.ttl)
-            own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-            own.setsockopt(
-                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, group + where if sys.platform == "linux" else where
-            )
-            _again(heard, socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, socket.IP_ADD_MEMBERSHIP, group + where)
-        else:
-            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, self.ttl)
-            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
-            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-            request = group + struct.pack("@I", index)
-            _again(heard, socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, socket.IPV6_JOIN_GROUP, request)
-
-
-def _again(sock: socket.socket, level: int, leave: int, join: int, request: bytes) -> None:
-    """Join, after leaving whatever is left of a former membership."""
-    with contextlib.suppress(OSError):  # it was not a member
-        sock.setsockopt(level, leave, request)
-    sock.setsockopt(level, join, request)
 
 
 class _Dispute:
@@ -276,7 +172,7 @@ class _Dispute:
 
 class MulticastUDP(SocketTransport):
     """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``, and of
-    ``BlockingTransport``, ``EagerTransport``, ``AddressedTransport`` and ``BackgroundTransport`` too."""
+    ``BlockingTransport``, ``EagerTransport`` and ``AddressedTransport`` too."""
 
     def __init__(
         self,
@@ -286,56 +182,73 @@ class MulticastUDP(SocketTransport):
         receive_buffer: int,
         send_buffer: int,
         offload: bool,
+        *,
+        wanted: str | None = None,
+        silence_s: float = SILENCE_S,
     ) -> None:
-        counts: Counter[str] = Counter()
         self._membership = membership
-        header = _HEADER.pack(MAGIC, node)
-        own_address = membership.own_socket.getsockname()
-        own_origin = pack_address(own_address) + header
-        self._group, self._own = (
-            DatagramSocket(
-                sock,
-                size=sizes.datagram,
-                senders_max=PEERS_MAX,
-                header=header,
-                skip=own_origin,
-                counts=counts,
-                offload=offload,
-            )
-            for sock in (membership.group_socket, membership.own_socket)
-        )
-        for one in (self._group, self._own):
-            one.set_buffers(receive_buffer, send_buffer)
-        super().__init__(node, sizes, [self._group, self._own], counts)
-        self._everybody = [pack_address(membership.destination)]
-        self._elsewhere = self._everybody[0]
+        # As the user gave it, to look the interface up again.
+        self._wanted = membership.interface.name if wanted is None else wanted
+        self._header = _HEADER.pack(MAGIC, node)
+        self._sizes = sizes
+        self._buffers = receive_buffer, send_buffer
+        self._offload = offload
+        log = BoundedLog(LOG_NAME)
+        counts: Counter[str] = Counter()
+        self._group, self._own = self._make_sockets(membership, counts, log)
+        group = pack_address(membership.destination)
+        super().__init__(node, sizes, [self._group, self._own], counts, header_size=HEADER_SIZE, log=log, group=group)
+        self._everybody = [group]
+        self._elsewhere = group
         # Where each node was heard last, the one that was learned first in front; those of them to whom unicasts go
         # straight are in _addresses too.
         self._places: dict[int, bytes] = {}
         # Origins that were introduced: one for each place, and more for nodes that were heard from several.
         self._origins: set[bytes] = set()
         # The nodes that came from another address than before; and of each node that had several, the one before the
-        # last. A driver on another thread learns while the background work looks.
+        # last.
         self._disputes: dict[int, _Dispute] = {}
+        self._look_at_disputes_at = -math.inf
         self._claims: dict[int, bytes] = {}
-        self._lock = threading.Lock()
-        self._own_address = pack_address(own_address)
-        # What was said since the last look.
+        # What was said since the transport looked at the clock last, so that a flood costs no text.
         self._noted: set[str] = set()
-        self._log = BoundedLog("ringproto.transports", spacing_s=SAID_EVERY_S)
-        self._in_background = False
         # Tokens that were read and wait for the data before them.
         self._held: list[bytes] = []
         self._held_rounds = 0
-        # When to see to a membership that may be lost.
+        # Why the membership may be lost, if it may, and when to see to it next.
+        self._trouble = 0
         self._rejoin_at = -math.inf
-        self._name = (
-            f"<MulticastUDP node {node} on {format_address(membership.destination)} "
-            f"from {format_address(own_address)} by {membership.interface.name}>"
-        )
+        self._silence = Silence(silence_s)
+        self._answer_at = -math.inf
+        self._filter_drops: int | None = filter_drops()
+        self._look_at_paths(self._now())
 
     def __repr__(self) -> str:
-        return self._name
+        membership = self._membership
+        return (
+            f"<MulticastUDP node {self.node} on {format_address(membership.destination)} "
+            f"from {format_address(membership.own_address)} by {membership.interface.name}>"
+        )
+
+    def _make_sockets(
+        self, membership: Membership, counts: Counter[str], log: BoundedLog
+    ) -> tuple[DatagramSocket, DatagramSocket]:
+        """The group socket and the own one."""
+        made = []
+        for sock in (membership.group_socket, membership.own_socket):
+            one = DatagramSocket(
+                sock,
+                size=self._sizes.datagram,
+                senders_max=PEERS_MAX,
+                header=self._header,
+                skip=pack_address(membership.own_address) + self._header,
+                counts=counts,
+                offload=self._offload,
+                log=log,
+            )
+            one.set_buffers(*self._buffers)
+            made.append(one)
+        return made[0], made[1]
 
     def _read(self) -> list[bytes]:
         own_more = False
@@ -359,26 +272,28 @@ class MulticastUDP(SocketTransport):
         magic, node = _HEADER.unpack(header)
         if magic != MAGIC or node == 0:
             self._counts["drops_bad_header"] += 1
-            if self._is_new("bad_header"):
-                self._log.warning(
+            if "bad_header" not in self._noted:
+                self._noted.add("bad_header")
+                self._peers_log.warning(
                     "bad_header",
                     f"datagrams from {format_packed(address)} are dropped: they do not begin as those of this "
                     "transport do; another program uses this group or port, or another version",
                 )
             return False
         if node == self.node:
-            # The own datagrams that come back have the own address and were left out before.
-            self._counts["drops_own_node_id"] += 1
+            # Another process has this id: the own datagrams that come back have the own address, and were left out
+            # before. Which of the two gives way is decided above, so it is let through, and asked about each time.
+            self._counts["own_id_elsewhere"] += 1
             self._claims[node] = address
-            if self._is_new("own_id"):
-                self._log.warning(
+            if "own_id" not in self._noted:
+                self._noted.add("own_id")
+                self._peers_log.warning(
                     "own_id",
-                    f"datagrams from {format_packed(address)} are dropped: they are of node {node}, which is this "
-                    f"processor at {format_packed(self._own_address)}; two processes have one id",
+                    f"datagrams from {format_packed(address)} are of node {node}, which is this processor at "
+                    f"{format_address(self._membership.own_address)}: two processes have one id",
                 )
-            return False
-        with self._lock:
-            self._learn(node, address, header)
+            return True
+        self._learn(node, address, header)
         return True
 
     def _learn(self, node: int, address: bytes, header: bytes) -> None:
@@ -403,13 +318,6 @@ class MulticastUDP(SocketTransport):
             self._counts["addresses_changed"] += 1
             self._claims[node] = former
 
-    def _is_new(self, kind: str) -> bool:
-        """Whether nothing of this kind was said since the last look, so that a flood costs no text."""
-        if kind in self._noted:
-            return False
-        self._noted.add(kind)
-        return True
-
     def _forget(self, node: int) -> None:
         """Make room for others."""
         self._counts["addresses_forgotten"] += 1
@@ -422,7 +330,9 @@ class MulticastUDP(SocketTransport):
 
     def address_of(self, node: int) -> str | None:
         """Where a node was heard last; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
-        address = self._own_address if node == self.node else self._places.get(node)
+        if node == self.node:
+            return format_address(self._membership.own_address)
+        address = self._places.get(node)
         return None if address is None else format_packed(address)
 
     def claims_of(self, node: int) -> str | None:
@@ -430,66 +340,153 @@ class MulticastUDP(SocketTransport):
         address = self._claims.get(node)
         return None if address is None else format_packed(address)
 
-    async def run_background(self) -> None:
-        """Find out which of several addresses a node has; see
-        :meth:`ringproto.transports.BackgroundTransport.run_background`."""
-        if self._in_background:
-            raise trio.BusyResourceError("another task runs the background work of this transport")
-        self._in_background = True
-        try:
-            looked_at = trio.current_time()
-            while not self._closed:
-                await trio.sleep(LOOK_EVERY_S)
-                self._noted = set()
-                if trio.current_time() >= looked_at + DISPUTE_S:
-                    looked_at = trio.current_time()
-                    self._settle_disputes()
-        finally:
-            self._in_background = False
-
-    def _settle_disputes(self) -> None:
+    def _settle_disputes(self, now: float) -> None:
         """Send straight to those nodes again that were heard from one address alone since the last look."""
-        with self._lock:
-            for node, dispute in tuple(self._disputes.items()):
-                header = _HEADER.pack(MAGIC, node)
-                heard, dispute.heard = dispute.heard, []
-                for address in heard:
-                    self._origins.discard(address + header)
-                if dispute.whole and len(heard) == 1:
-                    del self._disputes[node]
-                    self._places[node] = self._addresses[node] = heard[0]
-                    self._origins.add(heard[0] + header)
-                dispute.whole = True
+        self._look_at_disputes_at = now + DISPUTE_S
+        for node, dispute in tuple(self._disputes.items()):
+            header = _HEADER.pack(MAGIC, node)
+            heard, dispute.heard = dispute.heard, []
+            for address in heard:
+                self._origins.discard(address + header)
+            if dispute.whole and len(heard) == 1:
+                del self._disputes[node]
+                self._places[node] = self._addresses[node] = heard[0]
+                self._origins.add(heard[0] + header)
+            dispute.whole = True
 
-    def _after_loss(self, error: int) -> None:
-        # Trouble here is that the membership may be lost.
+    def _after_loss(self, error: int, address: bytes) -> None:
+        super()._after_loss(error, address)
         if error in _INTERFACE_TROUBLE:
-            self._in_trouble = True
+            # The membership may be lost: the system forgets it when an interface loses its address.
+            self._trouble = error
+            self._look_after = 1
 
-    def _before_write(self, now: float) -> None:
-        """Join again after the interface was down, or without its address: the system forgets who was a member."""
-        if now < self._rejoin_at:
+    def _tend(self, now: float) -> None:
+        super()._tend(now)
+        self._noted.clear()
+        if now >= self._look_at_disputes_at:
+            self._settle_disputes(now)
+        if self._trouble:
+            self._look_after = 1
+            if now >= self._rejoin_at:
+                self._rejoin_at = now + REJOIN_EVERY_S
+                self._restore(f"its interface was in trouble ({errno_name(self._trouble)})")
             return
-        self._rejoin_at = now + REJOIN_EVERY_S
+        hearing = self._silence.judge(now, self._group.heard, self._own.heard)
+        if hearing is Hearing.ASK:
+            origin = self._own.receiver.last_origin
+            if origin:
+                self._tell(origin[:-HEADER_SIZE], notice(NOTICE_ASK))
+        elif hearing is Hearing.JOIN:
+            self._after_silence()
+        elif hearing is Hearing.AGAIN:
+            self._log.info("heard again", f"multicasts of others are heard again on {self._where()}")
+
+    def _where(self) -> str:
+        return f"group {format_address(self._membership.destination)} by {self._membership.interface.name}"
+
+    def _after_silence(self) -> None:
+        """Nothing multicast was heard for ``silence_s``."""
+        silence = self._silence
+        why = None
+        if silence.ever and silence.joins % SAID_EVERY == 1:
+            why = f"nothing multicast was heard for {silence.quiet_s:.1f} s, " + (
+                "while unicasts came: a switch may have forgotten who listens (IGMP or MLD snooping without a querier)"
+                if silence.unicasts_heard
+                else "and no unicast either"
+            )
+        self._restore(why)
+        silence.unicasts_heard = False
+        if not silence.ever and self._filter_drops is not None and self._membership.group.version == 4:
+            text = explain_filter(self._membership.interface.name, filter_drops() - self._filter_drops)
+            if text is not None:
+                self._filter_drops = None  # it is said once
+                self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
+
+    def _restore(self, why: str | None) -> None:
+        """Look the interface up again by what the user gave, and join the group there; log ``why`` if it is given."""
+        former = self._membership
         try:
-            self._membership.join()
-        except OSError:
+            found = usable_interface(self._wanted, former.group, former.interface)
+            if (found.name, found.index, found.address) == former.place:
+                former.join()
+            else:
+                self._move(Membership(former.group, former.port, found, former.ttl))
+        except OSError as exc:
             self._counts["rejoins_failed"] += 1
+            text = str(exc) if isinstance(exc, TransportError) else f"{errno_name(exc.errno or 0)}, {exc.strerror}"
+            self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
+            self._trouble = self._trouble or exc.errno or errno.ENODEV
+            return
+        self._counts["rejoins"] += 1
+        self._trouble = 0
+        self._silence.joined()
+        if why is not None:
+            self._log.warning("joined again", f"{self._where()} was joined again: {why}")
+
+    def _move(self, membership: Membership) -> None:
+        """Go on with the sockets of another membership: the interface has another name, index or address."""
+        self._free_id()
+        former, self._membership = self._membership, membership
+        _open_transports.setdefault(self._key(), self)
+        fresh = self._make_sockets(membership, self._counts, self._log)
+        for old, new in zip((self._group, self._own), fresh, strict=True):
+            new.heard = old.heard
+        self._go_on_with(fresh)
+        self._group, self._own = fresh
+        group = pack_address(membership.destination)
+        self._everybody, self._elsewhere, self._paths.group = [group], group, group
+        self._counts["interface_changes"] += 1
+        self._log.warning(
+            "interface",
+            f"interface {self._wanted!r} was {_describe(former.interface)}, and is now "
+            f"{_describe(membership.interface)}: the sockets were opened anew",
+        )
+
+    def _key(self) -> tuple[str, int, int, int]:
+        """What no two open transports of a process have in common."""
+        where = self._membership
+        return str(where.group), where.port, where.interface.index, self.node
+
+    def _free_id(self) -> None:
+        if _open_transports.get(self._key()) is self:
+            del _open_transports[self._key()]
+
+    def _take_notice(self, address: bytes, kind: int, number: int) -> None:
+        if kind == NOTICE_ASK:
+            now = self._now()
+            if now >= self._answer_at:
+                self._answer_at = now + ANSWER_EVERY_S
+                self._tell(self._everybody[0], notice(NOTICE_ANSWER))
         else:
-            self._counts["rejoins"] += 1
-            self._in_trouble = False
+            super()._take_notice(address, kind, number)
+
+    def _open_probe(self) -> socket.socket:
+        host, _, *rest = self._membership.own_address
+        try:
+            probe = bound_socket(self._membership.family, (host, 0, *rest), "the own address")
+        except TransportError as exc:
+            if exc.errno == errno.EADDRNOTAVAIL:
+                # It is gone. Over IPv6 the system sends from it all the same, so nothing else would tell.
+                self._trouble = errno.EADDRNOTAVAIL
+            raise
+        try:
+            self._membership.send_by(probe)
+        except BaseException:
+            probe.close()
+            raise
+        return probe
 
     async def aclose(self) -> None:
         """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
         if not self._closed:
-            where = self._membership
-            _open_transports.pop((str(where.group), where.port, where.interface.index, self.node), None)
+            self._free_id()
         await super().aclose()
 
     def statistics(self) -> dict[str, int]:
         """Counters and gauges; docs/transports.md lists them."""
         numbers = super().statistics()
-        numbers["own_datagrams_returned"] = self._group.receiver.skipped + self._own.receiver.skipped
+        numbers["own_datagrams_returned"] = self._counted("own_datagrams_returned")
         numbers["peers_known"] = len(self._places)
         return numbers
 
@@ -509,19 +506,5 @@ def _check_group(group: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address
 
 
-def _on_link(group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an IPv6 group never leaves the link (RFC 4291, section 2.7: a scope of 2 or less)."""
-    return group.version == 6 and group.packed[1] & 0x0F <= 2
-
-
-def _usable_interface(wanted: str, group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Interface:
-    interface = find_interface(wanted, group.version, link_local=_on_link(group))
-    if not interface.up:
-        raise InterfaceError(f"interface {interface.name!r} is down: set it up, or choose from {describe_interfaces()}")
-    if not interface.multicast:
-        hint = "; the loopback interface carries it for IPv4 groups only" if interface.loopback else ""
-        raise InterfaceError(
-            f"interface {interface.name!r} does not carry IPv{group.version} multicast{hint}: "
-            f"choose from {describe_interfaces()}"
-        )
-    return interface
+def _describe(interface: Interface) -> str:
+    return f"{interface.name} (index {interface.index}) with {interface.address}"

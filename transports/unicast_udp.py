@@ -12,35 +12,40 @@ and peer. For peers that fit, that costs one look at one datagram of each in a s
 
 from __future__ import annotations
 
-import ipaddress
+import errno
+import functools
+import math
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import trio
 
 from ringproto.log import BoundedLog
-from ringproto.transports._addresses import format_address, format_packed, is_wildcard, pack_address, unpack_address
+from ringproto.transports._addresses import format_packed, is_wildcard, unpack_address
+from ringproto.transports._binding import bound_socket
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._claims import Claim, claim_of
 from ringproto.transports._interface import TransportError
-from ringproto.transports._names import FAMILIES, LOOKUP_S, LOOKUPS_AT_ONCE, Answer, is_name, look_up, look_up_all
-from ringproto.transports._peers import LOOK_EVERY_S, SILENT_LOOKS, Peer, PeerTable
-from ringproto.transports._sockets import (
-    DatagramSocket,
-    Sizes,
-    SocketTransport,
-    bound_socket,
-    fitting_sizes,
-    logger,
+from ringproto.transports._names import FAMILIES, LOOKUP_S, LOOKUPS_AT_ONCE, is_name, look_up, look_up_all
+from ringproto.transports._peers import LOOK_EVERY_S, SILENT_LOOKS, Peer, PeerTable, Unanswered
+from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
+from ringproto.transports._tables import (
+    all_on_this_host,
+    check_answers,
+    check_table,
+    choose_family,
+    hint_at_loopback,
+    make_table,
+    of_family,
 )
 
 __all__ = ["UnicastUDP", "open_unicast_udp"]
 
-PEERS_MAX = 1024
-SAID_EVERY_S = 60.0
-"""The shortest time between two lines of the log about one peer, in seconds."""
+TROUBLE_EVERY_S = 1.0
+"""How often the own address is looked for while datagrams are lost because it may be gone."""
+_ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.EINVAL})
+"""What the system says when an address is bound that is not there any more, or whose interface is another one."""
 
 
 async def open_unicast_udp(
@@ -91,17 +96,17 @@ async def open_unicast_udp(
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if family is not None and family not in FAMILIES:
         raise ValueError(f"family must be socket.AF_INET, socket.AF_INET6 or None, not {family!r}")
-    _check_table(node, peers)
+    check_table(node, peers)
     answers = await look_up_all({one: (host, port) for one, (host, port) in peers.items()}, node)
-    _check_answers(node, peers, answers)
+    check_answers(node, peers, answers)
     found = {one: answers[one].addresses for one in sorted(peers) if answers[one].addresses}
-    chosen = _choose_family(found, peers, family)
+    chosen = choose_family(found, peers, family)
     own = found[node][chosen][0]
-    table = _make_table(node, peers, answers, chosen, own)
-    sizes = fitting_sizes(datagram_size, segment_size, 0, local=_all_on_this_host(table, peers[node][0]))
+    table = make_table(node, peers, answers, chosen, own)
+    sizes = fitting_sizes(datagram_size, segment_size, 0, local=all_on_this_host(table, peers[node][0]))
     sock = bound_socket(chosen, own, f"the own entry of node {node}")
     try:
-        return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload)
+        return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload, own=peers[node])
     except BaseException:
         sock.close()
         raise
@@ -120,16 +125,29 @@ class UnicastUDP(SocketTransport):
         receive_buffer: int,
         send_buffer: int,
         offload: bool,
+        *,
+        own: tuple[str, int],
     ) -> None:
         counts: Counter[str] = Counter()
-        self._socket = DatagramSocket(
-            sock, size=sizes.datagram, senders_max=1 + len(table.peers), counts=counts, offload=offload
+        log = BoundedLog(LOG_NAME)
+        self._make_socket = functools.partial(
+            DatagramSocket,
+            size=sizes.datagram,
+            senders_max=1 + len(table.peers),
+            counts=counts,
+            offload=offload,
+            log=log,
         )
-        self._socket.set_buffers(receive_buffer, send_buffer)
-        super().__init__(table.node, sizes, [self._socket], counts)
+        self._buffers = receive_buffer, send_buffer
+        self._socket = self._make_socket(sock)
+        self._socket.set_buffers(*self._buffers)
+        super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log)
         self._table = table
         self._family = family
-        self._log = BoundedLog("ringproto.transports", spacing_s=SAID_EVERY_S, kinds_max=4 * PEERS_MAX)
+        # The own entry as the user gave it, whether the address that it led to is gone, and where the name leads now.
+        self._own_host, self._own_port = own
+        self._address_gone = False
+        self._own_found: bytes | None = None
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
         # ones in their place.
         self._nodes: dict[bytes, int] = {}
@@ -141,18 +159,18 @@ class UnicastUDP(SocketTransport):
         self._last_stranger = ""
         # The number that stands for the own cluster, once a peer that fits was heard.
         self._cluster: int | None = None
-        self._silence = _Silence()
+        self._silence = Unanswered()
         self._in_background = False
         self._apply()
-        own = format_packed(table.own)
-        self._name = f"<UnicastUDP node {self.node} at {own}, {len(table.peers)} peers>"
         for peer in table.peers.values():
             self._say_failure(peer)
-        _hint_at_loopback(table)
+        hint_at_loopback(table, log)
         self._say_wildcard()
+        self._look_at_paths(self._now())
 
     def __repr__(self) -> str:
-        return self._name
+        own = format_packed(self._table.own)
+        return f"<UnicastUDP node {self.node} at {own}, {len(self._table.peers)} peers>"
 
     def address_of(self, node: int) -> str | None:
         """Where a node is; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
@@ -170,6 +188,15 @@ class UnicastUDP(SocketTransport):
             raise trio.BusyResourceError("another task runs the background work of this transport")
         self._in_background = True
         limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
+        own_asked = False
+
+        async def look_up_own() -> None:
+            nonlocal own_asked
+            answer = await look_up(self._own_host, self._own_port, LOOKUP_S)
+            found, _ = of_family(answer, self._family)
+            self._own_found = found[0] if found else None
+            own_asked = False
+
         try:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -178,6 +205,9 @@ class UnicastUDP(SocketTransport):
                         break
                     for peer in self._look():
                         nursery.start_soon(self._look_up, peer, limiter)
+                    if self._address_gone and not own_asked and is_name(self._own_host):
+                        own_asked = True
+                        nursery.start_soon(look_up_own)
                 nursery.cancel_scope.cancel()
         finally:
             self._in_background = False
@@ -198,14 +228,14 @@ class UnicastUDP(SocketTransport):
         nodes = self._nodes
         # A thread may add to the old set still, so it is copied in one step.
         due = self._table.look([nodes[origin] for origin in tuple(heard) if origin in nodes])
-        if self._addresses and self._silence.look(self._datagrams_received, self._sockets[-1].sender.datagrams_sent):
+        if self._addresses and self._silence.look(self._datagrams_received, self._datagrams_sent()):
             self._say_silence()
         return due
 
     async def _look_up(self, peer: Peer, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
             answer = await look_up(peer.host, peer.port, LOOKUP_S)
-        found, failure = _of_family(answer, self._family)
+        found, failure = of_family(answer, self._family)
         former = peer.address
         moved = self._table.answered(peer, found, failure)
         self._counts["lookups"] += 1
@@ -219,13 +249,14 @@ class UnicastUDP(SocketTransport):
             if former is not None:
                 self._counts["addresses_changed"] += 1
                 where += f" now, and was at {format_packed(former)}"
-            self._log.info(f"address_{peer.node}", where)
+            self._peers_log.info(f"address_{peer.node}", where)
 
     def _apply(self) -> None:
         """Send to and hear those who are in the table."""
         self._addresses = addresses = self._table.addresses()
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
+        self._look_at_paths_at = -math.inf
 
     # What does not fit
 
@@ -251,7 +282,7 @@ class UnicastUDP(SocketTransport):
         if len(self._claims) > PEERS_MAX:
             del self._claims[next(iter(self._claims))]
         whose = "this processor's own id" if claim.node == self.node else f"node {claim.node}"
-        self._log.warning(
+        self._peers_log.warning(
             f"misplaced_{node}",
             f"datagrams from {format_packed(origin)}, where the table of peers has node {node}, are of {whose}: "
             "give all processors one table, in which each node has its own address",
@@ -275,27 +306,27 @@ class UnicastUDP(SocketTransport):
         source = format_packed(origin)
         self._last_stranger = source if claim is None else f"{source}, of node {claim.node}"
         if claim is None:
-            self._log.warning(
+            self._peers_log.warning(
                 "unknown_source",
                 f"datagrams from {source} are dropped: the table of peers does not have that address, and they do not "
                 "say of which node they are",
             )
         elif not known:
             whose = f"node {claim.node} of another cluster" if foreign else f"node {claim.node}"
-            self._log.warning(
+            self._peers_log.warning(
                 "unknown_source",
                 f"datagrams from {source}, of {whose}, are dropped: the table of peers does not have that address; "
                 "all processors must have one table",
             )
         elif claim.node == self.node:
-            self._log.warning(
+            self._peers_log.warning(
                 "own_id",
                 f"datagrams from {source} are dropped: they are of node {self.node}, which is this processor at "
                 f"{format_packed(self._table.own)}; two processes have one id, or a table is wrong",
             )
         elif self._table.claim(claim.node, origin):
             there = self._addresses.get(claim.node)
-            self._log.warning(
+            self._peers_log.warning(
                 f"elsewhere_{claim.node}",
                 f"datagrams from {source} are dropped: they are of node {claim.node}, which the table of peers has at "
                 f"{format_packed(there) if there is not None else 'no address yet'}; two processes have that id, the "
@@ -311,9 +342,9 @@ class UnicastUDP(SocketTransport):
             return
         what = f"host {peer.host!r} of node {peer.node} has no address that can be used: {peer.failure}"
         if peer.address is None:
-            self._log.warning(f"name_{peer.node}", f"{what}; it is looked up again")
+            self._peers_log.warning(f"name_{peer.node}", f"{what}; it is looked up again")
         else:
-            self._log.info(f"name_{peer.node}", f"{what}; {format_packed(peer.address)} is kept")
+            self._peers_log.info(f"name_{peer.node}", f"{what}; {format_packed(peer.address)} is kept")
 
     def _say_silence(self) -> None:
         """Nothing came of anybody."""
@@ -328,7 +359,7 @@ class UnicastUDP(SocketTransport):
                 f". Meanwhile {dropped} datagrams from addresses that are not in the table were dropped, the last of "
                 f"them from {self._last_stranger}"
             )
-        self._log.warning(
+        self._peers_log.warning(
             "silence",
             f"nothing came from any of {len(self._addresses)} peers for {SILENT_LOOKS * LOOK_EVERY_S:g} s, although "
             f"{self._silence.sent} datagrams were sent to them: if they run, see whether their tables have node "
@@ -358,166 +389,65 @@ class UnicastUDP(SocketTransport):
         where = " and ".join(f"{source} to {_nodes(nodes)}" for source, nodes in by_source.items())
         start = f"the own entry of node {self.node} is a wildcard, and this host sends from {where}"
         if len(by_source) > 1:
-            self._log.warning(
+            self._peers_log.warning(
                 "wildcard", f"{start}: no table is right for all of them; give the own address in place of the wildcard"
             )
         elif by_source:
-            self._log.info("wildcard", f"{start}: that must be its address in their tables")
+            self._peers_log.info("wildcard", f"{start}: that must be its address in their tables")
 
+    # The own address
 
-class _Silence:
-    """Whether nothing at all comes, although something is sent; told once until something comes again."""
+    def _after_loss(self, error: int, address: bytes) -> None:
+        super()._after_loss(error, address)
+        if error in _ADDRESS_GONE or error == errno.ENETUNREACH:
+            # Look soon whether the own address is still there.
+            self._look_at_paths_at = min(self._look_at_paths_at, self._looked_at + TROUBLE_EVERY_S)
 
-    def __init__(self) -> None:
-        self.sent = 0
-        """Datagrams sent since something came last."""
-        self._received = 0
-        self._sent_before = 0
-        self._strangers_before = 0
-        self._looks = 0
-        self._told = False
+    def _open_probe(self) -> socket.socket:
+        # Another port of the same address, so that the way is the same.
+        host, _, *rest = unpack_address(self._table.own)
+        try:
+            probe = bound_socket(self._family, (host, 0, *rest), "the own address")
+        except TransportError as exc:
+            if exc.errno in _ADDRESS_GONE:
+                self._lose_address(exc)
+            raise
+        if self._address_gone:
+            self._address_gone = False
+            self._log.warning("own address back", f"{format_packed(self._table.own)} is of this host again")
+        return probe
 
-    def look(self, received: int, sent: int) -> bool:
-        """Take these counters, once a look; whether to tell somebody now."""
-        if received != self._received:
-            self._received = received
-            self._sent_before = sent
-            self._looks = 0
-            self._told = False
-            return False
-        self.sent = sent - self._sent_before
-        if self.sent:
-            self._looks += 1  # since the first that was not answered
-        if self._told or self._looks <= SILENT_LOOKS:
-            return False
-        self._told = True
-        return True
-
-    def strangers(self, dropped: int) -> int:
-        """How many datagrams of strangers were dropped since this was asked last."""
-        since, self._strangers_before = dropped - self._strangers_before, dropped
-        return since
-
-
-def _check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
-    if not isinstance(peers, Mapping):
-        raise ValueError(f"peers must map node ids to (host, port), and is of type {type(peers).__name__}")
-    if len(peers) > PEERS_MAX:
-        raise ValueError(f"peers may have {PEERS_MAX} entries at most, not {len(peers)}")
-    taken: dict[tuple[str, int], int] = {}
-    for peer, entry in peers.items():
-        check_node(peer, "a key of peers")
-        if not isinstance(entry, (tuple, list)) or len(entry) != 2 or not isinstance(entry[0], str) or not entry[0]:
-            raise ValueError(f"peers[{peer}] must be (host, port), such as ('10.0.0.1', 5001), not {entry!r}")
-        check_whole(entry[1], f"the port in peers[{peer}]", 1, 65_535)
-        where = (entry[0].lower(), entry[1])
-        if where in taken:
-            raise ValueError(f"nodes {taken[where]} and {peer} have one address, {format_address(where)}")
-        taken[where] = peer
-    if node not in peers:
-        raise ValueError(
-            f"peers must have an entry for the own node {node}, the address to bind; it has {sorted(peers)}"
+    def _lose_address(self, error: TransportError) -> None:
+        """The own address is not there any more: have looked up where the own name leads now, and go there."""
+        former = self._table.own
+        if not self._address_gone:
+            self._address_gone = True
+            self._own_found = None
+            self._log.warning(
+                "own address",
+                f"node {self.node} is bound to {format_packed(former)}, and reaches nobody until that address is back "
+                f"or its name leads to another one: {error.strerror}",
+            )
+        found, self._own_found = self._own_found, None
+        if found is None or found == former:
+            return
+        try:
+            sock = bound_socket(self._family, unpack_address(found), f"the own entry of node {self.node}")
+        except TransportError:
+            return  # not here yet
+        fresh = self._make_socket(sock)
+        fresh.set_buffers(*self._buffers)
+        self._go_on_with([fresh])
+        self._socket = fresh
+        self._table.own = found
+        self._address_gone = False
+        self._counts["interface_changes"] += 1
+        self._log.warning(
+            "interface",
+            f"node {self.node} is at {format_packed(found)} now, and was at {format_packed(former)}: the socket was "
+            "opened anew",
         )
-
-
-def _check_answers(node: int, peers: Mapping[int, tuple[str, int]], answers: Mapping[int, Answer]) -> None:
-    """Refuse a host without which there is no transport, or which can be no host."""
-    for peer in (node, *peers):
-        answer, host = answers[peer], peers[peer][0]
-        if not answer.addresses and (peer == node or not is_name(host) or isinstance(answer.error, UnicodeError)):
-            raise TransportError(f"host {host!r} of node {peer} cannot be resolved: {answer.failure}") from answer.error
-
-
-def _choose_family(
-    found: Mapping[int, Mapping[int, list[tuple[Any, ...]]]],
-    peers: Mapping[int, tuple[str, int]],
-    wanted: int | None,
-) -> int:
-    for family in FAMILIES if wanted is None else (wanted,):
-        if all(family in candidates for candidates in found.values()):
-            return family
-    have = ", ".join(
-        f"node {node} ({peers[node][0]}) has {' and '.join(FAMILIES[one] for one in found[node]) or 'none'}"
-        for node in sorted(found)
-    )
-    what = "addresses of one family" if wanted is None else f"{FAMILIES[wanted]} addresses"
-    raise TransportError(f"all processors must have {what}: {have}")
-
-
-def _of_family(answer: Answer, family: int) -> tuple[list[bytes], str]:
-    """The packed addresses of this family, and why there are none."""
-    found = [pack_address(address) for address in answer.addresses.get(family, [])]
-    if found or answer.failure:
-        return found, answer.failure
-    has = " and ".join(FAMILIES[one] for one in answer.addresses)
-    return [], f"it has {has} addresses only, and this processor uses {FAMILIES[family]} (family)"
-
-
-def _make_table(
-    node: int,
-    peers: Mapping[int, tuple[str, int]],
-    answers: Mapping[int, Answer],
-    family: int,
-    own: tuple[Any, ...],
-) -> PeerTable:
-    """The table, with what is known of the addresses.
-
-    Raises:
-        ValueError: it cannot work whatever becomes of the names in it.
-    """
-    table = PeerTable(node, pack_address(own))
-    for one in sorted(peers):
-        if one != node:
-            host, port = peers[one]
-            table.add(Peer(one, host, port, is_name(host)))
-    if _ip(own).is_multicast:
-        raise ValueError(
-            f"the own address of node {node}, {format_address(own)}, is a multicast group: give an address of this "
-            "host, or use open_multicast_udp"
-        )
-    # Addresses in digits first: they are what they are, and a name that leads to one of them waits for a better answer.
-    for peer in sorted(table.peers.values(), key=lambda peer: peer.named):
-        found, failure = _of_family(answers[peer.node], family)
-        table.answered(peer, found, failure)
-        if peer.address is None and not peer.named:
-            raise ValueError(f"node {peer.node} cannot have this address: {peer.failure}")
-    return table
-
-
-def _hint_at_loopback(table: PeerTable) -> None:
-    """A table that probably does not work."""
-    own = unpack_address(table.own)
-    outside = [peer for peer, address in table.addresses().items() if not _is_loopback(address)]
-    if outside and _ip(own).is_loopback:
-        logger.warning(
-            "the own address of node %d, %s, reaches this host alone, and node %d is at %s: if that is another host, "
-            "give the address by which it can reach this one (host names often stand for 127.0.1.1 at home)",
-            table.node,
-            format_address(own),
-            outside[0],
-            format_packed(table.addresses()[outside[0]]),
-        )
-
-
-def _all_on_this_host(table: PeerTable, own_host: str) -> bool:
-    """Whether the table says so by itself: a name may lead elsewhere at another processor, or later, and all must come
-    to one answer."""
-    places: list[tuple[str, bytes | None]] = [(peer.host, peer.address) for peer in table.peers.values()]
-    if not is_wildcard(table.own):
-        places.append((own_host, table.own))
-    return bool(table.peers) and all(
-        address is not None and _is_loopback(address) and (host.lower() == "localhost" or not is_name(host))
-        for host, address in places
-    )
 
 
 def _nodes(nodes: list[int]) -> str:
     return ("node " if len(nodes) == 1 else "nodes ") + ", ".join(map(str, nodes))
-
-
-def _is_loopback(address: bytes) -> bool:
-    return _ip(unpack_address(address)).is_loopback
-
-
-def _ip(address: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(str(address[0]).partition("%")[0])

@@ -98,7 +98,7 @@ def undocumented(keys: set[str]) -> set[str]:
     transports = page("transports.md").partition("\n## Statistics")[2]
     of_transports = {f"transport_{key}" for row in rows(transports, 3) for key in re.findall(r"`(\w+)`", row[0])}
     unknown = keys - documented_statistics() - of_transports
-    errors = re.compile(r"transport_(send|receive)_errors_E[A-Z]+")
+    errors = re.compile(r"transport_(send_errors|receive_errors|runs_refused)_E[A-Z]+")
     return {key for key in unknown if not errors.fullmatch(key)}
 
 

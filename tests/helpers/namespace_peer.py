@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -10,22 +11,58 @@ import trio
 from transport_openers import multicast_opener
 
 from ringproto.testing.transport_contract import CONTRACT
-from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
+from ringproto.transports import Transport, TransportError, open_multicast_udp, open_unicast_udp
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
 
 class Commands:
-    def __init__(self) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
         self.transport: Transport | None = None
+        self.log = Lines()
+        logging.getLogger("ringproto").addHandler(self.log)
+        logging.getLogger("ringproto").setLevel(logging.INFO)
+
+    async def name(self) -> str:
+        return repr(self.transport)
+
+    async def logged(self) -> list[str]:
+        return self.log.lines
 
     async def open_multicast(self, **arguments: Any) -> str:
         node, group, port = arguments.pop("node"), arguments.pop("group"), arguments.pop("port")
         self.transport = await open_multicast_udp(node, group, port, **arguments)
         return repr(self.transport)
 
-    async def open_unicast(self, node: int, peers: dict[str, tuple[str, int]]) -> str:
+    async def open_unicast(self, node: int, peers: dict[str, tuple[str, int]], **arguments: Any) -> str:
         table = {int(peer): (host, port) for peer, (host, port) in peers.items()}
-        self.transport = await open_unicast_udp(node, table)
+        self.transport = transport = await open_unicast_udp(node, table, **arguments)
+        self.nursery.start_soon(transport.run_background)
         return repr(self.transport)
+
+    async def open_often(self, times: int, **arguments: Any) -> list[str]:
+        """Open and close; returns every error but ``TransportError``."""
+        errors = []
+        for _ in range(times):
+            try:
+                await self.open_multicast(**dict(arguments))
+                assert self.transport is not None
+                await self.transport.aclose()
+            except TransportError:
+                pass
+            except Exception as exc:
+                errors.append(f"{type(exc).__name__}: {exc}")
+        return errors
 
     async def send(self, transmits: list[tuple[int, str]]) -> None:
         assert self.transport is not None
@@ -49,7 +86,12 @@ class Commands:
 
 
 async def main() -> None:
-    commands = Commands()
+    async with trio.open_nursery() as nursery:
+        await serve(Commands(nursery))
+        nursery.cancel_scope.cancel()
+
+
+async def serve(commands: Commands) -> None:
     while line := await trio.to_thread.run_sync(sys.stdin.readline):
         command, arguments = json.loads(line)
         try:

@@ -77,29 +77,29 @@ class Hosts:
             self.add_interface(number)
             _ip("-n", self[number], "link", "set", "lo", "up")
 
-    def add_interface(self, number: int) -> None:
-        """Give host ``number`` its ``eth0``."""
+    def add_interface(self, number: int, name: str = "eth0") -> None:
+        """Give host ``number`` its interface."""
         mtu, host = str(self._mtu), self[number]
         _ip(
             *("-n", self._bridge, "link", "add", f"v{number}", "mtu", mtu, "type", "veth"),
-            *("peer", "name", "eth0", "mtu", mtu, "netns", host),
+            *("peer", "name", name, "mtu", mtu, "netns", host),
         )
         _ip("-n", self._bridge, "link", "set", f"v{number}", "master", "br0", "up")
         # Addresses are usable at once: no duplicate address detection.
         subprocess.run(
-            ["ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"],
+            ["ip", "netns", "exec", host, "sysctl", "-qw", f"net.ipv6.conf.{name}.accept_dad=0"],
             check=True,
             capture_output=True,
             timeout=30,
         )
-        _ip("-n", host, "link", "set", "eth0", "up")
-        self.add_address(number)
-        _ip("-n", host, "addr", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
-        _ip("-n", host, "addr", "add", f"fe80::{number}/64", "dev", "eth0", "nodad")
+        _ip("-n", host, "link", "set", name, "up")
+        self.add_address(number, name=name)
+        _ip("-n", host, "addr", "add", f"fd77::{number}/64", "dev", name, "nodad")
+        _ip("-n", host, "addr", "add", f"fe80::{number}/64", "dev", name, "nodad")
 
-    def add_address(self, number: int, last: int | None = None) -> None:
+    def add_address(self, number: int, last: int | None = None, *, name: str = "eth0") -> None:
         """Give host ``number`` the address 10.77.0.``last``, its own number unless it is said otherwise."""
-        _ip("-n", self[number], "addr", "add", f"10.77.0.{last or number}/24", "dev", "eth0")
+        _ip("-n", self[number], "addr", "add", f"10.77.0.{last or number}/24", "dev", name)
 
     def remove_address(self, number: int) -> None:
         _ip("-n", self[number], "addr", "del", f"10.77.0.{number}/24", "dev", "eth0")
@@ -107,13 +107,54 @@ class Hosts:
     def remove_interface(self, number: int) -> None:
         _ip("-n", self[number], "link", "del", "eth0")
 
+    def set_mtu(self, number: int, mtu: int) -> None:
+        _ip("-n", self[number], "link", "set", "eth0", "mtu", str(mtu))
+
+    def ip(self, number: int, *arguments: str) -> None:
+        """Call ip(8) on a host."""
+        _ip("-n", self[number], *arguments)
+
+    def sysctl(self, number: int, **settings: int) -> None:
+        """Set what is under ``net`` on a host, with two underscores for a dot."""
+        for name, value in settings.items():
+            setting = f"net.{name.replace('__', '.')}={value}"
+            subprocess.run(
+                ["ip", "netns", "exec", self[number], "sysctl", "-qw", setting],
+                check=True,
+                capture_output=True,
+                timeout=30,
+            )
+
+    def snoop(self, membership_s: int) -> None:
+        """Let the bridge forward multicasts to those alone who reported in the last ``membership_s`` seconds.
+
+        It is a querier, or it would forward everything, but after the start it asks once in an hour only.
+        """
+        subprocess.run(
+            ["ip", "-n", self._bridge, "addr", "replace", "10.77.0.254/24", "dev", "br0"],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        settings = "mcast_query_response_interval 10 mcast_startup_query_count 1 mcast_startup_query_interval 360000"
+        settings += f" mcast_query_interval 360000 mcast_membership_interval {100 * membership_s}"
+        settings += " mcast_querier 1 mcast_snooping 1"
+        _ip("-n", self._bridge, "link", "set", "br0", "type", "bridge", *settings.split())
+
     def set_link(self, number: int, state: str) -> None:
         """Set ``eth0`` of a host "up" or "down"."""
         _ip("-n", self[number], "link", "set", "eth0", state)
 
+    def set_names(self, number: int, **addresses: str) -> None:
+        """The whole of /etc/hosts of a host, also for processes that run already."""
+        folder = Path("/etc/netns") / self[number]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts").write_text("".join(f"{address} {name}\n" for name, address in addresses.items()))
+
     def down(self) -> None:
         for name in (self._bridge, *(self[number] for number in range(1, self._count + 1))):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30)
+            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -160,19 +201,24 @@ class Peer:
         got: list[str] = await self.call("receive", count=count, patience_s=patience_s)
         return got
 
+    async def logged(self) -> list[str]:
+        """What the transport logged since the process began, a line each."""
+        lines: list[str] = await self.call("logged")
+        return lines
+
     async def statistics(self) -> dict[str, int]:
         numbers: dict[str, int] = await self.call("statistics")
         return numbers
 
 
 @contextlib.asynccontextmanager
-async def peer_in(namespace: str | None) -> AsyncIterator[Peer]:
-    """A process in a namespace (``None``: here), ended afterwards."""
+async def peer_in(namespace: str | None, **variables: str) -> AsyncIterator[Peer]:
+    """A process in a namespace (``None``: here) with these environment variables too, ended afterwards."""
     command = [sys.executable, str(PEER)]
     if namespace is not None:
         command = ["ip", "netns", "exec", namespace, *command]
     # The peer imports what this process imports, however that was installed.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     try:
         yield Peer(process)

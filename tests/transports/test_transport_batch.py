@@ -510,13 +510,22 @@ def test_receiver_without_offload_gets_the_same_datagrams(pair: Pair) -> None:
 
 @only_compiled
 @pytest.mark.parametrize("pair", ["127.0.0.1"], indirect=True)  # over IPv6 there is always a checksum
-def test_run_that_cannot_be_cut_is_sent_one_by_one_and_offload_is_given_up(pair: Pair) -> None:
+def test_run_that_cannot_be_cut_is_refused_and_sent_one_by_one(pair: Pair) -> None:
     """As on an interface that cannot do it. Here the socket sends no checksums, without which no run is cut."""
     here, there = pair
     here.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
     sender = _batch.Sender(here, 64, b"", True)
     receiver = _batch.Receiver(there, 64, 1400)
     sent = [bytes([number]) * 500 for number in range(1, 11)]
+    assert send(sender, [where(there)] * 10, sent, 0) == -errno.EINVAL == -sender.refused
+    assert sender.plain == {where(there): errno.EINVAL}
+    assert sender.datagrams_sent == 0, "nothing is sent twice"
     assert send(sender, [where(there)] * 10, sent, 0) == 10
-    assert not sender.segments
     assert receive_all(receiver)[1] == sent
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        here.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 0)
+        coalescing = _batch.Receiver(other, 64, 1400, 0, None, True)
+        send(sender, [where(there), where(there), where(other), where(other)], [b"one", b"two", b"one", b"two"], 0)
+        assert receive(receiver, [], []) == 2, "one by one"
+        assert receive(coalescing, [], []) == 1, "and in runs to others"

@@ -149,3 +149,39 @@ def test_loopback_of_this_host_is_found() -> None:
     if sys.platform == "linux":
         assert found.up
         assert found.mtu is not None and found.mtu >= 1280
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("error", [ValueError("You must specify a valid interface."), OSError(19, "No such device")])
+def test_interface_that_goes_away_while_it_is_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def addresses(name: str) -> dict[int, list[dict[str, str]]]:
+        if name == "eth1":
+            raise error
+        return TABLE[name]
+
+    monkeypatch.setattr(netifaces, "ifaddresses", addresses)
+    assert find_interface("10.77.0.0/24", 4).name == "eth0"
+    assert "eth1" not in describe_interfaces()
+    with pytest.raises(InterfaceError, match="there is no interface 'eth1'"):
+        find_interface("eth1", 4)
+
+
+def test_interfaces_that_the_system_does_not_list_are_an_interface_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(netifaces, "interfaces", fail)
+    with pytest.raises(InterfaceError, match="does not list its interfaces: Too many open files"):
+        find_interface("eth0", 4)
+
+
+@pytest.mark.usefixtures("table")
+def test_what_was_found_before_is_preferred_while_it_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLE["eth0"], IPV4, TABLE["eth0"][IPV4] + [{"addr": "10.77.0.9"}])
+    former = find_interface("10.77.0.9", 4)
+    assert find_interface("10.77.0.0/24", 4, former=former).address == former.address
+    assert find_interface("eth0", 4, former=former).address == former.address
+    assert str(find_interface("10.77.0.0/24", 4).address) == "10.77.0.5"
+    assert str(find_interface("10.78.0.0/24", 4, former=former).address) == "10.78.0.5"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -18,7 +17,8 @@ from transport_openers import GROUP, free_ports
 from ringproto.transports import AddressInUseError, InterfaceError, TransportError, interfaces, open_multicast_udp
 from ringproto.transports._sockets import Sizes
 from ringproto.transports.interfaces import Interface, find_interface
-from ringproto.transports.multicast_udp import HEADER_SIZE, HELD_ROUNDS_MAX, MAGIC, PEERS_MAX, Membership, MulticastUDP
+from ringproto.transports.membership import Membership
+from ringproto.transports.multicast_udp import HEADER_SIZE, HELD_ROUNDS_MAX, MAGIC, PEERS_MAX, MulticastUDP
 
 LO = find_interface("127.0.0.1", 4).name
 
@@ -131,16 +131,17 @@ async def test_own_multicasts_that_come_back_are_dropped_and_counted(three: list
     await first.send([(0, b"x")] * 10)
     assert await waiting(first) == []
     assert first.statistics()["own_datagrams_returned"] == before + 10
-    assert "drops_own_node_id" not in first.statistics()
+    assert "own_id_elsewhere" not in first.statistics()
 
 
-async def test_own_node_id_from_elsewhere_is_counted_under_its_own_reason(
+async def test_own_node_id_from_elsewhere_is_let_through_and_counted(
     three: list[MulticastUDP], stranger: socket.socket
 ) -> None:
     first, second, _ = three
     stranger.sendto(header(1) + b"I am you", group_of(first))
-    assert await waiting(first) == []
-    assert first.statistics()["drops_own_node_id"] == 1
+    assert await waiting(first) == [b"I am you"]
+    assert first.statistics()["own_id_elsewhere"] == 1
+    assert first.statistics()["peers_known"] == 2, "its address is not learned"
     assert await waiting(second) == [b"I am you"], "for the others it is node 1 from a new address"
     assert second.statistics()["addresses_changed"] == 1
 
@@ -152,8 +153,8 @@ async def test_two_processors_with_one_id_hear_of_each_other_and_do_not_raise() 
     membership = Membership(first._membership.group, port, first._membership.interface, 0)
     twin = MulticastUDP(1, membership, Sizes(1344, 1344), 2**16, 2**16, offload=True)
     await twin.send([(0, b"x")])
-    assert await waiting(first) == []
-    assert first.statistics()["drops_own_node_id"] == 1
+    assert await waiting(first) == [b"x"]
+    assert first.statistics()["own_id_elsewhere"] == 1
     await close(first, twin)
 
 
@@ -340,7 +341,7 @@ async def test_interface_that_is_not_there_is_said_with_those_that_are() -> None
 def fake_interface(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     real = find_interface("127.0.0.1", 4)
     fake = Interface(**{**{name: getattr(real, name) for name in Interface.__dataclass_fields__}, **changes})
-    monkeypatch.setattr("ringproto.transports.multicast_udp.find_interface", lambda *_, **__: fake)
+    monkeypatch.setattr("ringproto.transports.membership.find_interface", lambda *_, **__: fake)
 
 
 async def test_interface_that_is_down_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,17 +382,6 @@ async def test_group_that_cannot_be_joined_leaves_nothing_open(monkeypatch: pyte
     assert [sock.fileno() for sock in made] == [-1, -1]
     monkeypatch.setattr(Membership, "join", real)
     transport = await open_multicast_udp(1, GROUP, port, interface=LO)
-    await transport.aclose()
-
-
-async def test_datagrams_that_need_fragments_are_hinted_at(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    fake_interface(monkeypatch, mtu=1280, loopback=False)
-    with caplog.at_level(logging.WARNING, "ringproto.transports"):
-        (transport,) = await open_nodes(1)
-    assert "datagrams of 1352 bytes do not fit into the 1280 bytes" in caplog.text
-    assert "segment_size=1252" in caplog.text
     await transport.aclose()
 
 

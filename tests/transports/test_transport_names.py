@@ -17,7 +17,8 @@ from trio.testing import MockClock
 from ringproto.log import BoundedLog
 from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
 from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name
-from ringproto.transports.unicast_udp import SAID_EVERY_S, UnicastUDP
+from ringproto.transports._sockets import SAID_EVERY_S
+from ringproto.transports.unicast_udp import UnicastUDP
 
 
 @pytest.fixture
@@ -371,7 +372,7 @@ async def test_answer_that_is_of_no_use_is_told_and_does_no_harm(
     resolver = installed({"alpha": ["127.0.0.1"]})
     transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
     resolver.table["beta"] = answer
-    transport._log = BoundedLog("ringproto.transports")
+    transport._peers_log = BoundedLog("ringproto.transports")
     async with in_background(transport):
         await trio.sleep(2)
         assert reason.format(port=port) in lines(caplog)[-1]
@@ -387,7 +388,7 @@ async def test_names_are_told_of_once_a_minute_and_peer(
     installed({"alpha": ["127.0.0.1"]})
     transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
     caplog.clear()
-    transport._log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
+    transport._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
     async with in_background(transport):
         await trio.sleep(55)
         assert sorted(line.split()[1] for line in lines(caplog)) == ["'beta'", "'gamma'"]

@@ -21,7 +21,20 @@ from transport_openers import GROUP, free_ports, multicast_opener, unicast_opene
 
 from ringproto.testing.transport_contract import CONTRACT, Check
 from ringproto.transports import _room, open_unicast_udp
-from ringproto.transports._segments import HEADER_SIZE, LATE_MAX, MARK, PADDING_MAX, Cutter, Joiner, extent
+from ringproto.transports._segments import (
+    HEADER_SIZE,
+    LATE_MAX,
+    MARK,
+    NOTICE_ANSWER,
+    NOTICE_ASK,
+    NOTICE_MTU,
+    NOTICES_MAX,
+    PADDING_MAX,
+    Cutter,
+    Joiner,
+    extent,
+    notice,
+)
 from ringproto.transports._sockets import Sizes, fitting_sizes
 
 A, B = b"origin a", b"origin b"
@@ -500,3 +513,35 @@ async def test_segments_of_two_senders_of_one_group_are_kept_apart() -> None:
     assert first.statistics()["drops_bad_header"] == 1
     for transport in (first, second, third):
         await transport.aclose()
+
+
+# Notices
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_notice_is_kept_for_the_transport_and_not_given_to_the_ring(compiled: bool) -> None:
+    counts: Counter[str] = Counter()
+    joiner = Joiner(100, 2, counts) if compiled else interpreted().Joiner(100, 2, counts)
+    whole: list[bytes] = []
+    joiner.add(A, notice(NOTICE_MTU, 1280), whole)
+    joiner.add(B, notice(NOTICE_ANSWER), whole)
+    assert joiner.notices == [(A, NOTICE_MTU, 1280), (B, NOTICE_ANSWER, 0)]
+    assert not whole and not counts
+
+
+@pytest.mark.parametrize(
+    "bad", [notice(0), notice(NOTICE_ANSWER + 1), notice(NOTICE_MTU, 1280)[:7], notice(NOTICE_MTU, 1280) + b"x"]
+)
+def test_what_is_nearly_a_notice_is_dropped(bad: bytes) -> None:
+    joining = Joining()
+    assert joining.take(bad) == []
+    assert joining.counts == {"drops_bad_segment": 1}
+    assert joining.joiner.notices == []
+
+
+def test_notices_that_are_kept_are_bounded() -> None:
+    joining = Joining()
+    for _ in range(NOTICES_MAX + 3):
+        joining.take(notice(NOTICE_ASK))
+    assert len(joining.joiner.notices) == NOTICES_MAX
+    assert joining.counts == {"drops_bad_segment": 3}

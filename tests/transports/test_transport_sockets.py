@@ -18,11 +18,16 @@ import trio
 import trio.testing
 from transport_openers import free_ports
 
+from ringproto.log import BoundedLog
 from ringproto.transports import open_unicast_udp
-from ringproto.transports._addresses import pack_address
-from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, DatagramSocket, Readable
-from ringproto.transports._traffic import ERROR_PAUSE_MAX_S
+from ringproto.transports._addresses import format_address, pack_address, unpack_address
+from ringproto.transports._paths import LOOK_EVERY_S, PLAIN_FOR_S
+from ringproto.transports._readable import Readable
+from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, DatagramSocket
+from ringproto.transports._traffic import ERROR_PAUSE_MAX_S, LOOK_EVERY
 from ringproto.transports.unicast_udp import UnicastUDP
+
+_SO_NO_CHECK = 11
 
 
 @pytest.fixture
@@ -111,6 +116,53 @@ async def test_error_on_sending_costs_its_datagram_and_is_counted_by_name(pair: 
     assert await second.receive() == [b"a", b"c"]
     assert first.statistics()["send_errors_" + errno.errorcode[error]] == 1
     assert first.statistics()["datagrams_sent"] == 2
+
+
+async def test_error_on_sending_is_logged_with_where_it_was_to_go_and_how_many_were_lost(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, _ = pair
+    address = format_address(unpack_address(first._addresses[2]))
+    script_sender(first, -errno.ENETUNREACH, -errno.ENETUNREACH, -errno.EPERM)
+    with caplog.at_level(logging.INFO, "ringproto.transports"):
+        await first.send([(2, b"a"), (2, b"b")])
+        await first.send([(2, b"c")])
+    assert caplog.messages == [
+        f"a datagram to {address} could not be sent: ENETUNREACH, {os.strerror(errno.ENETUNREACH)} "
+        "(2 since the transport was opened)",
+        f"a datagram to {address} could not be sent: EPERM, {os.strerror(errno.EPERM)} "
+        "(1 since the transport was opened)",
+    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert [record.ringproto_kind for record in caplog.records] == ["send ENETUNREACH", "send EPERM"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not BATCHED, reason="only the compiled module sends runs")
+async def test_runs_that_the_system_refuses_go_as_datagrams_and_are_tried_again_after_a_while(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = await in_segments()
+    await one.send([(2, bytes([1]) * 1000)])
+    # Without checksums the system takes no runs; the path's MTU has nothing to do with it.
+    one._socket.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+    for number in range(2, 10):
+        await one.send([(2, bytes([number]) * 1000)])
+    assert await receive_all(two, 9) == [bytes([number]) * 1000 for number in range(1, 10)]
+    numbers = one.statistics()
+    assert (numbers["offload_sending"], numbers["runs_refused_EINVAL"]) == (0, 2)
+    assert not [name for name in numbers if name.startswith("send_errors")]
+    (line,) = caplog.messages
+    assert line.startswith("the system does not take runs of datagrams to 127.0.0.1:") and "EINVAL" in line
+    one._socket.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 0)
+    await trio.sleep(PLAIN_FOR_S - 1.0)
+    await one.send([(2, b"still one by one")])
+    assert one.statistics()["offload_sending"] == 0
+    await trio.sleep(LOOK_EVERY_S + 1.0)
+    for _ in range(LOOK_EVERY):
+        await one.send([(2, b"in runs again")])
+    assert one.statistics()["offload_sending"] == 1
+    for transport in (one, two):
+        await transport.aclose()
 
 
 async def test_connection_refused_speaks_of_an_earlier_datagram(pair: Pair) -> None:
@@ -449,7 +501,7 @@ async def test_either_of_two_sockets_wakes(with_epoll: bool) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
-        sockets.append(DatagramSocket(sock, size=100, senders_max=2, counts=counts, offload=True))
+        sockets.append(DatagramSocket(sock, size=100, senders_max=2, counts=counts, offload=True, log=BoundedLog()))
     readable = Readable(sockets, use_epoll=with_epoll)
     assert (readable._epoll is not None) == with_epoll
     for one in sockets:

@@ -23,9 +23,9 @@ from ringproto.transports import (
 )
 from ringproto.transports._claims import HEAD_SIZE, Claim, claim_of
 from ringproto.transports._segments import Cutter
-from ringproto.transports._sockets import SocketTransport
+from ringproto.transports._sockets import SAID_EVERY_S, SocketTransport
 from ringproto.transports.multicast_udp import CLAIMS_MAX, DISPUTE_S, HEADER_SIZE, PEERS_MAX, MulticastUDP
-from ringproto.transports.unicast_udp import SAID_EVERY_S, UnicastUDP
+from ringproto.transports.unicast_udp import UnicastUDP
 
 CLUSTER = 0x0123456789ABCDEF
 DATA, JOIN = 1, 3
@@ -252,7 +252,7 @@ async def test_strangers_are_told_of_once_a_minute(
     autojump_clock: MockClock, two: Any, port: int, somebody: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, _ = two
-    first._log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
+    first._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
     stranger, clone = somebody("127.0.0.4", port), somebody("127.0.0.5", port)
     async with in_background(first):
         for _ in range(125):
@@ -310,7 +310,7 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
             f"dropped, the last of them from 127.0.0.4:{port}"
         )
         caplog.clear()
-        first._log = BoundedLog("ringproto.transports")
+        first._peers_log = BoundedLog("ringproto.transports")
         second.socket.sendto(datagram(2), ("127.0.0.1", port))
         await waiting(first)
         await trio.sleep(1.5)
@@ -369,9 +369,18 @@ def place_of(transport: MulticastUDP) -> Address:
     return GROUP, transport._membership.port
 
 
+async def seconds(transport: MulticastUDP, count: float) -> None:
+    """Time passes, in which something is sent at least once a second, as on a ring."""
+    while count > 0:
+        await transport.send([(0, b"x")])
+        await trio.sleep(min(count, 1.0))
+        count -= 1.0
+    await transport.send([(0, b"x")])
+
+
 async def test_node_of_multicast_is_where_it_was_heard_last(group: MulticastUDP, somebody: Any) -> None:
     one, other = somebody(), somebody()
-    assert isinstance(group, AddressedTransport) and isinstance(group, BackgroundTransport)
+    assert isinstance(group, AddressedTransport)
     assert group.address_of(2) is group.claims_of(2) is None
     await hears(group, one, header(2) + b"x", place_of(group))
     assert (group.address_of(2), group.claims_of(2)) == (one.name, None)
@@ -384,14 +393,16 @@ async def test_own_id_on_multicast_is_told_once_with_both_addresses(
 ) -> None:
     clone = somebody()
     for _ in range(3):
-        assert await hears(group, clone, header(1) + b"x", place_of(group)) == []
-        group._noted = set()  # as after a look
+        assert await hears(group, clone, header(1) + b"x", place_of(group)) == [b"x"], "the ring decides who gives way"
+        group._noted.clear()  # as after a look
     own = "{}:{}".format(*group._own.socket.getsockname())
     assert (group.address_of(1), group.claims_of(1)) == (own, clone.name)
     assert lines(caplog) == [
-        f"datagrams from {clone.name} are dropped: they are of node 1, which is this processor at {own}; two processes "
-        "have one id"
+        f"datagrams from {clone.name} are of node 1, which is this processor at {own}: two processes have one id"
     ]
+    assert group.statistics()["own_id_elsewhere"] == 3
+    await group.send([(1, b"not to the other one")])
+    assert clone.received() == [], "its address is not learned"
 
 
 async def test_strangers_on_multicast_are_told_of_once(
@@ -400,7 +411,7 @@ async def test_strangers_on_multicast_are_told_of_once(
     stranger = somebody()
     for _ in range(3):
         await hears(group, stranger, b"not of this transport", place_of(group))
-        group._noted = set()
+        group._noted.clear()
     (line,) = lines(caplog)
     assert line.startswith(f"datagrams from {stranger.name} are dropped: they do not begin as those of this transport")
 
@@ -421,39 +432,37 @@ async def test_node_that_moved_is_sent_to_again_when_it_alone_was_heard(
     autojump_clock: MockClock, group: MulticastUDP, somebody: Any
 ) -> None:
     former, latter = somebody(), somebody()
-    async with in_background(group):
-        await hears(group, former, header(2) + b"x", place_of(group))
-        await trio.sleep(1.5)
-        for _ in range(2 * round(DISPUTE_S) + 1):
-            assert await hears(group, latter, header(2) + b"x", place_of(group)) == [b"x"]
-            await trio.sleep(1)
-        await group.send([(2, b"token")])
-        assert latter.received() == [header(1) + b"token"]
-        assert former.received() == []
-        assert group.statistics()["addresses_changed"] == 1
+    await hears(group, former, header(2) + b"x", place_of(group))
+    await seconds(group, 1.5)
+    for _ in range(2 * round(DISPUTE_S) + 1):
+        assert await hears(group, latter, header(2) + b"x", place_of(group)) == [b"x"]
+        await seconds(group, 1)
+    await group.send([(2, b"token")])
+    assert latter.received() == [header(1) + b"token"]
+    assert former.received() == []
+    assert group.statistics()["addresses_changed"] == 1
 
 
 async def test_two_processes_with_one_id_are_both_heard_and_sent_to_as_long_as_both_speak(
     autojump_clock: MockClock, group: MulticastUDP, somebody: Any
 ) -> None:
     one, other = somebody(), somebody()
-    async with in_background(group):
-        for _ in range(30):
-            for speaker in (one, other):
-                assert await hears(group, speaker, header(2) + b"x", place_of(group)) == [b"x"]
-            await group.send([(2, b"token")])
-            await trio.sleep(1)
-        assert one.received() == other.received() == []
-        # The clone ends, and the processor that was there from the start is silent, as on an idle ring.
-        for _ in range(30):
-            await group.send([(2, b"token")])
-            await trio.sleep(1)
-        assert one.received() == other.received() == []
-        for _ in range(12):
-            await hears(group, one, header(2) + b"x", place_of(group))
-            await trio.sleep(1)
+    for _ in range(30):
+        for speaker in (one, other):
+            assert await hears(group, speaker, header(2) + b"x", place_of(group)) == [b"x"]
         await group.send([(2, b"token")])
-        assert one.received() == [header(1) + b"token"]
+        await seconds(group, 1)
+    assert one.received() == other.received() == []
+    # The clone ends, and the processor that was there from the start is silent, as on an idle ring.
+    for _ in range(30):
+        await group.send([(2, b"token")])
+        await seconds(group, 1)
+    assert one.received() == other.received() == []
+    for _ in range(12):
+        await hears(group, one, header(2) + b"x", place_of(group))
+        await seconds(group, 1)
+    await group.send([(2, b"token")])
+    assert one.received() == [header(1) + b"token"]
 
 
 async def test_process_that_said_one_thing_only_does_not_get_the_token_of_another(
@@ -461,14 +470,13 @@ async def test_process_that_said_one_thing_only_does_not_get_the_token_of_anothe
 ) -> None:
     """It may have ended since, and the one before it be silent, as most are on an idle ring."""
     former, latter = somebody(), somebody()
-    async with in_background(group):
-        await hears(group, former, header(2) + b"x", place_of(group))
-        await trio.sleep(DISPUTE_S - 1.5)
-        await hears(group, latter, header(2) + b"x", place_of(group))
-        await trio.sleep(6 * DISPUTE_S)
-        await group.send([(2, b"token")])
-        assert former.received() == latter.received() == []
-        assert group.statistics()["unicasts_to_group"] == 1
+    await hears(group, former, header(2) + b"x", place_of(group))
+    await seconds(group, DISPUTE_S - 1.5)
+    await hears(group, latter, header(2) + b"x", place_of(group))
+    await seconds(group, 6 * DISPUTE_S)
+    await group.send([(2, b"token")])
+    assert former.received() == latter.received() == []
+    assert group.statistics()["unicasts_to_group"] == 1
 
 
 async def test_addresses_of_one_node_are_bounded(group: MulticastUDP, somebody: Any) -> None:
@@ -477,17 +485,3 @@ async def test_addresses_of_one_node_are_bounded(group: MulticastUDP, somebody: 
     assert len(group._origins) == CLAIMS_MAX
     assert group.statistics()["peers_known"] == 1
     assert len(header(2)) == HEADER_SIZE
-
-
-async def test_background_work_of_multicast_ends_with_the_transport(
-    autojump_clock: MockClock, group: MulticastUDP
-) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(group.run_background)
-        await trio.sleep(4)
-        with pytest.raises(trio.BusyResourceError):
-            await group.run_background()
-        await group.aclose()
-        with trio.fail_after(1.5):
-            while nursery.child_tasks:
-                await trio.sleep(0.1)

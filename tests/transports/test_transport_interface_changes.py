@@ -1,0 +1,292 @@
+"""Interfaces that come back under another name, with another address or another index, while a transport is open."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+from collections.abc import AsyncIterator
+from typing import Any
+
+import namespaces
+import pytest
+import trio
+from namespaces import Peer, RemoteError, hosts_on_a_bridge, peer_in
+from transport_openers import GROUP, free_ports
+
+from ringproto.transports import TransportError, open_multicast_udp
+from ringproto.transports.interfaces import find_interface
+from ringproto.transports.membership import Membership
+from ringproto.transports.multicast_udp import MulticastUDP
+
+on_hosts = pytest.mark.skipif(namespaces.missing() is not None, reason=str(namespaces.missing()))
+LO = find_interface("127.0.0.1", 4).name
+
+
+@contextlib.asynccontextmanager
+async def two_on(hosts: namespaces.Hosts, **arguments: str) -> AsyncIterator[list[Peer]]:
+    """Two that hear each other; the interface of the first may come back."""
+    async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+        for node, peer in enumerate((first, second), 1):
+            await peer.call("open_multicast", node=node, port=5405, **arguments)
+        await meet_again([first, second], "before")
+        yield [first, second]
+
+
+async def meet_again(peers: list[Peer], text: str, tries: int = 200) -> None:
+    """Both hear a multicast and a unicast of the other, within a bounded number of tries."""
+    heard: set[str] = set()
+    due = {f"{text} {node} {how}" for node in (1, 2) for how in ("to all", "to one")}
+    for _ in range(tries):
+        for node, peer in enumerate(peers, 1):
+            await peer.send((0, f"{text} {node} to all"), (3 - node, f"{text} {node} to one"))
+        for peer in peers:
+            heard.update(await peer.receive(2, patience_s=0.05))
+        if due <= heard:
+            return
+    raise AssertionError(f"only {heard} came; {[await peer.statistics() for peer in peers]}")
+
+
+IPV4 = {"group": "239.192.7.1", "interface": "10.77.0.0/24"}
+IPV4_NAME = {"group": "239.192.7.1", "interface": "eth0"}
+IPV6 = {"group": "ff15::7:1", "interface": "fd77::/64"}
+IPV6_LINK = {"group": "ff12::7:1", "interface": "eth0"}
+IPV6_LINK_NETWORK = {"group": "ff12::7:1", "interface": "fe80::/64"}
+
+
+@on_hosts
+@pytest.mark.parametrize("wire", [IPV4, IPV4_NAME], ids=["by network", "by name"])
+async def test_interface_gets_another_address(wire: dict[str, str]) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **wire) as peers:
+            hosts.remove_address(1)
+            await peers[0].send((0, "lost"))
+            hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
+            await meet_again(peers, "after")
+            numbers = await peers[0].statistics()
+            assert numbers["interface_changes"] == 1
+            assert (await peers[1].statistics())["addresses_changed"] == 1
+            assert "from 10.77.0.9:" in await peers[0].call("name")
+            assert any(
+                f"interface {wire['interface']!r} was eth0" in line and "with 10.77.0.9: the sockets were" in line
+                for line in await peers[0].logged()
+            )
+
+
+@on_hosts
+async def test_interface_gets_another_ipv6_address() -> None:
+    # The system goes on sending from the old one, so nothing fails: it is the silence that tells.
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV6, silence_s=0.5) as peers:  # type: ignore[arg-type]
+            hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+            hosts.ip(1, "addr", "add", "fd77::9/64", "dev", "eth0", "nodad")
+            await meet_again(peers, "after")
+
+
+@on_hosts
+@pytest.mark.parametrize("wire", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+async def test_interface_comes_back_under_another_name(wire: dict[str, str]) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **wire) as peers:
+            hosts.remove_interface(1)
+            await peers[0].send((0, "lost"))
+            hosts.add_interface(1, "eth7")
+            await meet_again(peers, "after")
+            assert (await peers[0].statistics())["interface_changes"] == 1
+            assert "by eth7" in await peers[0].call("name")
+
+
+@on_hosts
+@pytest.mark.parametrize("wire", [IPV4_NAME, IPV6_LINK], ids=["IPv4", "IPv6 link"])
+async def test_interface_comes_back_with_another_index(wire: dict[str, str]) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **wire) as peers:
+            hosts.remove_interface(1)
+            await peers[0].send((0, "lost"))
+            hosts.add_interface(1)
+            await meet_again(peers, "after")
+
+
+@on_hosts
+async def test_interface_that_does_not_come_back_is_said_and_looked_up_again() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV4) as peers:
+            hosts.remove_interface(1)
+            for _ in range(30):
+                await peers[0].send((0, "lost"))
+                await peers[0].receive(1, patience_s=0.05)
+            numbers = await peers[0].statistics()
+            assert numbers["rejoins_failed"] >= 1 and "interface_changes" not in numbers
+            text = "cannot be joined now, and is tried again: no interface has an address in 10.77.0.0/24"
+            assert any(text in line for line in await peers[0].logged())
+
+
+@on_hosts
+async def test_own_name_leads_to_another_address_when_the_old_one_is_gone() -> None:
+    # As after DHCP. The other one knows the new address already, so that this is the only thing that changes.
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.set_names(1, alpha="10.77.0.1")
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            await first.call("open_unicast", node=1, peers={"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)})
+            await second.call("open_unicast", node=2, peers={"1": ("10.77.0.9", 5001), "2": ("10.77.0.2", 5001)})
+            await first.send((2, "from a stranger"))
+            assert await second.receive(1, patience_s=0.2) == []
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
+            hosts.set_names(1, alpha="10.77.0.9")
+            await meet_again([first, second], "after", tries=400)
+            assert (await first.statistics())["interface_changes"] == 1
+            assert "at 10.77.0.9:5001" in await first.call("name")
+            lines = await first.logged()
+            assert any("is bound to 10.77.0.1:5001, and reaches nobody until" in line for line in lines)
+            assert any("node 1 is at 10.77.0.9:5001 now, and was at 10.77.0.1:5001" in line for line in lines)
+
+
+@on_hosts
+async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            table = {"1": ("10.77.0.1", 5001), "2": ("10.77.0.2", 5001)}
+            for node, peer in enumerate((first, second), 1):
+                await peer.call("open_unicast", node=node, peers=table)
+            await meet_again([first, second], "before")
+            hosts.remove_address(1)
+            for _ in range(200):
+                await first.send((0, "lost"))
+                await first.receive(1, patience_s=0.05)
+                if any("reaches nobody until that address is back" in line for line in await first.logged()):
+                    break
+            else:
+                raise AssertionError(f"it is not said: {await first.logged()}")
+            hosts.add_address(1)
+            await meet_again([first, second], "after")
+            assert "interface_changes" not in await first.statistics()
+
+
+# How a transport goes on with other sockets; on the loopback interface, by hand.
+
+
+async def on_loopback() -> tuple[MulticastUDP, MulticastUDP]:
+    (port,) = free_ports(1)
+    first, second = [await open_multicast_udp(node, GROUP, port, interface=LO) for node in (1, 2)]
+    return first, second
+
+
+def move(transport: MulticastUDP) -> None:
+    """Go on with other sockets, as if the interface had another address."""
+    former = transport._membership
+    transport._move(Membership(former.group, former.port, former.interface, former.ttl))
+
+
+@pytest.mark.parametrize("with_epoll", [True, False], ids=["epoll", "nursery"])
+async def test_who_waits_in_receive_goes_on_with_the_new_sockets(with_epoll: bool) -> None:
+    first, second = await on_loopback()
+    if not with_epoll:
+        assert first._readable._epoll is not None
+        first._readable._epoll.close()
+        first._readable._epoll = None
+        first._readable.fd = first._readable_fd = first._wait_for = -1
+    got: list[bytes] = []
+
+    async def receive() -> None:
+        got.extend(await first.receive())
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            sent = first.statistics()["datagrams_sent"]
+            move(first)
+            await trio.testing.wait_all_tasks_blocked()
+            assert first.statistics()["datagrams_sent"] == sent
+            await second.send([(0, b"x")])
+    assert got == [b"x"]
+    await first.send([(0, b"y")])
+    assert await second.receive() == [b"y"]
+    assert first.statistics()["datagrams_sent"] == sent + 1
+    await first.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await first.receive()
+    await second.aclose()
+
+
+async def test_thread_goes_on_with_the_new_sockets() -> None:
+    first, second = await on_loopback()
+    first.begin_blocking()
+    move(first)
+    await second.send([(0, b"x")])
+    assert first._blocking is not None
+    assert first._blocking._all.poll(10_000) == [(first._group.socket.fileno(), select.POLLIN)], "it wakes the thread"
+    assert first.receive_blocking(10.0) == [b"x"]
+    assert first._own.receiver.keeps_gil, "as that of the socket before"
+    first.send_blocking([(0, b"y"), (2, b"z")])
+    got = await second.receive()
+    while len(got) < 2:
+        got += await second.receive()
+    assert sorted(got) == [b"y", b"z"]
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_id_is_free_where_the_transport_was_before() -> None:
+    first, second = await on_loopback()
+    move(first)
+    group, port = str(first._membership.group), first._membership.port
+    with pytest.raises(ValueError, match="node 1 is open already"):
+        await open_multicast_udp(1, group, port, interface=LO)
+    await first.aclose()
+    again = await open_multicast_udp(1, group, port, interface=LO)
+    for transport in (again, second):
+        await transport.aclose()
+
+
+async def test_address_that_cannot_be_bound_yet_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    first, second = await on_loopback()
+    tries: list[Any] = []
+
+    def fail(*arguments: Any) -> Any:
+        tries.append(arguments)
+        raise TransportError(errno.EADDRNOTAVAIL, "not an address of this host")
+
+    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", fail)
+    first._after_loss(errno.EINVAL, first._everybody[0])
+    for _ in range(35):
+        await first.send([(0, b"x")])
+        await trio.sleep(0.1)
+    assert len(tries) == first.statistics()["rejoins_failed"] == 4
+    monkeypatch.undo()
+    for _ in range(10):
+        await first.send([(0, b"x")])
+        await trio.sleep(0.1)
+    assert first.statistics()["rejoins"] == 1
+    for transport in (first, second):
+        await transport.aclose()
+
+
+# What cannot be opened, and why
+
+
+@on_hosts
+async def test_tentative_address_is_called_so() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.sysctl(1, ipv6__conf__eth0__accept_dad=1, ipv6__conf__eth0__dad_transmits=60)
+        hosts.ip(1, "addr", "add", "fd77::7/64", "dev", "eth0")
+        async with peer_in(hosts[1]) as peer:
+            why = r"TransportError: .*fd77::7.* tentative: the system still looks for another host that has it"
+            table = {"1": ("fd77::7", 5001), "2": ("fd77::2", 5001)}
+            with pytest.raises(RemoteError, match=why):
+                await peer.call("open_unicast", node=1, peers=table)
+            with pytest.raises(RemoteError, match=why):
+                await peer.call("open_multicast", node=1, port=5405, group="ff15::7:1", interface="fd77::7")
+
+
+async def test_link_local_address_without_its_interface_is_called_so() -> None:
+    from ringproto.transports import open_unicast_udp
+
+    for node, peers in enumerate(
+        ({1: ("fe80::1", 5001), 2: ("fe80::2%lo", 5001)}, {1: ("fe80::1", 5001), 2: ("::1", 5001)}), 1
+    ):
+        with pytest.raises(ValueError, match=r"link-local.*name its interface.*fe80::1%"):
+            await open_unicast_udp(node, peers)

@@ -1,0 +1,82 @@
+"""Sockets that are bound to an address, and what to say when one cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ringproto.transports._addresses import format_address
+from ringproto.transports._interface import AddressInUseError, TransportError
+
+__all__ = ["bound_socket"]
+
+# From <linux/if_addr.h>.
+_TENTATIVE = 0x40
+_DUPLICATE = 0x08
+
+
+def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
+    """A non-blocking UDP socket bound to ``address``.
+
+    Args:
+        family: ``socket.AF_INET`` or ``socket.AF_INET6``.
+        address: as ``socket.bind`` takes it.
+        what: whose address it is, for the message.
+        shared: whether other processors on this host may bind the same address (multicast groups).
+
+    Raises:
+        AddressInUseError: another socket has it.
+        TransportError: it cannot be had for another reason.
+    """
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as exc:
+        raise TransportError(exc.errno, f"no {_family_name(family)} socket can be made here: {exc.strerror}") from exc
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
+                # The BSDs ask for it; on Linux it would shut out processors of other users.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+    except OSError as exc:
+        sock.close()
+        place = f"{format_address(address)}, {what},"
+        if exc.errno == errno.EADDRINUSE:
+            raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
+        if exc.errno == errno.EADDRNOTAVAIL and _is_tentative(address):
+            raise TransportError(
+                exc.errno,
+                f"{place} is tentative: the system still looks for another host that has it (duplicate address "
+                "detection, which takes a second or so), or has found one; wait for it, or see `ip -6 addr`",
+            ) from exc
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise TransportError(exc.errno, f"{place} is not an address of this host") from exc
+        if exc.errno in (errno.EACCES, errno.EPERM):
+            raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
+        raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
+    return sock
+
+
+def _is_tentative(address: tuple[Any, ...], table: Path = Path("/proc/net/if_inet6")) -> bool:
+    """Whether the system has an IPv6 address and does not let it be used yet."""
+    with contextlib.suppress(OSError, ValueError):
+        wanted = ipaddress.IPv6Address(str(address[0]).partition("%")[0])
+        for line in table.read_text().splitlines():
+            # Address, index, prefix length, scope, flags, name
+            fields = line.split()
+            if int(fields[0], 16) == int(wanted) and int(fields[4], 16) & (_TENTATIVE | _DUPLICATE):
+                return True
+    return False
+
+
+def _family_name(family: int) -> str:
+    return "IPv6" if family == socket.AF_INET6 else "IPv4"

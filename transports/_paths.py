@@ -1,0 +1,190 @@
+"""How large packets may be on the way to each address, and how large segments are for that reason.
+
+The way to an address has a largest packet, its MTU (RFC 1191, RFC 8201). The system knows that of the own interface and
+what routers said of those behind it; a connected socket tells it. A single datagram that is larger is cut into
+fragments by the system, which works and costs more; a run of datagrams (``UDP_SEGMENT``) is refused. So segments are
+made to fit.
+
+What the system cannot know is that the other host takes less than this one sends, as where the two ends of one link
+differ. So a transport to which only small packets can go says that to the others from time to time (a notice, see
+``_segments.py``), and these send no larger ones to it: whoever cannot send large packets cannot receive them either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Callable, Collection, Iterable
+
+from ringproto.log import BoundedLog
+from ringproto.transports._addresses import IPV4_SIZE, format_address, unpack_address
+from ringproto.transports._segments import HEADER_SIZE, SEGMENTS_MAX
+
+__all__ = ["ANNOUNCE_EVERY_S", "LOOK_EVERY_S", "Paths", "packet_headers"]
+
+LOOK_EVERY_S = 5.0
+"""How often the system is asked for MTUs, while something is sent: what fell or rose is known after that time."""
+LOOK_COUNT = 64
+"""Of so many addresses at a time."""
+ANNOUNCE_EVERY_S = 2.0
+"""How often a transport says that only small packets reach it, while that is so and something is sent."""
+TOLD_FOR_S = 20.0
+"""For how long that counts."""
+PLAIN_FOR_S = 60.0
+"""After that time a run is tried again to an address to which the system took none."""
+MTU_MIN = 68
+"""The smallest that there is (RFC 791), in bytes."""
+SEGMENT_MIN = 256
+"""Segments are never made smaller than this, in bytes. Where they do not fit, the system makes fragments."""
+TOLD_MAX = 1024
+"""Most addresses of which something that they said is remembered."""
+
+# From <linux/in.h> and <linux/in6.h>; the socket module lacks them.
+_IP_MTU = 14
+_IPV6_MTU = 24
+
+
+def packet_headers(address: bytes) -> int:
+    """Bytes that IP and UDP put in front of a datagram to a packed address."""
+    return 28 if len(address) == IPV4_SIZE else 48
+
+
+class Paths:
+    """The size of segments for each address.
+
+    Args:
+        segment: bytes of the largest segment where the path takes it, without the transport's header.
+        datagram: bytes of the largest datagram of the ring, which must not have too many segments.
+        header: bytes of the transport's header.
+        open_probe: makes a socket that sends the way the transport does, to ask the system with.
+        log: where it is said that segments are smaller than usual.
+        group: the multicast group, if there is one: what is small enough for it reaches everybody.
+    """
+
+    def __init__(
+        self,
+        segment: int,
+        datagram: int,
+        header: int,
+        open_probe: Callable[[], socket.socket],
+        log: BoundedLog,
+        group: bytes | None = None,
+    ) -> None:
+        self.group = group
+        self._segment = min(segment, datagram)
+        self._least = min(self._segment, max(SEGMENT_MIN, HEADER_SIZE + -(-datagram // SEGMENTS_MAX)))
+        self._header = header
+        self._open_probe = open_probe
+        self._log = log
+        # MTUs too small for the largest segment: what the system says, and what others say, and until when that counts.
+        self._measured: dict[bytes, int] = {}
+        self._told: dict[bytes, tuple[int, float]] = {}
+        # The address after which looking goes on.
+        self._looked_at = b""
+        # What was logged, so that it is logged once.
+        self._logged: dict[bytes, int] = {}
+
+    @property
+    def measured(self) -> Collection[bytes]:
+        """The addresses to which packets must be small because of what the system of this host says."""
+        return self._measured.keys()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no path is known that takes less than the largest segment."""
+        return not self._measured and not self._told
+
+    def mtu(self, address: bytes) -> int | None:
+        """Bytes of the largest packet to an address, if that is less than the largest segment would need."""
+        known = [self._measured[address]] if address in self._measured else []
+        if address == self.group:
+            known += [mtu for mtu, _ in self._told.values()]
+        elif address in self._told:
+            known.append(self._told[address][0])
+        return min(known, default=None)
+
+    def size(self, address: bytes) -> int:
+        """Bytes of the largest segment to an address, without the transport's header."""
+        mtu = self.mtu(address)
+        if mtu is None:
+            return self._segment
+        return max(self._least, mtu - packet_headers(address) - self._header)
+
+    def look(self, addresses: Iterable[bytes]) -> None:
+        """Ask the system for the MTU of these, the next ``LOOK_COUNT`` of them."""
+        given = sorted(set(addresses))
+        after = [one for one in given if one > self._looked_at]
+        chosen = (after + given)[: min(LOOK_COUNT, len(given))]
+        if chosen:
+            self._looked_at = chosen[-1]
+        mtus = self._ask(chosen)
+        for address, mtu in mtus.items():
+            if self._too_small(address, mtu):
+                self._measured[address] = mtu
+            else:
+                self._measured.pop(address, None)
+        for address in [one for one in self._measured if one not in given]:
+            del self._measured[address]
+        self._say()
+
+    def hear(self, address: bytes, mtu: int, now: float) -> None:
+        """The transport at an address says that only packets of ``mtu`` bytes reach it."""
+        if mtu < MTU_MIN or not self._too_small(address, mtu):
+            return
+        self._told.pop(address, None)
+        if len(self._told) >= TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        self._told[address] = mtu, now + TOLD_FOR_S
+        self._say()
+
+    def forget(self, now: float) -> None:
+        """Forget what was said too long ago."""
+        for address in [one for one, (_, until) in self._told.items() if until <= now]:
+            del self._told[address]
+
+    def _too_small(self, address: bytes, mtu: int) -> bool:
+        return mtu < self._segment + self._header + packet_headers(address)
+
+    def _ask(self, addresses: Iterable[bytes]) -> dict[bytes, int]:
+        """The MTUs that the system tells."""
+        found: dict[bytes, int] = {}
+        if sys.platform != "linux":
+            return found
+        with contextlib.suppress(OSError), self._open_probe() as probe:
+            for address in addresses:
+                # What has no route at this moment is asked for next time.
+                with contextlib.suppress(OSError):
+                    probe.connect(unpack_address(address))
+                    if len(address) == IPV4_SIZE:
+                        found[address] = probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+                    else:
+                        found[address] = probe.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
+        return found
+
+    def _say(self) -> None:
+        """Log what changed, in one line."""
+        # Where there is a group, its size is that of everything.
+        concerned = {*self._measured, *self._told} if self.group is None else {self.group}
+        now = {address: mtu for address in sorted(concerned) if (mtu := self.mtu(address)) is not None}
+        news = [address for address, mtu in now.items() if self._logged.get(address) != mtu]
+        back = [address for address in self._logged if address not in now]
+        self._logged = now
+        if news:
+            least = min(news, key=lambda one: (now[one], one))
+            measured = self._measured.get(least) == now[least]
+            why = "as the MTU of the path to it says" if measured else "as it says itself"
+            if least == self.group:
+                why = "as the MTU of the interface says" if measured else "as a member says that needs it"
+            self._log.warning(
+                "mtu",
+                f"packets to {_places(least, news)} may have {now[least]} bytes ({why}): what goes there is cut into "
+                f"datagrams of {self.size(least) + self._header} bytes in place of {self._segment + self._header}",
+            )
+        elif back:
+            self._log.info("mtu back", f"packets to {_places(back[0], back)} may have the usual size again")
+
+
+def _places(first: bytes, addresses: Collection[bytes]) -> str:
+    more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+    return format_address(unpack_address(first)) + more

@@ -1,0 +1,153 @@
+"""Tables of peers for unicast UDP: made from what a user gives, or refused with the reason why they cannot work."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from ringproto.log import BoundedLog
+from ringproto.transports._addresses import (
+    WITHOUT_SCOPE,
+    format_address,
+    format_packed,
+    is_wildcard,
+    lacks_scope,
+    pack_address,
+    unpack_address,
+)
+from ringproto.transports._checks import check_node, check_whole
+from ringproto.transports._interface import TransportError
+from ringproto.transports._names import FAMILIES, Answer, is_name
+from ringproto.transports._peers import Peer, PeerTable
+from ringproto.transports._sockets import PEERS_MAX
+
+__all__ = [
+    "all_on_this_host",
+    "check_answers",
+    "check_table",
+    "choose_family",
+    "hint_at_loopback",
+    "make_table",
+    "of_family",
+]
+
+
+def check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
+    if not isinstance(peers, Mapping):
+        raise ValueError(f"peers must map node ids to (host, port), and is of type {type(peers).__name__}")
+    if len(peers) > PEERS_MAX:
+        raise ValueError(f"peers may have {PEERS_MAX} entries at most, not {len(peers)}")
+    taken: dict[tuple[str, int], int] = {}
+    for peer, entry in peers.items():
+        check_node(peer, "a key of peers")
+        if not isinstance(entry, (tuple, list)) or len(entry) != 2 or not isinstance(entry[0], str) or not entry[0]:
+            raise ValueError(f"peers[{peer}] must be (host, port), such as ('10.0.0.1', 5001), not {entry!r}")
+        check_whole(entry[1], f"the port in peers[{peer}]", 1, 65_535)
+        where = (entry[0].lower(), entry[1])
+        if where in taken:
+            raise ValueError(f"nodes {taken[where]} and {peer} have one address, {format_address(where)}")
+        taken[where] = peer
+    if node not in peers:
+        raise ValueError(
+            f"peers must have an entry for the own node {node}, the address to bind; it has {sorted(peers)}"
+        )
+
+
+def check_answers(node: int, peers: Mapping[int, tuple[str, int]], answers: Mapping[int, Answer]) -> None:
+    """Refuse a host without which there is no transport, or which can be no host."""
+    for peer in (node, *peers):
+        answer, host = answers[peer], peers[peer][0]
+        if not answer.addresses and (peer == node or not is_name(host) or isinstance(answer.error, UnicodeError)):
+            raise TransportError(f"host {host!r} of node {peer} cannot be resolved: {answer.failure}") from answer.error
+
+
+def choose_family(
+    found: Mapping[int, Mapping[int, list[tuple[Any, ...]]]],
+    peers: Mapping[int, tuple[str, int]],
+    wanted: int | None,
+) -> int:
+    for family in FAMILIES if wanted is None else (wanted,):
+        if all(family in candidates for candidates in found.values()):
+            return family
+    have = ", ".join(
+        f"node {node} ({peers[node][0]}) has {' and '.join(FAMILIES[one] for one in found[node]) or 'none'}"
+        for node in sorted(found)
+    )
+    what = "addresses of one family" if wanted is None else f"{FAMILIES[wanted]} addresses"
+    raise TransportError(f"all processors must have {what}: {have}")
+
+
+def of_family(answer: Answer, family: int) -> tuple[list[bytes], str]:
+    """The packed addresses of this family, and why there are none."""
+    found = [pack_address(address) for address in answer.addresses.get(family, [])]
+    if found or answer.failure:
+        return found, answer.failure
+    has = " and ".join(FAMILIES[one] for one in answer.addresses)
+    return [], f"it has {has} addresses only, and this processor uses {FAMILIES[family]} (family)"
+
+
+def make_table(
+    node: int,
+    peers: Mapping[int, tuple[str, int]],
+    answers: Mapping[int, Answer],
+    family: int,
+    own: tuple[Any, ...],
+) -> PeerTable:
+    """The table, with what is known of the addresses.
+
+    Raises:
+        ValueError: it cannot work whatever becomes of the names in it.
+    """
+    table = PeerTable(node, pack_address(own))
+    for one in sorted(peers):
+        if one != node:
+            host, port = peers[one]
+            table.add(Peer(one, host, port, is_name(host)))
+    if _ip(own).is_multicast:
+        raise ValueError(
+            f"the own address of node {node}, {format_address(own)}, is a multicast group: give an address of this "
+            "host, or use open_multicast_udp"
+        )
+    if lacks_scope(table.own):
+        raise ValueError(f"the own address of node {node}, {format_address(own)}, {WITHOUT_SCOPE}")
+    # Addresses in digits first: they are what they are, and a name that leads to one of them waits for a better answer.
+    for peer in sorted(table.peers.values(), key=lambda peer: peer.named):
+        found, failure = of_family(answers[peer.node], family)
+        table.answered(peer, found, failure)
+        if peer.address is None and not peer.named:
+            raise ValueError(f"node {peer.node} cannot have this address: {peer.failure}")
+    return table
+
+
+def hint_at_loopback(table: PeerTable, log: BoundedLog) -> None:
+    """A table that probably does not work."""
+    own = unpack_address(table.own)
+    outside = [peer for peer, address in table.addresses().items() if not _is_loopback(address)]
+    if outside and _ip(own).is_loopback:
+        log.warning(
+            "own address",
+            f"the own address of node {table.node}, {format_address(own)}, reaches this host alone, and node "
+            f"{outside[0]} is at {format_packed(table.addresses()[outside[0]])}: if that is another host, give the "
+            "address by which it can reach this one (host names often stand for 127.0.1.1 at home)",
+        )
+
+
+def all_on_this_host(table: PeerTable, own_host: str) -> bool:
+    """Whether the table says so by itself: a name may lead elsewhere at another processor, or later, and all must come
+    to one answer."""
+    places: list[tuple[str, bytes | None]] = [(peer.host, peer.address) for peer in table.peers.values()]
+    if not is_wildcard(table.own):
+        places.append((own_host, table.own))
+    return bool(table.peers) and all(
+        address is not None and _is_loopback(address) and (host.lower() == "localhost" or not is_name(host))
+        for host, address in places
+    )
+
+
+def _is_loopback(address: bytes) -> bool:
+    return _ip(unpack_address(address)).is_loopback
+
+
+def _ip(address: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(str(address[0]).partition("%")[0])

@@ -1,0 +1,155 @@
+"""A multicast group on one interface: two sockets, and what the system is told to send to it and to hear it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import struct
+import sys
+from typing import Any
+
+from ringproto.transports._binding import bound_socket
+from ringproto.transports._interface import InterfaceError, TransportError
+from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface
+
+__all__ = ["Group", "Membership", "usable_interface"]
+
+Group = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_IP_MULTICAST_ALL = 49
+_IPV6_MULTICAST_ALL = 29
+
+
+def usable_interface(wanted: str, group: Group, former: Interface | None = None) -> Interface:
+    """The interface that ``wanted`` means, if it can carry the group; as ``former`` was, if that is possible still.
+
+    Raises:
+        ValueError, InterfaceError: as :func:`find_interface`, or it is down, or carries no multicast.
+    """
+    interface = find_interface(wanted, group.version, link_local=on_link(group), former=former)
+    if not interface.up:
+        raise InterfaceError(f"interface {interface.name!r} is down: set it up, or choose from {describe_interfaces()}")
+    if not interface.multicast:
+        hint = "; the loopback interface carries it for IPv4 groups only" if interface.loopback else ""
+        raise InterfaceError(
+            f"interface {interface.name!r} does not carry IPv{group.version} multicast{hint}: "
+            f"choose from {describe_interfaces()}"
+        )
+    return interface
+
+
+def on_link(group: Group) -> bool:
+    """Whether an IPv6 group never leaves the link (RFC 4291, section 2.7: a scope of 2 or less)."""
+    return group.version == 6 and group.packed[1] & 0x0F <= 2
+
+
+class Membership:
+    """The group on one interface: what has to be said to the system to send to it and to hear it.
+
+    Raises:
+        AddressInUseError, TransportError: the sockets cannot be had.
+    """
+
+    def __init__(self, group: Group, port: int, interface: Interface, ttl: int) -> None:
+        self.group = group
+        self.port = port
+        self.interface = interface
+        self.ttl = ttl
+        index = interface.index
+        if group.version == 4:
+            self.family: int = socket.AF_INET
+            own: tuple[Any, ...] = (str(interface.address), 0)
+            self.destination: tuple[Any, ...] = (str(group), port)
+        else:
+            self.family = socket.AF_INET6
+            own = (str(interface.address), 0, 0, index if interface.address.is_link_local else 0)
+            self.destination = (str(group), port, 0, index if on_link(group) else 0)
+        bound = self.destination if sys.platform != "win32" else ("", *self.destination[1:])
+        self.group_socket = bound_socket(self.family, bound, f"the group on {interface.name}", shared=True)
+        try:
+            self.own_socket = bound_socket(self.family, own, f"the address of {interface.name}")
+        except BaseException:
+            self.group_socket.close()
+            raise
+        self.own_address: tuple[Any, ...] = self.own_socket.getsockname()
+        try:
+            self._only_own_groups()
+            self.join()
+        except OSError as exc:
+            self.close()
+            raise TransportError(
+                exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
+            ) from exc
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What the sockets are made for: name, index and address of the interface."""
+        return self.interface.name, self.interface.index, self.interface.address
+
+    def close(self) -> None:
+        self.group_socket.close()
+        self.own_socket.close()
+
+    def _only_own_groups(self) -> None:
+        """Hear what comes in by this interface, not what other programs joined elsewhere (Linux gives that too)."""
+        if sys.platform != "linux":
+            return
+        if self.family == socket.AF_INET:
+            self.group_socket.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+            return
+        try:
+            self.group_socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        except OSError as exc:
+            if exc.errno != errno.ENOPROTOOPT:  # before Linux 4.20
+                raise
+
+    def join(self) -> None:
+        """Join the group on the interface, and send by it. May be called again: then the group is left before, so that
+        a report goes out from which switches learn who listens.
+
+        Raises:
+            OSError: the interface is not there, or has not got its address back.
+        """
+        index = self.send_by(self.own_socket)
+        group = self.group.packed
+        heard = self.group_socket
+        if self.family == socket.AF_INET:
+            request = group + self._where(index)
+            _again(heard, socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, socket.IP_ADD_MEMBERSHIP, request)
+        else:
+            request = group + struct.pack("@I", index)
+            _again(heard, socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, socket.IPV6_JOIN_GROUP, request)
+
+    def send_by(self, sock: socket.socket) -> int:
+        """Let a socket send its multicasts by the interface, and return the index of that.
+
+        Raises:
+            OSError: as :meth:`join`.
+        """
+        index = socket.if_nametoindex(self.interface.name.partition(":")[0])
+        if self.family == socket.AF_INET:
+            where = self._where(index)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, self.ttl)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+            if sys.platform == "linux":
+                where = self.group.packed + where
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, where)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, self.ttl)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+        return index
+
+    def _where(self, index: int) -> bytes:
+        """The interface as IPv4 wants it: the end of a struct ip_mreqn where there is an index, else of an ip_mreq."""
+        where = self.interface.address.packed
+        return where + struct.pack("@i", index) if sys.platform == "linux" else where
+
+
+def _again(sock: socket.socket, level: int, leave: int, join: int, request: bytes) -> None:
+    """Join, after leaving whatever is left of a former membership."""
+    with contextlib.suppress(OSError):  # it was not a member
+        sock.setsockopt(level, leave, request)
+    sock.setsockopt(level, join, request)
