@@ -202,7 +202,8 @@ class Founder(Seeker):
             self._acknowledge_known(sender, part, self._forming)
 
     def _leave_while_forming(self, sender: int, leave: Leave) -> None:
-        if self._is_leaving(sender, leave):
+        # Who is not on the ring that forms was given up before, maybe because others had heard of its leave.
+        if self._is_leaving(sender, leave) and sender in self._forming.ring.members:
             self._gather_without(sender, self._forming.ring, LEFT_IN_ORDER)
 
     def _join_while_forming(self, sender: int, join: Join) -> None:

@@ -34,7 +34,8 @@ class Gather:
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
         self.node = node
         self._members_max = members_max
-        self._set({node, *procs}, set(fails) - {node})
+        procs = {node, *procs}
+        self._set(procs, procs.intersection(fails) - {node})
         self.informed = False
         """Whether beacons have shown, here or to who made this processor gather, that all hear all."""
         self.overfull = False

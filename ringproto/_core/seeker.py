@@ -93,7 +93,7 @@ class Seeker(Holder):
         verdict = self._speakers.hear(sender, identity, self.now, present=self._is_present(sender, identity))
         if verdict is Verdict.UNPROVEN and word is not None:
             self._challenge(sender, identity.incarnation, self._speakers.peers.claim(sender, identity, word, self.now))
-        elif verdict is Verdict.LATE:
+        elif verdict is Verdict.LATE and word is not None:
             # A copy, most of the time; but a forged serial must not silence its sender for good.
             self._ask(sender, self.config.consensus_timeout_s)
         return verdict is Verdict.NEWS

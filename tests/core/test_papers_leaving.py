@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from papers import CONFIG, SAFE, Three, say
-from rings import DATAGRAM_SIZE, Wire, counted, history, throw
+from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, throw
 
 from ringproto._core.wire import Kind
 from ringproto.testing.cluster import Cluster
@@ -78,3 +78,22 @@ def test_late_copies_from_an_earlier_life_of_a_member_do_not_break_the_ring(judg
     cluster.run(0.5)
     assert cluster.configuration(2).ring_id == before
     assert cluster.settled({1, 2, 3})
+
+
+def test_leave_that_comes_after_the_others_have_agreed_without_the_leaver_ends_no_formation(ring: Three) -> None:
+    """3 hears the leave first, and its join makes 1 form a ring with it before the leave comes to 1."""
+    kept: list[Seen] = []
+
+    def keep(seen: Seen) -> bool:
+        late = seen.kind is Kind.LEAVE and seen.destination == 1
+        if late:
+            kept.append(seen)
+        return late
+
+    ring.wire.lose = keep
+    ring.cluster.leave(2)
+    assert ring.cluster.run_until(lambda: ring.cluster.state(1) == "commit")
+    throw(ring.cluster, 1, *(seen.datagram for seen in kept))
+    assert ring.cluster.state(1) == "commit"
+    assert ring.cluster.run_until_settled({1, 3})
+    assert history(ring.cluster, 1)[-2:] == [("T", (1, 3)), ("R", (1, 3))]
