@@ -132,12 +132,7 @@ MUTANTS = (
         "own-datagrams-come-in",
         "A processor hears what it multicast itself.",
         (_MULTICAST,),
-        Change("multicast_udp", "                skip=own_origin,\n", ""),
-        Change(
-            "multicast_udp",
-            '            self._counts["drops_own_node_id"] += 1\n            return False\n',
-            '            self._counts["drops_own_node_id"] += 1\n',
-        ),
+        Change("multicast_udp", "                skip=pack_address(membership.own_address) + self._header,\n", ""),
     ),
     _mutant(
         "token-before-its-data",
