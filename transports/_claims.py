@@ -19,7 +19,7 @@ __all__ = ["HEAD_SIZE", "Claim", "claim_of"]
 _ENVELOPE = struct.Struct("!BBBBQI")
 _VERSION = 1
 _DATA = 1
-_TYPES = range(1, 9)
+_TYPES = range(1, 12)
 
 HEAD_SIZE = SEGMENT_HEADER_SIZE + _ENVELOPE.size
 """How many bytes of a datagram are looked at."""
