@@ -97,8 +97,8 @@ MUTANTS = (
         (_SOCKETS,),
         Change(
             "_traffic",
-            "            self.lost_to = error\n            place += 1\n",
-            "            self.lost_to = error\n            break\n",
+            "            self.lost_address = addresses[place]\n            place += 1\n",
+            "            self.lost_address = addresses[place]\n            break\n",
         ),
     ),
     _mutant(
@@ -119,13 +119,13 @@ MUTANTS = (
         (_UNICAST,),
         Change(
             "_traffic",
-            '        """Whether datagrams of an origin that is not known are welcome."""\n        return False',
-            '        """Whether datagrams of an origin that is not known are welcome."""\n        return True',
+            'how one of them begins."""\n        return False',
+            'how one of them begins."""\n        return True',
         ),
         Change(
             "unicast_udp",
-            '        self._counts["drops_unknown_source"] += 1\n        return False',
-            '        self._counts["drops_unknown_source"] += 1\n        return True',
+            "            self._note_stranger(origin, claim)\n            return False",
+            "            self._note_stranger(origin, claim)\n            return True",
         ),
     ),
     _mutant(
