@@ -161,9 +161,11 @@ async def open_multicast_udp(
 class _Dispute:
     """A node that was heard from several addresses."""
 
-    __slots__ = ("heard", "whole")
+    __slots__ = ("heard", "left", "whole")
 
     def __init__(self) -> None:
+        self.left: list[bytes] = []
+        """Where it was heard before it was heard elsewhere."""
         self.heard: list[bytes] = []
         """Where it was heard since the last look."""
         self.whole = False
@@ -211,7 +213,7 @@ class MulticastUDP(SocketTransport):
         self._look_at_disputes_at = -math.inf
         self._claims: dict[int, bytes] = {}
         # What was said since the transport looked at the clock last, so that a flood costs no text.
-        self._noted: set[str] = set()
+        self._noted: set[str | int] = set()
         # Tokens that were read and wait for the data before them.
         self._held: list[bytes] = []
         self._held_rounds = 0
@@ -317,6 +319,16 @@ class MulticastUDP(SocketTransport):
         if former != address:
             self._counts["addresses_changed"] += 1
             self._claims[node] = former
+            if address in dispute.left and node not in self._noted:
+                # Who was started anew does not come back to where it was.
+                self._noted.add(node)
+                self._peers_log.warning(
+                    f"two_{node}",
+                    f"node {node} is heard from {format_packed(address)} and from {format_packed(former)}: two "
+                    "processes have one id",
+                )
+            others = [one for one in dispute.left if one != former]
+            dispute.left = [*others[-(CLAIMS_MAX - 1) :], former]
 
     def _forget(self, node: int) -> None:
         """Make room for others."""
@@ -352,6 +364,10 @@ class MulticastUDP(SocketTransport):
                 del self._disputes[node]
                 self._places[node] = self._addresses[node] = heard[0]
                 self._origins.add(heard[0] + header)
+            else:
+                # On an idle ring who was there before may have nothing to say, and the other one may hear nothing.
+                for address in {self._places[node], *dispute.left}:
+                    self._tell(address, notice(NOTICE_ASK))
             dispute.whole = True
 
     def _after_loss(self, error: int, address: bytes) -> None:

@@ -97,8 +97,8 @@ MUTANTS = (
         (_SOCKETS,),
         Change(
             "_traffic",
-            "            self.lost_to = error\n            place += 1\n",
-            "            self.lost_to = error\n            break\n",
+            "            self.lost_address = addresses[place]\n            place += 1\n",
+            "            self.lost_address = addresses[place]\n            break\n",
         ),
     ),
     _mutant(
@@ -118,6 +118,11 @@ MUTANTS = (
         "Datagrams of senders that are not in the table are taken in.",
         (_UNICAST,),
         Change(
+            "_traffic",
+            'how one of them begins."""\n        return False',
+            'how one of them begins."""\n        return True',
+        ),
+        Change(
             "unicast_udp",
             "            self._note_stranger(origin, claim)\n            return False",
             "            self._note_stranger(origin, claim)\n            return True",
@@ -127,8 +132,7 @@ MUTANTS = (
         "own-datagrams-come-in",
         "A processor hears what it multicast itself.",
         (_MULTICAST,),
-        Change("multicast_udp", "                skip=own_origin,\n", ""),
-        Change("multicast_udp", "if node == self.node:\n            # The own", "if node == 0:\n            # The own"),
+        Change("multicast_udp", "                skip=pack_address(membership.own_address) + self._header,\n", ""),
     ),
     _mutant(
         "token-before-its-data",

@@ -21,6 +21,9 @@ class Hub:
         self.now = 100.0
         self.processors: dict[str, Processor] = {}
         self.queue: deque[tuple[str, bytes]] = deque()
+        self.paused: set[str] = set()
+        self.waiting: list[tuple[str, bytes]] = []
+        """What came for those who are paused."""
 
     def start(self, key: str, node: int, **arguments: Any) -> Processor:
         seed = key.encode().ljust(16, b".")
@@ -33,7 +36,7 @@ class Hub:
 
     def step(self) -> None:
         for key, processor in self.processors.items():
-            if processor.left:
+            if processor.left or key in self.paused:
                 continue
             for destination, datagram in processor.take_transmits():
                 for other, its in self.processors.items():
@@ -42,10 +45,12 @@ class Hub:
         self.now += 0.000_02
         if self.queue:
             key, datagram = self.queue.popleft()
-            if key in self.processors:
+            if key in self.paused:
+                self.waiting.append((key, datagram))
+            elif key in self.processors:
                 self.processors[key].handle_datagrams([datagram], self.now)
             return
-        living = [processor for processor in self.processors.values() if not processor.left]
+        living = [one for key, one in self.processors.items() if not one.left and key not in self.paused]
         self.now = max(self.now, min(processor.next_timeout for processor in living))
         for processor in living:
             processor.handle_timeout(self.now)
@@ -58,6 +63,14 @@ class Hub:
         until = self.now + seconds
         while self.now < until:
             self.step()
+
+    def pause(self, key: str, seconds: float) -> None:
+        """Stop one for this time, while the others go on; it reads what came meanwhile afterwards."""
+        self.paused.add(key)
+        self.run(seconds)
+        self.paused.discard(key)
+        self.queue.extendleft(reversed(self.waiting))
+        self.waiting.clear()
 
     def members(self, key: str) -> tuple[int, ...]:
         return self.processors[key].configuration.members
@@ -86,6 +99,17 @@ def test_later_process_with_an_id_of_the_ring_leaves_and_the_ring_stays(hub: Hub
     assert "node id 3" in str(clone.failure)
     warned = [notice.kind for notice in hub.processors["original 3"].take_notices()]
     assert "duplicate_id" in warned
+
+
+def test_ring_stays_when_the_later_process_speaks_while_the_first_one_stands_still(hub: Hub) -> None:
+    """For less than the patience with it, and less than the token timeout."""
+    before = configurations(hub)
+    clone = hub.start("clone", 3)
+    hub.pause("original 3", 2 * CONFIG.join_timeout_s)
+    assert not clone.left, "nobody has told it yet"
+    hub.run(3.0)
+    assert configurations(hub) == before, "the ring keeps its configuration"
+    assert clone.left and isinstance(clone.failure, DuplicateNodeError)
 
 
 def test_process_that_takes_the_place_of_one_that_died_is_welcome(hub: Hub) -> None:
