@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_words import own_words
 
 from ringproto import (
     Guarantee,
@@ -205,11 +205,6 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
         done = subprocess.run(command, input=b"", capture_output=True, timeout=TIMEOUT_S)
     assert done.returncode == 2 and done.stdout == b""
     assert done.stderr.decode().startswith(f"ringproto node: {address}") and done.stderr.count(b"\n") == 1
-
-
-def own_words(stderr: bytes) -> list[bytes]:
-    """The lines of the command, without what its ring says to the log."""
-    return [line for line in stderr.splitlines() if not re.match(rb"node \d+: ", line)]
 
 
 def test_a_line_that_is_too_long_is_told_and_left_out(tmp_path: Path, peers: list[str]) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from own_words import own_words
 
 TIMEOUT_S = 120
 COMMANDS = {
@@ -136,7 +137,7 @@ def test_interrupt_makes_a_node_leave_and_that_is_how_it_ends(free_port: int) ->
         assert process.stdout.readline().startswith(b"* configuration")
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=TIMEOUT_S)
-        assert (process.returncode, errors) == (0, b"")
+        assert (process.returncode, own_words(errors)) == (0, [])
         assert output.splitlines()[-1].startswith(b"* left the ring")
 
 
@@ -164,7 +165,7 @@ sys.exit(ringproto_command.main())
 def test_interrupt_while_modules_are_imported_has_no_traceback(module: str, code: int, error: str) -> None:
     program = INTERRUPTED_AT_AN_IMPORT.format(module=module)
     done = subprocess.run([sys.executable, "-c", program, "demo"], capture_output=True, timeout=TIMEOUT_S)
-    assert (done.returncode, done.stderr.decode()) == (code, error)
+    assert (done.returncode, own_words(done.stderr)) == (code, error.encode().splitlines())
 
 
 def test_interrupt_after_the_end_has_no_effect() -> None:
@@ -175,7 +176,7 @@ def test_interrupt_after_the_end_has_no_effect() -> None:
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", program, "mutants", "--list"], capture_output=True, timeout=TIMEOUT_S)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, own_words(done.stderr)) == (0, [])
 
 
 # Standard output that cannot be written
@@ -191,8 +192,8 @@ def test_reader_that_goes_away_ends_the_command_in_one_line(command: str, free_p
         if command == "node":
             process.stdin.write(b"a line\n")
             process.stdin.flush()
-        errors = process.stderr.read()
-        assert errors.decode() == (f"ringproto {command}: ended early, because nobody reads standard output any more\n")
+        said = f"ringproto {command}: ended early, because nobody reads standard output any more"
+        assert own_words(process.stderr.read()) == [said.encode()]
         assert process.wait(TIMEOUT_S) == 128 + signal.SIGPIPE
         assert descendants(process.pid) == []
 
@@ -206,7 +207,8 @@ def test_output_that_nobody_reads_is_one_line_too_if_it_comes_at_the_end(argumen
     done = subprocess.run(command_of(arguments), stdout=writing, stderr=subprocess.PIPE, timeout=TIMEOUT_S)
     os.close(writing)
     assert done.returncode == 128 + signal.SIGPIPE
-    assert done.stderr.count(b"\n") == 1 and b": ended early, because nobody reads" in done.stderr
+    (line,) = own_words(done.stderr)
+    assert b": ended early, because nobody reads" in line
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -218,7 +220,7 @@ def test_disk_that_is_full_is_one_line_and_exit_code_1(arguments: str, free_port
     with open("/dev/full", "wb") as full, started(arguments.format(port=free_port), stdout=full) as process:
         _, errors = process.communicate(timeout=TIMEOUT_S)
         name = " ".join(["ringproto", arguments.split()[0]]) if not arguments.startswith("-") else "ringproto"
-        assert errors.decode() == f"{name}: cannot write to standard output: No space left on device\n"
+        assert own_words(errors) == [f"{name}: cannot write to standard output: No space left on device".encode()]
         assert process.returncode == 1
 
 
@@ -240,7 +242,7 @@ def test_closed_standard_output_is_wrong_usage(arguments: str, free_port: int) -
 
 def test_closed_standard_input_is_the_end_of_the_input(free_port: int) -> None:
     done = in_a_shell(NODE.format(port=free_port), "<&-")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, own_words(done.stderr)) == (0, [])
     assert done.stdout.splitlines()[-1] == b"* left the ring; 0 lines sent, 0 of them delivered here"
 
 
@@ -264,5 +266,5 @@ def test_streams_that_do_not_wait_are_waited_for(free_port: int) -> None:
             source.write(b"".join(line + b"\n" for line in lines))
         with open(reading, "rb") as output:
             printed = output.read()
-        assert (process.wait(TIMEOUT_S), process.stderr and process.stderr.read()) == (0, b"")
+        assert process.wait(TIMEOUT_S) == 0 and process.stderr is not None and own_words(process.stderr.read()) == []
     assert all(line + b"\n" in printed for line in lines)
