@@ -54,7 +54,7 @@ cdef class Pace:
     @cython.locals(place="long long")
     cdef _compare(self, long long rotation, long long new, long long broadcast, long long behind)
 
-    @cython.locals(usual=double, usual_loss=double, lost=double, alike=double)
+    @cython.locals(usual=double, usual_loss=double, lost=double, alike=double, chance=double)
     cdef _conclude(self)
 
     cdef _note_time(self, long long rotation, double took_s, double target_s)

@@ -287,7 +287,9 @@ class Pace:
         usual_loss = self._usual_repeated / self._usual_broadcast
         lost = max(0, self._narrow_broadcast - self._narrow_new) / self._narrow_broadcast
         alike = (lost / usual_loss - _UNLIKE) / (_ALIKE - _UNLIKE)
-        self._random = min(lost * min(1.0, max(0.0, alike)), self._random_max)
+        chance = min(lost * min(1.0, max(0.0, alike)), self._random_max)
+        # What explains less than half of the loss is no reason to send on.
+        self._random = chance if chance > usual_loss / 2 else 0.0
         self._compared = _CHANGE * usual_loss
 
     def _note_time(self, rotation: int, took_s: float, target_s: float) -> None:
