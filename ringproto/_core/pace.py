@@ -58,8 +58,8 @@ other rotation."""
 _NARROW_EVERY = 32
 """So many rotations from the beginning of one comparison to the next, if there is a reason for the next one."""
 _NARROW_AT = 40
-"""The first comparison may begin when a new ring has so many rotations behind it: a share that was much too large to begin
-with has become small by then."""
+"""The first comparison may begin when a new ring has so many rotations behind it: a share that was much too large at
+first has become small by then."""
 _MEASURED = 8
 """So many narrow rotations are measured, when all that was sent before them is everywhere: until then, what is sent
 again was lost before."""
