@@ -46,15 +46,18 @@ cdef class Pace:
         self, long long rotation, double took_s, long long new, long long broadcast, long long behind
     )
 
-    @cython.locals(repeated=double, congestion=double, grows=double)
+    @cython.locals(repeated=double, congestion=double)
     cdef _note_loss(self, long long new, long long broadcast)
+
+    @cython.locals(grows=double)
+    cdef _follow(self, double congestion)
 
     cdef Py_ssize_t _share_min(self)
 
     @cython.locals(place="long long")
     cdef _compare(self, long long rotation, long long new, long long broadcast, long long behind)
 
-    @cython.locals(usual=double, usual_loss=double, lost=double, alike=double)
+    @cython.locals(usual=double, usual_loss=double, lost=double, by_chance=bint)
     cdef _conclude(self)
 
     cdef _note_time(self, long long rotation, double took_s, double target_s)

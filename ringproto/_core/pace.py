@@ -57,8 +57,9 @@ _SENT_SMOOTHING = 16
 other rotation."""
 _NARROW_EVERY = 32
 """So many rotations from the beginning of one comparison to the next, if there is a reason for the next one."""
-_NARROW_AT = 8
-"""The first comparison may begin when a new ring has so many rotations behind it."""
+_NARROW_AT = 40
+"""The first comparison may begin when a new ring has so many rotations behind it: a share that was much too large at
+first has become small by then."""
 _MEASURED = 8
 """So many narrow rotations are measured, when all that was sent before them is everywhere: until then, what is sent
 again was lost before."""
@@ -71,14 +72,14 @@ _FELL = 0.8
 """A comparison says something if at most this part of the usual was broadcast in it."""
 _CHANGE = 1.5
 """Loss that is so many times what it was at the last comparison, is a reason for the next one."""
-_ALIKE = 0.7
-_UNLIKE = 0.5
-"""What is lost in narrow rotations is laid to chance if it is at least the first part of what is lost usually, and to
-congestion if it is at most the second; in between in proportion. Half as much through a queue that overflowed by 1 in 2
-loses nothing, and by 3 in 4 two thirds."""
+_ALIKE = 0.5
+"""What is lost in narrow rotations is laid to chance if it is at least this part of what is lost usually. Half as much
+through a queue that overflowed by 1 in 2 loses nothing, and by 2 in 3 half as much."""
 _RANDOM_MAX = 0.25
 """Loss of each copy beyond this is laid to congestion whatever a comparison says: where a queue loses nearly all, half
 as much is still far too much, and tells nothing."""
+_REPEATED_MAX = 0.65
+"""The same for what is sent again, of all that is broadcast: many members send more than that again at less loss."""
 _TOLERANCE = 1.1
 """Loss up to so many times what chance explains is laid to chance: what is measured in a few rotations varies."""
 _WIDENING = 8
@@ -172,7 +173,7 @@ class Pace:
         # The loss that is a reason for a comparison, and as much of it as was found to be chance.
         self._compared = 0.0
         self._random = 0.0
-        self._random_max = 1.0 - 1.0 / sendings(_RANDOM_MAX, max(1, members - 1))
+        self._random_max = min(_REPEATED_MAX, 1.0 - 1.0 / sendings(_RANDOM_MAX, max(1, members - 1)))
 
     def share(self) -> int:
         """Packets that may be broadcast in a visit."""
@@ -233,6 +234,8 @@ class Pace:
         self._compare(rotation, new, broadcast, behind)
         if not self._narrow:
             self._note_loss(new, broadcast)
+        elif not self.by_chance():
+            self._follow(self._loss)  # until it is known better
         if took_s and self._target_s is not None and self._gives_way():
             self._note_time(rotation, took_s, self._target_s)
 
@@ -243,12 +246,16 @@ class Pace:
         self._usual_broadcast += (broadcast - self._usual_broadcast) / _LOSS_SMOOTHING
         self._usual_repeated += (max(0, broadcast - new) - self._usual_repeated) / _LOSS_SMOOTHING
         congestion = self._loss
-        if self._random:
+        if self.by_chance():
             congestion = self._usual_repeated / self._usual_broadcast - _TOLERANCE * self._random
+        self._follow(congestion if repeated else 0.0)
+
+    def _follow(self, congestion: float) -> None:
+        """The share after a rotation of which this part was lost by congestion."""
         grows = 1.0
-        if repeated and congestion > 0.0:
+        if congestion > 0.0:
             self._share = max(float(self._share_min()), self._share - self._share * congestion / _LOSS_WEIGHT)
-        elif self._random:
+        elif self.by_chance():
             grows = max(1.0, self._share / _WIDENING)
         self._share = min(float(self._visit_max), self._share + grows)
 
@@ -268,7 +275,7 @@ class Pace:
                 self._conclude()
             return
         place = rotation - _NARROW_AT
-        if place % _NARROW_EVERY:
+        if place < 0 or place % _NARROW_EVERY:
             return
         if self._usual_repeated < _LOSS_WEIGHT:
             # No visit would be made smaller by that.
@@ -286,8 +293,8 @@ class Pace:
             return
         usual_loss = self._usual_repeated / self._usual_broadcast
         lost = max(0, self._narrow_broadcast - self._narrow_new) / self._narrow_broadcast
-        alike = (lost / usual_loss - _UNLIKE) / (_ALIKE - _UNLIKE)
-        self._random = min(lost * min(1.0, max(0.0, alike)), self._random_max)
+        by_chance = usual_loss <= self._random_max and lost >= _ALIKE * usual_loss
+        self._random = lost if by_chance else 0.0
         self._compared = _CHANGE * usual_loss
 
     def _note_time(self, rotation: int, took_s: float, target_s: float) -> None:
