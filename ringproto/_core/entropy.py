@@ -14,6 +14,10 @@ class Entropy:
         self._seed = seed
         self._count = 0
 
+    def fork(self) -> Entropy:
+        """Another stream: how much is drawn from it changes nothing of this one."""
+        return Entropy(hashlib.blake2b(b"fork", key=self._seed, digest_size=16).digest())
+
     def next(self) -> int:
         self._count += 1
         block = self._count.to_bytes(8, "big")

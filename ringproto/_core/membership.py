@@ -326,6 +326,8 @@ class Membership(Founder):
         It may have been lost on a link that loses most of what is sent over it. The ring breaks with the token timeout,
         and within it the token should be tried as often as may be.
         """
+        if self.timers.deadline(_TOKEN_LOSS) - self.now < self._least_resend_s / 2:
+            return  # an answer would come after the ring is broken
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
         if formation is not None and ring.forwarded_token is None:

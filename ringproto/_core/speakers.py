@@ -19,7 +19,7 @@ from ringproto.errors import RefusedError
 
 _PROOF = 8
 """Who has proven that it lives is believed until it was silent for so many intervals of beacons."""
-_ASKED_AGAIN = 0.25
+_ASKED_AGAIN = 0.2
 """An incarnation is challenged once in this part of the join timeout at most."""
 _REFUSALS_MAX = 8
 """So many refusals may be said at once."""
@@ -55,7 +55,7 @@ class Speakers:
         self._max = 4 * config.members_max
         # So long a silence is ordinary: of beacons on an idle ring some are lost.
         proof_s = _PROOF * (config.merge_detect_s + config.hold_s)
-        self.peers = Peers(self._max, proof_s, config.join_timeout_s * _ASKED_AGAIN, entropy.next)
+        self.peers = Peers(self._max, proof_s, config.join_timeout_s * _ASKED_AGAIN, entropy.fork().next)
         self._refused_at: dict[int, float] = {}
         self._spacing_s = config.consensus_timeout_s
         # How many may be said at once, to all together, and when that was counted.

@@ -28,7 +28,7 @@ LEAST_PARTS = 4
 """A token that is acknowledged is sent again after a quarter of ``token_retransmit_min_s`` at the earliest."""
 CLAIMS_EACH = 5
 """Incarnations of one node id that may be asked whether they live."""
-CHALLENGES = 4
+CHALLENGES = 5
 """Each of them so often in a join timeout."""
 SHOWN_MAX = 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from service_cluster import Cluster, Program, numbered, trio_alone, until
 
 from ringproto import Config, Guarantee, Message, Priority, Recovery, TransitionalConfiguration
@@ -228,10 +229,14 @@ async def test_two_that_parted_again_and_again_meet_in_time(cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("latency_s", [(0.0001, 0.001), (0.001, 0.004)])
-async def test_whole_story_can_be_repeated(latency_s: tuple[float, float]) -> None:
-    """The same seeds on the same network give the same stream, whatever order trio runs its tasks in."""
-    stories = [await _story(latency_s) for _ in range(2)]
-    assert stories[0] == stories[1]
+def test_whole_story_can_be_repeated(latency_s: tuple[float, float]) -> None:
+    """The same seeds on the same network give the same stream, whatever order trio runs its tasks in.
+
+    Each story begins with its own clock at 0, as each test of a user does: at another time the sums of deadlines are
+    rounded in another way, and two that are due at one moment may change places.
+    """
+    stories = [trio.run(_story, latency_s, clock=trio.testing.MockClock(autojump_threshold=0)) for _ in range(3)]
+    assert stories[0] == stories[1] == stories[2]
 
 
 async def _story(latency_s: tuple[float, float]) -> list[object]:
