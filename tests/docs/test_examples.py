@@ -13,6 +13,7 @@ import contextlib
 import functools
 import inspect
 import io
+import logging
 import re
 import shlex
 import socket
@@ -104,6 +105,16 @@ def trio_run(run: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         trio.run = original
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """What an example does to the logger of the rings is undone: the handlers of one page fail for the lines of others."""
+    logger = logging.getLogger("ringproto")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
 
 
 def run_tests(namespace: dict[str, Any], known: set[str], run: Callable[..., Any]) -> None:
