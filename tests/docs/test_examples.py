@@ -109,7 +109,7 @@ def trio_run(run: Callable[..., Any]) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
-    """What an example does to the logger of the rings is undone: the handlers of one page fail for the lines of others."""
+    """What an example does to the logger of the rings is undone: its handlers would fail for the lines of others."""
     logger = logging.getLogger("ringproto")
     handlers, level = list(logger.handlers), logger.level
     yield
