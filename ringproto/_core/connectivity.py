@@ -26,8 +26,8 @@ _ENOUGH = 3
 in one of 20, and at 95 % it reaches it in one of 170."""
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
-_BACK_OFF_MAX = 8
-"""Who is left out time and again waits for 1, 2, 4 and at most so many beacon intervals."""
+_BACK_OFF_MAX = 4
+"""Who is left out time and again waits for 1, 2 and at most so many beacon intervals."""
 _FORGIVEN = 256
 """A mark is forgotten after so many beacon intervals without a further one and without evidence of a bad link."""
 _STRETCH_MAX = 16

@@ -167,7 +167,7 @@ def test_another_incarnation_begins_with_nothing() -> None:
     assert mine.heard(4.0) == ()
 
 
-def test_back_off_doubles_up_to_eight_intervals() -> None:
+def test_back_off_doubles_up_to_four_intervals() -> None:
     waits = []
     for level in range(2, 9):
         mine = make()
@@ -180,7 +180,7 @@ def test_back_off_doubles_up_to_eight_intervals() -> None:
             if not mine.puts_off((1, 2), 3, later):
                 waits.append(round(later - now, 1))
                 break
-    assert waits == [1, 2, 4, 8, 8, 8, 8]
+    assert waits == [1, 2, 4, 4, 4, 4, 4]
 
 
 def test_mark_is_forgotten_after_its_bound_without_another_one_being_made() -> None:
