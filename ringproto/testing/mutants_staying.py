@@ -120,7 +120,7 @@ MUTANTS = (
         "back-off-without-bound",
         "Who is left out again and again waits twice as long each time.",
         ("connectivity",),
-        Change("connectivity", "_BACK_OFF_MAX = 8", "_BACK_OFF_MAX = 2**20"),
+        Change("connectivity", "_BACK_OFF_MAX = 4", "_BACK_OFF_MAX = 2**20"),
     ),
     _mutant(
         "beacons-all-have-one-number",
