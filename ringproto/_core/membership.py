@@ -84,6 +84,10 @@ class Membership(Founder):
                 f"{patience.asks * timeout_s:.3g} s; send a large state in pieces, or raise token_timeout_s",
             )
 
+    def token_patience_s(self) -> float:
+        """How long the token may be away before this ring is taken to be broken, in seconds."""
+        return self._token_timeout_s
+
     def _settle_patience(self) -> None:
         """Wait for the token as long as who has not unblocked yet asks for."""
         times = 1 if self.barrier.complete else self._patience.times(self.barrier.waiting_for)

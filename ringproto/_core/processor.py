@@ -412,6 +412,7 @@ class Processor:
         values["messages_delivered"] = membership.delivery.messages
         values["messages_unreadable"] = membership.delivery.reassembler.dropped
         values["rotation_s"] = ring.rotation_s
+        values["token_patience_s"] = membership.token_patience_s()
         values["events_waiting"] = membership.delivery.pending
         values["events_waiting_bytes"] = membership.delivery.bytes
         values["packets_held"] = membership.delivery.held

@@ -54,7 +54,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "completion-kept-over-a-change": Seed(light=True, number=1),
     "high-before-completion": Seed(light=True, number=1),
     "one-unblock-too-few": Seed(light=True, number=1),
-    "quorum-ignored": Seed(light=True, number=3),
+    "quorum-ignored": Seed(light=True, number=1),
     "quorum-less-one": Seed(light=True, number=3),
     "unblock-before-recovery-is-sent": Seed(light=True, number=2),
     "unblock-again-and-again": Seed(light=True, number=1),

@@ -111,7 +111,7 @@ MUTANTS = (
         "good-read-forgives-nothing",
         "Errors are counted as in a row although datagrams came in between.",
         (_SOCKETS,),
-        Change("_traffic", "        if read:\n            self.errors_in_a_row = 0\n", ""),
+        Change("_traffic", "        if read:\n            self.errors_in_a_row = 0\n", "        if read:\n"),
     ),
     _mutant(
         "strangers-are-welcome",

@@ -481,6 +481,8 @@ PROBES: dict[str, Probe] = {
     "implausible token or packet refused": _counter("dropped_implausible"),
     "stranger's packet or leave dropped": _counter("dropped_stranger"),
     "own id heard from another": _counter("dropped_own_id"),
+    "unproven life asked": _counter("dropped_unproven"),
+    "second life of a member refused": _counter("dropped_duplicate_id"),
     "late copy dropped": _counter("dropped_late_copy"),
     "other ring's datagram dropped": _counter("dropped_other_ring"),
     "other limits dropped": _counter("dropped_other_limits"),

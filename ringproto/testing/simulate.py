@@ -442,11 +442,21 @@ class _Run:
             self.faults.restart(node)
         return core
 
+    def _patience_s(self, node: int) -> float:
+        """For how much longer than the token timeout this processor waits for the token now, in seconds."""
+        if not self.cluster.alive(node):
+            return 0.0
+        processor = self.cluster.processor(node)
+        return float(processor.statistics()["token_patience_s"]) - processor.config.token_timeout_s
+
     def _come_together(self, core: Collection[int]) -> float | None:
         """Wait until the core is one configuration and stays so for a token timeout: a token that was lost just before
         the heal is missed only then. After how many seconds it was, ``None`` (and a violation) if that is too late."""
         cluster = self.cluster
-        limit_s = bound_s(cluster.config, len(core), self.lasting.loss)
+        # A member that is known to stand still while it recovers is waited for, and a crash is noticed as late as that
+        # (departure 22): the bound begins when that time is over.
+        patience_s = max(self._patience_s(node) for node in core)
+        limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + patience_s
         every_s = unit_s(cluster.config) / 20
         began = cluster.now
         while cluster.run_until(

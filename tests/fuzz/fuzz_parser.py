@@ -81,7 +81,7 @@ def check(data: bytes) -> None:
     datagram = datagram_of(data)
     try:
         kind, sender = _reader.open(datagram)
-        assert 1 <= kind <= 8 and 1 <= sender < 2**32, "the envelope was opened and is not right"
+        assert 1 <= kind <= 11 and 1 <= sender < 2**32, "the envelope was opened and is not right"
         again = decode_and_encode(kind, Codec(CLUSTER, sender), datagram, *LIMITS[data[0] >> 5 & 1])
     except Malformed as error:
         assert error.args[0] in REASONS, f"{error.args[0]} is no reason that is documented"

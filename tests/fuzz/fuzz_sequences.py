@@ -47,7 +47,7 @@ SENT_AS: dict[int, tuple[str, ...]] = {
 
 MALFORMED = frozenset(f"dropped_{reason}" for reason in REASONS)
 OF_NO_USE = frozenset(("duplicates", "duplicate_tokens", "ignored", "refusals_received", "rejoins_put_off"))
-GAUGES = ("window_packets", "packets_held", "events_waiting", "queue_", "rotation_s")
+GAUGES = ("window_packets", "packets_held", "events_waiting", "queue_", "rotation_s", "token_patience_s")
 
 WINDOW = 8 * CONFIG.window_size
 CHUNKS_MAX = DATAGRAM_SIZE // 3

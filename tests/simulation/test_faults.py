@@ -128,7 +128,11 @@ def test_every_kind_of_datagram_is_forged_and_every_forged_one_is_refused():
     by_kind: dict[str, list[bytes]] = {}
     for datagram in kept:
         by_kind.setdefault(kind_of(datagram), []).append(datagram)
-    assert set(by_kind) == {"data", "token", "join", "commit", "beacon", "wake", "leave", "refuse"}
+    assert set(by_kind) == {"data", "token", "join", "commit", "beacon", "wake", "leave", "refuse"} | {
+        "acknowledgement",
+        "challenge",
+        "response",
+    }
     draw = random.Random(11)
     ring = Cluster(3)
     ring.start(1, 2, 3)
@@ -146,7 +150,7 @@ def test_every_kind_of_datagram_is_forged_and_every_forged_one_is_refused():
             changed = {name for name, value in after.items() if value != before.get(name, 0)}
             dropped = {name for name in changed if name.startswith("dropped_") or name == "ignored"}
             assert dropped, (kind, forged.hex())
-            assert changed <= dropped | {"refusals_sent"}
+            assert changed <= dropped | {"refusals_sent", "challenges_sent"}
             assert (victim.state, victim.configuration, victim.next_timeout) == (state, configuration, timeout)
             reasons |= dropped
     assert {"dropped_" + reason for reason in ("version", "suite", "type", "flags", "sender", "range")} <= reasons

@@ -119,7 +119,7 @@ def test_claim_of_a_datagram_that_comes_in_segments_is_in_the_first() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"\0", b"\0\0", datagram(7)[:15], datagram(0), datagram(7, 0), datagram(7, 9), b"\2" + datagram(7)[1:]],
+    [b"", b"\0", b"\0\0", datagram(7)[:15], datagram(0), datagram(7, 0), datagram(7, 12), b"\2" + datagram(7)[1:]],
 )
 def test_what_is_not_of_a_ring_claims_nothing(head: bytes) -> None:
     assert claim_of(head) is None
