@@ -14,13 +14,31 @@ from priced_ring import Outcome, PricedRing, Prices
 from ringproto import Config
 
 
+STARTS_S = (0.2, 0.21, 0.23, 0.27)
+"""``HIGH`` begins at four moments: the p99 of one story of 400 messages moves by 4 % with nothing but the moment."""
+
+
 @functools.cache
 def flooded(count: int, cores: int, target_s: float | None) -> tuple[Outcome, Outcome, Outcome]:
-    """``HIGH`` on an idle ring, ``LOW`` alone before it, and both."""
-    ring = PricedRing(count, Config.lan(send_queue_max=1024, rotation_target_s=target_s), cores=cores)
-    alone = ring.run(0.2, flood=True, high_every=1.0)
-    ring.run(0.05, flood=False, high_every=1.0)
-    return ring.run(0.2, flood=False), alone, ring.run(0.3, flood=True)
+    """``HIGH`` on an idle ring, ``LOW`` alone before it, and both: of four stories together."""
+    stories = []
+    for start_s in STARTS_S:
+        ring = PricedRing(count, Config.lan(send_queue_max=1024, rotation_target_s=target_s), cores=cores)
+        alone = ring.run(start_s, flood=True, high_every=1.0)
+        ring.run(0.05, flood=False, high_every=1.0)
+        stories.append((ring.run(0.2, flood=False), alone, ring.run(0.3, flood=True)))
+    idle, alone, both = (together(outcomes) for outcomes in zip(*stories, strict=True))
+    return idle, alone, both
+
+
+def together(outcomes: tuple[Outcome, ...]) -> Outcome:
+    return Outcome(
+        low=sum(one.low for one in outcomes),
+        seconds=sum(one.seconds for one in outcomes),
+        high=[latency for one in outcomes for latency in one.high],
+        rotations=sum(one.rotations for one in outcomes),
+        retransmissions=sum(one.retransmissions for one in outcomes),
+    )
 
 
 @pytest.mark.slow

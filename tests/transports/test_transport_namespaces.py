@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 
 import namespaces
@@ -156,11 +157,15 @@ async def eventually_meet(peers: list[Peer]) -> None:
 
 
 async def until(
-    peers: list[Peer], condition: Callable[[list[dict[str, int]]], bool], text: str = "x", tries: int = 200
+    peers: list[Peer], condition: Callable[[list[dict[str, int]]], bool], text: str = "x", patience_s: float = 30.0
 ) -> list[dict[str, int]]:
-    """Let everybody multicast and read, until this holds for the statistics of all; returns these."""
+    """Let everybody multicast and read, until this holds for the statistics of all; returns these.
+
+    What is waited for may be due a second or more from now, however fast datagrams come meanwhile.
+    """
     numbers: list[dict[str, int]] = []
-    for _ in range(tries):
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
         for peer in peers:
             await peer.send((0, text))
         for peer in peers:
