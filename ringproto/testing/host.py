@@ -58,6 +58,7 @@ class Host:
         "last_now",
         "leave_due",
         "lives",
+        "longest_pause_s",
         "network",
         "node",
         "on_crash",
@@ -134,6 +135,8 @@ class Host:
         self.leave_due = -math.inf
         """When a processor that was told to leave has to be out, by its own clock."""
         self.traced = 0
+        self.longest_pause_s = 0.0
+        """The longest time that a pause took from any of its lives, or that its clock jumped by."""
         self._reset()
         network.attach(node, self._arrive)
 
@@ -258,6 +261,7 @@ class Host:
     def pause(self, duration_s: float) -> None:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
         self.busy_until = max(self.busy_until, self.timeline.now + duration_s)
+        self.longest_pause_s = max(self.longest_pause_s, self.busy_until - self.timeline.now)
         self._wake_later()
 
     def unpause(self) -> None:
@@ -279,6 +283,7 @@ class Host:
     def jump_clock(self, seconds: float) -> None:
         """The clock goes forward at once."""
         self.clock_offset_s += seconds
+        self.longest_pause_s = max(self.longest_pause_s, seconds)
         self._arm()
 
     def later(self, delay_s: float, handler: Callable[[Any, Any], None], a: Any = None) -> None:

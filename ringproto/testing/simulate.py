@@ -17,11 +17,13 @@ ring need not live are judged for safety alone.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random as random_module
 import traceback
 from collections.abc import Callable, Collection
 
 from ringproto._core import NUMBER_END
+from ringproto._core.wire_membership import PATIENCE_MAX
 from ringproto.errors import RingError
 from ringproto.testing import trials
 from ringproto.testing.application import Habits
@@ -442,12 +444,25 @@ class _Run:
             self.faults.restart(node)
         return core
 
-    def _patience_s(self, node: int) -> float:
-        """For how much longer than the token timeout this processor waits for the token now, in seconds."""
-        if not self.cluster.alive(node):
-            return 0.0
-        processor = self.cluster.processor(node)
-        return float(processor.statistics()["token_patience_s"]) - processor.config.token_timeout_s
+    def _patience_s(self, core: Collection[int]) -> float:
+        """For how much longer than the token timeout one of them waits for the token now, in seconds.
+
+        It may be only as long as who really stood still in this run explains (departure 22), and fails B15 otherwise.
+        """
+        cluster = self.cluster
+        timeout_s = cluster.config.token_timeout_s
+        # Who stands still was idle before, for a token timeout at most.
+        stood_s = max(host.longest_pause_s for host in cluster.hosts.values()) + timeout_s
+        explained_s = timeout_s * min(PATIENCE_MAX, math.ceil(1.0 + 1.5 * stood_s / timeout_s))
+        waits_s = max(
+            (float(cluster.processor(node).statistics()["token_patience_s"]) for node in core if cluster.alive(node)),
+            default=timeout_s,
+        )
+        if waits_s > 1.001 * explained_s:  # clocks differ
+            self.fail(
+                "B15", f"the token is waited for {waits_s:.2f} s, and nobody stood still for over {stood_s:.2f} s"
+            )
+        return max(0.0, waits_s - timeout_s)
 
     def _come_together(self, core: Collection[int]) -> float | None:
         """Wait until the core is one configuration and stays so for a token timeout: a token that was lost just before
@@ -455,8 +470,7 @@ class _Run:
         cluster = self.cluster
         # A member that is known to stand still while it recovers is waited for, and a crash is noticed as late as that
         # (departure 22): the bound begins when that time is over.
-        patience_s = max(self._patience_s(node) for node in core)
-        limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + patience_s
+        limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + self._patience_s(core)
         every_s = unit_s(cluster.config) / 20
         began = cluster.now
         while cluster.run_until(
@@ -494,6 +508,10 @@ class _Run:
         if not self._await(core, cluster.formed):
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
+            return False
+        inside = [node for node in self.lasting.holds(cluster.formed, core) if cluster.configuration(node).primary]
+        if inside and self._patience_s(inside):
+            self.fail("B15", f"the barrier of {sorted(inside)} is complete, and a crash would be noticed late")
             return False
         rings = {cluster.configuration(node).ring_id for node in core}
         if self.ordinary:
