@@ -41,6 +41,7 @@ def compiled_modules() -> dict[str, list[Path]]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-builds", action="store_true", help="build the wheel and the sdist and look into them")
+    parser.addoption("--run-proofs", action="store_true", help="search the large models of the barrier, too")
     parser.addoption("--both-drivers", action="store_true", help="run all of tests/service on the thread driver too")
 
 

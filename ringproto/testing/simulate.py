@@ -23,7 +23,6 @@ import traceback
 from collections.abc import Callable, Collection
 
 from ringproto._core import NUMBER_END
-from ringproto._core.wire_membership import PATIENCE_MAX
 from ringproto.errors import RingError
 from ringproto.testing import trials
 from ringproto.testing.application import Habits
@@ -43,6 +42,8 @@ from ringproto.types import Guarantee, Priority
 
 __all__ = ["Result", "check_seed", "replay_command", "run_seed"]
 
+PATIENCE_MAX = 64
+"""The token is waited for at most so many token timeouts (departure 22 in docs/protocol.md)."""
 PROGRESS_UNITS = 20
 """Who is together must deliver something within so many times (token timeout + consensus timeout) until all is done."""
 SAFETY_STEPS = {False: 60_000, True: 12_000}

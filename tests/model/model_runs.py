@@ -76,6 +76,9 @@ PROOFS = (
     _proof("3 processors, 1 change, every delivery", "CHANGES=1", "WRITERS=1", "RECOVERERS=2", "EVERY_DELIVERY"),
 )
 
+LONG_PROOFS = (PROOFS[0], PROOFS[2], PROOFS[3])
+"""Those that take a third of a minute each."""
+
 FAULTS = (
     _fault("TOKEN_BIT", "B3"),
     _fault("CURSOR_KEPT", "ENDS"),

@@ -10,7 +10,7 @@ import pytest
 
 from ringproto.testing.simulate import replay_command, run_seed
 
-LIGHT_SEEDS = range(1, 121)
+LIGHT_SEEDS = range(1, 73)
 BATCH = 12
 FULL_SEEDS = range(1, 17)
 
