@@ -24,7 +24,7 @@ from ringproto.cli._common import RunFailedError, UsageError, whole
 from ringproto.cli.chaos_jobs import side_by_side
 from ringproto.cli.chaos_judge import judge_beside
 from ringproto.cli.chaos_round import Round, play
-from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script
+from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script, draw_stalls
 from ringproto.cli.chaos_verdict import Verdict, judge_round
 
 __all__ = ["add_parser", "repeat_command", "run"]
@@ -65,6 +65,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--transport", choices=TRANSPORTS, help="UDP transport (default: drawn for each round)")
     parser.add_argument(
+        "--stalls",
+        action="store_true",
+        help="with Config.lan() as it is, stop one processor for 0.3 to 3 s, again and again, and do nothing else",
+    )
+    parser.add_argument(
         "--jobs", type=whole(1, _JOBS_MAX), metavar="N", default=1, help="rounds beside each other (default: 1)"
     )
     parser.add_argument("--keep", metavar="DIR", type=Path, help="keep the logs of all rounds there, held or not")
@@ -72,9 +77,13 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def repeat_command(seed: int, nodes: int | None, transport: str | None) -> str:
+def repeat_command(seed: int, nodes: int | None, transport: str | None, *, stalls: bool = False) -> str:
     """The command that repeats the script of a round."""
-    chosen = (f" --nodes {nodes}" if nodes else "") + (f" --transport {transport}" if transport else "")
+    chosen = (
+        (" --stalls" if stalls else "")
+        + (f" --nodes {nodes}" if nodes else "")
+        + (f" --transport {transport}" if transport else "")
+    )
     return f"ringproto chaos --rounds 1 --seed {seed}{chosen}"
 
 
@@ -93,14 +102,15 @@ def run(args: argparse.Namespace) -> int:
 
         async def play_one(seed: int) -> None:
             folder = folders.make(seed)
-            played = await play(draw_script(seed, nodes=args.nodes, transport=args.transport), folder)
+            draw = draw_stalls if args.stalls else draw_script
+            played = await play(draw(seed, nodes=args.nodes, transport=args.transport), folder)
             # A round that was played gets its verdict, whatever comes meanwhile.
             with trio.CancelScope(shield=True):
                 verdict = await judge_beside(folder)
             # From here on nothing waits, so that what is told of one round is told in one piece.
             total.add(played, verdict)
             if verdict.wrong:
-                _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport))
+                _show_failure(played, verdict, repeat_command(seed, args.nodes, args.transport, stalls=args.stalls))
                 folders.keep()
             else:
                 folders.forget(folder)
@@ -184,6 +194,7 @@ class _Total:
         self._faults: Counter[str] = Counter()
         self._in_barrier = self._missed = self._lives = 0
         self._configurations = self._aborted = self._deliveries = 0
+        self._slowest_s = 0.0
 
     def add(self, played: Round, verdict: Verdict) -> None:
         """Count a round and print its line."""
@@ -197,6 +208,7 @@ class _Total:
         self._configurations += verdict.configurations
         self._aborted += verdict.aborted
         self._deliveries += verdict.deliveries
+        self._slowest_s = max(self._slowest_s, played.together_s or 0.0)
         print(
             f"round {self._done}/{self._rounds}, seed {script.seed}: {len(script.nodes)} processors on "
             f"{script.transport}, {played.faults.total()} faults, {played.in_barrier} of them in mid-barrier, "
@@ -212,6 +224,7 @@ class _Total:
             f"{self._done} rounds, {self.failed} failed, in {time.monotonic() - self._began:.0f} s: "
             f"{self._faults.total()} faults ({faults}), {self._in_barrier} in mid-barrier, {self._missed} at a moment "
             f"that did not come; {self._lives} lives, {self._configurations} configurations, {self._aborted} of them "
-            f"left in mid-barrier, {self._deliveries} deliveries",
+            f"left in mid-barrier, {self._deliveries} deliveries; together at most "
+            f"{self._slowest_s:.1f} s after all was mended",
             flush=True,
         )

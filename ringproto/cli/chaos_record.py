@@ -39,7 +39,8 @@ class RoundRecord:
     script: list[str]
     """In words."""
     quorum: int
-    window_size: int
+    window_size: int | None
+    """In packets; ``None``: by the size of the datagrams."""
     retransmits_max: int
     storage: bool
     """Whether ring sequences survived restarts."""
@@ -54,7 +55,7 @@ class RoundRecord:
         """The record of a round that has not begun."""
         config = script.config
         return cls(
-            script.seed, script.lines(), config.quorum, config.windows[0], config.retransmits_max, script.storage
+            script.seed, script.lines(), config.quorum, config.window_size, config.retransmits_max, script.storage
         )
 
     def write(self, folder: Path) -> None:

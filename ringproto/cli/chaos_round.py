@@ -100,6 +100,8 @@ class Round:
         self.missed = 0
         """How many moments did not come in time; the step was done all the same."""
         self.seconds = 0.0
+        self.together_s: float | None = None
+        """From when all was mended until all had completed a barrier together, in seconds; ``None``: they did not."""
 
 
 async def play(script: Script, folder: Path) -> Round:
@@ -161,9 +163,11 @@ class _Conductor:
             await self._begin_together()
         for number, step in enumerate(script.steps, 1):
             await self._do(number, step)
+        mended = time.monotonic()
         await self._until(
             self._together, self._liveness_s, "when all was mended, the living had not completed a barrier together"
         )
+        self._played.together_s = time.monotonic() - mended
         self._note("all are together")
         await self._drain()
         self._note("all have everything, and leave")

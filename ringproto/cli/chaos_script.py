@@ -16,11 +16,26 @@ from typing import Any, Literal
 from ringproto import Config
 from ringproto.cli.chaos_disorder import CALM, Disorder
 
-__all__ = ["NODES_GREATEST", "NODES_LEAST", "TRANSPORTS", "Action", "Habits", "Moment", "Script", "Step", "draw_script"]
+__all__ = [
+    "NODES_GREATEST",
+    "NODES_LEAST",
+    "TRANSPORTS",
+    "Action",
+    "Habits",
+    "Moment",
+    "Script",
+    "Step",
+    "draw_script",
+    "draw_stalls",
+]
 
 NODES_LEAST, NODES_GREATEST = 3, 5
 TRANSPORTS = ("unicast", "multicast")
 STEPS_LEAST, STEPS_GREATEST = 3, 5
+STALLS_LEAST, STALLS_GREATEST = 3, 6
+STALL_S = (0.3, 3.0)
+"""For so many seconds a processor stands still in a round of stalls: from less than the token timeout of
+``Config.lan()`` to so long that the others have gone on without it for a while."""
 SCALES = (4, 5, 6)
 """The times of ``Config.testing()`` are multiplied by one of these: token timeouts of 0.4 to 0.6 seconds. A process
 that shares two cores with others is not run for some tenths of a second at worst, and is not to be taken for dead."""
@@ -117,8 +132,8 @@ class Script:
         segments = f"segments of {self.segment_size} bytes, " if self.segment_size else ""
         return [
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
-            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.windows[0]}, ring sequence {storage}, "
-            f"{segments}{self.disorder}",
+            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size or 'by size'}, ring sequence "
+            f"{storage}, {segments}{self.disorder}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
         ]
 
@@ -153,6 +168,33 @@ def draw_script(seed: int, *, nodes: int | None = None, transport: str | None = 
         disorder,
         random.choice((None, 600, 1352)),
     )
+
+
+def draw_stalls(seed: int, *, nodes: int | None = None, transport: str | None = None) -> Script:
+    """A round with ``Config.lan()`` as it is, in which one processor is stopped and goes on, again and again.
+
+    What helps the others to go on without a member must not keep it out when it is back: not the first time, and not
+    the sixth. Nothing else is wrong.
+    """
+    random = Random(f"ringproto chaos stalls {seed}")
+    drawn = random.randint(NODES_LEAST, NODES_GREATEST), random.choice(TRANSPORTS)
+    count = nodes or drawn[0]
+    everybody = tuple(range(1, count + 1))
+    config = Config.lan(quorum=count // 2 + 1)
+    habits = _draw_habits(random, everybody, config)
+    victim = random.choice(everybody)
+    others = [node for node in everybody if node != victim]
+    steps: list[Step] = []
+    for _ in range(random.randint(STALLS_LEAST, STALLS_GREATEST)):
+        # In the middle of its recovery, when it has just come back, and when all has been well for a while.
+        moment: Moment = random.choice(("recovering", "complete", "later")) if steps else "later"
+        steps += (
+            Step(moment, victim, True, random.uniform(0.0, 1.5), "stop", victim, (), f"SIGSTOP to {victim}"),
+            Step("later", others[0], False, random.uniform(*STALL_S), "go on", victim, (), f"SIGCONT to {victim}"),
+        )
+    steps.append(Step("later", victim, False, random.uniform(0.0, 0.5), "mend", 0, (), "all is mended"))
+    leaving = random.sample(everybody, count)
+    return Script(seed, everybody, transport or drawn[1], config, True, habits, True, tuple(steps), (), tuple(leaving))
 
 
 def _draw_config(random: Random, count: int) -> Config:

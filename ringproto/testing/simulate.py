@@ -510,9 +510,9 @@ class _Run:
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
             return False
-        inside = [node for node in self.lasting.holds(cluster.formed, core) if cluster.configuration(node).primary]
-        if inside and self._patience_s(inside):
-            self.fail("B15", f"the barrier of {sorted(inside)} is complete, and a crash would be noticed late")
+        complete = [node for node in self.lasting.holds(cluster.formed, core) if cluster.configuration(node).primary]
+        if complete and self._patience_s(complete):
+            self.fail("B15", f"the barrier of {sorted(complete)} is complete, and a crash would be noticed late")
             return False
         rings = {cluster.configuration(node).ring_id for node in core}
         if self.ordinary:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,14 +21,15 @@ import pytest
 import trio
 import trio.testing
 
+from ringproto import Config
 from ringproto.__main__ import main
 from ringproto.cli import chaos, chaos_round
-from ringproto.cli.chaos_disorder import Disorder
+from ringproto.cli.chaos_disorder import CALM, Disorder
 from ringproto.cli.chaos_judge import judge_beside
 from ringproto.cli.chaos_log import stream_of
 from ringproto.cli.chaos_record import RoundRecord
 from ringproto.cli.chaos_round import Round, play
-from ringproto.cli.chaos_script import Script, draw_script
+from ringproto.cli.chaos_script import STALL_S, Script, draw_script, draw_stalls
 from ringproto.cli.chaos_verdict import Verdict, judge_round
 
 
@@ -73,6 +75,30 @@ def test_two_rounds_hold(two_rounds: Path) -> None:
         assert all(life.end != "broken off" for life in record.lives)
         marks = [life.mark for life in record.lives if life.mark is not None]
         assert len(marks) >= 2 and all(mark["accepted"] > 0 for mark in marks)
+
+
+def test_stalls_happen_to_one_processor_again_and_again_with_the_settings_as_shipped() -> None:
+    lengths: list[float] = []
+    moments: set[str] = set()
+    for seed in range(200):
+        script = draw_stalls(seed)
+        assert script.config == Config.lan(quorum=len(script.nodes) // 2 + 1)
+        assert (script.disorder, script.segment_size, script.comeback) == (CALM, None, ())
+        *stalls, mend = script.steps
+        assert mend.action == "mend"
+        assert [step.action for step in stalls] == ["stop", "go on"] * (len(stalls) // 2)
+        assert 3 <= len(stalls) // 2 <= 6
+        assert len({step.node for step in stalls}) == 1
+        moments |= {step.moment for step in stalls[::2]}
+        lengths += [step.delay_s for step in stalls[1::2]]
+    assert STALL_S[0] <= min(lengths) < 0.4 and 2.9 < max(lengths) <= STALL_S[1]
+    assert moments == {"later", "complete", "recovering"}
+
+
+def test_round_of_stalls_holds_and_can_be_played_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--stalls", "--rounds", "1", "--seed", "3", "--nodes", "3"]) == 0
+    assert re.search(r"([3-6]) SIGSTOP, \1 SIGCONT", capsys.readouterr().out)
+    assert chaos.repeat_command(3, 3, None, stalls=True) == "ringproto chaos --rounds 1 --seed 3 --stalls --nodes 3"
 
 
 def lines_of(folder: Path, name: str) -> list[str]:
