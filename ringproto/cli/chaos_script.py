@@ -132,8 +132,8 @@ class Script:
         segments = f"segments of {self.segment_size} bytes, " if self.segment_size else ""
         return [
             f"processors {', '.join(map(str, self.nodes))} on {self.transport} UDP, quorum {self.config.quorum}, token "
-            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size or 'by size'}, ring sequence "
-            f"{storage}, {segments}{self.disorder}",
+            f"timeout {self.config.token_timeout_s:.2g} s, window {self.config.window_size or 'by size'}, ring sequence"
+            f" {storage}, {segments}{self.disorder}",
             *(f"{number}. {step}" for number, step in enumerate(self.steps, 1)),
         ]
 
