@@ -70,7 +70,7 @@ TWIN_EVERY = 100
 BIG_EVERY = 128
 """One full seed in so many has 33, 16 or 64 processors in turn, and little load."""
 BIG = (33, 16, 64)
-HUGE_EVERY = 24
+HUGE_EVERY = 12
 """One full seed in so many has recovery messages of up to 1 MiB."""
 FLOOD_EVERY = 128
 """One full seed in so many has a processor that sends 50,000 recovery messages in one configuration."""
