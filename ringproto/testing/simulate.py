@@ -129,8 +129,9 @@ def run_seed(
         run = _Run(seed, light=light, trace=trace, probes=probes)
         try:
             run.play()
-        except Exception:
-            run.fail("exception", f"the simulation ended with an exception:\n{traceback.format_exc()}")
+        except Exception as error:
+            what = "".join(traceback.format_exception_only(error)).strip()
+            run.fail("exception", f"the simulation ended with {what}\n{traceback.format_exc()}")
         return run.result(hashed=hashed)
 
 
