@@ -12,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ringproto.cli._common import InterruptedRunError, OneLineParser, RunFailedError, UsageError, told
-from ringproto.cli.streams import OutputError, discard_output, heed_interrupts, ignore_interrupts, open_streams
+from ringproto.cli.streams import (
+    OutputError,
+    Terminated,
+    discard_output,
+    heed_interrupts,
+    ignore_interrupts,
+    open_streams,
+)
 
 __all__ = ["build_parser", "main"]
 
@@ -45,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not open_streams():
             return _complain("ringproto", "standard output is closed; give it a file, or /dev/null to throw it away", 2)
         return _run(sys.argv[1:])
-    except KeyboardInterrupt:  # once more, while the first one was told
-        return InterruptedRunError(signal.SIGINT).exit_code
+    except KeyboardInterrupt as interrupt:  # once more, while the first one was told
+        return _interrupted(interrupt).exit_code
     finally:
         ignore_interrupts()
 
@@ -78,7 +85,7 @@ def _ending(error: BaseException) -> tuple[object, int] | None:
             return leaf, leaf.exit_code
     for leaf in leaves:
         if isinstance(leaf, KeyboardInterrupt):
-            leaf = InterruptedRunError(signal.SIGINT)
+            leaf = _interrupted(leaf)
         if isinstance(leaf, InterruptedRunError):
             return leaf, leaf.exit_code
     for leaf in leaves:
@@ -89,6 +96,10 @@ def _ending(error: BaseException) -> tuple[object, int] | None:
     if all(isinstance(leaf, OSError) for leaf in leaves):
         return f"cannot go on: {leaves[0]}", 1  # no more files, processes or memory, or a full disk
     return None
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> InterruptedRunError:
+    return InterruptedRunError(signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

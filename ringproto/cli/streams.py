@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TextIO
 
-from ringproto.cli._common import InterruptedRunError
-
 __all__ = [
     "OutputError",
+    "Terminated",
     "discard_output",
     "heed_interrupts",
     "heed_terminate",
@@ -99,6 +98,10 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, wherever the program was: like an interrupt it is no error of what ran then."""
+
+
 def heed_interrupts() -> None:
     """From here on Ctrl-C raises ``KeyboardInterrupt``, unless whoever started the command has it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # ringproto_command.py
@@ -107,10 +110,10 @@ def heed_interrupts() -> None:
 
 @contextmanager
 def heed_terminate() -> Iterator[None]:
-    """In this block SIGTERM raises :class:`InterruptedRunError`, for commands that have processes and no trio."""
+    """In this block SIGTERM raises :class:`Terminated`, for commands that have processes and no trio."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise InterruptedRunError(number)
+        raise Terminated
 
     former = signal.signal(signal.SIGTERM, interrupt)
     try:

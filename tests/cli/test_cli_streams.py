@@ -7,6 +7,7 @@ started as Ctrl-C in a terminal does.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -129,6 +130,24 @@ def test_sigterm_is_one_line_and_ends_all_processes(command: str) -> None:
         assert errors.decode() == f"ringproto {command}: interrupted by SIGTERM\n"
         assert process.returncode == 128 + signal.SIGTERM
         wait_until(lambda: not any(map(is_running, children)), "a process was left behind")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_the_middle_of_a_seed_is_no_failure_of_that_seed(number: signal.Signals) -> None:
+    """The seeds of one job are run in the process itself, where nearly all the time goes."""
+
+    def heeds_terminate() -> bool:
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+    with started("simulate --light --seeds 1-100000 --jobs 1") as process:
+        wait_until(heeds_terminate, "it has not begun")
+        time.sleep(0.5)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
+        assert b"failed" not in output.replace(b" 0 failed", b"")
+        assert errors.decode().splitlines()[-1] == f"ringproto simulate: interrupted by {number.name}"
+        assert process.returncode == 128 + number
 
 
 def test_interrupt_makes_a_node_leave_and_that_is_how_it_ends(free_port: int) -> None:
