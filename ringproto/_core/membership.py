@@ -355,7 +355,7 @@ class Membership(Founder):
 
     def _token_loss(self, sender: int, body: None) -> None:
         self.counters.add("token_losses")
-        self._reasons.ended(f"no token came for {self.config.token_timeout_s:g} s")
+        self._reasons.ended(f"no token came for {self._token_timeout_s:g} s")
         if self._formation is None:
             self._gather_from_broken_ring()
         else:
@@ -437,12 +437,21 @@ class Membership(Founder):
         datagram = self.membership_codec.encode_leave(Leave(self._speakers.identity(), self.ring.name))
         for _ in range(_LEAVE_COPIES):
             self._transmit(0, datagram, "leaves_sent")
+        self._deliver_the_rest()
         self._go(State.LEFT)
         self._resting = None
         self._own_token = None
         for timer in Timer:
             self.timers.clear(timer)
         self._record("STOP", how)
+
+    def _deliver_the_rest(self) -> None:
+        """Others deliver safe messages because this processor has acknowledged them; so it delivers them before it
+        goes, as if it went on alone: in a transitional configuration of its own."""
+        delivery, ring = self.delivery, self.ring
+        if ring.window.high > delivery.delivered:
+            bound_to = self._obligations | {self.node}
+            delivery.end_ring(ring.window, ring.id, delivery.delivered, (self.node,), bound_to)
 
 
 def _doors(state: State) -> list[Callable[[Membership, int, Any], None] | None]:

@@ -39,6 +39,8 @@ LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise
 CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers", "late copies")
 """Classes that hold for the whole of a run."""
 
+WRITES = 100
+"""An application writes so many messages, at most, while another one leaves."""
 FEW = 0.3
 """How probable it is that only one or two classes are on, so that what they do is not drowned by the others."""
 LATE, LATE_S = 0.2, 120.0
@@ -345,8 +347,33 @@ class Faults:
         host = self._any()
         if host is not None and host.node not in self.leaving:
             self.leaving.add(host.node)
+            self._write_until_out(host.node)
             self.cluster.leave(host.node)
             self._return_when_out(host.node)
+
+    def _write_until_out(self, node: int) -> None:
+        """In half of the cases another one writes meanwhile, a safe message in each rotation or so: who leaves has
+        acknowledged some that it has not delivered."""
+        cluster = self.cluster
+        random = random_module.Random(f"{node} leaves at {cluster.now}")
+        writers = [host for host in cluster.hosts.values() if host.alive and host.node in self.nodes]
+        writers = [host for host in writers if host.node != node and host.node not in self.leaving]
+        if not writers or random.random() < 0.5:
+            return
+        writer = random.choice(writers)
+        life, gap_s = writer.lives, self.unit_s * random.choice((0.001, 0.01))
+
+        def write(left: int) -> None:
+            application, processor = writer.application, writer.processor
+            if application is None or processor is None or processor.leaving or writer.lives != life:
+                return
+            if cluster.now >= writer.busy_until:
+                application.submit(application.payload(50), Priority.HIGH, Guarantee.SAFE)
+                writer.flush()
+            if left and cluster.alive(node):
+                self.later(random.uniform(0.0, 2.0) * gap_s, lambda: write(left - 1))
+
+        write(WRITES)
 
     def _return_when_out(self, node: int) -> None:
         if self.cluster.alive(node):

@@ -320,14 +320,18 @@ def e6_3_holes_only_of_senders_left_behind(run: Run) -> Iterator[Violation]:
 
 
 def e7_1_safe_messages_reach_all(run: Run) -> Iterator[Violation]:
-    """A safe message delivered by p in C is delivered by every member of C in com(reg(C)), unless that fails there."""
+    """A safe message delivered by p in C is delivered by every member of C in com(reg(C)), unless that fails there.
+
+    To leave is not to fail: who leaves has acknowledged what others deliver for that, and must deliver it before it
+    goes. Its application may be the one that brings the message into a later configuration.
+    """
     for ring in run.rings.values():
         regular: dict[int, Stay] = {}
         for stay in ring.stays:
             for index in stay.safe:
                 if index < stay.regular_length:
                     regular.setdefault(stay.places[index], stay)
-        going_on = [stay for stay in ring.stays if stay.following is not None]
+        going_on = [stay for stay in ring.stays if stay.following is not None or _leaves(stay)]
         highest = max(regular, default=0)
         for stay in going_on:
             if stay.prefix < highest:
@@ -344,11 +348,19 @@ def e7_1_safe_messages_reach_all(run: Run) -> Iterator[Violation]:
                             yield _unsafe(ring, other, seq, stay, "transitional")
 
 
+def _leaves(stay: Stay) -> bool:
+    """Whether its processor left the ring in this configuration, and did not crash there."""
+    stop = stay.life.stop
+    return stay.following is None and stop is not None and stop.kind != "crash"
+
+
 def _unsafe(ring: RingLog, stay: Stay, seq: int, by: Stay, which: str) -> Violation:
-    assert stay.following is not None
     record = by.stream[by.places.index(seq)]
     assert isinstance(record, Delv)
     text = f"safe {_name(seq, record)} was delivered by {by.life} in the {which} configuration"
+    if stay.following is None:
+        at = len(stay.life.transcript.records) - 1
+        return stay.violation("E7.1", at, f"{text}; this member left without it")
     at = stay.following.configuration_at
     return stay.violation("E7.1", at, f"{text}; this member went on to {stay.following.ring_id} without it")
 

@@ -30,6 +30,8 @@ MESSAGES = 8
 """So many of each kind, of each processor."""
 LARGE = 20_000
 """Bytes of a message that takes many packets."""
+WRITES, WRITE_UNITS = 400, 0.001
+"""Another one writes so many safe messages at most while a member leaves, one each so many units."""
 LEAVE_UNITS = 2
 """So many units a member that leaves waits, at least, where its last messages are lost."""
 STILL_RETRIES = 3
@@ -256,7 +258,8 @@ def merged_holes(trial: _Trial) -> str | None:
 
 def last_words(trial: _Trial) -> str | None:
     """A member sends and leaves at once, and each packet of its messages is lost the first time; the others must be
-    given all of them, because it may not go before they have them."""
+    given all of them, because it may not go before they have them. Another one writes safe messages meanwhile: what is
+    delivered because the leaver has acknowledged it, the leaver must deliver too (E7.1)."""
     cluster, random = trial.cluster, trial.random
     if cluster.config.leave_timeout_s < LEAVE_UNITS * trial.unit_s:
         return None  # it need not wait for long enough
@@ -277,6 +280,15 @@ def last_words(trial: _Trial) -> str | None:
     if not all(taken):  # its queue is shorter
         cluster.filter = None
         return None
+    writer = others[-1]
+
+    def write(left: int) -> None:
+        if left and cluster.alive(leaver):
+            trial.say((writer,), Guarantee.SAFE, size=30)
+            cluster.at(WRITE_UNITS * trial.unit_s, lambda: write(left - 1))
+
+    write(WRITES)
+    cluster.run(trial.unit_s / 50)
     cluster.leave(leaver)
     left = trial.wait(lambda: not cluster.alive(leaver))
     cluster.filter = None
