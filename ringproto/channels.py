@@ -25,6 +25,8 @@ __all__ = ["CompletionChannel", "EventChannel", "Sender"]
 _COMPLETIONS_MAX = 64
 _BATCH_MAX = 256
 """So many messages that the token does not wait long for an application that deals with them in one go."""
+_LIMIT_MAX = 2**31 - 1
+"""More events than that are never there; the core counts with numbers of C."""
 
 
 class Sender(trio.abc.SendChannel[bytes]):
@@ -183,7 +185,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit must be a whole number of at least 1, not {limit!r}")
-        return await self._take(limit)
+        return await self._take(min(limit, _LIMIT_MAX))
 
     def receive_nowait(self) -> Event:
         """The next event if it is there.

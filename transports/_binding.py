@@ -49,7 +49,7 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
         sock.bind(address)
     except OSError as exc:
         sock.close()
-        place = f"{format_address(address)}, {what},"
+        place = f"{format_address(address) if address[1] else address[0]}, {what},"
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
         if exc.errno == errno.EADDRNOTAVAIL and _is_tentative(address):

@@ -254,8 +254,10 @@ class DatagramSocket(Line):
         self._counts["drops_send_buffer_full"] += left
         return False
 
-    def close(self) -> None:
-        trio.lowlevel.notify_closing(self.socket)
+    def close(self, *, by_trio: bool = True) -> None:
+        """Close it. A thread without trio has no task that waits for it, and cannot wake one either."""
+        if by_trio:
+            trio.lowlevel.notify_closing(self.socket)
         self.socket.close()
 
 
@@ -409,7 +411,7 @@ class SocketTransport(Traffic):
         self._wait_for = -1
         self._refused_size.clear()
         for one in former:
-            one.close()
+            one.close(by_trio=self._blocking is None)
 
     async def aclose(self) -> None:
         """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
@@ -424,7 +426,16 @@ class SocketTransport(Traffic):
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> dict[str, int]:
-        """Counters and gauges; docs/transports.md lists them."""
+        """Counters and gauges; docs/transports.md lists them. Any thread may ask."""
+        sockets = self._sockets
+        try:
+            return self._numbers()
+        except OSError:
+            if self._closed or self._sockets is not sockets:
+                return self.statistics()  # they were closed, or replaced, while another thread asked
+            raise
+
+    def _numbers(self) -> dict[str, int]:
         numbers = {
             "datagrams_sent": self._datagrams_sent(),
             "bytes_sent": self._sockets[-1].sender.bytes_sent + self._retired["bytes_sent"],
@@ -434,6 +445,9 @@ class SocketTransport(Traffic):
             "drops_undersized": self._counted("drops_undersized"),
         }
         numbers.update(self._counts)
+        failures = self._log.failures + self._peers_log.failures
+        if failures:
+            numbers["log_failures"] = failures
         numbers.update(self._last_gauges if self._closed else self._gauges())
         return numbers
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ringproto
-from ringproto.cli._common import RunFailedError, UsageError, one_line
+from ringproto.cli._common import RunFailedError, UsageError, one_line, read_regular
 from ringproto.testing.shares import Shares
 from ringproto.testing.simulate import Result, replay_command
 
@@ -28,7 +28,8 @@ PORTION = {"full": 40, "light": 400}
 RULES_SHOWN_MAX = 5
 FAILED_MAX = 1000
 """Of more failed seeds only the number is kept."""
-
+_BYTES_MAX = 2**24
+"""A record has some kilobytes, and a megabyte with all failures that it keeps."""
 Simulate = Callable[[Sequence[int], bool], Iterator[Result]]
 """Runs these seeds, light ones or full ones, and gives what came of each."""
 
@@ -120,15 +121,17 @@ def _add(done: dict[str, Any], result: Result, *, light: bool) -> None:
 
 
 def _read(file: Path, code: str, wanted: dict[str, range]) -> dict[str, Any]:
-    record: dict[str, Any]
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        known = {kind: record[kind]["first"] for kind in PORTION if kind in record}
-        theirs = record["commit"]
-    except FileNotFoundError:
-        record, known, theirs = {"commit": code}, {}, code
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} is no record of a campaign; give another file ({one_line(error)})") from None
+    record: dict[str, Any] = {"commit": code}
+    known: dict[str, int] = {}
+    theirs = code
+    if os.path.lexists(file):
+        text = read_regular(str(file), _BYTES_MAX)
+        try:
+            record = json.loads(text)
+            known = {kind: record[kind]["first"] for kind in PORTION if kind in record}
+            theirs = record["commit"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f"{file} is no record of a campaign; give another file ({one_line(error)})") from None
     if theirs != code:
         raise UsageError(f"{file} is a record of commit {theirs}, and this is {code}; give another file")
     for kind, seeds in wanted.items():

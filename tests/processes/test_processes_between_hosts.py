@@ -105,9 +105,10 @@ async def test_packets_become_smaller_while_a_ring_runs(
         await processes.judge(*three)
 
 
-async def test_host_that_gets_another_address_comes_back(tmp_path: Path, hosts: Hosts) -> None:
+@pytest.mark.parametrize("driver", ["trio", "thread"])
+async def test_host_that_gets_another_address_comes_back(tmp_path: Path, hosts: Hosts, driver: str) -> None:
     async with open_processes(tmp_path, multicast_between_hosts(4), lambda node: hosts[node]) as processes:
-        three = await processes.start(1, 2, 3)
+        three = await processes.start(1, 2, 3, driver=driver)
         await processes.together(*three)
         await processes.load(*three)
         hosts.remove_address(3)

@@ -8,7 +8,18 @@ import pytest
 import trio
 from service_cluster import Cluster, Program, numbered, trio_alone, until
 
-from ringproto import Config, Event, Message, Recovery, Ring, RingClosedError, RingError, open_ring
+from ringproto import (
+    Config,
+    Event,
+    Guarantee,
+    Message,
+    Priority,
+    Recovery,
+    Ring,
+    RingClosedError,
+    RingError,
+    open_ring,
+)
 from ringproto.transports import LoopbackNetwork, Transport
 
 GRACE_S = 1.0
@@ -75,6 +86,34 @@ async def test_what_was_accepted_is_sent_even_when_cancelled(cluster: Cluster) -
         programs[0].ring.low.send_nowait(payload)
     await programs[0].stop()
     await cluster.delivered(payloads, programs[1])
+
+
+async def test_who_leaves_is_given_what_is_settled_at_others(cluster: Cluster) -> None:
+    """They deliver it because it was acknowledged here; who reads the stream to its end has it, too."""
+    for turn in range(6):
+        await leave_while_another_writes(cluster, turn)
+
+
+async def leave_while_another_writes(cluster: Cluster, turn: int) -> None:
+    first, second = await cluster.form(1, 2)
+
+    async def write() -> None:
+        async with first.ring.sender(Priority.HIGH, Guarantee.SAFE) as sender:
+            for number in range(2000):
+                await sender.send(b"write%d.%d|" % (turn, number))
+                await trio.sleep(0.0002)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await until(lambda: len(second.payloads) > 20, "it flows")
+        await second.stop()
+        nursery.cancel_scope.cancel()
+    second.events += [event async for event in second.ring.events]
+    together = second.configurations[-1].ring_id
+    settled = {message.payload for message in first.messages if message.settled and message.ring_id == together}
+    assert len(settled) > 10
+    assert settled <= set(second.payloads)
+    await first.stop()
 
 
 async def test_safe_messages_that_were_accepted_are_delivered_when_the_processor_leaves(cluster: Cluster) -> None:

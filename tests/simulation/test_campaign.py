@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -127,6 +128,19 @@ def test_what_is_no_record_is_refused_and_kept(tmp_path: Path, text: str) -> Non
     with pytest.raises(UsageError, match="no record of a campaign"):
         run_campaign(file, WANTED, Simulator(), code="c1")
     assert file.read_text() == text
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "record"
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.mkdir()
+    with pytest.raises(UsageError, match=r"is not a regular file|Is a directory"):
+        run_campaign(file, WANTED, Simulator(), code="c1")
 
 
 def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:

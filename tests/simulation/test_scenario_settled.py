@@ -124,6 +124,22 @@ class Store:
         yield json.dumps([self.completed, self.writes]).encode()
 
 
+Disk = dict[int, tuple[list[int], list[str]]]
+
+
+class DiskStore(Store):
+    """A store that keeps all it has across a restart, as it was after the last event that it handled."""
+
+    def __init__(self, node: int, acknowledged: dict[str, set[str]], disk: Disk) -> None:
+        super().__init__(node, acknowledged)
+        self.disk = disk
+        self.completed, self.writes = disk.get(node, ([], []))
+
+    def handle(self, event: Event) -> None:
+        super().handle(event)
+        self.disk[self.node] = self.completed, self.writes
+
+
 class Bank:
     """Stores on a network that is parted and healed, of which one at a time is killed and comes back empty."""
 
@@ -191,3 +207,37 @@ def test_store_that_acknowledges_what_is_settled_loses_nothing_and_one_that_ackn
     # The load went on and the faults took place, so that there was something to lose.
     assert acknowledged["settled"] > 5 * SEEDS, acknowledged
     assert min(faults.values()) > SEEDS // 2, faults
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_restart_of_one_after_the_other_loses_nothing_that_was_settled(seed: int) -> None:
+    """Of three one writes, and another one leaves meanwhile. Then the writer is cut off, and the two others come back
+    with their stores: the write that the writer acknowledged last must be in one of them."""
+    acknowledged: dict[str, set[str]] = {"settled": set(), "safe": set()}
+    disk: Disk = {}
+    cluster = ServiceCluster(lambda node: DiskStore(node, acknowledged, disk), seed, Config.lan(quorum=2))
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled((1, 2, 3))
+    cluster.leave(3)
+    assert cluster.run_until(lambda: not cluster.alive(3)) and cluster.run_until_settled((1, 2))
+
+    def write(left: int) -> None:
+        if left and cluster.alive(2):
+            cluster.submit(1, b"write %d" % left, Priority.HIGH, Guarantee.SAFE)
+            cluster.at(0.0005, lambda: write(left - 1))
+
+    write(400)
+    cluster.run(cluster.random.uniform(0.02, 0.05))
+    cluster.leave(2)
+    assert cluster.run_until(lambda: not cluster.alive(2))
+    cluster.partition({1}, {2, 3})
+    cluster.run(0.5)
+    settled = set(acknowledged["settled"])
+    assert len(settled) > 10
+    cluster.restart(3)
+    cluster.restart(2)
+    assert cluster.run_until_settled((2, 3))
+    cluster.heal()
+    assert cluster.run_until_settled((1, 2, 3))
+    assert all(settled <= set(store.writes) for store in cluster.services().values())
+    assert cluster.judge(complete=(1, 2, 3)) == []

@@ -541,3 +541,49 @@ def test_compiled_module_is_used_unless_asked_otherwise() -> None:
         assert run.stdout.strip() == answer
     asked_otherwise = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
     assert BATCHED is not asked_otherwise
+
+
+async def test_numbers_can_be_asked_for_while_the_transport_closes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be in the middle of asking the sockets."""
+    first, _ = pair
+    before = first.statistics()
+    real = first._gauges
+
+    def closed_meanwhile() -> dict[str, int]:
+        monkeypatch.setattr(first, "_gauges", real)
+        first._last_gauges = real()
+        first._closed = True
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(first, "_gauges", closed_meanwhile)
+    assert first.statistics() == before
+    first._closed = False
+
+
+async def test_error_that_has_nothing_to_do_with_closing_is_raised(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = pair
+
+    def fails() -> dict[str, int]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first, "_gauges", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            first.statistics()
+
+
+async def test_handler_that_raises_is_counted(pair: Pair) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("disk full")
+
+    first, _ = pair
+    assert "log_failures" not in first.statistics()
+    logger, handler = logging.getLogger("ringproto"), Broken()
+    logger.addHandler(handler)
+    try:
+        first._log.warning("one", "text")
+        first._peers_log.warning("two", "text")
+    finally:
+        logger.removeHandler(handler)
+    assert first.statistics()["log_failures"] == 2
