@@ -9,6 +9,17 @@ __all__ = ["MUTANTS"]
 _SIGNED = "((({}) + 2**31) % 2**32)"
 
 MUTANTS = (
+    Mutant(
+        "leaver-forgets-what-it-acknowledged",
+        "Who leaves in order does not deliver what it has acknowledged, though others deliver it as safe for that.",
+        (
+            Change(
+                "membership",
+                "        self._deliver_the_rest()\n        self._go(State.LEFT)",
+                "        self._go(State.LEFT)",
+            ),
+        ),
+    ),
     # Ring ids
     Mutant(
         "restart-reloads-the-ring-id",
