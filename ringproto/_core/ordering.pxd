@@ -23,6 +23,8 @@ cdef class Source:
 cdef class Ring:
     cdef double _ask_after
     cdef double _ask_wait_s
+    cdef long long _again_seq
+    cdef Py_ssize_t _again
     cdef list _asked
     cdef FlowControl _flow
     cdef long long _last_aru
@@ -93,6 +95,9 @@ cdef class Ring:
 
     @cython.locals(window=Window, packet=Packet, out=list)
     cdef _send_again(self, Visit visit, long long allowed)
+
+    @cython.locals(packet=Packet, more="long long")
+    cdef _insist(self, long long first, list out, long long allowed)
 
     @cython.locals(backlog="long long")
     cdef long long _allowed(self, Visit visit, Source source, long long held) except? -1

@@ -32,6 +32,10 @@ _FIRST_ACKNOWLEDGED = 2
 """So are the rotations in which a ring forms, and so many after it is installed."""
 _REQUESTS_IN_CONGESTION = 64
 """Most requests in a token unless packets are lost by chance: what is asked for in one token comes in one burst."""
+_IN_VAIN = 3
+"""The first packet that is asked for is sent once each time so often, then twice at once, four times, and so on."""
+_AT_ONCE_MAX = 8
+"""At most so many copies of it go out at once."""
 _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
@@ -62,6 +66,8 @@ class Ring:
     """The state of one ring id at one processor."""
 
     __slots__ = (
+        "_again",
+        "_again_seq",
         "_aru_held_by",
         "_aru_seen",
         "_ask_after",
@@ -162,6 +168,8 @@ class Ring:
         self._retransmit_s = config.retransmit_s
         self._retransmit_min_s = config.token_retransmit_min_s
         # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
+        self._again_seq = 0
+        self._again = 0
         self._asked: list[int] = []
         self._ask_after = 0.0
         self._ask_wait_s = 0.0
@@ -357,7 +365,24 @@ class Ring:
                 self.retransmitted += 1
             elif seq > window.released:
                 visit.requests.append(seq)
+        if out:
+            self._insist(visit.came.requests[0], out, allowed)
         visit.sent = len(out)
+
+    def _insist(self, first: int, out: list[bytes], allowed: int) -> None:
+        """The first packet that is asked for keeps everything behind it from being delivered. Where it was sent in vain
+        time and again it is sent several times at once: on a link that loses 80 % one copy in a rotation is too few."""
+        if first != self._again_seq:
+            self._again_seq = first
+            self._again = 0
+        self._again += 1
+        packet = self.window.get(first)
+        if packet is None or self._again <= _IN_VAIN:
+            return
+        more = min(_AT_ONCE_MAX, 1 << min(self._again - _IN_VAIN, 8)) - 1
+        for _ in range(min(more, allowed - len(out))):
+            out.append(packet.datagram)
+            self.retransmitted += 1
 
     def _allowed(self, visit: Visit, source: Source, held: int) -> int:
         """How many packets more may be broadcast in this visit, retransmissions included."""
