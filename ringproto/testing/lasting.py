@@ -31,6 +31,10 @@ _WHOLE = 2**62
 """More records than any log has."""
 FEW = 2
 """So many changes any stretch with that loss, or with a bad link, may have: one member out, and in again."""
+BAD_LOSS = 0.80
+AGAIN_INTERVALS = 64
+"""Behind a link that loses more than ``BAD_LOSS`` beacons still say now and then that it is good, and a ring may form
+in vain: a configuration more in so many ``merge_detect_s`` (departure 8 in docs/protocol.md)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,22 +104,33 @@ class LastingLoss:
         return ()
 
     def stretch(
-        self, before: dict[tuple[int, int], int], after: dict[tuple[int, int], int], seconds: float, *, late: bool
+        self,
+        before: dict[tuple[int, int], int],
+        after: dict[tuple[int, int], int],
+        seconds: float,
+        merge_detect_s: float,
+        *,
+        late: bool,
     ) -> Stretch:
         """What the judge is to ask of the processors whose logs grew from ``before`` to ``after`` in this time; who is
         not in ``after`` has stopped. ``late``: copies came late all the time."""
         return Stretch(
             {who: (first, after.get(who, _WHOLE)) for who, first in before.items()},
             kept=self.kind != "bad link" and (self.kind == "one link" or self.loss <= ORDINARY_MAX),
-            changes_max=changes_max(self.kind, self.loss, len(before), seconds),
+            changes_max=changes_max(self.kind, self.loss, len(before), seconds, merge_detect_s),
             what=f"{self}{' and copies come late' if late else ''} for {seconds:.1f} s, and nothing else is wrong",
         )
 
 
-def changes_max(kind: str, loss: float, members: int, seconds: float) -> int:
+def tries_max(loss: float, seconds: float, merge_detect_s: float) -> int:
+    """How many configurations may come in so many seconds of tries with somebody behind a link with this loss."""
+    return 0 if loss <= BAD_LOSS else math.ceil(seconds / (AGAIN_INTERVALS * merge_detect_s))
+
+
+def changes_max(kind: str, loss: float, members: int, seconds: float, merge_detect_s: float) -> int:
     """How many configurations a member may install in so many seconds while this loss stays, and nothing else is."""
     if not kind or (kind == "uniform" and loss <= ORDINARY_MAX) or kind == "one link":
         return 0
     if kind == "bad link":
-        return FEW
+        return FEW + tries_max(loss, seconds, merge_detect_s)
     return FEW + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / 60)

@@ -487,6 +487,21 @@ class _Run:
         self.fail("B15", f"{text}: {self._state(core)}")
         return None
 
+    def _patience_ends(self, core: Collection[int]) -> bool:
+        """When a barrier is complete a crash is noticed after the token timeout again, from the next visit of the token
+        on."""
+        cluster = self.cluster
+
+        def ended() -> bool:
+            inside = self.lasting.holds(cluster.formed, core)
+            complete = [node for node in inside if cluster.configuration(node).primary]
+            return self._patience_s(complete) == 0.0
+
+        if cluster.run_until(ended, cluster.config.token_timeout_s, every_s=self.unit_s / 20):
+            return True
+        self.fail("B15", f"the barrier of {sorted(core)} is complete, and a crash would be noticed late")
+        return False
+
     def _await(self, core: Collection[int], asked: Callable[[Collection[int]], bool]) -> tuple[int, ...]:
         """Wait until this is so of the core, for as long as messages are delivered; of whom it is so in the end."""
         cluster = self.cluster
@@ -511,9 +526,7 @@ class _Run:
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
             return False
-        complete = [node for node in self.lasting.holds(cluster.formed, core) if cluster.configuration(node).primary]
-        if complete and self._patience_s(complete):
-            self.fail("B15", f"the barrier of {sorted(complete)} is complete, and a crash would be noticed late")
+        if not self._patience_ends(core):
             return False
         rings = {cluster.configuration(node).ring_id for node in core}
         if self.ordinary:
@@ -554,7 +567,9 @@ class _Run:
         self._pass(seconds, steps)
         after = cluster.places(node for node in inside if cluster.alive(node))
         late = cluster.network.clear.late > 0
-        self.stretches.append(self.lasting.stretch(before, after, cluster.now - began, late=late))
+        self.stretches.append(
+            self.lasting.stretch(before, after, cluster.now - began, cluster.config.merge_detect_s, late=late)
+        )
         self.storms.sample()
         self.load_stopped = True
         self.ordinary = False

@@ -9,12 +9,12 @@ that rule B15 gives.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import Violation
+from ringproto.testing.lasting import tries_max
 from ringproto.types import Guarantee, Priority
 
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
@@ -29,11 +29,6 @@ REST_MAX = 1
 """So many configurations a processor may install meanwhile: the ring may try again once."""
 STUCK_UNITS = 20
 """So long it may take until everybody waits for those whose recovery function does not return."""
-BEARABLE_LOSS = 0.5
-"""A ring lives with a link that loses so much."""
-HOLD_INTERVALS = 19
-"""After so many ``merge_detect_s``, at the latest, a ring may try once more with somebody behind a link that loses more
-(departure 8): that is two configurations, one with it and one without."""
 
 
 def _pair(fault: StandingFault) -> None:
@@ -141,8 +136,7 @@ class StandingFault:
         KINDS[self.kind](self)
         for units, most in ((SETTLE_UNITS, SETTLE_MAX), (REST_UNITS, REST_MAX)):
             seconds = units * self.unit_s
-            if self.loss > BEARABLE_LOSS:
-                most = SETTLE_MAX + math.ceil(2 * seconds / (HOLD_INTERVALS * cluster.config.merge_detect_s))
+            most += tries_max(self.loss, seconds, cluster.config.merge_detect_s)
             before = self._installed()
             cluster.run(seconds)
             after = self._installed()
