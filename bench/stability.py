@@ -240,7 +240,7 @@ def link(preset: str, members: int, loss: float, seed: int, seconds: float = 360
     if loaded:
         ring.load(MESSAGES_S)
     place = ring.random.randrange(members)
-    source, destination = ring.nodes[place], ring.nodes[(place + (1 if neighbours else 2)) % members]
+    source, destination = ring.nodes[place], ring.nodes[(place + (1 if neighbours or members == 2 else 2)) % members]
     ring.cluster.network.link(source, destination).loss = loss
     changes = ring.changes_in(seconds)
     agreed, whole = ring.agreed(), ring.whole()
@@ -392,7 +392,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "heal": Kind(heal, show_heal, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 200),
     "idle": Kind(idle, show_idle, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 20),
-    "link": Kind(link, show_link, ("lan", "testing", "wan"), (3, 6, 12), (0.40, 0.80), 4),
+    "link": Kind(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 4),
     "late": Kind(late, show_late, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 20),
     "cost": Kind(cost, show_cost, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 5),
 }

@@ -25,6 +25,7 @@ cdef class Ring:
     cdef double _ask_wait_s
     cdef long long _again_seq
     cdef Py_ssize_t _again
+    cdef Py_ssize_t _insisted
     cdef list _asked
     cdef FlowControl _flow
     cdef long long _last_aru

@@ -36,6 +36,9 @@ _IN_VAIN = 3
 """The first packet that is asked for is sent once each time so often, then twice at once, four times, and so on."""
 _AT_ONCE_MAX = 8
 """At most so many copies of it go out at once."""
+_INSISTED_MAX = 64
+"""So many copies more than one each time: who receives nothing is not to fill the network. A loss of 80 % takes all of
+them in one case of a million."""
 _LONE_ROTATIONS = 2
 """Who alone has sent for longer than so many rotations may let the token rest."""
 
@@ -74,6 +77,7 @@ class Ring:
         "_ask_wait_s",
         "_asked",
         "_flow",
+        "_insisted",
         "_last_aru",
         "_last_seq",
         "_lone_since",
@@ -170,6 +174,7 @@ class Ring:
         # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
         self._again_seq = 0
         self._again = 0
+        self._insisted = 0
         self._asked: list[int] = []
         self._ask_after = 0.0
         self._ask_wait_s = 0.0
@@ -374,15 +379,16 @@ class Ring:
         time and again it is sent several times at once: on a link that loses 80 % one copy in a rotation is too few."""
         if first != self._again_seq:
             self._again_seq = first
-            self._again = 0
+            self._again = self._insisted = 0
         self._again += 1
         packet = self.window.get(first)
         if packet is None or self._again <= _IN_VAIN:
             return
         more = min(_AT_ONCE_MAX, 1 << min(self._again - _IN_VAIN, 8)) - 1
-        for _ in range(min(more, allowed - len(out))):
-            out.append(packet.datagram)
-            self.retransmitted += 1
+        more = max(0, min(more, allowed - len(out), _INSISTED_MAX - self._insisted))
+        self._insisted += more
+        self.retransmitted += more
+        out.extend([packet.datagram] * more)
 
     def _allowed(self, visit: Visit, source: Source, held: int) -> int:
         """How many packets more may be broadcast in this visit, retransmissions included."""

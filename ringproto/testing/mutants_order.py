@@ -14,6 +14,25 @@ MUTANTS = (
         (Change("ordering", "max(self.stable, min(self._last_aru, aru))", "max(self.stable, aru)"),),
     ),
     Mutant(
+        "insists-on-what-never-comes",
+        "A packet that is sent in vain is sent several times at once for as long as it is asked for: who receives "
+        "nothing has the network filled.",
+        (
+            Change(
+                "ordering",
+                "min(more, allowed - len(out), _INSISTED_MAX - self._insisted)",
+                "min(more, allowed - len(out))",
+            ),
+        ),
+        tests=("tests/core/test_ordering.py",),
+    ),
+    Mutant(
+        "insists-beyond-flow-control",
+        "What is sent several times at once is not in the window of a rotation.",
+        (Change("ordering", "min(more, allowed - len(out), _INSISTED_MAX", "min(more, _INSISTED_MAX"),),
+        tests=("tests/core/test_ordering.py",),
+    ),
+    Mutant(
         "freed-by-own-aru",
         "A packet is freed when it was delivered here, and nobody can give it to those who still lack it (a peer's "
         "bug: its retransmission list then never became empty).",

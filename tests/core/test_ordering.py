@@ -320,6 +320,28 @@ def test_gap_that_was_filled_within_a_rotation_is_not_asked_for() -> None:
     assert member.visit(token(8, seq=3, aru=1, aru_id=2)).token.requests == ()
 
 
+def asked_in_vain(member: Member, times: int, first: int = 1) -> list[int]:
+    """How often each visit of a token that asks for the packets ``first`` and 3 sends the first one."""
+    visits = [
+        member.visit(token(5 + 3 * number, seq=3, aru=first - 1, aru_id=3, requests=(first, 3)))
+        for number in range(times)
+    ]
+    assert all(sent_seqs(visit).count(3) == 1 for visit in visits)
+    return [sent_seqs(visit).count(first) for visit in visits]
+
+
+def test_first_packet_that_is_sent_in_vain_time_and_again_is_sent_several_times_at_once() -> None:
+    member = Member().have(1, 2, 3)
+    assert asked_in_vain(member, 16) == [1, 1, 1, 2, 4, *[8] * 8, 5, 1, 1]
+    assert member.ring.retransmitted == 16 * 2 + 64
+    assert asked_in_vain(member, 4, first=2) == [1, 1, 1, 2]
+
+
+def test_flow_control_holds_for_what_is_sent_several_times_at_once() -> None:
+    member = Member(window_size=5, visit_max=5).have(1, 2, 3)
+    assert max(asked_in_vain(member, 16)) == 4
+
+
 def test_requests_of_several_members_are_one_rising_list() -> None:
     member = Member().have(1, 4)
     member.visit(token(5, seq=5, aru=5))
