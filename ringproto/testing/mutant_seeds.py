@@ -11,6 +11,8 @@ __all__ = ["KILLED_BY"]
 
 KILLED_BY: dict[str, Seed | Test] = {
     "safe-after-one-rotation": Seed(light=True, number=1),
+    "insists-on-what-never-comes": Test("tests/core/test_ordering.py"),
+    "insists-beyond-flow-control": Test("tests/core/test_ordering.py"),
     "freed-by-own-aru": Seed(light=True, number=1),
     "aru-gives-up-past-a-range": Seed(light=True, number=32),
     "last-aru-of-a-copy": Seed(light=True, number=2),
