@@ -141,8 +141,8 @@ def test_a_round_is_told_in_one_piece_when_it_ends(
     (last,) = told[2]
     assert f", seed {FIRST}: " in last and last.endswith(": holds")
     assert lines[-1].startswith("3 rounds, 2 failed, in ") and lines[-1].endswith(
-        "9 lives, 6 configurations, 3 of them left in mid-barrier, 300 deliveries; together at most 0.0 s after all was "
-        "mended"
+        "9 lives, 6 configurations, 3 of them left in mid-barrier, 300 deliveries; together at most 0.0 s after all "
+        "was mended"
     )
     assert sorted(folder.name for folder in base.iterdir()) == [f"round-{FIRST + 1}", f"round-{FIRST + 2}"]
 
