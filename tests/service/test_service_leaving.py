@@ -88,6 +88,21 @@ async def test_what_was_accepted_is_sent_even_when_cancelled(cluster: Cluster) -
     await cluster.delivered(payloads, programs[1])
 
 
+async def test_what_is_in_the_stream_of_who_leaves_can_be_read_to_its_end(cluster: Cluster) -> None:
+    enough = trio.Event()
+    reader = cluster.start(1, body=lambda ring: enough.wait())
+    writer = cluster.start(2)
+    await until(lambda: bool(writer.completions) and writer.completions[-1].members == (1, 2), "the ring formed")
+    payloads = numbered("b", 30)
+    await writer.ring.high.send_batch(payloads)
+    await cluster.delivered(payloads, writer)
+    await trio.sleep(0.5)
+    enough.set()
+    await reader.end()
+    events = [event async for event in reader.ring.events]
+    assert [event.payload for event in events if isinstance(event, Message)] == payloads
+
+
 async def test_who_leaves_is_given_what_is_settled_at_others(cluster: Cluster) -> None:
     """They deliver it because it was acknowledged here; who reads the stream to its end has it, too."""
     for turn in range(6):
