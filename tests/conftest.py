@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell starts what runs in the background; tests send themselves interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0"):
         return
     for name, sources in compiled_modules().items():
