@@ -119,7 +119,7 @@ MUTANTS = (
     _mutant(
         "failure-of-recover-is-kept-back",
         "What recover raises does not end the ring.",
-        (_FAILURE,),
+        (_RECOVERY,),
         Change("rounds", "                self._fail(failure)\n", "                return\n"),
     ),
     _mutant(

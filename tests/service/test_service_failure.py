@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -266,6 +267,45 @@ async def test_failure_of_the_transport_is_one_ring_error_bare(
     assert transport.closed
     cluster.end_audit(first.audit)
     await cluster.settled(second)
+
+
+async def test_everybody_who_waits_for_room_outside_of_the_body_is_told_that_the_ring_has_failed(
+    cluster: Cluster,
+) -> None:
+    ended = trio.Event()
+
+    async def body(ring: Ring) -> None:
+        with trio.CancelScope(shield=True):
+            await ended.wait()
+
+    transport = BrokenTransport(cluster.network.open(1))
+    config = Config.testing(send_queue_max=2, quorum=3)
+    program = cluster.start(1, body=body, transport=transport, config=config)
+    program.error_expected = True
+    second = cluster.start(2, config=config)
+    await cluster.met(program, second)
+    told: list[BaseException] = []
+
+    async def send(sender: Any, number: int) -> None:
+        try:
+            await sender.send(b"word.%d|" % number)
+        except RingClosedError as error:
+            told.append(error)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(send, program.ring.high, number)
+                nursery.start_soon(send, program.ring.low, 4 + number)
+            numbers = program.ring.statistics
+            await until(lambda: numbers()["senders_waiting_high"] + numbers()["senders_waiting_low"] == 4, "they wait")
+            transport.break_receive = OSError("the cable is cut")
+            try:
+                await until(lambda: len(told) == 4, "they are told while the body still runs", within_s=5)
+            finally:
+                ended.set()
+            await program.end()
+    cluster.end_audit(program.audit)
 
 
 async def test_transport_that_was_closed_under_the_ring_is_a_ring_error(cluster: Cluster) -> None:
