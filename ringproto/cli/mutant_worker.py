@@ -98,7 +98,13 @@ def run_tests(names: list[str]) -> dict[str, str]:
     import pytest
 
     first = FirstFailure()
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *names], plugins=[first])
+    try:
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *names], plugins=[first])
+    except Exception:
+        # A test that has failed may leave behind what pytest cannot clear away: a thread that waits for ever, say.
+        if not first.name:
+            raise
+        code = 1
     if code and not first.name:
         return {"name": "pytest", "text": f"it ended with exit code {int(code)} and no test had failed"}
     return {"name": first.name, "text": first.text}

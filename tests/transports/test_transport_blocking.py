@@ -83,7 +83,7 @@ async def test_time_that_passes_returns_nothing(two: Two) -> None:
 async def test_interrupt_ends_a_wait_and_the_next_one_if_there_was_none(two: Two) -> None:
     _, second = two
     answers: list[list[bytes]] = []
-    thread = threading.Thread(target=lambda: answers.append(second.receive_blocking(3600.0)))
+    thread = threading.Thread(target=lambda: answers.append(second.receive_blocking(3600.0)), daemon=True)
     thread.start()
     second.interrupt()
     thread.join(PATIENCE_S)
