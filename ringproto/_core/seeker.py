@@ -434,7 +434,6 @@ class Seeker(Holder):
 
     def _take_join(self, sender: int, join: Join) -> None:
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
-        self._gather.informed = self._gather.informed or join.informed
         before = self._gather.fail_set
         if self._gather.receive(sender, join):
             self._reasons.gone(self._gather.fail_set - before, f"given up by {sender}")
