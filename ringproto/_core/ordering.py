@@ -171,10 +171,11 @@ class Ring:
         self._requests_max = requests_max
         self._retransmit_s = config.retransmit_s
         self._retransmit_min_s = config.token_retransmit_min_s
-        # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
+        # The first packet that was asked for last: how often it was sent, and how many copies beyond one each time.
         self._again_seq = 0
         self._again = 0
         self._insisted = 0
+        # What this processor asked for, of which nothing came since; when it asks again, and how long that was put off.
         self._asked: list[int] = []
         self._ask_after = 0.0
         self._ask_wait_s = 0.0
