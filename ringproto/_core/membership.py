@@ -286,10 +286,9 @@ class Membership(Founder):
         else:
             if member and same:
                 self._reasons.ended(f"member {sender} looks for another ring")
-                self._gather_from_broken_ring()
                 # What a member of my ring has seen counts as mine. What strangers say goes no further, or two that
                 # leave each other out would hand on for ever what was seen once.
-                self._gather.informed = join.informed
+                self._gather_from_broken_ring(informed=join.informed)
             else:
                 self._reasons.ended(
                     f"processor {sender} has started anew" if member else f"processor {sender} wants to join"

@@ -339,14 +339,14 @@ class Seeker(Holder):
             self._gather_without(deaf, ring, f"failed to receive for {self._fail_to_receive_s:g} s")
         return deaf != 0
 
-    def _gather_from_broken_ring(self) -> None:
+    def _gather_from_broken_ring(self, *, informed: bool = False) -> None:
         """A live successor answers each copy of the token (departure 18). Who answered none, and does not answer the
         first join either, is given up without waiting for the consensus timeout, and the others hear of it."""
         ring = self.ring
         silent_s = self.now - self._sign_at
         dead = self._unanswered >= _UNANSWERED_MIN and silent_s >= _UNANSWERED_PART * self._token_timeout_s
         suspect = ring.successor if dead else 0
-        self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2)
+        self._enter_gather(ring.members, alone_at_once=suspect != 0 and len(ring.members) == 2, informed=informed)
         if suspect:
             self._suspect = suspect
             self._await_consensus()

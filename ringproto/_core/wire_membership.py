@@ -70,7 +70,7 @@ class Join(NamedTuple):
     proc_set: tuple[int, ...]
     fail_set: tuple[int, ...]
     informed: bool = False
-    """Whether beacons have shown, to the sender or to who made it gather, that all hear all."""
+    """Whether beacons have shown that all hear all: to the sender, or to the member of its ring that made it gather."""
 
 
 class Beacon(NamedTuple):

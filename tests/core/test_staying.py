@@ -209,6 +209,31 @@ def test_challenge_is_answered_only_by_the_life_that_it_asks(mine: bool) -> None
     assert counted(ring, "dropped_not_for_me") == (not mine)
 
 
+@pytest.mark.parametrize("stranger", [False, True])
+@pytest.mark.parametrize("informed", [False, True])
+def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(informed: bool, stranger: bool) -> None:
+    """Between two that leave each other out, evidence that strangers hand on would go round for ever."""
+    ring = operational()
+    ring.me.now += 1.0
+    sequence = ring.me.ring.id.sequence
+    if stranger:
+        join = Join(Identity(99, 1, LIMITS), sequence, (STRANGER,), (), informed)
+        ring.me.handle(Input.JOIN, STRANGER, join)
+        answer_challenges(ring.me)
+    else:
+        join = Join(ring.identity(PREDECESSOR), sequence, NODES, (), informed)
+        ring.me.handle(Input.JOIN, PREDECESSOR, join)
+    assert ring.me.state is GATHER
+    ring.me.handle(Input.JOIN_TIMEOUT, 0, None)
+    # Nor is what comes in gather.
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(ring.identity(SUCCESSOR), sequence, NODES, (), True))
+    ring.me.now = ring.me.timers.deadline(Timer.JOIN)
+    ring.me.handle(Input.JOIN_TIMEOUT, 0, None)
+    said = sent(ring, Kind.JOIN)
+    assert len(said) >= 2
+    assert {join.informed for join in said} == {informed and not stranger}
+
+
 def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
     ring = operational()
     ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
