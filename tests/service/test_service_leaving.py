@@ -500,24 +500,9 @@ async def test_reader_outside_reads_to_the_end(cluster: Cluster) -> None:
     await cluster.delivered(payloads, first, second)
 
 
-async def test_cancellation_from_outside_leaves_open_ring_bare(cluster: Cluster) -> None:
-    kinds: list[type[BaseException]] = []
-    with trio.CancelScope() as scope:
-        try:
-            async with open_ring(
-                cluster.network.open(1), driver=cluster.driver, config=Config.testing(), audit=cluster.new_audit()
-            ):
-                scope.cancel()
-                await trio.sleep_forever()
-        except BaseException as error:
-            kinds.append(type(error))
-            raise
-    assert scope.cancelled_caught
-    assert kinds == [trio.Cancelled]
-
-
-async def test_cancellation_from_outside_leaves_open_ring_bare_while_recover_runs(cluster: Cluster) -> None:
-    """Then several tasks are cancelled with the body."""
+@pytest.mark.parametrize("recovers", [False, True], ids=["in the body", "while recover runs"])
+async def test_cancellation_from_outside_leaves_open_ring_bare(cluster: Cluster, recovers: bool) -> None:
+    """Also where several tasks are cancelled with the body."""
     kinds: list[type[BaseException]] = []
     runs = trio.Event()
 
@@ -532,9 +517,10 @@ async def test_cancellation_from_outside_leaves_open_ring_bare_while_recover_run
                 driver=cluster.driver,
                 config=Config.testing(),
                 audit=cluster.new_audit(),
-                recover=recover,
+                recover=recover if recovers else None,
             ):
-                await runs.wait()
+                if recovers:
+                    await runs.wait()
                 scope.cancel()
                 await trio.sleep_forever()
         except BaseException as error:

@@ -18,17 +18,25 @@ def _formed(*nodes: int) -> Script:
     return script
 
 
+def _leave_3_out(script: Script) -> None:
+    script.install(1, 2)
+    script.install(3)
+    script.recover(1, 2)
+    script.recover(3)
+
+
+def _form_anew(script: Script) -> None:
+    script.install(1, 2, 3)
+    script.recover(1, 2, 3)
+
+
 @breaks("B21", stretches=stretch(1, 2, 3, formation=4, kept=True, changes_max=2))
 def live_member_is_left_out_and_comes_back() -> Logs:
     """What a successor that is thrown out after one unanswered copy of the token looks like, and one whom an old
     suspicion finds again."""
     script = _formed(1, 2, 3)
-    script.install(1, 2)
-    script.install(3)
-    script.recover(1, 2)
-    script.recover(3)
-    script.install(1, 2, 3)
-    script.recover(1, 2, 3)
+    _leave_3_out(script)
+    _form_anew(script)
     return script.logs()
 
 
@@ -63,8 +71,7 @@ def member_stops_though_nobody_told_it_to() -> Logs:
 def ring_forms_again_for_nothing() -> Logs:
     """What a late beacon of a member makes: all stay, and the ring is another one."""
     script = _formed(1, 2, 3)
-    script.install(1, 2, 3)
-    script.recover(1, 2, 3)
+    _form_anew(script)
     return script.logs()
 
 
@@ -73,20 +80,15 @@ def member_behind_a_bad_link_comes_and_goes() -> Logs:
     """It may be out, and in once more; not out again."""
     script = _formed(1, 2, 3)
     for _ in range(2):
-        script.install(1, 2)
-        script.install(3)
-        script.recover(1, 2)
-        script.recover(3)
-        script.install(1, 2, 3)
-        script.recover(1, 2, 3)
+        _leave_3_out(script)
+        _form_anew(script)
     return script.logs()
 
 
 def left_out_after_the_stretch() -> Logs:
     """Right: nobody asks for stability after formation 5, which has all of them, and within it nothing changes."""
     script = _formed(1, 2, 3)
-    script.install(1, 2, 3)
-    script.recover(1, 2, 3)
+    _form_anew(script)
     script.install(1, 2)
     script.recover(1, 2)
     script.install(3)
