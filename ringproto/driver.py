@@ -4,8 +4,8 @@ A *driver* owns one processor of the core and the transport that serves it. It g
 the network what the core wants sent, from the start until the processor has left. The rest of the service, on trio's
 thread, calls the core through the doors here alone, and is told what came of it as a :class:`Listener`.
 
-A lock is held around every call of the core. It is free whenever the loop that drives the core runs on trio's thread
-too; a loop on a thread of its own (``thread_driver.py``) shares the core by it.
+A loop on a thread of its own (``thread_driver.py``) shares the core by a lock, which is held around every call of the
+core. A loop on trio's thread calls the core without it: what other threads may call only reads.
 """
 
 from __future__ import annotations
@@ -243,17 +243,7 @@ class Driver(ABC):
     def settle(self) -> None:
         """After every call of the core: pass on what came of it."""
         listener = self._listener
-        reports = self.reports
-        while self._changes or reports.waiting or not self._processor.calm:
-            with self._lock:
-                self._collect_changes()
-                changes, self._changes = self._changes, []
-                notices = [*self._processor.take_notices(), *reports.take()]
-            if not changes and not notices:
-                break
-            for change in changes:
-                listener.changed(change)
-            reports.write(notices)
+        self._tell_changes()
         if self._processor.pending_events:
             # Whoever still finds none says so again.
             self._events_wanted = False
@@ -264,6 +254,20 @@ class Driver(ABC):
             for gate in self.gates:
                 gate.retry()
         self._nudge()
+
+    def _tell_changes(self) -> None:
+        """Tell the listener, and the log, what changed."""
+        reports = self.reports
+        while self._changes or reports.waiting or not self._processor.calm:
+            with self._lock:
+                self._collect_changes()
+                changes, self._changes = self._changes, []
+                notices = [*self._processor.take_notices(), *reports.take()]
+            if not changes and not notices:
+                break
+            for change in changes:
+                self._listener.changed(change)
+            reports.write(notices)
 
     def _collect_changes(self) -> None:
         """Fetch what changed from the core, with the lock held."""
@@ -312,13 +316,16 @@ class Driver(ABC):
     @trio.lowlevel.enable_ki_protection
     def _end(self) -> None:
         self.has_left = True
-        failure = self._failure or with_whereabouts(self._processor.failure, self._transport)
-        self.reports.write([*self._processor.take_notices(), *self.reports.take()])
-        self.reports.ended(failure)
-        self._listener.ended(failure)
-        for gate in self.gates:
-            gate.break_all()
-        self.left.set()
+        failure = self._failure or self._processor.failure
+        try:
+            self._tell_changes()
+            failure = self._failure or with_whereabouts(failure, self._transport)
+            self.reports.ended(failure)
+        finally:  # nobody waits for ever, whatever a transport of others raises
+            self._listener.ended(failure)
+            for gate in self.gates:
+                gate.break_all()
+            self.left.set()
 
 
 def _closed() -> RingClosedError:

@@ -4,7 +4,8 @@ Two processors that do not hear each other while others hear both would make mem
 the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out is
 *marked*. The first mark costs nothing, because a join that was lost says nothing about a link. From the second mark on
 a processor is put off: a ring with it is formed only when the beacons of both rings show that all of one hear all of
-the other, and some time after it was left out (departure 8 in docs/protocol.md).
+the other, and some time after it was left out. Beacons say who is put off, so that those who are know that a ring with
+the sender would be tried in vain, and ask for the same evidence (departure 8 in docs/protocol.md).
 
 What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
 numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
@@ -140,12 +141,12 @@ class Connectivity:
 
     def puts_off(self, mine: Collection[int], sender: int, now: float) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
-        out, and not all hear all, or not for long enough."""
+        out, or puts somebody of mine off, and not all hear all, or not for long enough."""
         theirs = self._ring_of(sender, now)
         marks = [
             mark for node in theirs if (mark := self._marks.get(node)) is not None and self._counts(mark, node, now)
         ]
-        if not marks:
+        if not marks and not self._is_put_off(mine, theirs, now):
             return False
         if not self.all_hear_all(mine, sender, now):
             for mark in marks:
@@ -155,6 +156,19 @@ class Connectivity:
             now - mark.left_out_at < min(1 << min(mark.level - _FREE - 1, 8), _BACK_OFF_MAX) * self._interval_s
             for mark in marks
         )
+
+    def put_off(self, most: int, now: float) -> tuple[int, ...]:
+        """With whom no ring is formed before all hear all, sorted; of more than ``most``, those left out last."""
+        nodes = [node for node, mark in self._marks.items() if self._counts(mark, node, now)]
+        return tuple(sorted(nodes[max(0, len(nodes) - most) :]))
+
+    def _is_put_off(self, mine: Collection[int], theirs: Collection[int], now: float) -> bool:
+        """Whether somebody of theirs said last that it puts somebody of mine off."""
+        for node in theirs:
+            word = self._words.get(node)
+            if word is not None and self._is_fresh(word, now) and not set(word.beacon.put_off).isdisjoint(mine):
+                return True
+        return False
 
     def _ring_of(self, node: int, now: float) -> tuple[int, ...]:
         """Who is on the ring of a processor by its last beacon; itself alone, if none came of late."""

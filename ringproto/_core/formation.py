@@ -39,7 +39,9 @@ class Formation:
         """Why a commit token on its second rotation is not the right one; ``None`` if it is."""
         if token.ring != self.ring.name or token.hop <= self.commit.hop:
             return "dropped_late_copy"
-        if token.members != self.ring.members or not token.complete or mine not in token.entries:
+        # For how long it asks to be waited for may have grown since.
+        entries = [entry._replace(patience=mine.patience) for entry in token.entries if entry.node == mine.node]
+        if token.members != self.ring.members or not token.complete or mine not in entries:
             return "dropped_implausible"
         return None
 

@@ -68,7 +68,6 @@ cdef class Holder:
     cdef _rest(self, Visit visit, double rest_s)
 
     cdef _deliver(self)
-    cpdef deliver_arrivals(self)
 
     @cython.locals(before=list, after=list, accelerated=Py_ssize_t)
     cdef _pass_token(self, Ring ring, Visit visit)

@@ -209,11 +209,6 @@ class Holder:
     def _deliver(self) -> None:
         self.delivery.deliver(self.ring.window, self.ring.id, self.ring.stable)
 
-    def deliver_arrivals(self) -> None:
-        """Packets came: deliver what is in order now, without waiting for the token."""
-        if self.state is _OPERATIONAL:
-            self._deliver()
-
     def _pass_token(self, ring: Ring, visit: Visit) -> None:
         accelerated = self._accelerated_window if self.state is _OPERATIONAL else 0
         before, after = visit.take_datagrams(accelerated)

@@ -24,6 +24,7 @@ cdef class Membership(Founder):
     cpdef want_token(self)
     cdef _call_token(self)
     cpdef watch_consumer(self)
+    cpdef deliver_arrivals(self)
     cpdef leave_when_drained(self)
 
     @cython.locals(ring=Ring)

@@ -19,7 +19,7 @@ from ringproto._core.seeker import LEFT_IN_ORDER, SEQUENCE_END
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Packet, Token, ring_from_bytes
-from ringproto._core.wire_membership import Beacon, CommitPart, Join, Leave, Refuse
+from ringproto._core.wire_membership import Beacon, CommitPart, Join, Leave, Refuse, put_off_that_fit
 from ringproto.errors import RingError, SlowConsumerError
 from ringproto.types import RingId
 
@@ -70,9 +70,9 @@ class Membership(Founder):
         """
         if self.state is _LEFT or (self.barrier.asked and self._asked_at != self.now):
             return
-        patience = self._patience
-        if now - self.timers.first() < self.config.retransmit_s and patience.asks == 1:
+        if now - self.timers.first() < self.config.retransmit_s:
             return
+        patience = self._patience
         stood_s = now - self.now
         patience.note_standstill(stood_s)
         timeout_s = self.config.token_timeout_s
@@ -89,14 +89,30 @@ class Membership(Founder):
         return self._token_timeout_s
 
     def _settle_patience(self) -> None:
-        """Wait for the token as long as who has not unblocked yet asks for."""
+        """Wait for the token as long as who has not unblocked yet asks for, from now on."""
         times = 1 if self.barrier.complete else self._patience.times(self.barrier.waiting_for)
         self._patient = times > 1
         self._wait_for_token(times)
+        latest = self.now + self._token_timeout_s
+        if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:
+            self.timers.set(_TOKEN_LOSS, latest)
+
+    def deliver_arrivals(self) -> None:
+        """Packets came: deliver what is in order now, without waiting for the token. An unblock may be among it."""
+        if self.state is _OPERATIONAL:
+            self._deliver()
+            if self._patient:
+                self._settle_patience()
+
+    def _standstill(self, sender: int, body: None) -> None:
+        """This process runs; in a moment it is asked again, as long as somebody is waited for."""
+        self.timers.clear(Timer.STANDSTILL)
+        if self._patient:
+            self.timers.set(Timer.STANDSTILL, self.now + self.config.retransmit_s)
 
     def _undisturbed(self) -> bool:
         """Whether a member is recovering that would be left out if somebody came now: it is let to end first."""
-        if self.barrier.complete or self.now >= self._undisturbed_until:
+        if not self._patient or self.now >= self._undisturbed_until:
             return False
         self.counters.add("rejoins_put_off")
         return True
@@ -209,6 +225,7 @@ class Membership(Founder):
         self._settle_patience()
         if self._patient:
             self._begin_patient_round()
+            self._standstill(0, None)
         if self.ring.representative == self.node:
             self._await_beacon()
 
@@ -220,7 +237,7 @@ class Membership(Founder):
         who = ", ".join(f"{node}: {times}" for node, times in sorted(asked_for.items()))
         self.notices.add(
             "recovery_patience",
-            f"members stood still for longer than the token timeout when they recovered last: until they unblock, "
+            f"members stood still for {self._stall_s:.3g} s or longer when they recovered last: until they unblock, "
             f"the token is waited for {wait_s:.3g} s, and a crash is noticed as late (token timeouts for each: {who})",
             warning=False,
         )
@@ -332,8 +349,11 @@ class Membership(Founder):
         It may have been lost on a link that loses most of what is sent over it. The ring breaks with the token timeout,
         and within it the token should be tried as often as may be.
         """
-        if self.timers.deadline(_TOKEN_LOSS) - self.now < self._least_resend_s / 2:
-            return  # an answer would come after the ring is broken
+        loss_at = self.timers.deadline(_TOKEN_LOSS)
+        if loss_at - self.now < self._least_resend_s / 2:
+            # An answer would come after the ring is broken, unless that is put off.
+            self.timers.set(_TOKEN_RETRANSMIT, max(loss_at, math.nextafter(self.now, math.inf)))
+            return
         formation = self._formation
         ring = self.ring if formation is None else formation.ring
         if formation is not None and ring.forwarded_token is None:
@@ -388,13 +408,17 @@ class Membership(Founder):
 
     def _say_beacon(self) -> None:
         self._beacons = (self._beacons + 1) % 2**32
+        members = self.ring.members
+        heard = self._connectivity.heard(self.now)
+        room = put_off_that_fit(len(members), len(heard), self.config.members_max)
         beacon = Beacon(
             self._speakers.identity(),
             self.ring.name,
             self._beacons,
             math.ceil(1000 * self._beacon_interval_s()),
-            self.ring.members,
-            self._connectivity.heard(self.now),
+            members,
+            heard,
+            self._connectivity.put_off(room, self.now),
         )
         self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")
         self._await_beacon()

@@ -98,7 +98,7 @@ cdef class Ring:
     cdef _send_again(self, Visit visit, long long allowed)
 
     @cython.locals(packet=Packet, more="long long")
-    cdef _insist(self, long long first, list out, long long allowed)
+    cdef _insist(self, Token came, list out, long long allowed)
 
     @cython.locals(backlog="long long")
     cdef long long _allowed(self, Visit visit, Source source, long long held) except? -1

@@ -372,12 +372,18 @@ class Ring:
             elif seq > window.released:
                 visit.requests.append(seq)
         if out:
-            self._insist(visit.came.requests[0], out, allowed)
+            self._insist(visit.came, out, allowed)
         visit.sent = len(out)
 
-    def _insist(self, first: int, out: list[bytes], allowed: int) -> None:
+    def _insist(self, came: Token, out: list[bytes], allowed: int) -> None:
         """The first packet that is asked for keeps everything behind it from being delivered. Where it was sent in vain
-        time and again it is sent several times at once: on a link that loses 80 % one copy in a rotation is too few."""
+        time and again it is sent several times at once: on a link that loses 80 % one copy in a rotation is too few.
+
+        Who asks in vain does not ask in each rotation, so others may ask for later ones meanwhile.
+        """
+        first = came.requests[0]
+        if first > self._again_seq > came.aru:
+            return
         if first != self._again_seq:
             self._again_seq = first
             self._again = self._insisted = 0

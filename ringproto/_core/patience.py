@@ -7,8 +7,8 @@ follows; so it would go on for ever. So each processor measures how long it stoo
 its entry of the next commit token for so many token timeouts. All members of the ring wait for the token as long as the
 most patient of those that have not unblocked asks for.
 
-Only who has really stood still asks, only for the next round, and for a bounded time: where nobody does, and whenever a
-barrier is complete, a crash is noticed as soon as ever.
+Only who has really stood still asks, until it has finished a recovery without, and for a bounded time: where nobody
+does, and whenever a barrier is complete, a crash is noticed as soon as ever.
 """
 
 from __future__ import annotations
@@ -39,18 +39,23 @@ class Patience:
         """For how many token timeouts this processor asks in its next round."""
 
     def note_standstill(self, seconds: float) -> None:
-        """This processor did not run for so long while it recovered."""
+        """This processor did not run for so long while it recovered. Until a recovery has come to its end it asks for
+        no less than before: what takes long may be still to come."""
         self._stood_s = max(self._stood_s, seconds)
-        self.asks = min(PATIENCE_MAX, math.ceil(1 + _MARGIN * self._stood_s / self._token_timeout_s))
+        self.asks = max(self.asks, self._needed())
+
+    def _needed(self) -> int:
+        """What the standstill of this round asks for."""
+        return min(PATIENCE_MAX, math.ceil(1 + _MARGIN * self._stood_s / self._token_timeout_s))
 
     def begin(self, entries: Iterable[Entry], recovered: bool) -> None:
         """A configuration of these members is installed.
 
-        ``recovered``: this processor has unblocked in the round that ends with this. If it did not stand still in it,
-        nothing is remembered of the rounds before.
+        ``recovered``: this processor has unblocked in the round that ends with this. Then nothing is remembered of the
+        rounds before.
         """
-        if recovered and not self._stood_s:
-            self.asks = 1
+        if recovered:
+            self.asks = self._needed()
         self._stood_s = 0.0
         self._others = {entry.node: entry.patience for entry in entries if entry.patience > 1}
 

@@ -18,6 +18,10 @@ from ringproto._core.wire_membership import Beacon, Identity, Join
 
 _CLAIMS_EACH = 4
 """Most incarnations of one node id that are asked at the same time: copies of some dead ones, and one that lives."""
+_AGAIN = 4
+"""So often an incarnation is asked once more after its last word, which it may have said on a link that loses most."""
+_AGAIN_AT_ONCE = 8
+"""Of more than so many that are to be asked once more at a time it is those who were new last."""
 
 
 class Verdict(enum.Enum):
@@ -55,9 +59,10 @@ class _Life:
 class _Claim:
     """An incarnation that is not known to live."""
 
-    __slots__ = ("asked_at", "made_at", "nonce", "serial", "word")
+    __slots__ = ("again", "asked_at", "made_at", "nonce", "serial", "word")
 
     def __init__(self, nonce: int, now: float) -> None:
+        self.again = 0
         self.nonce = nonce
         self.made_at = now
         self.asked_at = -math.inf
@@ -131,10 +136,23 @@ class Peers:
         if word is not None and identity.serial > claim.serial:
             claim.serial = identity.serial
             claim.word = word
+            claim.again = _AGAIN
         if now - claim.asked_at < self._spacing_s:
             return 0
         claim.asked_at = now
         return claim.nonce
+
+    def unanswered(self, now: float) -> list[tuple[int, int, int]]:
+        """Node, incarnation and nonce of those who are asked once more, because no answer came."""
+        due = [
+            (key, claim)
+            for key, claim in self._claims.items()
+            if claim.again and now - claim.made_at < self._proof_s and now - claim.asked_at >= self._spacing_s
+        ][-_AGAIN_AT_ONCE:]
+        for _, claim in due:
+            claim.again -= 1
+            claim.asked_at = now
+        return [(*key, claim.nonce) for key, claim in due]
 
     def ask(self, node: int, now: float, spacing_s: float) -> int:
         """Have the incarnation that was known to live prove it once more; the nonce, or 0 if it was asked less than

@@ -21,14 +21,22 @@ _FOLLOW = 4
 """The time between two leaps, in join timeouts: those that hear this processor need three to follow."""
 
 
+LEAP = "leap"
+"""What a processor goes on saying: its joins say a sequence that is higher by more than a step and at most a leap."""
+AHEAD = "ahead"
+"""That it is ahead by more than a leap."""
+BEHIND = "behind"
+"""That it is behind by more than a leap."""
+
+
 class _Claim:
     """What one incarnation goes on saying."""
 
-    __slots__ = ("at", "behind", "incarnation", "words")
+    __slots__ = ("at", "incarnation", "what", "words")
 
-    def __init__(self, incarnation: int, behind: bool, now: float) -> None:
+    def __init__(self, incarnation: int, what: str, now: float) -> None:
         self.incarnation = incarnation
-        self.behind = behind
+        self.what = what
         self.words = 1
         self.at = now
 
@@ -58,20 +66,16 @@ class Reach:
             return True
         if sequence > known + LEAP_MAX or now - self._leapt_at < _FOLLOW * self._join_timeout_s:
             return False
-        if not self.proves(node, incarnation, False, now):
+        if not self.proves(node, incarnation, LEAP, now):
             return False
         self._leapt_at = now
         return True
 
-    def proves(self, node: int, incarnation: int, behind: bool, now: float) -> bool:
-        """Whether this incarnation has said often enough that it is far behind, or far ahead; then it begins anew."""
+    def proves(self, node: int, incarnation: int, what: str, now: float) -> bool:
+        """Whether this incarnation has said this often enough; then it begins anew."""
         claim = self._claims.pop(node, None)
-        if (
-            claim is None
-            or (claim.incarnation, claim.behind) != (incarnation, behind)
-            or now - claim.at >= self._memory_s
-        ):
-            claim = _Claim(incarnation, behind, now)
+        if claim is None or (claim.incarnation, claim.what) != (incarnation, what) or now - claim.at >= self._memory_s:
+            claim = _Claim(incarnation, what, now)
         elif now - claim.at >= _APART * self._join_timeout_s:
             claim.words += 1
             claim.at = now

@@ -20,7 +20,7 @@ from ringproto._core.holder import Holder
 from ringproto._core.ordering import Ring
 from ringproto._core.patience import Patience
 from ringproto._core.peers import Verdict, Word
-from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
+from ringproto._core.reach import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, Reach
 from ringproto._core.reasons import Reasons
 from ringproto._core.rivals import Rivals
 from ringproto._core.speakers import Speakers
@@ -107,11 +107,15 @@ class Seeker(Holder):
             return False
         sequence = join.ring_sequence
         incarnation = join.identity.incarnation
-        if not self._not_behind(sender, join.identity, sequence, len(join.proc_set)):
+        if sequence < self.ring_sequence - LEAP_MAX:
+            # Which of the two is wrong depends on the rings that they are on. Beacons say that.
+            self.counters.add("dropped_sequence_jump")
             return False
         admitted = self._reach.admits(sender, incarnation, sequence, self.ring_sequence, self.now)
         if not admitted or sequence >= SEQUENCE_END:
-            return self._out_of_reach(sender, join.identity, sequence, len(join.proc_set))
+            return self._out_of_reach(sender, join.identity, sequence)
+        if sequence > self.ring_sequence + STEP_MAX:
+            self.ring_sequence = sequence  # whatever becomes of this join: a leap is admitted once
         self._note_sign(sender)
         return True
 
@@ -122,7 +126,7 @@ class Seeker(Holder):
         if not self._not_behind(sender, beacon.identity, sequence, len(beacon.members)):
             return False
         if sequence > self.ring_sequence + LEAP_MAX:
-            return self._out_of_reach(sender, beacon.identity, sequence, len(beacon.members))
+            return self._out_of_reach(sender, beacon.identity, sequence)
         self._connectivity.hear_beacon(sender, beacon, self.now)
         self._note_sign(sender)
         return True
@@ -230,15 +234,15 @@ class Seeker(Holder):
         self.counters.add("dropped_sequence_jump")
         return False
 
-    def _out_of_reach(self, sender: int, identity: Identity, sequence: int, size: int) -> bool:
+    def _out_of_reach(self, sender: int, identity: Identity, sequence: int) -> bool:
         """Another processor is far ahead. It is not listened to; if it is further than a leap, that will stay so."""
         self.counters.add("dropped_sequence_jump")
         if sequence > self.ring_sequence + LEAP_MAX and self._reach.proves(
-            sender, identity.incarnation, False, self.now
+            sender, identity.incarnation, AHEAD, self.now
         ):
             self.notices.add(
                 "ring_sequence",
-                f"processor {sender}, of {size}, is at ring sequence {sequence}, and this one at {self.ring_sequence}: "
+                f"processor {sender} is at ring sequence {sequence}, and this one at {self.ring_sequence}: "
                 "the two cannot be on one ring. One of them began with a damaged ring_sequence",
             )
         return False
@@ -251,7 +255,7 @@ class Seeker(Holder):
         if sequence >= self.ring_sequence - LEAP_MAX:
             return True
         self.counters.add("dropped_sequence_jump")
-        if not self._reach.proves(sender, identity.incarnation, True, self.now):
+        if not self._reach.proves(sender, identity.incarnation, BEHIND, self.now):
             return False
         mine = len(self.ring.members)
         text = (
@@ -383,6 +387,8 @@ class Seeker(Holder):
 
     def _repeat_join(self, sender: int, body: None) -> None:
         self._say_join()
+        for node, incarnation, nonce in self._speakers.peers.unanswered(self.now):
+            self._challenge(node, incarnation, nonce)
 
     def _sets_changed(self) -> None:
         self._agreed = False
@@ -436,7 +442,9 @@ class Seeker(Holder):
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
         before = self._gather.fail_set
         if self._gather.receive(sender, join):
-            self._reasons.gone(self._gather.fail_set - before, f"given up by {sender}")
+            gone = self._gather.fail_set - before
+            self._reasons.gone(gone - {sender}, f"given up by {sender}")
+            self._reasons.gone(gone & {sender}, "gave this processor up")
             self._sets_changed()
         if self._gather.overfull:
             self.counters.add("dropped_ring_full")
@@ -453,7 +461,10 @@ class Seeker(Holder):
     def _note_put_off(self, sender: int) -> None:
         self.counters.add("rejoins_put_off")
         self.notices.add(
-            "put_off", f"processor {sender} was left out before and is not heard by all; it must wait", processor=sender
+            "put_off",
+            f"processor {sender} was left out before, or left a member of this ring out; it waits until beacons have "
+            "shown that all hear all, and some time more",
+            processor=sender,
         )
 
     def _leave_in_gather(self, sender: int, leave: Leave) -> None:

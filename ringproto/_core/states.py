@@ -44,6 +44,7 @@ class Input(enum.IntEnum):
     MERGE_DETECT = 25
     LEAVE_TIMEOUT = 26
     SLOW_CONSUMER = 27
+    STANDSTILL = 28
 
 
 TIMER_INPUTS = 20
@@ -72,6 +73,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.MERGE_DETECT: IGNORED,
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
+        Input.STANDSTILL: IGNORED,
     },
     State.COMMIT: {
         # What was written into the commit token of the old ring's packets must stay true.
@@ -94,6 +96,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.MERGE_DETECT: IGNORED,
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
+        Input.STANDSTILL: IGNORED,
     },
     State.RECOVERY: {
         Input.DATA: "data_in_recovery",
@@ -115,6 +118,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.MERGE_DETECT: IGNORED,
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
+        Input.STANDSTILL: IGNORED,
     },
     State.OPERATIONAL: {
         Input.DATA: "data_in_operational",
@@ -136,6 +140,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.MERGE_DETECT: "beacon_due",
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
+        Input.STANDSTILL: "standstill",
     },
     State.LEFT: dict.fromkeys(Input, IGNORED),
 }

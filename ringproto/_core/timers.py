@@ -25,6 +25,8 @@ class Timer(enum.IntEnum):
     """Leave now, whatever is still queued."""
     SLOW_CONSUMER = 7
     """The application has not read for too long."""
+    STANDSTILL = 8
+    """Nothing is due, but this process runs: by this a standstill is known while no other deadline is near."""
 
 
 _TIMERS = tuple(Timer)

@@ -34,7 +34,7 @@ _PACKET_MAX = 2**63 - 1
 
 _identity = struct.Struct(">QQHHIHH")
 _join = struct.Struct(">QHH")
-_beacon = struct.Struct(">20sIIHH")
+_beacon = struct.Struct(">20sIIHHH")
 _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
@@ -85,6 +85,8 @@ class Beacon(NamedTuple):
     members: tuple[int, ...]
     heard: tuple[int, ...]
     """Of whose last beacons enough came to the sender."""
+    put_off: tuple[int, ...] = ()
+    """With whom the sender forms no ring before all hear all."""
 
     @property
     def interval_s(self) -> float:
@@ -169,13 +171,21 @@ class Response(NamedTuple):
 
 
 def membership_size(members: int) -> int:
-    """The size in bytes of the largest beacon of so many processors, which is larger than their largest join."""
+    """The size in bytes of the largest beacon of so many processors, which is larger than their largest join.
+
+    Its three sets have two ids for each processor, together (:func:`put_off_that_fit`).
+    """
     return HEADER_SIZE + _identity.size + _beacon.size + 8 * members + TRAILER_SIZE
 
 
 def members_that_fit(size: int) -> int:
     """The most processors whose joins and beacons fit into a datagram."""
     return (size - membership_size(0)) // 8
+
+
+def put_off_that_fit(members: int, heard: int, members_max: int) -> int:
+    """The most processors that a beacon with so many members, and so many that are heard, says it puts off."""
+    return min(members_max, 2 * members_max - members - heard)
 
 
 class MembershipCodec:
@@ -202,24 +212,27 @@ class MembershipCodec:
 
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
-        (ring_sequence,), proc_set, fail_set = _unpack_sets(_join, datagram, members_max)
+        (ring_sequence,), (proc_set, fail_set) = _unpack_sets(_join, 2, datagram, members_max)
         if ring_sequence > SEQUENCE_MAX:
             raise Malformed("sequence")
         return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set, bool(datagram[3]))
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
+        sets = beacon.members, beacon.heard, beacon.put_off
         body = (
             _pack_identity(beacon.identity)
-            + _beacon.pack(beacon.ring, beacon.number, beacon.interval_ms, len(beacon.members), len(beacon.heard))
-            + _pack_nodes(beacon.members + beacon.heard)
+            + _beacon.pack(beacon.ring, beacon.number, beacon.interval_ms, *map(len, sets))
+            + _pack_nodes(beacon.members + beacon.heard + beacon.put_off)
         )
         return self._codec.seal(Kind.BEACON, body)
 
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
-        (ring, number, interval_ms), members, heard = _unpack_sets(_beacon, datagram, members_max)
+        (ring, number, interval_ms), (members, heard, put_off) = _unpack_sets(_beacon, 3, datagram, members_max)
         _check_ring(ring)
-        return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard)
+        if len(put_off) > put_off_that_fit(len(members), len(heard), members_max):
+            raise Malformed("range")
+        return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard, put_off)
 
     def encode_leave(self, leave: Leave) -> bytes:
         return self._codec.seal(Kind.LEAVE, _pack_identity(leave.identity) + leave.ring)
@@ -261,6 +274,7 @@ class MembershipCodec:
     def decode_acknowledgement(self, datagram: bytes) -> Acknowledgement:
         """Raises Malformed."""
         acknowledgement = Acknowledgement(*_unpack_all(_acknowledgement, datagram))
+        _check_ring(acknowledgement.ring)
         if acknowledgement.what not in (Kind.TOKEN, Kind.COMMIT):
             raise Malformed("range")
         return acknowledgement
@@ -377,19 +391,24 @@ def _unpack_nodes(datagram: bytes, at: int, count: int) -> tuple[int, ...]:
 
 
 def _unpack_sets(
-    head: struct.Struct, datagram: bytes, members_max: int
-) -> tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]:
-    """What follows the identity in a join or a beacon: a head that ends with two counts, and two sets of so many."""
+    head: struct.Struct, sets: int, datagram: bytes, members_max: int
+) -> tuple[tuple[Any, ...], list[tuple[int, ...]]]:
+    """What follows the identity in a join or a beacon: a head that ends with so many counts, and sets of so many."""
     at = HEADER_SIZE + _identity.size
     body = at + head.size
     if len(datagram) < body + TRAILER_SIZE:
         raise Malformed("too_short")
-    *fields, first, second = head.unpack_from(datagram, at)
-    if len(datagram) != body + 4 * (first + second) + TRAILER_SIZE:
+    fields = head.unpack_from(datagram, at)
+    counts = fields[-sets:]
+    if len(datagram) != body + 4 * sum(counts) + TRAILER_SIZE:
         raise Malformed("length")
-    if first > members_max or second > members_max:
+    if max(counts) > members_max:
         raise Malformed("range")
-    return tuple(fields), _unpack_nodes(datagram, body, first), _unpack_nodes(datagram, body + 4 * first, second)
+    nodes = []
+    for count in counts:
+        nodes.append(_unpack_nodes(datagram, body, count))
+        body += 4 * count
+    return fields[:-sets], nodes
 
 
 def _pack_identity(identity: Identity) -> bytes:

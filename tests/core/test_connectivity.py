@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Collection, Iterable
 
+import pytest
 from wire_samples import LIMITS, OLD
 
 from ringproto._core.connectivity import Connectivity
@@ -26,9 +27,10 @@ def beacon(
     heard: Iterable[int] = (),
     incarnation: int = 77,
     interval_ms: int = 1000,
+    put_off: tuple[int, ...] = (),
 ) -> Beacon:
     identity = Identity(incarnation, number, LIMITS)
-    return Beacon(identity, OLD, number, interval_ms, tuple(sorted(members)), tuple(sorted(heard)))
+    return Beacon(identity, OLD, number, interval_ms, tuple(sorted(members)), tuple(sorted(heard)), put_off)
 
 
 def all_speak(mine: Connectivity, rings: Collection[Collection[int]], now: float, times: int = 3) -> float:
@@ -85,6 +87,54 @@ def test_one_word_that_somebody_does_not_hear_it_puts_it_off() -> None:
     assert not mine.puts_off((1, 2), 3, now)
     mine.hear_beacon(4, beacon(22, (3, 4), (1, 3)), now)
     assert mine.puts_off((1, 2), 3, now), "4 does not hear 2"
+
+
+@pytest.mark.parametrize(("put_off", "waits"), [((), False), ((2,), True), ((9,), False)])
+def test_who_puts_somebody_of_mine_off_is_put_off_as_well(put_off: tuple[int, ...], waits: bool) -> None:
+    """A ring with it would be tried in vain: it does not come."""
+    mine = make()
+    mine.hear_beacon(3, beacon(1, (3,), put_off=put_off), 0.0)
+    assert mine.puts_off((1, 2), 3, 0.0) is waits
+    assert not mine.puts_off((1,), 3, 0.0), "1 alone it would follow"
+
+
+@pytest.mark.parametrize("ahead", [(1, 2), (2, 3)])
+def test_what_a_member_of_its_ring_says_of_putting_off_counts_as_well(ahead: tuple[int, ...]) -> None:
+    mine = make()
+    mine.hear_beacon(3, beacon(1, (3, 4)), 0.0)
+    mine.hear_beacon(4, beacon(1, (3, 4), put_off=ahead), 0.0)
+    assert mine.puts_off((1, 2), 3, 0.0)
+
+
+def test_who_puts_somebody_off_is_welcome_when_all_hear_all_or_when_it_says_so_no_more() -> None:
+    mine = make()
+    now = all_speak(mine, [(1, 2), (3,)], 0.0)
+    mine.hear_beacon(3, beacon(4, (3,), (1, 2), put_off=(1, 2)), now)
+    assert not mine.puts_off((1, 2), 3, now)
+    mine.hear_beacon(3, beacon(5, (3,), (1,), put_off=(1, 2)), now)
+    assert mine.puts_off((1, 2), 3, now)
+    mine.hear_beacon(3, beacon(6, (3,), (1,)), now)
+    assert not mine.puts_off((1, 2), 3, now)
+
+
+def test_beacon_that_puts_off_is_forgotten_with_the_evidence() -> None:
+    mine = make()
+    mine.hear_beacon(3, beacon(1, (3,), put_off=(1, 2)), 0.0)
+    assert mine.puts_off((1, 2), 3, 7.9)
+    assert not mine.puts_off((1, 2), 3, 8.0)
+
+
+def test_who_is_put_off_is_said_and_of_too_many_those_who_were_left_out_last() -> None:
+    mine = make()
+    for number, node in enumerate((9, 5, 7)):
+        left_out(mine, node, 2, float(number))
+    left_out(mine, 8, 1, 3.0)
+    assert mine.put_off(4, 3.0) == (5, 7, 9), "8 may come back once without evidence"
+    assert mine.put_off(2, 3.0) == (5, 7)
+    assert mine.put_off(0, 3.0) == ()
+    mine.lift((7,))
+    assert mine.put_off(4, 3.0) == (5, 9)
+    assert mine.put_off(4, 3.0 + 256 * INTERVAL_S) == ()
 
 
 def test_links_within_one_ring_do_not_matter() -> None:

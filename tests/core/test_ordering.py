@@ -337,6 +337,18 @@ def test_first_packet_that_is_sent_in_vain_time_and_again_is_sent_several_times_
     assert asked_in_vain(member, 4, first=2) == [1, 1, 1, 2]
 
 
+def test_packet_of_another_member_that_is_asked_for_meanwhile_does_not_begin_it_anew() -> None:
+    """Who asks in vain asks less often than once in a rotation."""
+    member = Member().have(1, 2, 3)
+    sent = []
+    for number in range(16):
+        first = 1 if number % 2 else 2
+        visit = member.visit(token(5 + 3 * number, seq=3, aru=0, aru_id=3, requests=(first, 3)))
+        sent.append(sent_seqs(visit).count(first))
+    assert sent[1::2] == [1, 1, 1, 2, 4, 8, 8, 8]
+    assert set(sent[2::2]) == {1}
+
+
 def test_flow_control_holds_for_what_is_sent_several_times_at_once() -> None:
     member = Member(window_size=5, visit_max=5).have(1, 2, 3)
     assert max(asked_in_vain(member, 16)) == 4

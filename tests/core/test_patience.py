@@ -28,6 +28,17 @@ def test_the_longest_of_a_round_counts() -> None:
     assert patience.asks == 7
 
 
+def test_a_short_standstill_does_not_make_it_ask_for_less_before_its_recovery_has_come_to_an_end() -> None:
+    patience = Patience(0.5)
+    patience.note_standstill(8.0)
+    patience.begin((), False)
+    patience.note_standstill(0.3)  # somebody else crashes before the long piece comes
+    patience.begin((), False)
+    assert patience.asks == 25
+    patience.begin((), True)
+    assert patience.asks == 1
+
+
 def test_the_next_round_that_it_ends_without_standing_still_is_the_last_to_be_asked_for() -> None:
     patience = Patience(0.5)
     patience.note_standstill(2.0)

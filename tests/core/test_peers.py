@@ -103,6 +103,31 @@ def test_one_incarnation_is_asked_with_one_nonce_and_not_too_often() -> None:
     assert not peers.answers(1, 100, nonce)
 
 
+def test_who_does_not_answer_is_asked_four_times_more_after_its_last_word() -> None:
+    peers = make()
+    nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert peers.unanswered(SPACING_S / 2) == [], "it was asked just now"
+    assert [peers.unanswered(number * SPACING_S) for number in range(1, 7)] == [[(1, 100, nonce)]] * 4 + [[]] * 2
+    assert peers.claim(1, identity(100, 6), WORD, 4.0) == nonce
+    assert peers.unanswered(4.5) == [(1, 100, nonce)]
+    peers.believe(1, 100, 6, 4.6)
+    assert peers.unanswered(5.5) == []
+
+
+def test_few_are_asked_once_more_at_a_time() -> None:
+    peers = make(64)
+    for node in range(1, 31):
+        peers.claim(node, identity(100, 5), WORD, 0.0)
+    assert [node for node, _, _ in peers.unanswered(1.0)] == list(range(23, 31))
+    assert [node for node, _, _ in peers.unanswered(1.0)] == list(range(15, 23))
+
+
+def test_who_spoke_too_long_ago_is_not_asked_once_more() -> None:
+    peers = make()
+    peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert peers.unanswered(PROOF_S) == []
+
+
 def test_latest_word_is_kept_until_the_answer() -> None:
     peers = make()
     later = Word(Kind.JOIN, JOIN._replace(ring_sequence=99))

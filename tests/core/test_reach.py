@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringproto._core.reach import LEAP_MAX, STEP_MAX, Reach
+from ringproto._core.reach import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, Reach
 
 JOIN_S = 0.02
 MEMORY_S = 1.0
@@ -50,28 +50,28 @@ def test_another_incarnation_begins_anew() -> None:
 
 def test_what_is_said_of_both_directions_is_not_added_up() -> None:
     reach = make()
-    assert not reach.proves(1, 11, True, 0.0)
-    assert not reach.proves(1, 11, True, 0.1)
-    assert not reach.proves(1, 11, False, 0.2)
-    assert not reach.proves(1, 11, True, 0.3)
+    assert not reach.proves(1, 11, BEHIND, 0.0)
+    assert not reach.proves(1, 11, BEHIND, 0.1)
+    assert not reach.proves(1, 11, AHEAD, 0.2)
+    assert not reach.proves(1, 11, BEHIND, 0.3)
 
 
 def test_a_claim_is_forgotten_after_its_time() -> None:
     reach = make()
-    assert not reach.proves(1, 11, False, 0.0)
-    assert not reach.proves(1, 11, False, 0.9)
-    assert not reach.proves(1, 11, False, 2.0)
-    assert not reach.proves(1, 11, False, 2.9)
-    assert reach.proves(1, 11, False, 3.8)
+    assert not reach.proves(1, 11, AHEAD, 0.0)
+    assert not reach.proves(1, 11, AHEAD, 0.9)
+    assert not reach.proves(1, 11, AHEAD, 2.0)
+    assert not reach.proves(1, 11, AHEAD, 2.9)
+    assert reach.proves(1, 11, AHEAD, 3.8)
 
 
 def test_memory_is_bounded_and_the_oldest_is_forgotten_first() -> None:
     reach = make(4)
     for node in range(1, 6):
-        assert not reach.proves(node, 11, False, 0.0)
-        assert not reach.proves(node, 11, False, 0.1)
-    assert reach.proves(2, 11, False, 0.2)
-    assert not reach.proves(1, 11, False, 0.2)
+        assert not reach.proves(node, 11, AHEAD, 0.0)
+        assert not reach.proves(node, 11, AHEAD, 0.1)
+    assert reach.proves(2, 11, AHEAD, 0.2)
+    assert not reach.proves(1, 11, AHEAD, 0.2)
 
 
 def test_two_processors_ahead_at_the_same_time_are_both_reached() -> None:

@@ -68,6 +68,7 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
         Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
         Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+        Input.STANDSTILL: {1: STAYS, 2: STAYS},
     },
     COMMIT: {
         Input.DATA: {1: STAYS, 2: STAYS},
@@ -89,6 +90,7 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
         Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
         Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+        Input.STANDSTILL: {1: STAYS, 2: STAYS},
     },
     RECOVERY: {
         Input.DATA: {1: STAYS, 2: STAYS},
@@ -110,6 +112,7 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
         Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
         Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+        Input.STANDSTILL: {1: STAYS, 2: STAYS},
     },
     OPERATIONAL: {
         Input.DATA: {1: STAYS, 2: STAYS},
@@ -131,6 +134,7 @@ EXPECTED: dict[State, dict[Input, dict[int, State | None]]] = {
         Input.MERGE_DETECT: {1: STAYS, 2: STAYS},
         Input.LEAVE_TIMEOUT: {1: LEFT, 2: LEFT},
         Input.SLOW_CONSUMER: {1: LEFT, 2: LEFT},
+        Input.STANDSTILL: {1: STAYS, 2: STAYS},
     },
     LEFT: {what: {1: STAYS, 2: STAYS} for what in Input},
 }
@@ -353,6 +357,8 @@ def test_every_input_in_every_state(state: State, what: Input, under_test: int) 
     if TABLE[state][what] == IGNORED:
         assert everything(me) == before
         assert me.counters.values["ignored"] == ignored + 1
+    elif what is Input.STANDSTILL:
+        assert everything(me) == before, "nobody is waited for"
     elif what is Input.MERGE_DETECT and under_test == MEMBER:
         assert everything(me) == before, "nobody is put off, so only the representative speaks"
     elif what not in (Input.WAKE, Input.TOKEN_HOLD, Input.TOKEN_RETRANSMIT):

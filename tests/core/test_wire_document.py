@@ -120,6 +120,7 @@ def test_fields_of_a_table_follow_each_other_without_gap(heading: str) -> None:
                 "fail_set",
                 "member_set",
                 "heard_set",
+                "put_off_set",
                 "entries",
                 "obligations",
             )
@@ -137,7 +138,7 @@ def test_sizes_of_the_tables_are_those_of_the_code() -> None:
     assert fixed_size("DATA that carries a packet of an old ring") == RECOVERED_SIZE
     assert fixed_size("Control message") == CONTROL_SIZE
     assert fixed_size("WAKE") + TRAILER_SIZE == len(GOLDEN["wake"])
-    assert fixed_size("BEACON") + 4 * 5 + TRAILER_SIZE == len(GOLDEN["beacon"])
+    assert fixed_size("BEACON") + 4 * 6 + TRAILER_SIZE == len(GOLDEN["beacon"])
     assert fixed_size("LEAVE") + TRAILER_SIZE == len(GOLDEN["leave"])
     assert fixed_size("REFUSE") + TRAILER_SIZE == len(GOLDEN["refuse"])
     for heading in ("ACKNOWLEDGEMENT", "CHALLENGE", "RESPONSE"):
@@ -218,10 +219,10 @@ def test_membership_reads_as_the_document_says() -> None:
     numbers = tuple(int.from_bytes(GOLDEN["join"][at : at + 4], "big") for at in range(56, 72, 4))
     assert numbers == JOIN.proc_set + JOIN.fail_set
     beacon = read("BEACON", GOLDEN["beacon"])
-    assert (beacon["ring"], beacon["members"], beacon["heard"]) == (OLD_ID, 3, 2)
+    assert (beacon["ring"], beacon["members"], beacon["heard"], beacon["put_off"]) == (OLD_ID, 3, 2, 1)
     assert (beacon["number"], beacon["interval_ms"]) == (BEACON.number, BEACON.interval_ms)
-    numbers = tuple(int.from_bytes(GOLDEN["beacon"][at : at + 4], "big") for at in range(76, 96, 4))
-    assert numbers == BEACON.members + BEACON.heard
+    numbers = tuple(int.from_bytes(GOLDEN["beacon"][at : at + 4], "big") for at in range(78, 102, 4))
+    assert numbers == BEACON.members + BEACON.heard + BEACON.put_off
     assert read("LEAVE", GOLDEN["leave"])["ring"] == OLD_ID
     assert read("WAKE", GOLDEN["wake"]) == {"ring": OLD_ID}
 

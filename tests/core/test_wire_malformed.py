@@ -239,6 +239,7 @@ COUNTS = [
     ("join", 54, ()),
     ("beacon", 72, ()),
     ("beacon", 74, ()),
+    ("beacon", 76, ()),
     ("commit", 44, range(2, 65)),  # of a commit token with more members
     ("commit", 46, ()),
     ("commit", 48, ()),
@@ -268,6 +269,8 @@ def test_counts_above_what_this_processor_permits_are_dropped() -> None:
     assert reason(GOLDEN["token"], requests_max=1) == "range"
     assert reason(GOLDEN["join"], members_max=2) == "range"
     assert reason(GOLDEN["beacon"], members_max=2) == "range"
+    crowded = membership_codec().encode_beacon(BEACON._replace(put_off=(1, 4)))
+    assert reason(crowded, members_max=3) == "range"
     assert reason(GOLDEN["commit"], members_max=1) == "range"
     many = membership_codec().encode_join(JOIN._replace(proc_set=(1,), fail_set=(1, 2, 3)))
     assert reason(many, members_max=2) == "range"
@@ -309,6 +312,7 @@ def test_node_ids_that_do_not_rise_or_are_nobody_are_dropped(nodes: tuple[int, .
     assert reason(membership_codec().encode_join(JOIN._replace(fail_set=nodes))) == "nodes"
     assert reason(membership_codec().encode_beacon(BEACON._replace(members=nodes))) == "nodes"
     assert reason(membership_codec().encode_beacon(BEACON._replace(heard=nodes))) == "nodes"
+    assert reason(membership_codec().encode_beacon(BEACON._replace(put_off=nodes))) == "nodes"
     owing = (ENTRIES[0]._replace(obligations=nodes), ENTRIES[1])
     assert reason(membership_codec().encode_commit(8, NEW, 1, owing, 1400)[0]) == "nodes"
 

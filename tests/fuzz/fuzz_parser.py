@@ -109,6 +109,7 @@ def decode_and_encode(kind: int, codec: Codec, datagram: bytes, members_max: int
         beacon = membership.decode_beacon(datagram, members_max)
         assert_nodes(beacon.members, members_max)
         assert_nodes(beacon.heard, members_max)
+        assert_nodes(beacon.put_off, members_max)
         return membership.encode_beacon(beacon)
     if kind == Kind.WAKE:
         return membership.encode_wake(membership.decode_wake(datagram))
