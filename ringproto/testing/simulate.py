@@ -204,6 +204,8 @@ class _Run:
         self.lasting = LastingLoss("")
         self.stretches: list[Stretch] = []
         self.classes = {f"settings: {settings.kind}"}
+        self.tried: set[str] = set()
+        """The trials that the core was put to."""
         self.storms = Storms(self.cluster)
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
         if self.ordinary:
@@ -586,10 +588,18 @@ class _Run:
         """A small fault that the core must bear; in a light run only now and then."""
         if self.big or (self.light and self.random.random() >= LIGHT_TRIALS):
             return True
-        failure = trials.draw(self.cluster, core, self.random, self.unit_s)
-        if failure is not None:
-            self.fail("B15", f"{failure}: {self._state(core)}")
-        return failure is None
+        return self._play_trial(core, self.random)
+
+    def _play_trial(self, core: Collection[int], random: random_module.Random) -> bool:
+        tried = trials.draw(self.cluster, core, random, self.unit_s, self.tried)
+        if tried is None:
+            return True
+        self.tried.add(tried.name)
+        if tried.happened:
+            self.classes.add("trial: " + tried.name)
+        if tried.failure is not None:
+            self.fail("B15", f"{tried.failure}: {self._state(core)}")
+        return tried.failure is None
 
     def _check_rest(self, core: Collection[int]) -> bool:
         """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""
