@@ -172,6 +172,8 @@ class Application:
                 elif self.host.habits.replies:
                     self._reply(event)
             elif isinstance(event, RegularConfiguration):
+                before = self.configuration
+                self.host.end_round(unblocked=before is not None and before.ring_id in self.asked)
                 self.configuration = event
                 self.last_seq = 0
                 self.transitional = False

@@ -24,16 +24,17 @@ def delivery_s(cluster: Cluster, nodes: Collection[int]) -> float:
     """Within so many seconds these processors, which are together, must have delivered all that they have now."""
     config = cluster.config
     messages = total = 0
-    stands_still_s = 0.0
+    stands_still_s = replies = 0.0
     for node in nodes:
         host = cluster.hosts[node]
         stands_still_s = max(stands_still_s, host.habits.stands_still_s)
+        replies = max(replies, host.habits.replies)
         if host.application is not None:
             count, size = host.application.outstanding()
             messages += count
             total += size
     # Half of a datagram is filled, at least, where messages are cut and packed.
-    packets = messages + 2 * total // cluster.datagram_size
+    packets = messages * (1 + replies * len(nodes)) + 2 * total // cluster.datagram_size
     rotation_s = len(nodes) * (2 * cluster.network.clear.latency_s[1] + config.token_retransmit_min_s)
     unit_s = config.token_timeout_s + config.consensus_timeout_s
     return DELIVERY_UNITS * unit_s + RECOVERIES * stands_still_s + ROTATIONS * packets * rotation_s
