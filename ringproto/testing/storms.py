@@ -118,12 +118,14 @@ def counters(cluster: Cluster, nodes: Collection[int]) -> Counter[str]:
 def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iterator[str]:
     """What a ring of so many sent for nothing while it worked and lost nothing: by how much its ``counters`` rose.
 
-    ``resting``: an idle token comes round before anybody sends it again (``settings.rests``).
+    ``resting``: an idle token comes round before anybody sends it again (``settings.rests``). Where it does not, what is
+    sent again has the bound of time alone (``bounds``).
     """
     limits: dict[str, int] = dict.fromkeys(FAULT_FREE, 0)
     # Who has something to send calls the token, and is sent what was on its way already.
     limits["wakes_sent"] = counted.get("submitted", 0) + members
-    limits["tokens_retransmitted"] = counted.get("wakes_sent" if resting else "tokens_sent", 0)
+    if resting:
+        limits["tokens_retransmitted"] = counted.get("wakes_sent", 0)
     limits["duplicate_tokens"] = counted.get("tokens_retransmitted", 0) + members
     copies = counted.get("duplicate_tokens", 0)
     limits["acknowledgements_sent"] = copies + members * (QUIET_ROTATIONS + 1) if copies else 0

@@ -173,7 +173,10 @@ def test_what_a_ring_sends_for_nothing_is_found():
     assert rise(wakes_sent=9) == ["wakes_sent"]
     for name in ("challenges_sent", "refusals_sent", "joins_sent", "gathers", "retransmissions"):
         assert rise(**{name: 1}) == [name]
-    assert list(needless({"tokens_sent": 500, "tokens_retransmitted": 500}, 3, resting=False)) == []
+    # Where no token comes round in time each hop is sent again, and acknowledged then.
+    copies = {"tokens_sent": 500, "tokens_retransmitted": 900, "duplicate_tokens": 900, "acknowledgements_sent": 900}
+    assert list(needless(copies, 3, resting=False)) == []
+    assert [text.partition(" ")[0] for text in needless(copies, 3, resting=True)] == ["tokens_retransmitted"]
 
 
 def test_counters_of_a_ring_that_works_are_not_needless():
