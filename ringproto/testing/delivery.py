@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from ringproto.testing.cluster import Cluster
 
-__all__ = ["DELIVERY_UNITS", "ROTATIONS", "delivery_s"]
+__all__ = ["DELIVERY_UNITS", "ROTATIONS", "delivery_s", "standstills_s"]
 
 DELIVERY_UNITS = 20
 """So many times (token timeout + consensus timeout) there are, whatever there is to send."""
@@ -24,10 +24,9 @@ def delivery_s(cluster: Cluster, nodes: Collection[int]) -> float:
     """Within so many seconds these processors, which are together, must have delivered all that they have now."""
     config = cluster.config
     messages = total = 0
-    stands_still_s = replies = 0.0
+    replies = 0.0
     for node in nodes:
         host = cluster.hosts[node]
-        stands_still_s = max(stands_still_s, host.habits.stands_still_s)
         replies = max(replies, host.habits.replies)
         if host.application is not None:
             count, size = host.application.outstanding()
@@ -37,4 +36,9 @@ def delivery_s(cluster: Cluster, nodes: Collection[int]) -> float:
     packets = messages * (1 + replies * len(nodes)) + 2 * total // cluster.datagram_size
     rotation_s = len(nodes) * (2 * cluster.network.clear.latency_s[1] + config.token_retransmit_min_s)
     unit_s = config.token_timeout_s + config.consensus_timeout_s
-    return DELIVERY_UNITS * unit_s + RECOVERIES * stands_still_s + ROTATIONS * packets * rotation_s
+    return DELIVERY_UNITS * unit_s + standstills_s(cluster, nodes) + ROTATIONS * packets * rotation_s
+
+
+def standstills_s(cluster: Cluster, nodes: Collection[int]) -> float:
+    """For how many seconds, at most, one of these processors stands still until all are together and complete."""
+    return RECOVERIES * max(cluster.hosts[node].habits.stands_still_s for node in nodes)

@@ -27,7 +27,7 @@ from ringproto.errors import RingError
 from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
-from ringproto.testing.delivery import delivery_s
+from ringproto.testing.delivery import delivery_s, standstills_s
 from ringproto.testing.faults import Faults
 from ringproto.testing.garbage import uncollected
 from ringproto.testing.host import PATIENCE_MAX, Host, Trace
@@ -76,6 +76,11 @@ LIVES = (10_000, 100_000)
 """So far a ring may count in a run in which numbers come to their end: that is not to be often."""
 SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
+STANDS_STILL = 0.08
+"""How probable it is that one processor of a full run stands still whenever it recovers. Such a run ends with its
+liveness phase: what the others wait for in the next round is known (departure 22)."""
+STANDS_STILL_TIMEOUTS = (0.3, 4.0)
+"""So many token timeouts it stands still."""
 CROWDED = 0.06
 """How probable it is that a full run has more processors than fit into a ring."""
 STANDING = {False: 0.5, True: 0.05}
@@ -274,6 +279,7 @@ class _Run:
                 ),
             )
         cluster.run(within_s + 1e-6)
+        self._let_one_stand_still()
         self.strangers.start(habits)
         if self.flood:
             cluster.hosts[random.choice(self.nodes)].habits.flood = FLOOD
@@ -299,6 +305,8 @@ class _Run:
     def _check_what_follows(self, core: Collection[int]) -> bool:
         """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
         late = self.cluster.network.clear.late > 0
+        if "stands still" in self.classes:
+            return True
         if len(core) > 1 and (self.lasting.kind or late):
             return self._check_stretch(core) and (late or self._check_trial(core))
         return self._check_trial(core) and self._check_rest(core) and (self.light or self._check_another_trial(core))
@@ -349,6 +357,15 @@ class _Run:
             late_unblock_s=self.unit_s * random.choice((0.1, 1.0)),
             reads_first=random_module.Random(self.seed).choice((2, 256)),  # drawn apart: the rest of the plan stays
         )
+
+    def _let_one_stand_still(self) -> None:
+        draw = random_module.Random(f"stands still {self.seed}")  # apart: the rest of the plan stays
+        plain = self.fault_free or self.ordinary
+        if self.light or plain or self.big or self.huge or self.flood or draw.random() >= STANDS_STILL:
+            return
+        host = self.cluster.hosts[draw.choice(self.nodes)]
+        host.habits.stands_still_s = draw.uniform(*STANDS_STILL_TIMEOUTS) * host.config.token_timeout_s
+        self._is_special("stands still")
 
     # Load
 
@@ -481,8 +498,9 @@ class _Run:
         the heal is missed only then. After how many seconds it was, ``None`` (and a violation) if that is too late."""
         cluster = self.cluster
         # A member that is known to stand still while it recovers is waited for, and a crash is noticed as late as that
-        # (departure 22): the bound begins when that time is over.
+        # (departure 22): the bound begins when that time is over. Who stands still costs some recoveries.
         limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + self._patience_s(core)
+        limit_s += standstills_s(cluster, core)
         every_s = unit_s(cluster.config) / 20
         began = cluster.now
         while cluster.run_until(
@@ -530,7 +548,7 @@ class _Run:
         before, began = cluster.places(core), cluster.now
         delivered = self._check_delivery(core, formed_s)
         # Who stands still while it recovers is known for it when it was left out for it.
-        if not any(cluster.hosts[node].habits.stands_still_s for node in core):
+        if not standstills_s(cluster, core):
             self._ask_for_stability(core, before, began)
         return delivered
 

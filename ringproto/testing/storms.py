@@ -118,8 +118,8 @@ def counters(cluster: Cluster, nodes: Collection[int]) -> Counter[str]:
 def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iterator[str]:
     """What a ring of so many sent for nothing while it worked and lost nothing: by how much its ``counters`` rose.
 
-    ``resting``: an idle token comes round before anybody sends it again (``settings.rests``). Where it does not, what is
-    sent again has the bound of time alone (``bounds``).
+    ``resting``: an idle token comes round before anybody sends it again (``settings.rests``). Where it does not,
+    what is sent again has the bound of time alone (``bounds``).
     """
     limits: dict[str, int] = dict.fromkeys(FAULT_FREE, 0)
     # Who has something to send calls the token, and is sent what was on its way already.
