@@ -82,6 +82,7 @@ class Application:
         "refused",
         "returned",
         "transitional",
+        "unreturned_bytes",
     )
 
     def __init__(self, host: Host, random: random_module.Random, life: int) -> None:
@@ -93,6 +94,8 @@ class Application:
         """HIGH and LOW messages that the processor took."""
         self.returned = 0
         """Of these, how many came back in the order."""
+        self.unreturned_bytes = 0
+        """The length of the payloads of those that did not come back yet."""
         self.recovery_accepted = 0
         """RECOVERY messages that the processor took in this round."""
         self.recovery_returned = 0
@@ -137,9 +140,18 @@ class Application:
         accepted = processor is not None and processor.submit(payload, priority, guarantee)
         if accepted:
             self.accepted += 1
+            self.unreturned_bytes += len(payload)
         else:
             self.refused += 1
         return accepted
+
+    def outstanding(self) -> tuple[int, int]:
+        """How many messages it has still to be given of its own, or to send before it unblocks, and about how many
+        bytes these have."""
+        recovering = self.recovery_accepted - self.recovery_returned + len(self.pending)
+        # The sizes of those that the processor took already are not kept.
+        most = self.host.habits.recovery_size_max if recovering else 0
+        return self.accepted - self.returned + recovering, self.unreturned_bytes + recovering * most
 
     # Events
 
@@ -156,9 +168,12 @@ class Application:
                         self.recovery_returned += 1
                     else:
                         self.returned += 1
+                        self.unreturned_bytes -= len(event.payload)
                 elif self.host.habits.replies:
                     self._reply(event)
             elif isinstance(event, RegularConfiguration):
+                before = self.configuration
+                self.host.end_round(unblocked=before is not None and before.ring_id in self.asked)
                 self.configuration = event
                 self.last_seq = 0
                 self.transitional = False

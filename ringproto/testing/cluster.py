@@ -268,7 +268,7 @@ class Cluster:
         return accepted
 
     def events(self, node: int) -> list[Event]:
-        """All that the application of its living incarnation has read (if its habits are to keep it)."""
+        """All that the application of its living incarnation has read."""
         return self.application(node).events
 
     def messages(self, node: int) -> list[bytes]:

@@ -31,12 +31,14 @@ __all__ = [
     "CommitSeen",
     "DataSeen",
     "JoinSeen",
+    "TokenSeen",
     "intact",
     "kind_of",
     "read_commit",
     "read_data",
     "read_identity",
     "read_join",
+    "read_token",
     "sealed",
     "sender_of",
 ]
@@ -68,6 +70,7 @@ _data = struct.Struct(">QIQQQ")
 _commit = struct.Struct(">IQIQIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _join = struct.Struct(">QHH")
+_token = struct.Struct(">IQIQQ")
 
 
 def kind_of(datagram: bytes) -> str:
@@ -158,6 +161,19 @@ def read_commit(datagram: bytes) -> CommitSeen:
         obliged = obliged or obligations > 0
         at += _entry.size + 4 * obligations
     return CommitSeen(representative, hop, members, tuple(nodes), obliged)
+
+
+class TokenSeen(NamedTuple):
+    """Which token it is; its copies differ in other bytes."""
+
+    ring_id: RingId
+    token_seq: int
+
+
+def read_token(datagram: bytes) -> TokenSeen:
+    """Of an intact token. Raises struct.error for a forged one that is too short."""
+    _, sequence, representative, nonce, token_seq = _token.unpack_from(datagram, HEADER)
+    return TokenSeen(RingId(sequence, representative, nonce), token_seq)
 
 
 class JoinSeen(NamedTuple):

@@ -29,7 +29,7 @@ from ringproto.testing.repeats import Repeats
 from ringproto.testing.system_calls import SystemCalls
 from ringproto.types import Guarantee, Priority
 
-__all__ = ["DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
+__all__ = ["CLASSES", "DISTURBANCES", "LIGHT", "TRAPS", "WEATHERS", "Faults"]
 
 FOR_EVER_S = 1e9
 
@@ -171,11 +171,14 @@ TRAPS: dict[str, Trap] = {
 class Faults:
     """What goes wrong in the safety phase of one run.
 
-    ``nodes`` are those that may suffer; ``names`` the classes that are on (of ``WEATHERS`` and ``DISTURBANCES``).
-    Nothing happens before ``begin`` and nothing any more after ``end``.
+    ``nodes`` are those that may suffer; ``names`` the classes that are on (of ``CLASSES``). Nothing happens before
+    ``begin`` and nothing any more after ``end``. Raises ValueError for a name that is no class.
     """
 
     def __init__(self, cluster: Cluster, nodes: tuple[int, ...], names: tuple[str, ...], *, light: bool) -> None:
+        unknown = sorted(set(names).difference(CLASSES))
+        if unknown:
+            raise ValueError(f"there is no class of faults {unknown[0]!r}; those that there are: {', '.join(CLASSES)}")
         self.cluster = cluster
         self.random = cluster.random
         self.nodes = nodes
@@ -196,7 +199,7 @@ class Faults:
     def draw(cls, cluster: Cluster, nodes: tuple[int, ...], *, light: bool) -> Faults:
         """Each class on with probability one half, or one or two of them alone; a light run draws from few."""
         random = cluster.random
-        classes = LIGHT if light else (*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeats.KINDS)
+        classes = LIGHT if light else CLASSES
         if random.random() < FEW:
             names = tuple(random.sample(classes, random.randint(1, 2)))
         else:
@@ -613,6 +616,8 @@ DISTURBANCES: dict[str, Callable[[Faults], None]] = {
     "never reads": Faults._never_reads,
     "address": Faults._change_address,
 }
+CLASSES = (*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeats.KINDS)
+"""All that a full run draws from."""
 
 
 def _stop_up(link: Link, until: float, disorder_s: float) -> None:

@@ -24,7 +24,7 @@ from ringproto.testing.system_calls import SystemCalls
 from ringproto.testing.watch import Watch
 from ringproto.types import Priority
 
-__all__ = ["Audit", "Host", "SimulationError", "Trace", "Trap"]
+__all__ = ["PATIENCE_MAX", "Audit", "Host", "SimulationError", "Trace", "Trap"]
 
 Audit = list[tuple[Any, ...]]
 Stream = tuple[list[Event], bool]
@@ -34,6 +34,10 @@ Trap = Callable[["Host", "list[tuple[int, bytes]]"], bool]
 Trace = Callable[[str], None]
 
 SPINS_MAX = 1000
+PATIENCE_MAX = 64
+"""The token is waited for at most so many token timeouts (departure 22 in docs/protocol.md)."""
+ROUNDS = 3
+"""The application reads of a round later than the processor begins it, so standstills may count for the one before."""
 READS_MAX = 256
 """So many events the application takes at once."""
 
@@ -45,6 +49,7 @@ class Host:
         "application",
         "audit",
         "batch_max",
+        "buried_at",
         "busy_until",
         "clock_offset_s",
         "clock_rate",
@@ -58,7 +63,6 @@ class Host:
         "last_now",
         "leave_due",
         "lives",
-        "longest_pause_s",
         "network",
         "node",
         "on_crash",
@@ -69,10 +73,14 @@ class Host:
         "queue",
         "random",
         "receive_max",
+        "rounds_s",
         "sequence_at_start",
         "service_s",
         "silent_until",
         "spins",
+        "stands_since",
+        "stood_before_s",
+        "stood_s",
         "stored_sequence",
         "system_calls",
         "ticks",
@@ -135,8 +143,14 @@ class Host:
         self.leave_due = -math.inf
         """When a processor that was told to leave has to be out, by its own clock."""
         self.traced = 0
-        self.longest_pause_s = 0.0
-        """The longest time that a pause took from any of its lives, or that its clock jumped by."""
+        self.stood_s = 0.0
+        """The longest time that its processor did not run between a configuration and its completion, in this round."""
+        self.rounds_s: deque[float] = deque((0.0,), ROUNDS)
+        """The same of the last rounds in which it unblocked or stood still: what it asks for follows from one of them
+        (departure 22 in docs/protocol.md)."""
+        self.stood_before_s = 0.0
+        """The same of lives that ended so lately that a ring may still wait for them."""
+        self.buried_at = -math.inf
         self._reset()
         network.attach(node, self._arrive)
 
@@ -151,6 +165,8 @@ class Host:
         self.trap = None
         self.impatient = False
         self.leave_due = -math.inf
+        self.stands_since: float | None = None
+        """Since when its processor has not run although it recovers."""
 
     # Life and death
 
@@ -206,6 +222,14 @@ class Host:
         self._show_audit()
         self.finished.append(self.audit)
         self.finished_streams.append(self._stream())
+        self._note_standstill()
+        now = self.timeline.now
+        if now > self.buried_at + PATIENCE_MAX * self.config.token_timeout_s:
+            self.stood_before_s = 0.0
+        self.stood_before_s, self.buried_at = max(self.stood_before_s, self.stood_s, *self.rounds_s), now
+        self.stood_s = 0.0
+        self.rounds_s.clear()
+        self.rounds_s.append(0.0)
         self.audit = []
         self.traced = 0
         self.processor = None
@@ -260,16 +284,44 @@ class Host:
 
     def pause(self, duration_s: float) -> None:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
+        self._note_standstill()
         self.busy_until = max(self.busy_until, self.timeline.now + duration_s)
-        self.longest_pause_s = max(self.longest_pause_s, self.busy_until - self.timeline.now)
+        if self.recovers():
+            self.stands_since = self.timeline.now
         self._wake_later()
 
     def unpause(self) -> None:
         """End a pause now."""
+        self._note_standstill()
         if self.busy_until > self.timeline.now:
             self.busy_until = self.timeline.now
             self.timeline.at(self.timeline.now, self._wake)
             self.wake_pending = True
+
+    def recovers(self) -> bool:
+        """Whether the barrier of its configuration is not complete yet, as far as its application knows."""
+        if self.processor is None or self.application is None:
+            return False
+        return self.application.completed != self.processor.configuration.ring_id
+
+    def end_round(self, *, unblocked: bool) -> None:
+        """Its application has read that a round is over, in which it had unblocked or not."""
+        if unblocked or self.stood_s:
+            self.rounds_s.append(self.stood_s)
+        self.stood_s = 0.0
+
+    def explained_s(self) -> float:
+        """How long its processor did not run, at most, in a recovery that may be remembered."""
+        self._note_standstill()
+        return max(self.stood_s, self.stood_before_s, *self.rounds_s)
+
+    def _note_standstill(self) -> None:
+        """If it stood still until now, or does so still, this is how long."""
+        if self.stands_since is not None:
+            now = self.timeline.now
+            self.stood_s = max(self.stood_s, now - self.stands_since)
+            if now >= self.busy_until:
+                self.stands_since = None
 
     def stop_reading(self, duration_s: float) -> None:
         """The application takes no event for so long; 0 ends it."""
@@ -283,7 +335,8 @@ class Host:
     def jump_clock(self, seconds: float) -> None:
         """The clock goes forward at once."""
         self.clock_offset_s += seconds
-        self.longest_pause_s = max(self.longest_pause_s, seconds)
+        if self.recovers():
+            self.stood_s = max(self.stood_s, seconds)
         self._arm()
 
     def later(self, delay_s: float, handler: Callable[[Any, Any], None], a: Any = None) -> None:
@@ -408,6 +461,7 @@ class Host:
         processor = self.processor
         if processor is None:
             return
+        self._note_standstill()
         if self.early_timers and self.random.random() < self.early_timers:
             processor.handle_timeout(self._now())
         application = self.application

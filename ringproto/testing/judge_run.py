@@ -61,12 +61,14 @@ class Stretch:
     places: Mapping[tuple[int, int], tuple[int, int]]
     """Of each member (node, incarnation), the part of its log: the first record of the stretch, and the first one after
     it."""
-    kept: bool
-    """Whether the loss is so ordinary that nobody may be left out."""
+    kept: frozenset[int]
+    """The nodes that hear each other well enough for none of them to be left out by another."""
     changes_max: int
     """How many regular configurations each member may install."""
     what: str
     """The loss and how long it lasted, in words."""
+    left_out_max: int = 0
+    """In how many of its regular configurations, and of its transitional ones, each of ``kept`` may lack another."""
 
 
 class Life:

@@ -13,10 +13,12 @@ import math
 import random as random_module
 from collections.abc import Callable, Collection
 
+from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge_run import Stretch
+from ringproto.testing.settings import unit_s
 
-__all__ = ["KINDS", "LastingLoss", "changes_max"]
+__all__ = ["KINDS", "STRETCH_UNITS", "LastingLoss", "changes_max"]
 
 KINDS = ("uniform", "one link", "bad link")
 """All links lose; one direction of one link loses what a ring can bear; one loses more."""
@@ -29,8 +31,11 @@ PER_MINUTE = 1.0
 """At a loss of all links above ``ORDINARY_MAX`` a ring of up to twelve may change so often in a minute."""
 _WHOLE = 2**62
 """More records than any log has."""
+STRETCH_UNITS = 100
+"""So many units of ``settings.unit_s`` a stretch has, at least, where its steps allow it."""
 FEW = 2
-"""So many changes any stretch with that loss, or with a bad link, may have: one member out, and in again."""
+"""So many changes a stretch of so many units with that loss may have, and in proportion a shorter one; with a bad link
+any stretch: one member out, and in again."""
 BAD_LOSS = 0.80
 AGAIN_INTERVALS = 64
 """Behind a link that loses more than ``BAD_LOSS`` beacons still say now and then that it is good, and a ring may form
@@ -51,9 +56,11 @@ class LastingLoss:
 
     @classmethod
     def draw(cls, random: random_module.Random, core: Collection[int], kinds: Collection[str] = KINDS) -> LastingLoss:
-        """Any of these kinds that so many processors can have."""
+        """Any of these kinds that so many processors can have; nothing for one alone."""
         nodes = sorted(core)
-        kind = random.choice([kind for kind in kinds if len(nodes) > 1 or kind == "uniform"])
+        if len(nodes) < 2:
+            return cls("")
+        kind = random.choice(tuple(kinds))
         if kind == "uniform":
             most = ORDINARY_MAX if random.random() < 0.5 else UNIFORM_MAX
             return cls(kind, random.uniform(0.0, most))
@@ -103,21 +110,31 @@ class LastingLoss:
                     return rest
         return ()
 
+    def ends(self) -> frozenset[int]:
+        """Who may be left out: one end of a bad link."""
+        return frozenset((self.source, self.destination) if self.kind == "bad link" else ())
+
+    def steady(self) -> bool:
+        """Whether it is so ordinary that nothing changes."""
+        return not self.kind or self.kind == "one link" or (self.kind == "uniform" and self.loss <= ORDINARY_MAX)
+
     def stretch(
         self,
         before: dict[tuple[int, int], int],
         after: dict[tuple[int, int], int],
         seconds: float,
-        merge_detect_s: float,
+        config: Config,
         *,
         late: bool,
     ) -> Stretch:
         """What the judge is to ask of the processors whose logs grew from ``before`` to ``after`` in this time; who is
         not in ``after`` has stopped. ``late``: copies came late all the time."""
+        most = changes_max(self.kind, self.loss, len(before), seconds, config)
         return Stretch(
             {who: (first, after.get(who, _WHOLE)) for who, first in before.items()},
-            kept=self.kind != "bad link" and (self.kind == "one link" or self.loss <= ORDINARY_MAX),
-            changes_max=changes_max(self.kind, self.loss, len(before), seconds, merge_detect_s),
+            kept=frozenset(node for node, _ in before) - self.ends(),
+            changes_max=most,
+            left_out_max=math.ceil(most / 2) if self.kind == "uniform" else 0,
             what=f"{self}{' and copies come late' if late else ''} for {seconds:.1f} s, and nothing else is wrong",
         )
 
@@ -127,10 +144,11 @@ def tries_max(loss: float, seconds: float, merge_detect_s: float) -> int:
     return 0 if loss <= BAD_LOSS else math.ceil(seconds / (AGAIN_INTERVALS * merge_detect_s))
 
 
-def changes_max(kind: str, loss: float, members: int, seconds: float, merge_detect_s: float) -> int:
+def changes_max(kind: str, loss: float, members: int, seconds: float, config: Config) -> int:
     """How many configurations a member may install in so many seconds while this loss stays, and nothing else is."""
-    if not kind or (kind == "uniform" and loss <= ORDINARY_MAX) or kind == "one link":
+    if LastingLoss(kind, loss).steady():
         return 0
     if kind == "bad link":
-        return FEW + tries_max(loss, seconds, merge_detect_s)
-    return FEW + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / 60)
+        return FEW + tries_max(loss, seconds, config.merge_detect_s)
+    few = min(FEW, math.ceil(FEW * seconds / (STRETCH_UNITS * unit_s(config))))
+    return few + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / 60)

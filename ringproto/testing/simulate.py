@@ -27,25 +27,22 @@ from ringproto.errors import RingError
 from ringproto.testing import trials
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.delivery import delivery_s, standstills_s
 from ringproto.testing.faults import Faults
 from ringproto.testing.garbage import uncollected
-from ringproto.testing.host import Host, Trace
+from ringproto.testing.host import PATIENCE_MAX, Host, Trace
 from ringproto.testing.judge import Stretch, Violation
-from ringproto.testing.lasting import LastingLoss
+from ringproto.testing.lasting import STRETCH_UNITS, LastingLoss
 from ringproto.testing.probes import fired
 from ringproto.testing.settings import bound_s, draw_settings, rests, unit_s
 from ringproto.testing.standing import StandingFault
-from ringproto.testing.storms import Storms
+from ringproto.testing.storms import Storms, counters, needless
 from ringproto.testing.strangers import Strangers
 from ringproto.testing.watch import Watch
 from ringproto.types import Guarantee, Priority
 
 __all__ = ["Result", "check_seed", "replay_command", "run_seed"]
 
-PATIENCE_MAX = 64
-"""The token is waited for at most so many token timeouts (departure 22 in docs/protocol.md)."""
-PROGRESS_UNITS = 20
-"""Who is together must deliver something within so many times (token timeout + consensus timeout) until all is done."""
 SAFETY_STEPS = {False: 60_000, True: 12_000}
 """The faults of a full run, and of a light one, end after so many steps, even if there is time left."""
 FAULT_FREE_EVERY = 16
@@ -57,11 +54,11 @@ IDLE = 0.25
 IDLE_S = (60.0, 240.0)
 """So many seconds, at least, a ring is idle then; so long is a stretch of time over which stability is asked for."""
 STRETCH_STEPS = {False: 15_000, True: 2_000}
-"""A stretch ends after so many steps, even if there is time left; of a full run and of a light one."""
+"""A stretch ends after so many steps, even if there is time left; of a full run and of a light one. One of fewer than
+``STRETCH_UNITS`` goes on for as many steps again, or twice as many."""
 ORDINARY_STEPS = {False: 60_000, True: 8_000}
 """The same in a run that has nothing but ordinary loss."""
-STRETCH_UNITS = 100
-"""So many units of ``settings.unit_s`` a stretch has, if those are more."""
+MORE_STEPS = 2
 BACKLOG_MAX = 60
 """An application that waits for so many of its messages sends no more until some come: a run should end."""
 LIGHT_TRIALS = 0.5
@@ -79,6 +76,11 @@ LIVES = (10_000, 100_000)
 """So far a ring may count in a run in which numbers come to their end: that is not to be often."""
 SAMPLE_EVERY = 8
 """Counters are sampled each so many quarters of (token timeout + consensus timeout)."""
+STANDS_STILL = 0.08
+"""How probable it is that one processor of a full run stands still whenever it recovers. Such a run ends with its
+liveness phase: what the others wait for in the next round is known (departure 22)."""
+STANDS_STILL_TIMEOUTS = (0.3, 4.0)
+"""So many token timeouts it stands still."""
 CROWDED = 0.06
 """How probable it is that a full run has more processors than fit into a ring."""
 STANDING = {False: 0.5, True: 0.05}
@@ -204,6 +206,8 @@ class _Run:
         self.lasting = LastingLoss("")
         self.stretches: list[Stretch] = []
         self.classes = {f"settings: {settings.kind}"}
+        self.tried: set[str] = set()
+        """The trials that the core was put to."""
         self.storms = Storms(self.cluster)
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
         if self.ordinary:
@@ -275,6 +279,7 @@ class _Run:
                 ),
             )
         cluster.run(within_s + 1e-6)
+        self._let_one_stand_still()
         self.strangers.start(habits)
         if self.flood:
             cluster.hosts[random.choice(self.nodes)].habits.flood = FLOOD
@@ -284,9 +289,7 @@ class _Run:
         if self.fault_free:
             self._play_without_faults()
         elif self.ordinary:
-            self.lasting = LastingLoss.draw(random, self.nodes)
-            self.lasting.begin(cluster)
-            self._is_special("loss that stays: " + self.lasting.kind)
+            self._begin_lasting(self.nodes)
         else:
             self.faults.begin()
             self._play_safety()
@@ -301,9 +304,12 @@ class _Run:
 
     def _check_what_follows(self, core: Collection[int]) -> bool:
         """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
-        if self.lasting.kind or self.cluster.network.clear.late:
-            return self._check_stretch(core)
-        return self._check_trial(core) and self._check_rest(core)
+        late = self.cluster.network.clear.late > 0
+        if "stands still" in self.classes:
+            return True
+        if len(core) > 1 and (self.lasting.kind or late):
+            return self._check_stretch(core) and (late or self._check_trial(core))
+        return self._check_trial(core) and self._check_rest(core) and (self.light or self._check_another_trial(core))
 
     def _play_safety(self) -> None:
         """Until time is up, or the work that one run may cost is done."""
@@ -351,6 +357,15 @@ class _Run:
             late_unblock_s=self.unit_s * random.choice((0.1, 1.0)),
             reads_first=random_module.Random(self.seed).choice((2, 256)),  # drawn apart: the rest of the plan stays
         )
+
+    def _let_one_stand_still(self) -> None:
+        draw = random_module.Random(f"stands still {self.seed}")  # apart: the rest of the plan stays
+        plain = self.fault_free or self.ordinary
+        if self.light or plain or self.big or self.huge or self.flood or draw.random() >= STANDS_STILL:
+            return
+        host = self.cluster.hosts[draw.choice(self.nodes)]
+        host.habits.stands_still_s = draw.uniform(*STANDS_STILL_TIMEOUTS) * host.config.token_timeout_s
+        self._is_special("stands still")
 
     # Load
 
@@ -402,16 +417,19 @@ class _Run:
             return
         self._await(self.nodes, cluster.formed)
         rings = {cluster.configuration(node).ring_id for node in self.nodes}
-        before = {node: _retransmissions(cluster, node) for node in self.nodes}
+        before = counters(cluster, self.nodes)
         self._pass(self.duration_s, SAFETY_STEPS[self.light])
         self.load_stopped = True
-        cluster.run_until(lambda: cluster.drained(self.nodes), 100 * self.unit_s, every_s=self.unit_s / 10)
+        if not self._await(self.nodes, cluster.settled):
+            self.fail("fault-free", f"not all was delivered although there was no fault: {self._state(self.nodes)}")
+            return
         if {cluster.configuration(node).ring_id for node in self.nodes} != rings:
             self.fail("fault-free", "the configuration changed although there was no fault")
-        for node in self.nodes:
-            count = _retransmissions(cluster, node) - before[node]
-            if count:
-                self.fail("fault-free", f"node {node} retransmitted {count} times although nothing was lost")
+        after = counters(cluster, self.nodes)
+        after.subtract(before)
+        resting = rests(cluster.config, len(self.nodes), cluster.network.clear.latency_s[1])
+        for text in needless(after, len(self.nodes), resting=resting):
+            self.fail("fault-free", text)
 
     # Heal and liveness
 
@@ -429,9 +447,7 @@ class _Run:
         cluster.partition((*core, *self.strangers.nodes))
         cluster.network.calm((*core, *self.strangers.nodes))
         if random.random() < LASTING:
-            self.lasting = LastingLoss.draw(random, core)
-            self.lasting.begin(cluster)
-            self._is_special("loss that stays: " + self.lasting.kind)
+            self._begin_lasting(core)
         for node in self.nodes:
             if node not in core:
                 if stop:
@@ -446,23 +462,34 @@ class _Run:
             self.faults.restart(node)
         return core
 
+    def _begin_lasting(self, core: Collection[int]) -> None:
+        """From now on something is lost until the stretch is over, unless one is alone."""
+        self.lasting = LastingLoss.draw(self.random, core)
+        self.lasting.begin(self.cluster)
+        if self.lasting.kind:
+            self._is_special("loss that stays: " + self.lasting.kind)
+
     def _patience_s(self, core: Collection[int]) -> float:
         """For how much longer than the token timeout one of them waits for the token now, in seconds.
 
-        It may be only as long as who really stood still in this run explains (departure 22), and fails B15 otherwise.
+        It may be only as long as is explained by a member of its configuration, or of the core, that really stood still
+        between a configuration and its completion (departure 22), and fails B15 otherwise.
         """
         cluster = self.cluster
         timeout_s = cluster.config.token_timeout_s
+        alive = [node for node in core if cluster.alive(node)]
+        members = {member for node in alive for member in cluster.configuration(node).members}
         # Who stands still was idle before, for a token timeout at most.
-        stood_s = max(host.longest_pause_s for host in cluster.hosts.values()) + timeout_s
+        stood_s = max(cluster.hosts[node].explained_s() for node in members.union(core)) + timeout_s
         explained_s = timeout_s * min(PATIENCE_MAX, math.ceil(1.0 + 1.5 * stood_s / timeout_s))
         waits_s = max(
-            (float(cluster.processor(node).statistics()["token_patience_s"]) for node in core if cluster.alive(node)),
+            (float(cluster.processor(node).statistics()["token_patience_s"]) for node in alive),
             default=timeout_s,
         )
         if waits_s > 1.001 * explained_s:  # clocks differ
             self.fail(
-                "B15", f"the token is waited for {waits_s:.2f} s, and nobody stood still for over {stood_s:.2f} s"
+                "B15",
+                f"the token is waited for {waits_s:.2f} s, and nobody stood still for {stood_s:.2f} s in recovery",
             )
         return max(0.0, waits_s - timeout_s)
 
@@ -471,8 +498,9 @@ class _Run:
         the heal is missed only then. After how many seconds it was, ``None`` (and a violation) if that is too late."""
         cluster = self.cluster
         # A member that is known to stand still while it recovers is waited for, and a crash is noticed as late as that
-        # (departure 22): the bound begins when that time is over.
+        # (departure 22): the bound begins when that time is over. Who stands still costs some recoveries.
         limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + self._patience_s(core)
+        limit_s += standstills_s(cluster, core)
         every_s = unit_s(cluster.config) / 20
         began = cluster.now
         while cluster.run_until(
@@ -495,7 +523,7 @@ class _Run:
         def ended() -> bool:
             inside = self.lasting.holds(cluster.formed, core)
             complete = [node for node in inside if cluster.configuration(node).primary]
-            return self._patience_s(complete) == 0.0
+            return bool(inside) and (not complete or self._patience_s(complete) == 0.0)
 
         if cluster.run_until(ended, cluster.config.token_timeout_s, every_s=self.unit_s / 20):
             return True
@@ -503,32 +531,36 @@ class _Run:
         return False
 
     def _await(self, core: Collection[int], asked: Callable[[Collection[int]], bool]) -> tuple[int, ...]:
-        """Wait until this is so of the core, for as long as messages are delivered; of whom it is so in the end."""
+        """Wait until this is so of the core, for as long as it may take; of whom it is so in the end."""
         cluster = self.cluster
-        progress = -1
-        while True:
-            if cluster.run_until(
-                lambda: bool(self.lasting.holds(asked, core)), PROGRESS_UNITS * self.unit_s, every_s=self.unit_s / 20
-            ):
-                return self.lasting.holds(asked, core)
-            applications = [cluster.hosts[node].application for node in core]
-            delivered = sum(application.delivered for application in applications if application is not None)
-            if delivered <= progress:
-                return ()
-            progress = delivered
+        cluster.run_until(
+            lambda: bool(self.lasting.holds(asked, core)), delivery_s(cluster, core), every_s=self.unit_s / 20
+        )
+        return self.lasting.holds(asked, core)
 
     def _check_liveness(self, core: Collection[int]) -> bool:
+        """Together within the bound; from then on everything is completed and delivered in time, and as little changes
+        as in a stretch."""
         cluster = self.cluster
         formed_s = self._come_together(core)
         if formed_s is None:
             return False
+        before, began = cluster.places(core), cluster.now
+        delivered = self._check_delivery(core, formed_s)
+        # Who stands still while it recovers is known for it when it was left out for it.
+        if not standstills_s(cluster, core):
+            self._ask_for_stability(core, before, began)
+        return delivered
+
+    def _check_delivery(self, core: Collection[int], formed_s: float) -> bool:
+        """Those who are together complete their barrier and deliver everything."""
+        cluster = self.cluster
         if not self._await(core, cluster.formed):
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
             return False
         if not self._patience_ends(core):
             return False
-        rings = {cluster.configuration(node).ring_id for node in core}
         if self.ordinary:
             return True  # its load goes on
         for turn in ("the rest of the load", "a message of each"):
@@ -548,32 +580,35 @@ class _Run:
         if not self._await(core, cluster.settled):
             self.fail("B15", f"{sorted(core)} did not deliver a last message of each: {self._state(core)}")
             return False
-        changed = {cluster.configuration(node).ring_id for node in core} != rings
-        if not self.lasting.kind and (changed or not cluster.formed(core)):
-            self.fail("B15", f"the configuration of {sorted(core)} changed again without a fault: {self._state(core)}")
-            return False
         return True
+
+    def _ask_for_stability(self, core: Collection[int], before: dict[tuple[int, int], int], began: float) -> None:
+        """The judge is to look at what changed in the core since ``began``."""
+        cluster = self.cluster
+        after = cluster.places(node for node in core if cluster.alive(node))
+        late = cluster.network.clear.late > 0
+        self.stretches.append(self.lasting.stretch(before, after, cluster.now - began, cluster.config, late=late))
 
     def _check_stretch(self, core: Collection[int]) -> bool:
         """Some time, idle or loaded, over which the judge asks for stability; then nothing is lost any more."""
         cluster, random = self.cluster, self.random
+        if not self._agree(core):
+            return False
         inside = self.lasting.holds(cluster.together, core)
         loaded = not self.idle if self.ordinary else random.random() < 0.5
         if loaded and not self.ordinary:
             self._begin_load(inside)
-        seconds = max(random.uniform(*IDLE_S), STRETCH_UNITS * unit_s(cluster.config))
+        least_s = STRETCH_UNITS * unit_s(cluster.config)
+        seconds = max(random.uniform(*IDLE_S), least_s)
         steps = (ORDINARY_STEPS if self.ordinary else STRETCH_STEPS)[self.light]
-        before, began = cluster.places(inside), cluster.now
+        before, began = cluster.places(core), cluster.now
         self._pass(seconds, steps)
-        after = cluster.places(node for node in inside if cluster.alive(node))
-        late = cluster.network.clear.late > 0
-        self.stretches.append(
-            self.lasting.stretch(before, after, cluster.now - began, cluster.config.merge_detect_s, late=late)
-        )
+        self._pass(began + least_s - cluster.now, MORE_STEPS * steps)
+        self._ask_for_stability(core, before, began)
         self.storms.sample()
         self.load_stopped = True
         self.ordinary = False
-        if not self.lasting.holds(cluster.together, core) and self._come_together(core) is None:
+        if not self._agree(core):
             return False
         if not self._await(core, cluster.settled):
             self.fail("B15", f"{sorted(core)} did not deliver all although {self.lasting}: {self._state(core)}")
@@ -582,14 +617,42 @@ class _Run:
         self.lasting = LastingLoss("")
         return self._check_liveness(core)
 
+    def _agree(self, core: Collection[int]) -> bool:
+        """Who must be together is, at once where nothing may change; and if an end of a bad link is out, it and all
+        others say so."""
+        cluster = self.cluster
+
+        def agreed() -> bool:
+            return bool(self.lasting.holds(cluster.together, core)) and all(
+                cluster.together(cluster.configuration(node).members) for node in core
+            )
+
+        limit_s = 0.0 if self.lasting.steady() else bound_s(cluster.config, len(core), self.lasting.loss)
+        if all(map(cluster.alive, core)) and cluster.run_until(agreed, limit_s, every_s=unit_s(cluster.config) / 20):
+            return True
+        self.fail("B15", f"{sorted(core)} do not agree who is together while {self.lasting}: {self._state(core)}")
+        return False
+
     def _check_trial(self, core: Collection[int]) -> bool:
         """A small fault that the core must bear; in a light run only now and then."""
         if self.big or (self.light and self.random.random() >= LIGHT_TRIALS):
             return True
-        failure = trials.draw(self.cluster, core, self.random, self.unit_s)
-        if failure is not None:
-            self.fail("B15", f"{failure}: {self._state(core)}")
-        return failure is None
+        return self._play_trial(core, self.random)
+
+    def _play_trial(self, core: Collection[int], random: random_module.Random) -> bool:
+        tried = trials.draw(self.cluster, core, random, self.unit_s, self.tried)
+        if tried is None:
+            return True
+        self.tried.add(tried.name)
+        if tried.happened:
+            self.classes.add("trial: " + tried.name)
+        if tried.failure is not None:
+            self.fail("B15", f"{tried.failure}: {self._state(core)}")
+        return tried.failure is None
+
+    def _check_another_trial(self, core: Collection[int]) -> bool:
+        """After all else, so that what was before is as it was without it."""
+        return self.big or self._play_trial(core, random_module.Random(f"another trial {self.seed}"))
 
     def _check_rest(self, core: Collection[int]) -> bool:
         """Nothing is to be done: nearly nothing is sent. Then, in some runs, a fault that stays."""
@@ -621,8 +684,3 @@ class _Run:
                 f"returned {application.returned}, last {application.last_seq}, unread {processor.pending_events}"
             )
         return "; ".join(lines)
-
-
-def _retransmissions(cluster: Cluster, node: int) -> int:
-    statistics = cluster.processor(node).statistics()
-    return int(statistics["retransmissions"])

@@ -3,21 +3,24 @@
 A protocol that keeps every rule may still drown its network in joins or retransmissions. So the counters of every
 processor are compared from time to time. What timers pace is bounded by the time that passed: joins, beacons, tokens
 sent again. What the token paces is bounded by the tokens accepted meanwhile. On a ring where nothing is to be done
-there may be the token, once in each ``token_hold_s``, and the beacons of its representative, and nothing else.
+there may be the token, once in each ``token_hold_s``, and the beacons of its representative, and nothing else. On a
+ring that works and loses nothing tokens are sent again where somebody has called for one, and acknowledged where they
+are.
 
 A time passes on the clock of the host, which is what its processor sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.host import Host
 from ringproto.testing.judge import Violation
 
-__all__ = ["QUIET", "Storms", "bounds"]
+__all__ = ["QUIET", "QUIET_ROTATIONS", "Storms", "bounds", "counters", "needless"]
 
 LEAVE_COPIES = 3
 ENTRY = 51
@@ -38,14 +41,30 @@ QUIET = (
     "commit_tokens_sent",
     "commit_tokens_retransmitted",
     "tokens_retransmitted",
+    "acknowledgements_sent",
     "challenges_sent",
     "responses_sent",
+    "refusals_sent",
     "retransmissions",
     "datagrams_broadcast",
     "wakes_sent",
     "leaves_sent",
 )
 """Counters that must stand still on a ring where nothing is to be done."""
+QUIET_ROTATIONS = 64
+"""For so many rotations each hop is acknowledged after a token was sent again (departure 20 in docs/protocol.md)."""
+FAULT_FREE = (
+    "joins_sent",
+    "gathers",
+    "commit_tokens_sent",
+    "commit_tokens_retransmitted",
+    "challenges_sent",
+    "responses_sent",
+    "refusals_sent",
+    "leaves_sent",
+    "retransmissions",
+)
+"""Counters that must stand still on a ring that works and loses nothing."""
 
 
 def bounds(
@@ -85,6 +104,34 @@ def bounds(
         "refusals_sent": processors * (elapsed_s / config.consensus_timeout_s + 1),
         "leaves_sent": LEAVE_COPIES,
     }
+
+
+def counters(cluster: Cluster, nodes: Collection[int]) -> Counter[str]:
+    """The counters of these processors together, and how many messages they took (``submitted``)."""
+    total: Counter[str] = Counter()
+    for node in nodes:
+        total.update({name: int(value) for name, value in cluster.processor(node).statistics().items()})
+        total["submitted"] += sum(entry[0] == "SUBMIT" for entry in cluster.hosts[node].audit)
+    return total
+
+
+def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iterator[str]:
+    """What a ring of so many sent for nothing while it worked and lost nothing: by how much its ``counters`` rose.
+
+    ``resting``: an idle token comes round before anybody sends it again (``settings.rests``). Where it does not,
+    what is sent again has the bound of time alone (``bounds``).
+    """
+    limits: dict[str, int] = dict.fromkeys(FAULT_FREE, 0)
+    # Who has something to send calls the token, and is sent what was on its way already.
+    limits["wakes_sent"] = counted.get("submitted", 0) + members
+    if resting:
+        limits["tokens_retransmitted"] = counted.get("wakes_sent", 0)
+    limits["duplicate_tokens"] = counted.get("tokens_retransmitted", 0) + members
+    copies = counted.get("duplicate_tokens", 0)
+    limits["acknowledgements_sent"] = copies + members * (QUIET_ROTATIONS + 1) if copies else 0
+    for name, limit in limits.items():
+        if counted.get(name, 0) > limit:
+            yield f"{name} rose by {counted[name]} although nothing was lost; at most {limit}"
 
 
 class _Sample:
@@ -143,8 +190,10 @@ class Storms:
                 yield _violation(host, text)
 
     def quiet(self, nodes: Collection[int], seconds: float) -> None:
-        """Let time pass on a ring where nothing is to be done, and see that nearly nothing is sent."""
+        """Let time pass on a ring where nothing is to be done, and see that nearly nothing is sent: when the token has
+        gone round so often that no hop is acknowledged any more."""
         cluster = self._cluster
+        self._rotate(nodes)
         before = {node: _Sample(cluster.hosts[node]) for node in nodes}
         cluster.run(seconds)
         for node in nodes:
@@ -163,6 +212,17 @@ class Storms:
                 if counted.get(name, 0) > limit:
                     text = f"node {node}, on a ring where nothing was to be done, had {name} {counted[name]}"
                     self.violations.append(_violation(host, f"{text} in {elapsed_s:.3f} s; at most {limit:.0f}"))
+
+    def _rotate(self, nodes: Collection[int]) -> None:
+        cluster, first = self._cluster, min(nodes)
+        sent = cluster.processor(first).statistics().get("tokens_sent", 0) + QUIET_ROTATIONS + 1
+        config = cluster.config
+
+        def round_and_round() -> bool:
+            return not cluster.alive(first) or cluster.processor(first).statistics().get("tokens_sent", 0) >= sent
+
+        limit_s = 2 * (QUIET_ROTATIONS + 1) * max(config.hold_s, config.token_timeout_s / 4)
+        cluster.run_until(round_and_round, limit_s, every_s=config.token_timeout_s / 4)
 
 
 def _difference(before: _Sample, after: _Sample) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Trials: small faults that a ring which works must bear, one of them for the core of each run when it has settled.
+"""Trials: small faults that a ring which works must bear, put to the core of a run when it has settled.
 
 The random faults of the safety phase excuse much: a ring that breaks may break. A trial is one exact fault, so what
 must follow can be said exactly too: a lost token costs no configuration, nor one that is lost again; one data packet
@@ -6,23 +6,30 @@ lost in ten neither, and all is delivered; a member that gets no data is left ou
 other does not make the memberships flap; a ring that breaks under load, and again when some members have installed
 the next one and others have not, loses nothing; late copies are known as such; two rings that both lack packets
 merge; who leaves is heard to its last message; who stood still looks at its socket before it takes others for dead.
-After it the core must come together again, as after the safety phase.
+After it the core must come together and deliver everything again, within the bounds of the liveness phase.
+
+Which of them a core can be put to depends on its size and its settings: where no token rests, no process that stands
+still finds one in its socket. Whether the fault took effect is said with the outcome, so that runs in which it did are
+counted, and not those in which it was drawn.
 """
 
 from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.datagrams import TokenSeen, read_token
+from ringproto.testing.delivery import delivery_s
 from ringproto.testing.network import Weather, kind_of
+from ringproto.testing.settings import bound_s, rests, unit_s
 from ringproto.types import Guarantee, Priority, RingId
 
-__all__ = ["TRIALS", "draw"]
+__all__ = ["TRIALS", "Tried", "draw", "losable"]
 
-LIMIT_UNITS = 20
-"""As many units (token timeout and consensus timeout) as the liveness phase has."""
 LOST_IN_A_ROW = 7
 """So often a token is sent in vain, and there is time for more: the waits in between become shorter."""
 DATA_LOSS = 0.1
@@ -32,7 +39,7 @@ LARGE = 20_000
 """Bytes of a message that takes many packets."""
 WRITES, WRITE_UNITS = 400, 0.001
 """Another one writes so many safe messages at most while a member leaves, one each so many units."""
-LEAVE_UNITS = 2
+LEAVE_UNITS = 1
 """So many units a member that leaves waits, at least, where its last messages are lost."""
 STILL_RETRIES = 3
 """It also rests for so many ``token_retransmit_min_s``: half of it is what the timer is late."""
@@ -45,14 +52,30 @@ FLAPS_MAX = 4
 """So many configurations may a processor install in ``FLAPS_UNITS`` with one bad link, when it has been bad as long."""
 
 
-class _Trial(NamedTuple):
+class Tried(NamedTuple):
+    """What came of a trial."""
+
+    name: str
+    """Of ``TRIALS``."""
+    failure: str | None
+    """What was wrong, ``None`` if nothing."""
+    happened: bool
+    """Whether the fault took effect."""
+
+
+@dataclass(slots=True)
+class _Trial:
     cluster: Cluster
     core: tuple[int, ...]
     random: random_module.Random
     unit_s: float
+    happened: bool = False
 
     def wait(self, condition: Callable[[], bool]) -> bool:
-        return self.cluster.run_until(condition, LIMIT_UNITS * self.unit_s, every_s=self.unit_s / 20)
+        """Wait for what the core has to come to without loss: to be together, and to deliver what is on its way."""
+        cluster = self.cluster
+        limit_s = bound_s(cluster.config, len(self.core), 0.0) + delivery_s(cluster, self.core)
+        return cluster.run_until(condition, limit_s, every_s=unit_s(cluster.config) / 20)
 
     def rings(self) -> list[RingId]:
         return [self.cluster.configuration(node).ring_id for node in self.core]
@@ -71,36 +94,57 @@ class _Trial(NamedTuple):
         self.cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or chance() > loss
 
 
+def losable(config: Config, members: int, delay_s: float) -> int:
+    """How many copies of one token can be lost in a row, at most ``LOST_IN_A_ROW``, before the token timeout of the one
+    that waits for it is over: the token of an idle ring came to it a rotation before, and each wait before the next
+    copy is at most half of the one before (departure 20 in docs/protocol.md)."""
+    passed_s, wait_s = config.hold_s + 2 * members * delay_s, config.retransmit_s
+    for copies in range(LOST_IN_A_ROW):
+        passed_s += wait_s
+        if passed_s + delay_s >= config.token_timeout_s:
+            return copies
+        wait_s = max(config.token_retransmit_min_s / 4, wait_s / 2)
+    return LOST_IN_A_ROW
+
+
 def lost_token(trial: _Trial) -> str | None:
     """One token is lost, or its next copies as well; the ring must stay as it is."""
     cluster = trial.cluster
-    copies = trial.random.choice((1, LOST_IN_A_ROW))
-    lost: list[bytes] = []
+    most = losable(cluster.config, len(trial.core), cluster.network.clear.latency_s[1])
+    copies = min(most, trial.random.choice((1, LOST_IN_A_ROW)))
+    lost: list[TokenSeen] = []
 
     def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
-        if kind_of(datagram) != "token" or len(lost) == copies or (lost and datagram != lost[0]):
+        if kind_of(datagram) != "token" or len(lost) == copies:
             return True
-        lost.append(datagram)
+        token = read_token(datagram)
+        if lost and token != lost[0]:
+            return True
+        lost.append(token)
         return False
 
     before = trial.rings()
     cluster.filter = lose
     cluster.run(2 * trial.unit_s)
     cluster.filter = None
+    trial.happened = bool(lost)
     if trial.rings() != before:
         return f"one token was lost {len(lost)} times, and the configuration changed"
+    if len(lost) < copies:
+        return f"one token was to be lost {copies} times and was sent {len(lost)} times only"
     return None
 
 
 def lost_data(trial: _Trial) -> str | None:
     """One packet of data in ten is lost; all must be delivered, in the same configuration."""
     cluster = trial.cluster
-    before = trial.rings()
+    before, lost = trial.rings(), cluster.network.lost
     trial.lose_data(DATA_LOSS)
     for guarantee in Guarantee:
         trial.say(trial.core, guarantee, MESSAGES)
     delivered = trial.wait(lambda: cluster.drained(trial.core))
     cluster.filter = None
+    trial.happened = cluster.network.lost > lost
     if trial.rings() != before:
         return "of the data one packet in ten was lost, and the configuration changed"
     return None if delivered else "of the data one packet in ten was lost, and not all was delivered"
@@ -113,6 +157,7 @@ def deaf_member(trial: _Trial) -> str | None:
     deaf = trial.random.choice(trial.core)
     others = tuple(node for node in trial.core if node != deaf)
     kept_from_all: tuple[str, ...] = ()
+    lost = cluster.network.lost
     cluster.filter = lambda time, source, destination, datagram: (
         kind_of(datagram) not in kept_from_all and (destination != deaf or kind_of(datagram) != "data")
     )
@@ -127,6 +172,7 @@ def deaf_member(trial: _Trial) -> str | None:
         cluster.run_until(lambda: any(cluster.state(node) == "gather" for node in others), 2 * trial.unit_s)
         kept_from_all = ()
     delivered = trial.wait(lambda: all(_returned(cluster, node) for node in others))
+    trial.happened = cluster.network.lost > lost
     cluster.network.weather = cluster.network.clear
     cluster.filter = None
     return None if delivered else f"node {deaf} gets no data, and safe messages of the others are not delivered"
@@ -136,6 +182,7 @@ def deaf_pair(trial: _Trial) -> str | None:
     """Two members do not hear each other; the others must have few configurations of it, not one after another."""
     cluster = trial.cluster
     pair = trial.random.sample(trial.core, 2)
+    trial.happened = True
     cluster.filter = lambda time, source, destination, datagram: {source, destination} != set(pair)
     cluster.run(FLAPS_UNITS * trial.unit_s)
     before = {node: _configurations(cluster, node) for node in trial.core}
@@ -181,6 +228,7 @@ def cut_in_recovery(trial: _Trial) -> str | None:
     cluster.run(random.random() * trial.unit_s)
     cluster.filter = None
     installed = [node for node in rest if cluster.configuration(node).ring_id != before[node]]
+    trial.happened = bool(installed) or any(cluster.state(node) != "operational" for node in rest)
     others = [node for node in rest if node not in installed]
     cluster.partition(installed, others if random.random() < 0.5 else [*others, silent])
     cluster.run(2 * trial.unit_s)
@@ -221,7 +269,7 @@ def late_copies(trial: _Trial) -> str | None:
     cluster.filter = None
     if not settled:
         return f"node {node} left and came back, and the ring did not settle"
-    before = trial.rings()
+    before, trial.happened = trial.rings(), bool(said)
     for source, destination, datagram in said:
         cluster.network.send(source, destination, datagram)
     cluster.run(2 * trial.unit_s)
@@ -242,13 +290,22 @@ def merged_holes(trial: _Trial) -> str | None:
     for side in sides:
         trial.say(side, random.choice(tuple(Guarantee)), random.randint(0, MESSAGES // 2))
     cluster.run(random.random() * trial.unit_s / 50)
-    cluster.filter = lambda time, source, destination, datagram: kind_of(datagram) != "data" or destination not in deaf
+    lacking: set[int] = set()
+
+    def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) != "data" or destination not in deaf:
+            return True
+        lacking.add(destination)
+        return False
+
+    cluster.filter = lose
     for side in sides:
         trial.say(side[1:], random.choice(tuple(Guarantee)), random.randint(1, MESSAGES), random.choice((300, 3000)))
     cluster.run(trial.unit_s / 50 * random.random())
     cluster.partition(trial.core)
     cluster.run_until(lambda: all(cluster.state(node) != "operational" for node in trial.core), 4 * trial.unit_s)
     cluster.filter = None
+    trial.happened = len(lacking) == len(sides)
     if random.random() < 0.5:
         trial.lose_data(random.choice((DATA_LOSS, 3 * DATA_LOSS)))
     settled = trial.wait(lambda: cluster.settled(trial.core))
@@ -261,8 +318,6 @@ def last_words(trial: _Trial) -> str | None:
     given all of them, because it may not go before they have them. Another one writes safe messages meanwhile: what is
     delivered because the leaver has acknowledged it, the leaver must deliver too (E7.1)."""
     cluster, random = trial.cluster, trial.random
-    if cluster.config.leave_timeout_s < LEAVE_UNITS * trial.unit_s:
-        return None  # it need not wait for long enough
     leaver = random.choice(trial.core)
     others = [node for node in trial.core if node != leaver]
     lost: set[tuple[int, bytes]] = set()
@@ -275,11 +330,9 @@ def last_words(trial: _Trial) -> str | None:
 
     cluster.filter = lose_once
     application = cluster.application(leaver)
-    payloads = {application.payload(random.choice((30, 300, 3000))) for _ in range(random.randint(1, MESSAGES))}
-    taken = [application.submit(payload, random.choice(_PRIORITIES), Guarantee.AGREED) for payload in payloads]
-    if not all(taken):  # its queue is shorter
-        cluster.filter = None
-        return None
+    offered = [application.payload(random.choice((30, 300, 3000))) for _ in range(random.randint(1, MESSAGES))]
+    # Its queue may be shorter.
+    payloads = [one for one in offered if application.submit(one, random.choice(_PRIORITIES), Guarantee.AGREED)]
     writer = others[-1]
 
     def write(left: int) -> None:
@@ -292,14 +345,15 @@ def last_words(trial: _Trial) -> str | None:
     cluster.leave(leaver)
     left = trial.wait(lambda: not cluster.alive(leaver))
     cluster.filter = None
+    trial.happened = bool(lost)
     if not left:
         return f"node {leaver} was told to leave and does not"
     if not trial.wait(lambda: cluster.settled(others)):
         return f"node {leaver} left, and the others did not settle"
     for node in others:
         delivered = {entry[1].payload for entry in cluster.hosts[node].audit if entry[0] == "DELV"}
-        if not payloads <= delivered:
-            missing = len(payloads - delivered)
+        missing = sum(payload not in delivered for payload in payloads)
+        if missing:
             return f"node {leaver} left, and {missing} of its last {len(payloads)} messages never came to node {node}"
     cluster.restart(leaver)
     return None
@@ -309,11 +363,7 @@ def stood_still(trial: _Trial) -> str | None:
     """A process stands still until its own token timeout is over and that of the others is not. The token waits in its
     socket; it must look there before it takes the others for dead, so nothing changes."""
     cluster = trial.cluster
-    config, delay_s = cluster.config, cluster.network.clear.latency_s[1]
-    if config.hold_s < STILL_DELAYS * delay_s or config.retransmit_s <= config.hold_s + 2 * len(trial.core) * delay_s:
-        return None  # the token of an idle ring does not rest for long enough
-    if config.hold_s < STILL_RETRIES * config.token_retransmit_min_s:
-        return None  # a delay of a timer that every system has, no process that stood still
+    config = cluster.config
     place = trial.random.randrange(len(trial.core))
     still, successor = trial.core[place], trial.core[(place + 1) % len(trial.core)]
     # The token rests at who sent last. All others pass it on after that, and miss it later than the one that stands
@@ -333,6 +383,7 @@ def stood_still(trial: _Trial) -> str | None:
     cluster.filter = see
     cluster.run_until(lambda: bool(passed), trial.unit_s)
     cluster.filter = None
+    trial.happened = bool(passed)
     host = cluster.hosts[still]
     timers_first, host.timers_first = host.timers_first, 1.0
     stands_s = config.token_timeout_s + config.hold_s / 2
@@ -350,39 +401,73 @@ def _configurations(cluster: Cluster, node: int) -> int:
     return int(cluster.processor(node).statistics().get("configurations", 0))
 
 
-TRIALS: dict[str, tuple[int, Callable[[_Trial], str | None]]] = {
-    "lost token": (2, lost_token),
-    "lost data": (2, lost_data),
-    "deaf member": (3, deaf_member),
-    "deaf pair": (3, deaf_pair),
-    "cut in recovery": (3, cut_in_recovery),
-    "late copies": (2, late_copies),
-    "merged holes": (4, merged_holes),
-    "last words": (2, last_words),
-    "stood still": (2, stood_still),
+def _always(config: Config, members: int, delay_s: float) -> bool:
+    return True
+
+
+def _can_wait(config: Config, members: int, delay_s: float) -> bool:
+    """Whether a member that leaves waits for long enough for lost packets to be repeated."""
+    return config.leave_timeout_s >= LEAVE_UNITS * (config.token_timeout_s + config.consensus_timeout_s)
+
+
+def _can_stand_still(config: Config, members: int, delay_s: float) -> bool:
+    """Whether the token of an idle ring rests for long enough, and longer than a timer of any system is late."""
+    rest_s = max(STILL_DELAYS * delay_s, STILL_RETRIES * config.token_retransmit_min_s)
+    return config.hold_s >= rest_s and rests(config, members, delay_s)
+
+
+class Kind(NamedTuple):
+    """A trial, and which rings can be put to it."""
+
+    least: int
+    """The least number of processors."""
+    play: Callable[[_Trial], str | None]
+    """Returns what was wrong."""
+    fits: Callable[[Config, int, float], bool] = _always
+    """Whether it can take effect with these settings, so many members and this greatest latency in seconds."""
+
+
+TRIALS: dict[str, Kind] = {
+    "lost token": Kind(2, lost_token),
+    "lost data": Kind(2, lost_data),
+    "deaf member": Kind(3, deaf_member),
+    "deaf pair": Kind(3, deaf_pair),
+    "cut in recovery": Kind(3, cut_in_recovery),
+    "late copies": Kind(2, late_copies),
+    "merged holes": Kind(4, merged_holes),
+    "last words": Kind(2, last_words, _can_wait),
+    "stood still": Kind(2, stood_still, _can_stand_still),
 }
-"""With the least number of processors that each needs."""
 RICH = {"cut in recovery": 4, "merged holes": 4}
 """Drawn so many times more often than the others."""
 
 
-def draw(cluster: Cluster, core: Collection[int], random: random_module.Random, unit_s: float) -> str | None:
-    """Put a core that has settled to one trial that fits its size, and wait until it has settled again.
+def draw(
+    cluster: Cluster, core: Collection[int], random: random_module.Random, unit_s: float, without: Collection[str] = ()
+) -> Tried | None:
+    """Put a core that has settled to one trial that fits it, and wait until it has settled again.
 
-    ``unit_s`` is token timeout plus consensus timeout, in seconds. Returns what was wrong, ``None`` if nothing.
+    ``unit_s`` is token timeout plus consensus timeout, in seconds; ``without`` are names of ``TRIALS`` that are not to
+    be drawn. ``None``: there is no trial for it.
     """
     # Without a quorum nothing flows; and when one is left out of a trial, the rest must have it still.
     size = len(core) if cluster.config.quorum < len(core) else 0
-    names = [name for name, (least, _) in TRIALS.items() if least <= size]
+    config, delay_s = cluster.config, cluster.network.clear.latency_s[1]
+    names = [
+        name
+        for name, kind in TRIALS.items()
+        if kind.least <= size and name not in without and kind.fits(config, size, delay_s)
+    ]
     if not names:
         return None
     # The richest are drawn more often: they have many ways, and some are rare.
     name = random.choice([*names, *(rich for rich in RICH for _ in range(RICH[rich]) if rich in names)])
     trial = _Trial(cluster, tuple(sorted(core)), random, unit_s)
-    failure = TRIALS[name][1](trial)
+    failure = TRIALS[name].play(trial)
     if failure is None and not trial.wait(lambda: cluster.settled(core)):
         failure = "it did not settle again"
-    return None if failure is None else f"{sorted(core)} in the trial «{name}»: {failure}"
+    text = None if failure is None else f"{sorted(core)} in the trial «{name}»: {failure}"
+    return Tried(name, text, trial.happened)
 
 
 def _returned(cluster: Cluster, node: int) -> bool:

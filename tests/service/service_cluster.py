@@ -23,6 +23,7 @@ from ringproto import (
     RecoveryComplete,
     RegularConfiguration,
     Ring,
+    RingError,
     RingId,
     TransitionalConfiguration,
     open_ring,
@@ -289,12 +290,33 @@ class Cluster:
             if not program.ended.is_set():
                 await program.stop()
         self.check()
+        ended = {self._place(program.audit) for program in self.programs if await self._read_rest(program)}
         transcripts = [
-            Transcript.from_audit(audit, self._streams.get(place)) for place, audit in enumerate(self._audits) if audit
+            Transcript.from_audit(audit, self._streams.get(place), ended=place in ended)
+            for place, audit in enumerate(self._audits)
+            if audit
         ]
         violations = judge(transcripts, quorum=self.quorum)
         if violations:
             raise AssertionError("the judge says:\n" + "\n".join(map(str, violations)))
+
+    async def _read_rest(self, program: Program) -> bool:
+        """Read what is left in the stream of a program that has left, beside what its application was given; whether
+        that came to the end. A program that was killed, or whose audit nobody reads, has no more to read."""
+        stream = next((events for events in self._streams.values() if events is program.events), None)
+        if stream is None or program._ring is None or not any(audit is program.audit for audit in self._audits):
+            return False
+        place = self._place(program.audit)
+        rest: list[Event] = []
+        try:
+            with trio.fail_after(10.0):
+                while True:
+                    rest += await program.ring.events.receive_batch()
+        except trio.EndOfChannel:
+            self._streams[place] = [*stream, *rest]
+            return True
+        except (RingError, trio.ClosedResourceError):
+            return False
 
 
 def in_one_configuration(programs: Collection[Program], members: tuple[int, ...]) -> bool:

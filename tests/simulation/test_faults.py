@@ -374,3 +374,8 @@ def test_a_processor_is_what_the_watch_sees():
     cluster.watch.finish(cluster.hosts)
     assert cluster.watch.lives[0].statistics["configurations"] == 1
     assert cluster.watch.happened["gather to operational"] == 1
+
+
+def test_a_class_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no class of faults 'restart storm'; those that there are: .*storm"):
+        Faults(Cluster(1), (1, 2), ("loss", "restart storm"), light=False)

@@ -56,7 +56,7 @@ def test_draws_are_of_all_kinds_within_their_ranges() -> None:
         assert least <= one.loss <= most
         assert one.kind == "uniform" or {one.source, one.destination} < set(NODES)
     assert sum(one.loss <= 0.05 for one in drawn if one.kind == "uniform") > 30
-    assert {LastingLoss.draw(draw, (7,)).kind for _ in range(50)} == {"uniform"}
+    assert {LastingLoss.draw(draw, (7,)).kind for _ in range(50)} == {""}
 
 
 def test_behind_a_bad_link_one_of_its_ends_may_be_missing_and_nobody_else() -> None:
@@ -81,6 +81,9 @@ def test_behind_a_bad_link_one_of_its_ends_may_be_missing_and_nobody_else() -> N
         ("bad link", 0.8, 12, 3600.0, 2),
         ("bad link", 0.9, 12, 63.0, 3),
         ("bad link", 0.9, 12, 600.0, 12),
+        ("uniform", 0.15, 3, 0.5, 1),
+        ("uniform", 0.15, 3, 50.0, 1),
+        ("uniform", 0.15, 3, 50.1, 2),
         ("uniform", 0.15, 3, 59.0, 2),
         ("uniform", 0.15, 12, 120.0, 4),
         ("uniform", 0.15, 24, 120.0, 6),
@@ -89,7 +92,21 @@ def test_behind_a_bad_link_one_of_its_ends_may_be_missing_and_nobody_else() -> N
 def test_how_many_configurations_a_loss_explains(
     kind: str, loss: float, members: int, seconds: float, most: int
 ) -> None:
-    assert changes_max(kind, loss, members, seconds, 1.0) == most
+    # A unit is a second.
+    config = Config.lan(merge_detect_s=1.0)
+    assert changes_max(kind, loss, members, seconds, config) == most
+
+
+def test_who_must_not_be_left_out_and_how_often() -> None:
+    before = {(node, 1): 0 for node in NODES}
+
+    def asked(kind: str, loss: float) -> tuple[set[int], int]:
+        stretch = LastingLoss(kind, loss, 2, 4).stretch(before, before, 120.0, Config.lan(), late=False)
+        return set(stretch.kept), stretch.left_out_max
+
+    assert asked("", 0.0) == asked("uniform", 0.05) == asked("one link", 0.4) == (set(NODES), 0)
+    assert asked("uniform", 0.15) == (set(NODES), 2)
+    assert asked("bad link", 0.8) == ({1, 3}, 0)
 
 
 @pytest.mark.parametrize("lasting", [LastingLoss(""), LastingLoss("one link", 0.3, 2, 4)], ids=str)
@@ -101,7 +118,7 @@ def test_a_ring_that_stays_is_not_blamed_and_one_that_is_cut_is(lasting: Lasting
         before, began = cluster.places(NODES), cluster.now
         cluster.run(seconds)
         after = cluster.places(node for node in NODES if cluster.alive(node))
-        asked = lasting.stretch(before, after, cluster.now - began, 0.1, late=False)
+        asked = lasting.stretch(before, after, cluster.now - began, cluster.config, late=False)
         return sorted({violation.rule for violation in cluster.judge(stretches=[asked])})
 
     assert stretch(20.0) == []
@@ -115,7 +132,7 @@ def test_who_stops_in_the_stretch_is_found() -> None:
     before = cluster.places(NODES)
     cluster.leave(4)
     cluster.run(1.0)
-    asked = lasting.stretch(before, cluster.places(NODES[:3]), 1.0, 0.1, late=False)
+    asked = lasting.stretch(before, cluster.places(NODES[:3]), 1.0, cluster.config, late=False)
     found = cluster.judge(stretches=[asked])
     assert ("B21", 4) in {(violation.rule, violation.node) for violation in found}
     assert "stopped (clean)" in " ".join(violation.text for violation in found)

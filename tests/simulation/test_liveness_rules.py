@@ -12,9 +12,10 @@ import pytest
 from ringproto.config import Config
 from ringproto.testing import standing
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.datagrams import sealed
 from ringproto.testing.network import Weather, kind_of
 from ringproto.testing.standing import StandingFault
-from ringproto.testing.storms import Storms, bounds
+from ringproto.testing.storms import Storms, bounds, counters, needless
 from ringproto.types import Priority
 
 UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
@@ -125,6 +126,70 @@ def test_a_ring_that_sends_tokens_again_though_nothing_is_to_be_done_is_not_quie
     storms.quiet((1, 2, 3), 5 * UNIT_S)
     assert {violation.rule for violation in storms.violations} == {"storm"}
     assert any("tokens_retransmitted" in violation.text for violation in storms.violations)
+
+
+def test_who_acknowledges_each_token_for_ever_is_not_quiet(monkeypatch):
+    cluster = ring_of(1, 2, 3)
+    tokens = []
+
+    def lose_one(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) == "token" and not tokens:
+            tokens.append(datagram)
+            return False
+        return True
+
+    cluster.filter = lose_one
+    cluster.run(UNIT_S)
+    assert tokens
+    storms = Storms(cluster)
+    storms.quiet((1, 2, 3), UNIT_S)
+    assert storms.violations == []
+
+    def never_less(time: float, source: int, destination: int, datagram: bytes) -> bool | bytes:
+        return _asks_for_ever(datagram) if kind_of(datagram) == "token" else True
+
+    cluster.filter = never_less
+    storms.quiet((1, 2, 3), UNIT_S)
+    assert {violation.rule for violation in storms.violations} == {"storm"}
+    assert all("acknowledgements_sent" in violation.text for violation in storms.violations)
+
+
+def _asks_for_ever(token: bytes) -> bytes:
+    """The same token as it is where the acknowledge field (docs/wire.md) never falls."""
+    at = 85
+    return sealed(token[:at] + bytes((token[at] & 1 | 64 << 1,)) + token[at + 1 :])
+
+
+def rise(**counted: int) -> list[str]:
+    return [text.partition(" ")[0] for text in needless(counted, 3, resting=True)]
+
+
+def test_what_a_ring_sends_for_nothing_is_found():
+    right = {"submitted": 10, "wakes_sent": 10, "tokens_sent": 999, "tokens_retransmitted": 8, "duplicate_tokens": 8}
+    assert rise(**right, acknowledgements_sent=100) == []
+    assert rise(tokens_sent=500, tokens_retransmitted=500, duplicate_tokens=500) == ["tokens_retransmitted"]
+    assert rise(tokens_sent=500, duplicate_tokens=500) == ["duplicate_tokens"]
+    assert rise(tokens_sent=500, acknowledgements_sent=1) == ["acknowledgements_sent"]
+    assert rise(wakes_sent=9) == ["wakes_sent"]
+    for name in ("challenges_sent", "refusals_sent", "joins_sent", "gathers", "retransmissions"):
+        assert rise(**{name: 1}) == [name]
+    # Where no token comes round in time each hop is sent again, and acknowledged then.
+    copies = {"tokens_sent": 500, "tokens_retransmitted": 900, "duplicate_tokens": 900, "acknowledgements_sent": 900}
+    assert list(needless(copies, 3, resting=False)) == []
+    assert [text.partition(" ")[0] for text in needless(copies, 3, resting=True)] == ["tokens_retransmitted"]
+
+
+def test_counters_of_a_ring_that_works_are_not_needless():
+    cluster = ring_of(1, 2, 3)
+    cluster.run(UNIT_S)
+    before = counters(cluster, (1, 2, 3))
+    for turn in range(40):
+        cluster.submit(1 + turn % 3, cluster.application(1 + turn % 3).payload(300), Priority.HIGH)
+        cluster.run(UNIT_S / 3)
+    after = counters(cluster, (1, 2, 3))
+    after.subtract(before)
+    assert after["submitted"] == 40 and after["tokens_sent"] > 100
+    assert list(needless(after, 3, resting=True)) == []
 
 
 # Faults that stay

@@ -12,11 +12,12 @@ from ringproto.config import Config
 from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.network import Weather
+from ringproto.testing.settings import bound_s
 
 NODES = (1, 2, 3)
 CONFIG = Config.testing()
-BOUND_S = 20 * (CONFIG.token_timeout_s + CONFIG.consensus_timeout_s)
-"""That of the simulator's liveness."""
+BOUND_S = bound_s(CONFIG, len(NODES), 0.0)
+"""That of the simulator's liveness where nothing is lost."""
 
 
 def test_processor_whose_storage_was_lost_comes_back_to_a_ring_far_ahead() -> None:
@@ -28,7 +29,7 @@ def test_processor_whose_storage_was_lost_comes_back_to_a_ring_far_ahead() -> No
             cluster.network.weather = Weather(loss=loss)
             for node in NODES:
                 cluster.restart(node, "lost")
-                assert cluster.run_until_settled(NODES, BOUND_S), (loss, seed, node)
+                assert cluster.run_until_settled(NODES, bound_s(CONFIG, len(NODES), loss)), (loss, seed, node)
                 assert cluster.processor(node).ring_sequence > 2**31
 
 

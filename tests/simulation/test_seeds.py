@@ -53,9 +53,30 @@ def test_different_seeds_give_different_histories():
     assert run_seed(5, light=True).log_hash != run_seed(6, light=True).log_hash
 
 
-def test_history_does_not_depend_on_the_hash_seed_of_the_interpreter():
-    program = "from ringproto.testing.simulate import run_seed; print(run_seed(2, light=True).log_hash)"
-    hashes = {
+SEEDS = "from ringproto.testing.simulate import run_seed; print(run_seed({}, light={}).log_hash)"
+TRIALS = """
+import random
+from ringproto.config import Config
+from ringproto.testing import trials
+from ringproto.testing.cluster import Cluster
+every, nodes = trials.TRIALS, (1, 2, 3, 4, 5)
+for name in every:
+    trials.TRIALS = {name: every[name]}
+    for seed in (1, 2):
+        cluster = Cluster(seed, Config.lan())
+        cluster.start(*nodes)
+        assert cluster.run_until_settled(nodes)
+        print(trials.draw(cluster, nodes, random.Random(seed), 0.75), cluster.log_hash())
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [TRIALS, *(SEEDS.format(seed, light) for seed, light in ((2, True), (1, False), (3, False), (8, False)))],
+    ids=["every trial", "light seed 2", "full seed 1", "full seed 3", "full seed 8"],
+)
+def test_history_does_not_depend_on_the_hash_seed_of_the_interpreter(program: str) -> None:
+    histories = {
         subprocess.run(
             [sys.executable, "-c", program],
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
@@ -65,4 +86,4 @@ def test_history_does_not_depend_on_the_hash_seed_of_the_interpreter():
         ).stdout
         for hash_seed in ("1", "2")
     }
-    assert len(hashes) == 1
+    assert len(histories) == 1

@@ -3,6 +3,7 @@ mutants show."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -11,31 +12,77 @@ from ringproto.config import Config
 from ringproto.testing import trials
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.host import Host
-from ringproto.testing.network import kind_of
+from ringproto.testing.network import Weather, kind_of
 
 NODES = (1, 2, 3, 4, 5)
+LATENCY_S = {"lan": Weather().latency_s, "testing": Weather().latency_s, "wan": (0.05, 0.1)}
+UNFIT = {("stood still", "testing"), ("stood still", "wan")}
+"""Where the token of an idle ring rests too shortly."""
 
 
 def trial(name: str, preset: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Cluster, str | None]:
-    """Put a ring to one trial; what was wrong."""
+    """Put a ring to one trial, in which something has to happen; what was wrong."""
     config: Config = getattr(Config, preset)()
     cluster = Cluster(seed, config)
+    network = cluster.network
+    network.clear = network.weather = dataclasses.replace(network.clear, latency_s=LATENCY_S[preset])
     cluster.start(*NODES)
     unit_s = config.token_timeout_s + config.consensus_timeout_s
     assert cluster.run_until_settled(NODES, 20 * unit_s)
     monkeypatch.setattr(trials, "TRIALS", {name: trials.TRIALS[name]})
-    return cluster, trials.draw(cluster, NODES, random.Random(seed), unit_s)
+    tried = trials.draw(cluster, NODES, random.Random(seed), unit_s)
+    assert tried is not None and tried.happened
+    return cluster, tried.failure
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("preset", ["lan", "testing"])
-@pytest.mark.parametrize("name", trials.TRIALS)
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [(name, preset) for name in trials.TRIALS for preset in LATENCY_S if (name, preset) not in UNFIT],
+)
 def test_a_ring_with_shipped_settings_bears_every_trial(
     name: str, preset: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, failure = trial(name, preset, seed, monkeypatch)
     assert failure is None
     assert cluster.judge(NODES) == []
+
+
+@pytest.mark.parametrize(("name", "preset"), sorted(UNFIT))
+def test_a_trial_in_which_nothing_could_happen_is_not_drawn(
+    name: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config: Config = getattr(Config, preset)()
+    cluster = Cluster(1, config)
+    network = cluster.network
+    network.clear = network.weather = dataclasses.replace(network.clear, latency_s=LATENCY_S[preset])
+    cluster.start(*NODES)
+    monkeypatch.setattr(trials, "TRIALS", {name: trials.TRIALS[name]})
+    assert trials.draw(cluster, NODES, random.Random(1), config.token_timeout_s + config.consensus_timeout_s) is None
+
+
+@pytest.mark.parametrize("preset", LATENCY_S)
+def test_a_token_is_sent_seven_times_in_vain(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copies differ: each has a number, and asks for an acknowledgement."""
+    lost = set()
+    for seed in range(4):
+        cluster, failure = trial("lost token", preset, seed, monkeypatch)
+        assert failure is None
+        lost.add(cluster.network.lost)
+    assert lost == {1, trials.LOST_IN_A_ROW}
+
+
+@pytest.mark.parametrize("preset", LATENCY_S)
+def test_so_many_tokens_can_be_lost_with_shipped_settings(preset: str) -> None:
+    config: Config = getattr(Config, preset)()
+    assert trials.losable(config, 9, LATENCY_S[preset][1]) == trials.LOST_IN_A_ROW
+
+
+def test_fewer_tokens_can_be_lost_where_the_timeout_is_over_before() -> None:
+    config = Config.lan(token_hold_s=0.1, token_timeout_s=1.0, token_retransmit_s=0.3)
+    assert trials.losable(config, 3, 0.0) == trials.LOST_IN_A_ROW
+    config = config.replace(token_retransmit_s=0.5)
+    assert trials.losable(config, 3, 0.0) == 3
 
 
 def test_who_leaves_had_packets_to_repeat(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ writes the records that a right processor writes then. :class:`Logs` are the fin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Union
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
@@ -306,9 +306,18 @@ def ring_id_of(logs: Logs, formation: int) -> RingId:
 
 
 def stretch(
-    *nodes: int, formation: int, kept: bool, changes_max: int, until: int = 0
+    *nodes: int,
+    formation: int,
+    kept: bool | Collection[int],
+    changes_max: int,
+    left_out_max: int = 0,
+    until: int = 0,
 ) -> Callable[[Logs], list[Stretch]]:
-    """From where these installed that formation to the end, or to where they installed the formation ``until``."""
+    """From where these installed that formation to the end, or to where they installed the formation ``until``.
+
+    ``kept``: who must not be left out, all (``True``) or nobody.
+    """
+    hear = frozenset((nodes if kept else ()) if isinstance(kept, bool) else kept)
 
     def find(logs: Logs) -> list[Stretch]:
         places = {}
@@ -324,7 +333,7 @@ def stretch(
                 end = installed[until] if until else len(log)
                 places[start.node, start.incarnation] = (installed[formation] + 1, end)
         assert len(places) == len(nodes)
-        return [Stretch(places, kept=kept, changes_max=changes_max, what="nothing is wrong")]
+        return [Stretch(places, kept=hear, changes_max=changes_max, what="nothing is wrong", left_out_max=left_out_max)]
 
     return find
 

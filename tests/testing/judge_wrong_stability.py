@@ -67,6 +67,44 @@ def member_stops_though_nobody_told_it_to() -> Logs:
     return script.logs()
 
 
+@breaks("B21", stretches=stretch(1, 2, 3, formation=4, kept={1, 2}, changes_max=2))
+def end_of_a_bad_link_takes_another_one_with_it() -> Logs:
+    """3 may be out; 2 may not."""
+    script = _formed(1, 2, 3)
+    script.install(1)
+    script.install(2, 3)
+    script.recover(1)
+    script.recover(2, 3)
+    return script.logs()
+
+
+@breaks("B21", stretches=stretch(1, 2, 3, formation=4, kept=True, changes_max=9, left_out_max=1))
+def more_is_lost_and_a_member_is_left_out_twice() -> Logs:
+    script = _formed(1, 2, 3)
+    for _ in range(2):
+        _leave_3_out(script)
+        _form_anew(script)
+    return script.logs()
+
+
+@breaks("B21", stretches=stretch(1, 2, 3, formation=4, kept={1, 2}, changes_max=1))
+def end_of_a_bad_link_stops() -> Logs:
+    """It may be out, but it has to live."""
+    script = _formed(1, 2, 3)
+    script.stop(3)
+    return script.logs()
+
+
+@breaks("stability", stretches=stretch(1, 2, 3, formation=4, kept={1, 2}, changes_max=2))
+def end_that_is_out_forms_alone_again_and_again() -> Logs:
+    script = _formed(1, 2, 3)
+    _leave_3_out(script)
+    for _ in range(2):
+        script.install(3)
+        script.recover(3)
+    return script.logs()
+
+
 @breaks("stability", stretches=stretch(1, 2, 3, formation=4, kept=True, changes_max=0))
 def ring_forms_again_for_nothing() -> Logs:
     """What a late beacon of a member makes: all stay, and the ring is another one."""

@@ -1,0 +1,220 @@
+"""What the simulator asks of a core that was mended, on rings that do it and on rings that are kept from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringproto.config import Config
+from ringproto.testing.application import Habits
+from ringproto.testing.cluster import Cluster
+from ringproto.testing.delivery import delivery_s
+from ringproto.testing.lasting import LastingLoss
+from ringproto.testing.simulate import _Run, run_seed
+from ringproto.types import Guarantee, Priority
+
+NODES = (1, 2, 3)
+NOTHING = LastingLoss("")
+UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
+LIGHT_SEED = 3
+"""A run that asks for liveness, with all three processors and no loss that stays."""
+
+
+def ring_of(*nodes, **habits):
+    cluster = Cluster(4, Config.testing())
+    cluster.start(*nodes, habits=Habits(**habits))
+    assert cluster.run_until_settled(nodes, 10.0)
+    return cluster
+
+
+class Phase:
+    """The methods of a run, on a cluster of one's own."""
+
+    def __init__(self, cluster, lasting=NOTHING):
+        self.cluster = cluster
+        self.lasting = lasting
+        self.unit_s = UNIT_S
+        self.failures = []
+
+    def fail(self, rule, text):
+        self.failures.append((rule, text))
+
+    def _state(self, core):
+        return ""
+
+    _await = _Run._await
+    _agree = _Run._agree
+    _patience_s = _Run._patience_s
+    _patience_ends = _Run._patience_ends
+
+
+def test_who_delivers_for_ever_and_never_settles_is_not_waited_for():
+    cluster = ring_of(*NODES)
+    said = []
+
+    def say():
+        said.append(cluster.submit(1, cluster.application(1).payload(30)))
+        cluster.at(UNIT_S, say)
+
+    say()
+    began, limit_s = cluster.now, delivery_s(cluster, NODES)
+    assert Phase(cluster)._await(NODES, lambda nodes: False) == ()
+    assert cluster.now - began <= limit_s + UNIT_S
+    assert sum(said) > 10
+
+
+def test_the_time_for_delivery_grows_with_what_waits():
+    cluster = ring_of(*NODES)
+    empty_s = delivery_s(cluster, NODES)
+    application = cluster.application(1)
+    assert application.outstanding() == (0, 0)
+    assert application.submit(application.payload(14_000), Priority.LOW, Guarantee.AGREED)
+    count, size = application.outstanding()
+    assert (count, size) == (1, 14_000)
+    waiting_s = delivery_s(cluster, NODES)
+    assert waiting_s > empty_s
+    cluster.hosts[1].flush()
+    assert cluster.run_until_settled(NODES, waiting_s)
+    assert application.outstanding() == (0, 0)
+    assert delivery_s(cluster, NODES) == empty_s
+
+
+def test_recovery_messages_wait_too():
+    cluster = ring_of(*NODES, recovery_messages_max=20, recovery_size_max=500)
+    cluster.start(4, habits=Habits(recovery_messages_max=20))
+    everybody = (*NODES, 4)
+    assert cluster.run_until(lambda: cluster.together(everybody), 10.0)
+    most = max(cluster.application(node).outstanding() for node in everybody)
+    assert most[0] > 0 and most[1] >= 500 * most[0]
+    assert cluster.run_until_settled(everybody, delivery_s(cluster, everybody))
+
+
+def test_a_change_between_together_and_complete_is_found(monkeypatch):
+    """Nothing is lost, so from the moment when all are together nothing may change."""
+    assert run_seed(LIGHT_SEED, light=True, hashed=False).ok
+    wait = _Run._await
+
+    def break_once(run, core, asked):
+        monkeypatch.setattr(_Run, "_await", wait)
+        cluster = run.cluster
+        cluster.partition(core[:1], core[1:])
+        cluster.run(3 * run.unit_s)
+        cluster.heal()
+        cluster.run_until(lambda: cluster.together(core), 50 * run.unit_s)
+        return wait(run, core, asked)
+
+    monkeypatch.setattr(_Run, "_await", break_once)
+    result = run_seed(LIGHT_SEED, light=True, hashed=False)
+    assert {violation.rule for violation in result.violations} >= {"B21", "stability"}
+
+
+class Patient:
+    """A processor that says that the token is waited for so long."""
+
+    def __init__(self, processor, seconds):
+        self.processor = processor
+        self.seconds = seconds
+
+    def __getattr__(self, attribute):
+        return getattr(self.processor, attribute)
+
+    def statistics(self):
+        return self.processor.statistics() | {"token_patience_s": self.seconds}
+
+
+TIMEOUT_S = Config.testing().token_timeout_s
+
+
+def patience(cluster, seconds):
+    cluster.hosts[2].processor = Patient(cluster.processor(2), seconds)
+    phase = Phase(cluster)
+    phase._patience_s(NODES)
+    return [rule for rule, _ in phase.failures]
+
+
+def test_a_standstill_outside_of_a_recovery_explains_no_patience():
+    cluster = ring_of(*NODES)
+    cluster.pause(1, 30.0)
+    cluster.run(40.0)
+    assert cluster.run_until_settled(NODES, 10.0)
+    assert patience(cluster, TIMEOUT_S) == []
+    assert patience(cluster, 20 * TIMEOUT_S) == ["B15"]
+
+
+def test_a_standstill_in_a_recovery_explains_what_it_lasted_and_not_what_was_drawn():
+    cluster = ring_of(*NODES)
+    cluster.hold(1)
+    cluster.start(4)
+    assert cluster.run_until(lambda: cluster.together((*NODES, 4)), 10.0)
+    cluster.pause(1, 500 * TIMEOUT_S)
+    cluster.run(10 * TIMEOUT_S)
+    cluster.unpause(1)
+    explained = 1 + 1.5 * (10 + 1)  # it was idle before, for a timeout at most
+    assert cluster.hosts[1].explained_s() == pytest.approx(10 * TIMEOUT_S)
+    assert patience(cluster, explained * TIMEOUT_S) == []
+    assert patience(cluster, 30 * TIMEOUT_S) == ["B15"]
+
+
+def test_a_standstill_of_somebody_else_explains_nothing():
+    cluster = ring_of(*NODES)
+    cluster.start(9)
+    cluster.partition(NODES, (9,))
+    assert cluster.run_until_settled(NODES, 10.0)
+    cluster.hold(9)
+    cluster.restart(9)
+    cluster.pause(9, 30.0)
+    cluster.run(31.0)
+    assert cluster.hosts[9].explained_s() > 20.0
+    assert patience(cluster, 20 * TIMEOUT_S) == ["B15"]
+
+
+def test_a_standstill_is_forgotten_when_its_processor_has_recovered_some_times_without():
+    cluster = ring_of(*NODES)
+    cluster.hold(1)
+    cluster.start(4)
+    assert cluster.run_until(lambda: cluster.together((*NODES, 4)), 10.0)
+    cluster.pause(1, 3 * TIMEOUT_S)
+    cluster.run(5 * TIMEOUT_S)
+    cluster.release(1)
+    assert cluster.run_until_settled((*NODES, 4), 20.0)
+    for _ in range(5):
+        cluster.restart(4)
+        cluster.run(TIMEOUT_S)
+        assert cluster.run_until_settled((*NODES, 4), 20.0)
+    assert cluster.hosts[1].explained_s() == 0.0
+
+
+def test_a_barrier_that_nobody_has_complete_ends_no_patience():
+    cluster = ring_of(*NODES)
+    assert Phase(cluster)._patience_ends(NODES)
+    cluster.partition(NODES[:1], NODES[1:])
+    cluster.run(3 * UNIT_S)
+    phase = Phase(cluster)
+    assert not phase._patience_ends(NODES)
+    assert [rule for rule, _ in phase.failures] == ["B15"]
+
+
+def test_who_is_out_has_to_know_it():
+    cluster = ring_of(*NODES)
+    bad = LastingLoss("bad link", 1.0, 1, 3)
+    cluster.partition(NODES[:2], NODES[2:])
+    assert cluster.run_until(lambda: cluster.together(NODES[:2]), 10.0)
+    assert Phase(cluster, bad)._agree(NODES)
+    cluster.heal()
+    assert cluster.run_until_settled(NODES, 10.0)
+    cluster.pause(3, 1e6)
+    assert cluster.run_until(lambda: cluster.together(NODES[:2]), 10.0)
+    phase = Phase(cluster, bad)
+    assert not phase._agree(NODES)
+    assert [rule for rule, _ in phase.failures] == ["B15"]
+
+
+@pytest.mark.parametrize("lasting", [LastingLoss(""), LastingLoss("uniform", 0.05), LastingLoss("one link", 0.3, 1, 2)])
+def test_where_nothing_may_change_a_ring_that_is_apart_at_the_beginning_of_the_stretch_fails(lasting):
+    cluster = ring_of(*NODES)
+    assert Phase(cluster, lasting)._agree(NODES)
+    cluster.partition(NODES[:1], NODES[1:])
+    cluster.run(3 * UNIT_S)
+    cluster.heal()
+    phase = Phase(cluster, lasting)
+    assert not phase._agree(NODES)
+    assert [rule for rule, _ in phase.failures] == ["B15"]
