@@ -20,7 +20,8 @@ from ringproto.types import Guarantee, Priority
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
 
 SETTLE_UNITS = 8
-"""So many times (token timeout + consensus timeout) the processors have to come to rest."""
+"""So many times (token timeout + consensus timeout) the processors have to come to rest, or so many intervals of beacons
+where those are longer: who was left out is met by beacons, and left out once more before it is put off."""
 SETTLE_MAX = 5
 """So many configurations a processor may install meanwhile."""
 REST_UNITS = 10
@@ -135,7 +136,7 @@ class StandingFault:
         cluster = self.cluster
         KINDS[self.kind](self)
         for units, most in ((SETTLE_UNITS, SETTLE_MAX), (REST_UNITS, REST_MAX)):
-            seconds = units * self.unit_s
+            seconds = units * max(self.unit_s, cluster.config.merge_detect_s)
             most += tries_max(self.loss, seconds, cluster.config.merge_detect_s)
             before = self._installed()
             cluster.run(seconds)
