@@ -139,14 +139,17 @@ class Connectivity:
             if node in self._marks:
                 self._marks[node].lifted = True
 
-    def puts_off(self, mine: Collection[int], sender: int, now: float) -> bool:
+    def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: bool = False) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
-        out, or puts somebody of mine off, and not all hear all, or not for long enough."""
+        out, or puts somebody of mine off, and not all hear all, or not for long enough.
+
+        ``gathers``: its word is a join, so it puts nobody off any more, whatever its last beacon said.
+        """
         theirs = self._ring_of(sender, now)
         marks = [
             mark for node in theirs if (mark := self._marks.get(node)) is not None and self._counts(mark, node, now)
         ]
-        if not marks and not self._is_put_off(mine, theirs, now):
+        if not marks and (gathers or not self._is_put_off(mine, theirs, now)):
             return False
         if not self.all_hear_all(mine, sender, now):
             for mark in marks:

@@ -296,7 +296,9 @@ class Membership(Founder):
             self.counters.add("dropped_ring_full")
         elif not member and self._undisturbed():
             return
-        elif not (member or join.informed) and self._connectivity.puts_off(ring.members, sender, self.now):
+        elif not (member or join.informed) and self._connectivity.puts_off(
+            ring.members, sender, self.now, gathers=True
+        ):
             self._put_off(sender)
         elif not member and self.node in join.fail_set:
             self.counters.add("ignored")

@@ -20,8 +20,8 @@ from ringproto.types import Guarantee, Priority
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
 
 SETTLE_UNITS = 8
-"""So many times (token timeout + consensus timeout) the processors have to come to rest, or so many intervals of beacons
-where those are longer: who was left out is met by beacons, and left out once more before it is put off."""
+"""So many times (token timeout + consensus timeout) the processors have to come to rest, or so many intervals of
+beacons where those are longer: who was left out is met by beacons, and left out once more before it is put off."""
 SETTLE_MAX = 5
 """So many configurations a processor may install meanwhile."""
 REST_UNITS = 10

@@ -95,6 +95,7 @@ def test_who_puts_somebody_of_mine_off_is_put_off_as_well(put_off: tuple[int, ..
     mine = make()
     mine.hear_beacon(3, beacon(1, (3,), put_off=put_off), 0.0)
     assert mine.puts_off((1, 2), 3, 0.0) is waits
+    assert not mine.puts_off((1, 2), 3, 0.0, gathers=True), "its join says that it follows"
     assert not mine.puts_off((1,), 3, 0.0), "1 alone it would follow"
 
 

@@ -306,3 +306,18 @@ def test_last_messages_of_a_leaver_that_are_lost_once_are_delivered(ring: Three)
     assert ring.cluster.run_until_settled({1, 3})
     for node in (1, 3):
         assert [entry for entry in history(ring.cluster, node) if isinstance(entry, bytes)] == said
+
+
+@pytest.mark.parametrize("put_off", [(), (MEMBER,)])
+def test_who_says_that_it_puts_this_processor_off_is_not_gathered_for_but_followed(put_off: tuple[int, ...]) -> None:
+    ring = operational()
+    other = ring_bytes(RingId(1, STRANGER, 5))
+    beacon = Beacon(Identity(99, 1, LIMITS), other, 1, 100, (STRANGER,), (), put_off)
+    ring.me.handle(Input.BEACON, STRANGER, beacon)
+    answer_challenges(ring.me)
+    assert ring.me.state is (OPERATIONAL if put_off else GATHER)
+    assert counted(ring, "rejoins_put_off") == len(put_off)
+    if put_off:
+        assert len(sent(ring, Kind.BEACON)) == 1, "all members say whom they hear from now on"
+        ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 2**41, LIMITS), 1, (MEMBER, STRANGER), ()))
+        assert ring.me.state is GATHER
