@@ -128,5 +128,15 @@ KILLED_BY: dict[str, Seed | Test] = {
     "forged-serial-silences-for-good": Test("tests/core/test_peers.py"),
     "round-trip-from-the-first-copy": Test("tests/core/test_retransmission.py"),
     "two-lives-with-one-id": Test("tests/core/test_staying.py"),
+    "nobody-is-told-that-it-is-put-off": Test("tests/core/test_connectivity.py"),
+    "put-off-by-another-ignored": Test("tests/core/test_connectivity.py"),
+    "join-of-who-put-me-off-ignored": Test("tests/core/test_connectivity.py"),
+    "questions-asked-once": Test("tests/core/test_peers.py"),
+    "insists-anew-after-another-request": Test("tests/core/test_ordering.py"),
+    "short-standstill-asks-for-less": Test("tests/core/test_patience.py"),
+    "patience-outlives-the-barrier": Test("tests/simulation/test_scenario_patience_ends.py"),
+    "newcomers-wait-for-a-round-that-is-over": Test("tests/simulation/test_scenario_patience_ends.py"),
+    "charged-with-another-standstill": Test("tests/simulation/test_scenario_patience_ends.py"),
+    "patience-is-part-of-what-must-stay-true": Test("tests/simulation/test_scenario_patience_ends.py"),
 }
 """The first seed of the search that killed it, or the test if none did."""

@@ -11,6 +11,7 @@ from ringproto.testing.mutation import Change, Mutant
 __all__ = ["MUTANTS"]
 
 _TESTS = "tests/core/test_"
+_PATIENCE = "tests/simulation/test_scenario_patience_ends.py"
 
 
 def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Change) -> Mutant:
@@ -203,5 +204,79 @@ MUTANTS = (
         "A second process with the id of a member takes its place although the member lives.",
         ("staying", "rivals", "peers", "hostile"),
         Change("seeker", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
+    ),
+    _mutant(
+        "nobody-is-told-that-it-is-put-off",
+        "Beacons do not say whom their sender puts off, so those form rings with it that it does not follow.",
+        ("connectivity",),
+        Change("connectivity", "return tuple(sorted(nodes[max(0, len(nodes) - most) :]))", "return ()"),
+    ),
+    _mutant(
+        "put-off-by-another-ignored",
+        "Who is told that it is put off forms a ring with the sender nevertheless.",
+        ("connectivity", "staying"),
+        Change(
+            "connectivity", "if not marks and (gathers or not self._is_put_off(mine, theirs, now)):", "if not marks:"
+        ),
+    ),
+    _mutant(
+        "join-of-who-put-me-off-ignored",
+        "What a beacon said of putting off holds against a join of its sender.",
+        ("connectivity", "staying"),
+        Change("connectivity", "(gathers or not self", "(not self"),
+    ),
+    _mutant(
+        "questions-asked-once",
+        "Who did not answer whether it lives is not asked once more while a ring forms.",
+        ("peers",),
+        Change("peers", "_AGAIN = 4", "_AGAIN = 0"),
+    ),
+    _mutant(
+        "insists-anew-after-another-request",
+        "That a packet was sent in vain is forgotten when another member asks for a later one meanwhile.",
+        ("ordering",),
+        Change("ordering", "        if first > self._again_seq > came.aru:\n            return\n", ""),
+    ),
+    _mutant(
+        "short-standstill-asks-for-less",
+        "A short standstill at the beginning of a recovery makes a processor ask for less than it needed before.",
+        ("patience",),
+        Change("patience", "self.asks = max(self.asks, self._needed())", "self.asks = self._needed()"),
+    ),
+    Mutant(
+        "patience-outlives-the-barrier",
+        "The token that was passed on before the barrier was complete is waited for as long as a member had asked for.",
+        (Change("membership", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),),
+        tests=(_PATIENCE,),
+    ),
+    Mutant(
+        "newcomers-wait-for-a-round-that-is-over",
+        "Strangers are put off until the time of a patient round is over, whatever became of that round.",
+        (
+            Change(
+                "membership",
+                "if not self._patient or self.now >= self._undisturbed_until:",
+                "if self.barrier.complete or self.now >= self._undisturbed_until:",
+            ),
+        ),
+        tests=(_PATIENCE,),
+    ),
+    Mutant(
+        "charged-with-another-standstill",
+        "A processor that waits for one that stands still has no deadline near, and takes the time for its own.",
+        (
+            Change(
+                "membership",
+                "        if now - self.timers.first() < self.config.retransmit_s:\n",
+                "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
+            ),
+        ),
+        tests=(_PATIENCE,),
+    ),
+    Mutant(
+        "patience-is-part-of-what-must-stay-true",
+        "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
+        (Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),),
+        tests=(_PATIENCE,),
     ),
 )

@@ -1,0 +1,106 @@
+"""When the patience with a member that stands still while it recovers ends, and who it is charged to."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringproto.config import Config
+from ringproto.testing.cluster import Cluster
+
+NODES = (1, 2, 3)
+
+
+def patient_round(cluster: Cluster, nodes: tuple[int, ...], standing: int) -> None:
+    """A round of these in which one, whose application holds it up, is known to have stood still for long."""
+    cluster.start(*nodes)
+    assert cluster.run_until_settled(nodes, 5.0)
+    cluster.hold(standing)
+    stranger = max(nodes) + 1
+    cluster.start(stranger)
+    assert cluster.run_until(lambda: cluster.configuration(nodes[0]).members == (*nodes, stranger), 5.0)
+    cluster.leave(stranger)
+    assert cluster.run_until(lambda: cluster.configuration(nodes[0]).members == nodes, 5.0)
+    cluster.pause(standing, 40 * cluster.config.token_timeout_s)
+    cluster.run(41 * cluster.config.token_timeout_s)
+    assert cluster.run_until(
+        lambda: (
+            all(cluster.configuration(node).members == nodes for node in nodes)
+            and cluster.processor(nodes[0]).statistics()["token_patience_s"] > 30 * cluster.config.token_timeout_s
+        ),
+        5.0,
+    )
+
+
+def noticed_after_s(cluster: Cluster, dead: int, rest: tuple[int, ...]) -> float:
+    began = cluster.now
+    assert cluster.run_until(lambda: cluster.configuration(rest[0]).members == rest, 20.0)
+    return cluster.now - began
+
+
+@pytest.mark.parametrize("rotations", [0, 1])
+def test_crash_of_who_sent_the_last_unblock_is_noticed_as_fast_as_ever(rotations: int) -> None:
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    patient_round(cluster, NODES, 3)
+    cluster.release(3)
+    assert cluster.run_until(lambda: cluster.processor(1).complete and cluster.processor(2).complete, 5.0, every_s=1e-4)
+    cluster.run(rotations * 0.005)
+    cluster.crash(3)
+    assert noticed_after_s(cluster, 3, (1, 2)) < 2 * config.token_timeout_s + config.consensus_timeout_s
+
+
+def test_who_brings_the_quorum_is_not_kept_out_by_the_patience_of_a_configuration_that_is_over() -> None:
+    config = Config.testing(quorum=2)
+    cluster = Cluster(1, config)
+    patient_round(cluster, (1, 2), 2)
+    cluster.leave(2)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (1,), 5.0)
+    cluster.start(4)
+    assert cluster.run_until_settled((1, 4), 10 * config.consensus_timeout_s)
+
+
+def test_who_runs_is_not_charged_with_the_standstill_of_another() -> None:
+    cluster = Cluster(1, Config.testing())
+    cluster.start(1, 2, 3, 4)
+    nodes = (1, 2, 3, 4)
+    assert cluster.run_until_settled(nodes, 5.0)
+    cluster.hold(1, 3)  # their applications recover for long, and do not keep the process from running
+    cluster.start(5)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == (*nodes, 5), 5.0)
+    cluster.leave(5)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == nodes, 5.0)
+    cluster.run(0.05)
+    cluster.pause(3, 0.08)  # it asks for a little
+    cluster.run(0.2)
+    for pause_s in (2.0, 1.8):  # the first time it is left out, the second time waited for
+        for node in nodes:
+            cluster.processor(node).take_notices()
+        cluster.pause(1, pause_s)
+        cluster.run(pause_s + 1.2)
+        told = {
+            node
+            for node in nodes
+            for notice in cluster.processor(node).take_notices()
+            if notice.kind == "recovery_stood_still"
+        }
+        assert told == {1}
+    assert cluster.configuration(2).members == nodes
+
+
+def test_standstill_between_the_two_rotations_of_the_commit_token_costs_no_formation() -> None:
+    cluster = Cluster(1, Config.testing())
+    cluster.start(1, 2)
+    assert cluster.run_until_settled((1, 2), 5.0)
+    cluster.hold(2)
+    cluster.start(3)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == (1, 2, 3), 5.0)
+    cluster.leave(3)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == (1, 2), 5.0)
+    cluster.run(0.1)
+    cluster.start(4)
+    assert cluster.run_until(lambda: cluster.state(2) == "commit", 5.0, every_s=1e-4)
+    gathers = cluster.processor(2).statistics()["gathers"]
+    cluster.pause(2, 0.07)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == (1, 2, 4), 5.0)
+    assert cluster.processor(2).statistics()["gathers"] == gathers
+    assert not cluster.processor(2).statistics().get("dropped_implausible", 0)
