@@ -8,6 +8,11 @@ command repeats it over seeds and shows the worst seed next to the goal. Exit co
     link    how many it has while one link loses a large part of all datagrams one way
     late    how many it has while a fifth of all datagrams come again up to two minutes later, restarts included
     cost    how many datagrams an idle ring sends, and how long a crash is unnoticed, without loss
+    cpu     how much CPU an idle ring takes, next to that of another working tree (--base DIR, built as this one)
+
+By default a link is measured with four seeds, so that each of neighbours or not, idle or loaded, is run once. Whether
+all say the same about who is on which ring is looked at after each sixtieth of a stretch, and at its end within the
+bound of a heal: a ring may be just in the middle of a change.
 
 Times to heal are counted in units of max(``merge_detect_s``, ``consensus_timeout_s`` / 2, ``token_timeout_s`` / 4).
 """
@@ -20,9 +25,11 @@ import math
 import multiprocessing
 import random as random_module
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ringproto import Config, Priority
@@ -56,6 +63,12 @@ COST = {
 and the longest time until a crash was overcome, at commit 32523f3 (seeds 1 to 5)."""
 COST_SLACK = 1.005, 1.1
 """So many times these are within the goal: where the token rests differs between seeds."""
+CPU_RATIO, CPU_RUNS = 1.03, 7
+"""The CPU time of an idle ring is at most so many times that of the base, median of so many interleaved runs each."""
+LOOKS = 60
+"""So often in a stretch it is looked at who is together."""
+AGREED_MIN = 0.95
+"""In so large a part of these looks, at least, each processor is on a ring whose members all say that it is theirs."""
 HEALS = 6
 """So often the members of one run are parted and come together."""
 MESSAGES_S = 10.0
@@ -110,11 +123,19 @@ class Ring:
         """How many configurations each processor has installed."""
         return {node: int(self.cluster.processor(node).statistics()["configurations"]) for node in self.nodes}
 
-    def changes_in(self, seconds: float) -> int:
-        """Let so much time pass; how many configurations the processor with the most has installed meanwhile."""
+    def stay(self, seconds: float, formed_units: float, loss: float) -> Stayed:
+        """Let so much time pass; what the ring did meanwhile, and whether it is together at the end, within the bound
+        for this loss."""
         before = self.changes()
-        self.cluster.run(seconds)
-        return max(count - before[node] for node, count in self.changes().items())
+        agreed = 0
+        for _ in range(LOOKS):
+            self.cluster.run(seconds / LOOKS)
+            agreed += self.agreed()
+        changes = max(count - before[node] for node, count in self.changes().items())
+        limit_s = bound(BOUND_UNITS, loss) * self.unit_s
+        one = self.cluster.run_until(self.agreed, limit_s, every_s=self.step_s) and agreed >= AGREED_MIN * LOOKS
+        whole = self.cluster.run_until(self.whole, limit_s, every_s=self.step_s)
+        return Stayed(formed_units, changes, agreed=one, whole=whole, seconds=seconds)
 
     def load(self, messages_s: float) -> None:
         """From now on some member sends a message so many times a second."""
@@ -207,9 +228,9 @@ class Stayed(NamedTuple):
     changes: int
     """How many configurations the member with the most installed in the stretch."""
     agreed: bool
-    """Whether at the end each member is on a ring whose members all say that it is theirs."""
+    """Whether each member is on a ring whose members all say that it is theirs, at the end and nearly always before."""
     whole: bool
-    """Whether at the end all are on one ring."""
+    """Whether at the end all are on one ring, within the bound of a heal."""
     seconds: float
     """How long the stretch was."""
     back_units: float = 0.0
@@ -222,8 +243,7 @@ def idle(preset: str, members: int, loss: float, seed: int, seconds: float = 360
     formed = ring.together(4 * bound(BOUND_UNITS, loss))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
-    changes = ring.changes_in(seconds)
-    return Stayed(formed, changes, agreed=ring.agreed(), whole=ring.whole(), seconds=seconds)
+    return ring.stay(seconds, formed, loss)
 
 
 def link(preset: str, members: int, loss: float, seed: int, seconds: float = 3600.0) -> Stayed:
@@ -242,10 +262,9 @@ def link(preset: str, members: int, loss: float, seed: int, seconds: float = 360
     place = ring.random.randrange(members)
     source, destination = ring.nodes[place], ring.nodes[(place + (1 if neighbours or members == 2 else 2)) % members]
     ring.cluster.network.link(source, destination).loss = loss
-    changes = ring.changes_in(seconds)
-    agreed, whole = ring.agreed(), ring.whole()
+    stayed = ring.stay(seconds, formed, loss)
     ring.cluster.heal()
-    return Stayed(formed, changes, agreed=agreed, whole=whole, seconds=seconds, back_units=ring.together(200))
+    return stayed._replace(back_units=ring.together(200))
 
 
 def late(preset: str, members: int, loss: float, seed: int, seconds: float = 600.0) -> Stayed:
@@ -265,8 +284,7 @@ def late(preset: str, members: int, loss: float, seed: int, seconds: float = 600
     formed = ring.together(4 * bound(BOUND_UNITS, loss))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
-    changes = ring.changes_in(seconds)
-    return Stayed(formed, changes, agreed=ring.agreed(), whole=ring.whole(), seconds=seconds)
+    return ring.stay(seconds, formed, loss)
 
 
 class Cost(NamedTuple):
@@ -293,6 +311,41 @@ def cost(preset: str, members: int, loss: float, seed: int, seconds: float = 60.
     began = ring.cluster.now
     done = ring.cluster.run_until(lambda: ring.cluster.formed(others), 200 * ring.unit_s, every_s=ring.step_s / 20)
     return Cost(datagrams_s, ring.cluster.now - began if done else math.inf)
+
+
+_CPU_PROGRAM = """
+import dataclasses, sys, time
+from ringproto import Config
+from ringproto.testing import Cluster
+preset, members, seconds, least_s, greatest_s = sys.argv[1], *map(float, sys.argv[2:])
+nodes = tuple(range(1, int(members) + 1))
+cluster = Cluster(1, getattr(Config, preset)(), datagram_size=1352)
+network = cluster.network
+network.clear = network.weather = dataclasses.replace(network.clear, latency_s=(least_s, greatest_s))
+cluster.start(*nodes)
+assert cluster.run_until_settled(nodes, 600.0)
+began = time.process_time()
+cluster.run(seconds)
+print(time.process_time() - began)
+"""
+
+
+def cpu(preset: str, members: int, loss: float, seed: int, seconds: float = 60.0, *, base: Path) -> float:
+    """The CPU time of an idle ring of this working tree as a part of that of ``base``: medians of interleaved runs.
+
+    Raises:
+        subprocess.CalledProcessError: a run failed, for example because ``base`` is not built.
+    """
+    here = Path(__file__).resolve().parents[1]
+    times: dict[Path, list[float]] = {here: [], base: []}
+    latency_s = PRESETS[preset][1]
+    arguments = [preset, *map(str, (members, seconds, *latency_s))]
+    for _ in range(CPU_RUNS):
+        for tree, measured in times.items():
+            command = [sys.executable, "-c", _CPU_PROGRAM, *arguments]
+            done = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
+            measured.append(float(done.stdout))
+    return statistics.median(times[here]) / statistics.median(times[base])
 
 
 # The command
@@ -322,7 +375,8 @@ def show_heal(cell: Cell, seeds: Sequence[int], results: Sequence[Healed]) -> tu
 
 def show_idle(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
     goal = math.floor(bound(IDLE_CHANGES, cell.loss) * sum(result.seconds for result in results) / 3600)
-    return _show_stayed(seeds, results, goal, None, bound(BOUND_UNITS, cell.loss))
+    text, fine = _show_stayed(seeds, results, goal, None, bound(BOUND_UNITS, cell.loss))
+    return text, fine and all(result.whole for result in results)
 
 
 def show_link(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
@@ -334,7 +388,8 @@ def show_link(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tu
 
 
 def show_late(cell: Cell, seeds: Sequence[int], results: Sequence[Stayed]) -> tuple[str, bool]:
-    return _show_stayed(seeds, results, 0, None, bound(BOUND_UNITS, cell.loss))
+    text, fine = _show_stayed(seeds, results, 0, None, bound(BOUND_UNITS, cell.loss))
+    return text, fine and all(result.whole for result in results)
 
 
 def show_cost(cell: Cell, seeds: Sequence[int], results: Sequence[Cost]) -> tuple[str, bool]:
@@ -347,6 +402,12 @@ def show_cost(cell: Cell, seeds: Sequence[int], results: Sequence[Cost]) -> tupl
     sent, crash_s = COST[cell.preset, cell.members]
     fine = datagrams_s <= COST_SLACK[0] * sent and max(crashes) <= COST_SLACK[1] * crash_s
     return f"{text}; goal {sent:.2f} and {crash_s:g}", fine
+
+
+def show_cpu(cell: Cell, seeds: Sequence[int], results: Sequence[float]) -> tuple[str, bool]:
+    ratio = statistics.median(results)
+    text = f"{ratio:.3f} times the CPU of the base, median of {CPU_RUNS} interleaved runs; goal {CPU_RATIO}"
+    return text, ratio <= CPU_RATIO
 
 
 def _show_stayed(
@@ -369,7 +430,7 @@ def _show_stayed(
         text += f"; not whole at the end: seeds {', '.join(map(str, apart[:8]))}"
     quarrel = [seed for seed, result in zip(seeds, results, strict=True) if not result.agreed]
     if quarrel:
-        text += f"; not agreed at the end: seeds {', '.join(map(str, quarrel[:8]))}"
+        text += f"; not agreed: seeds {', '.join(map(str, quarrel[:8]))}"
     few = (in_all is None or sum(changes) <= in_all) and (each is None or worst <= each)
     return text, few and slowest <= units and back <= units and not quarrel
 
@@ -390,33 +451,46 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "heal": Kind(heal, show_heal, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 200),
+    "heal": Kind(heal, show_heal, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.0, 0.05, 0.15), 200),
     "idle": Kind(idle, show_idle, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 20),
     "link": Kind(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 4),
     "late": Kind(late, show_late, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 20),
     "cost": Kind(cost, show_cost, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 5),
+    "cpu": Kind(cpu, show_cpu, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 1),
 }
+LOSS_MAX = {"heal": 1.0, "idle": max(IDLE_CHANGES), "link": max(LINK_CHANGES), "late": 1.0, "cost": 1.0, "cpu": 0.0}
+"""There is no goal for more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the arguments ask for; 1 if a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.stability", description=__doc__.split("\n")[0])
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)} (default: all)")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)} (default: all but cpu)")
     parser.add_argument("--preset", nargs="+", choices=list(PRESETS), help="settings (default: all)")
-    parser.add_argument("--members", nargs="+", type=int, metavar="N", help="numbers of processors (default: 3 6 12)")
+    parser.add_argument("--members", nargs="+", type=int, metavar="N", help="numbers of processors")
     parser.add_argument("--loss", nargs="+", type=float, metavar="PART", help="losses, from 0 to 1")
     parser.add_argument("--seeds", metavar="A-B", help="seeds from A to B, or one")
     parser.add_argument("--seconds", type=float, help="simulated seconds of a stretch (idle, link: 3600; late: 600)")
+    parser.add_argument("--base", type=Path, metavar="DIR", help="for cpu: the working tree to compare with")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes to run in (default: 1)")
     args = parser.parse_args(arguments)
     for name in args.kinds:
         if name not in KINDS:
             parser.error(f"KIND must be one of {', '.join(KINDS)}, not {name!r}")
+    kinds = args.kinds or [name for name in KINDS if name != "cpu"]
+    for name in kinds:
+        for loss in args.loss or ():
+            if not 0.0 <= loss <= LOSS_MAX[name]:
+                parser.error(f"--loss must be from 0 to {LOSS_MAX[name]:g} for {name}, not {loss:g}")
+    if "cpu" in kinds and args.base is None:
+        parser.error("cpu compares with another working tree; give --base DIR")
     missed = 0
-    for name in args.kinds or KINDS:
+    for name in kinds:
         kind = KINDS[name]
         seeds = _seeds(args.seeds) if args.seeds else range(1, kind.seeds + 1)
-        extra = {} if args.seconds is None or name == "heal" else {"seconds": args.seconds}
+        extra: dict[str, Any] = {} if args.seconds is None or name == "heal" else {"seconds": args.seconds}
+        if name == "cpu":
+            extra["base"] = args.base.resolve()
         cells = [
             Cell(preset, members, loss)
             for preset in args.preset or kind.presets

@@ -39,6 +39,9 @@ LIGHT = ("loss", "crash", "partition", "leave", "pause", "trap", "broken promise
 CONDITIONS = ("storage", "drift", "early timers", "small buffers", "recover raises", "answers", "late copies")
 """Classes that hold for the whole of a run."""
 
+_SEEN = ("storage", "recover raises")
+"""Of these it is seen when something happens."""
+
 WRITES = 100
 """An application writes so many messages, at most, while another one leaves."""
 FEW = 0.3
@@ -228,7 +231,7 @@ class Faults:
         if "late copies" in self.names:
             network = self.cluster.network
             network.clear = network.weather = dataclasses.replace(network.clear, late=LATE, late_s=LATE_S)
-        self.happened.update(name for name in self.names if name in CONDITIONS)
+        self.happened.update(name for name in self.names if name in CONDITIONS and name not in _SEEN)
         if any(name in WEATHERS for name in self.names):
             self._change_weather()
         for name in self.names:
@@ -300,7 +303,10 @@ class Faults:
         """Start it again, with what this run lets survive in its storage, unless it runs."""
         if not self.cluster.alive(node):
             self.leaving.discard(node)
-            self.cluster.restart(node, self.random.choice(self.storage))
+            storage = self.random.choice(self.storage)
+            if storage != STORAGE[0]:
+                self.happened.add("storage")
+            self.cluster.restart(node, storage)
 
     def _restart_later(self, node: int) -> None:
         way = self.random.random()
@@ -313,6 +319,7 @@ class Faults:
         self._restart_later(host.node)
 
     def _raised(self, host: Host) -> None:
+        self.happened.add("recover raises")
         self.leaving.add(host.node)
         self.later(self.unit_s / 10, lambda: self._return_when_out(host.node))
 

@@ -1,7 +1,8 @@
-"""In how large a part of the runs each class of faults happened, by the rows of the table of fault classes.
+"""In how large a part of the runs each class of faults happened.
 
 A class that never happens judges nothing, and one that happens seldom judges little; so the shares are printed, and a
-long run must have enough of each. The rows are those of docs/testing.md.
+long run must have enough of each. What one run in many has by plan, and one kind out of many that a run draws once,
+has a smaller share that is asked for. The rows are those of docs/testing.md.
 """
 
 from __future__ import annotations
@@ -9,41 +10,48 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ringproto.testing import lasting, repeats, standing, strangers
+from ringproto.testing import lasting, standing, strangers, trials
+from ringproto.testing.faults import CLASSES
 from ringproto.testing.settings import PRESETS
+from ringproto.testing.simulate import BIG
 
-__all__ = ["ROWS", "Shares"]
+__all__ = ["LEAST", "ROWS", "Shares"]
+
+_STANDING = tuple("standing fault: " + kind for kind in (*standing.KINDS, "stuck recover"))
+_TRIALS = tuple("trial: " + name for name in trials.TRIALS)
 
 ROWS: dict[str, frozenset[str]] = {
-    "loss": frozenset(("loss", "kind loss", "tokens", "burst")),
-    "by size": frozenset(("big",)),
-    "duplication, reordering": frozenset(("duplication", "reordering", "latency", "flooding")),
-    "late copies": frozenset(("late copies",)),
-    "replay": frozenset(("replay",)),
-    "corruption": frozenset(("corruption", "forgery")),
-    "one way": frozenset(("one way",)),
-    "clogging": frozenset(("clog",)),
-    "partition, merge": frozenset(("partition",)),
-    "crash, restart": frozenset(("crash", "trap", "resurrect", "broken promise")),
-    "start and stop": frozenset(("storm",)),
-    "storage": frozenset(("storage",)),
-    "pause": frozenset(("pause",)),
-    "clock": frozenset(("clock jump", "drift", "early timers")),
-    "again and again": frozenset(repeats.KINDS),
-    "slow consumer": frozenset(("slow consumer", "never reads")),
-    "system calls": frozenset(("send refused", "interface", "small buffers", "address")),
-    "application": frozenset(("leave", "recover raises", "stuck recover", "answers")),
-    "mixed": frozenset(("crowd", *("stranger: " + kind for kind in strangers.KINDS))),
-    "long life": frozenset(("long life",)),
-    "huge recovery": frozenset(("huge", "flood")),
-    "forced rarity": frozenset(("rare limits",)),
-    "idle for minutes": frozenset(("idle",)),
-    "loss that stays": frozenset("loss that stays: " + kind for kind in lasting.KINDS),
-    "standing faults": frozenset("standing fault: " + kind for kind in (*standing.KINDS, "stuck recover")),
-    "shipped settings": frozenset("settings: " + name for name in PRESETS),
-    "random settings": frozenset(("settings: random",)),
+    **{
+        name: frozenset((name,))
+        for name in (
+            *CLASSES,
+            "stands still",
+            "long life",
+            "rare limits",
+            "idle",
+            *("settings: " + name for name in (*PRESETS, "random", "scaled")),
+            *("loss that stays: " + kind for kind in lasting.KINDS),
+            *("stranger: " + kind for kind in strangers.KINDS),
+            "huge",
+            "flood",
+            "crowd",
+            *_STANDING,
+            *_TRIALS,
+        )
+    },
+    "many processors": frozenset(f"{count} processors" for count in BIG),
+    "standing faults": frozenset(_STANDING),
+    "trials": frozenset(_TRIALS),
 }
 """The rows, and the names in ``Result.classes`` that count as each."""
+LEAST: dict[str, float] = {
+    "flood": 0.2,
+    "many processors": 0.2,
+    "crowd": 1.0,
+    **dict.fromkeys(_STANDING, 0.2),
+    **dict.fromkeys(_TRIALS, 1.0),
+}
+"""Rows that need no more than so many percent, whatever is asked for."""
 
 
 class Shares:
@@ -64,8 +72,8 @@ class Shares:
         return 100.0 * self.counts[row] / self.runs if self.runs else 0.0
 
     def fewer(self, percent: float) -> list[str]:
-        """The rows that happened in fewer percent of the runs."""
-        return [row for row in ROWS if self.percent(row) < percent]
+        """The rows that happened in fewer percent of the runs, or than ``LEAST`` says if that is less."""
+        return [row for row in ROWS if self.percent(row) < min(percent, LEAST.get(row, percent))]
 
     def lines(self) -> list[str]:
         """A line for each row."""

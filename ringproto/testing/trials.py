@@ -28,7 +28,7 @@ from ringproto.testing.network import Weather, kind_of
 from ringproto.testing.settings import bound_s, rests, unit_s
 from ringproto.types import Guarantee, Priority, RingId
 
-__all__ = ["TRIALS", "Tried", "draw", "losable"]
+__all__ = ["RICH", "TRIALS", "Tried", "draw", "losable"]
 
 LOST_IN_A_ROW = 7
 """So often a token is sent in vain, and there is time for more: the waits in between become shorter."""

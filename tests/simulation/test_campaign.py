@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from ringproto.cli import campaign, simulate
 from ringproto.cli._common import RunFailedError, UsageError
 from ringproto.cli.campaign import commit, run_campaign
 from ringproto.testing.judge import Violation
-from ringproto.testing.shares import ROWS, Shares
-from ringproto.testing.simulate import Result
+from ringproto.testing.shares import LEAST, ROWS, Shares
+from ringproto.testing.simulate import Result, run_seed
+
+ROOT = Path(__file__).parents[2]
 
 WANTED = {"full": range(10, 20), "light": range(10, 40)}
 
@@ -68,7 +71,7 @@ def test_an_interrupted_campaign_goes_on_and_ends_as_one_that_was_not(tmp_path: 
     assert records[0]["commit"] == "c1"
     assert (records[0]["full"]["first"], records[0]["full"]["next"]) == (10, 20)
     assert records[0]["light"]["simulated_s"] == 60.0
-    assert records[0]["full"]["classes"] == {"loss": 10, "shipped settings": 5, "random settings": 5}
+    assert records[0]["full"]["classes"] == {"loss": 10, "settings: lan": 5, "settings: random": 5}
 
 
 def test_what_is_done_is_not_done_again_and_more_can_be_asked_for(tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_the_report_says_commit_ranges_seconds_and_shares(tmp_path: Path, capsys
         "full seeds 10-19: 0 failed; 20 simulated seconds, 2.0 in the mean, 2.0 in the mean without"
     )
     assert "  100.0 %  loss" in lines
-    assert "   50.0 %  random settings" in lines
+    assert "   50.0 %  settings: random" in lines
     assert "    0.0 %  pause" in lines
 
 
@@ -194,12 +197,39 @@ def test_shares_are_shown_and_too_small_ones_fail(
     assert run("--seeds", "1-4", "--jobs", "1", "--shares") == 0
     assert "100.0 %  loss" in capsys.readouterr().out
     assert run("--seeds", "1-4", "--jobs", "1", "--shares", "--shares-min", "5") == 1
-    assert "fewer than the 5 % that were asked for: by size, " in capsys.readouterr().out
+    assert "fewer than the 5 % that were asked for: kind loss, " in capsys.readouterr().out
 
 
 def test_shares_count_runs_and_not_happenings() -> None:
     shares = Shares()
-    shares.add(("stalls", "cuts"))
+    shares.add(("standing fault: deaf", "standing fault: mute"))
     shares.add(())
-    assert shares.percent("again and again") == 50.0
-    assert set(shares.fewer(50.0)) == ROWS.keys() - {"again and again"}
+    assert shares.percent("standing faults") == shares.percent("standing fault: deaf") == 50.0
+    assert set(shares.fewer(50.0)) == ROWS.keys() - {
+        "standing faults",
+        "standing fault: deaf",
+        "standing fault: mute",
+    }
+
+
+def test_what_is_rare_by_plan_has_a_share_of_its_own() -> None:
+    shares = Shares(1000, dict.fromkeys(ROWS, 50))
+    assert shares.fewer(5.0) == []
+    shares.counts["flood"] = 2
+    assert shares.fewer(5.0) == []
+    shares.counts["flood"] = 1
+    shares.counts["stalls"] = 49
+    assert shares.fewer(5.0) == ["stalls", "flood"]
+
+
+def test_every_row_is_documented_and_no_other() -> None:
+    section = (ROOT / "docs" / "testing.md").read_text().partition("How often each class happened")[2]
+    table = [line.split("|")[1:-1] for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    documented = {name: least.strip() for names, least in table for name in re.findall("`([^`]+)`", names)}
+    assert documented == {row: f"{LEAST[row]:g} %" if row in LEAST else "what is asked for" for row in ROWS}
+
+
+def test_every_class_that_a_run_says_has_a_row() -> None:
+    counted = frozenset().union(*ROWS.values())
+    for seed, light in ((1, True), (2, True), (5, True), (1, False)):
+        assert run_seed(seed, light=light, hashed=False).classes <= counted

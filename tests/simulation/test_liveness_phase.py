@@ -8,6 +8,7 @@ from ringproto.config import Config
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.delivery import delivery_s
+from ringproto.testing.host import Host
 from ringproto.testing.lasting import LastingLoss
 from ringproto.testing.simulate import _Run, run_seed
 from ringproto.types import Guarantee, Priority
@@ -218,3 +219,19 @@ def test_where_nothing_may_change_a_ring_that_is_apart_at_the_beginning_of_the_s
     phase = Phase(cluster, lasting)
     assert not phase._agree(NODES)
     assert [rule for rule, _ in phase.failures] == ["B15"]
+
+
+def test_in_some_seeds_one_processor_stands_still_whenever_it_recovers(monkeypatch):
+    stood = []
+    pause = Host.pause
+
+    def see(host, duration_s):
+        if duration_s == host.habits.stands_still_s:
+            stood.append(host.node)
+        pause(host, duration_s)
+
+    monkeypatch.setattr(Host, "pause", see)
+    result = run_seed(6, hashed=False)
+    assert "stands still" in result.classes
+    assert result.violations == ()
+    assert len(set(stood)) == 1
