@@ -315,8 +315,10 @@ class SocketTransport(Traffic):
         self._last_gauges: dict[str, int] = {}
         # What sockets counted that were closed since.
         self._retired: Counter[str] = Counter()
-        # How a thread waits, once there is one that trio does not know.
+        # How a thread waits, once there is one that trio does not know, and what is to be added to its clock so that it
+        # goes on from that of trio: no time that was noted before has to be changed.
         self._blocking: BlockingWait | None = None
+        self._clock_offset_s = 0.0
 
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send datagrams; see :meth:`ringproto.transports.Transport.send`."""
@@ -371,6 +373,7 @@ class SocketTransport(Traffic):
         """From now on a thread uses it; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
         self._check_open()
         if self._blocking is None:
+            self._clock_offset_s = trio.current_time() - time.monotonic()
             self._blocking = BlockingWait(self._sockets)
 
     def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
@@ -379,7 +382,7 @@ class SocketTransport(Traffic):
         addresses, heads, datagrams = self._route(transmits)
         if datagrams:
             if self._is_due():
-                self._tend(time.monotonic())
+                self._tend(self._now())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
 
@@ -480,7 +483,7 @@ class SocketTransport(Traffic):
 
     def _now(self) -> float:
         """Seconds on the clock that :meth:`_tend` is given."""
-        return trio.current_time() if self._blocking is None else time.monotonic()
+        return trio.current_time() if self._blocking is None else time.monotonic() + self._clock_offset_s
 
     def _tend(self, now: float) -> None:
         often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after

@@ -24,11 +24,13 @@ LO = find_interface("127.0.0.1", 4).name
 
 
 @contextlib.asynccontextmanager
-async def two_on(hosts: namespaces.Hosts, **arguments: str) -> AsyncIterator[list[Peer]]:
+async def two_on(hosts: namespaces.Hosts, *, blocking: bool = False, **arguments: str) -> AsyncIterator[list[Peer]]:
     """Two that hear each other; the interface of the first may come back."""
     async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
         for node, peer in enumerate((first, second), 1):
             await peer.call("open_multicast", node=node, port=5405, **arguments)
+            if blocking:
+                await peer.call("begin_blocking")
         await meet_again([first, second], "before")
         yield [first, second]
 
@@ -55,10 +57,11 @@ IPV6_LINK_NETWORK = {"group": "ff12::7:1", "interface": "fe80::/64"}
 
 
 @on_hosts
+@pytest.mark.parametrize("blocking", [False, True], ids=["trio", "thread"])
 @pytest.mark.parametrize("wire", [IPV4, IPV4_NAME], ids=["by network", "by name"])
-async def test_interface_gets_another_address(wire: dict[str, str]) -> None:
+async def test_interface_gets_another_address(wire: dict[str, str], blocking: bool) -> None:
     with hosts_on_a_bridge(2) as hosts:
-        async with two_on(hosts, **wire) as peers:
+        async with two_on(hosts, blocking=blocking, **wire) as peers:
             hosts.remove_address(1)
             await peers[0].send((0, "lost"))
             hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
@@ -143,12 +146,15 @@ async def test_own_name_leads_to_another_address_when_the_old_one_is_gone() -> N
 
 
 @on_hosts
-async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back() -> None:
+@pytest.mark.parametrize("blocking", [False, True], ids=["trio", "thread"])
+async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back(blocking: bool) -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
             table = {"1": ("10.77.0.1", 5001), "2": ("10.77.0.2", 5001)}
             for node, peer in enumerate((first, second), 1):
                 await peer.call("open_unicast", node=node, peers=table)
+                if blocking:
+                    await peer.call("begin_blocking")
             await meet_again([first, second], "before")
             hosts.remove_address(1)
             for _ in range(200):
