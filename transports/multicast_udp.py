@@ -22,12 +22,14 @@ of it. That holds back tokens under a flood; after some batches they pass all th
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import math
 import socket
 import struct
 import weakref
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 
 import trio
 
@@ -37,12 +39,13 @@ from ringproto.transports._binding import bound_socket
 from ringproto.transports._checks import check_node, check_seconds, check_whole
 from ringproto.transports._interface import TransportError
 from ringproto.transports._reverse_path import explain_filter, filter_drops
+from ringproto.transports._search import Search
 from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
 from ringproto.transports.interfaces import Interface
-from ringproto.transports.membership import Membership, usable_interface
+from ringproto.transports.membership import Membership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
 
@@ -195,11 +198,21 @@ class MulticastUDP(SocketTransport):
         self._sizes = sizes
         self._buffers = receive_buffer, send_buffer
         self._offload = offload
-        log = BoundedLog(LOG_NAME)
+        unsaid: deque[Callable[[], None]] = deque()
+        log = BoundedLog(LOG_NAME, node=node, waiting=unsaid)
         counts: Counter[str] = Counter()
         self._group, self._own = self._make_sockets(membership, counts, log)
         group = pack_address(membership.destination)
-        super().__init__(node, sizes, [self._group, self._own], counts, header_size=HEADER_SIZE, log=log, group=group)
+        super().__init__(
+            node,
+            sizes,
+            [self._group, self._own],
+            counts,
+            header_size=HEADER_SIZE,
+            log=log,
+            unsaid=unsaid,
+            group=group,
+        )
         self._everybody = [group]
         self._elsewhere = group
         # Where each node was heard last, the one that was learned first in front; those of them to whom unicasts go
@@ -220,10 +233,12 @@ class MulticastUDP(SocketTransport):
         # Why the membership may be lost, if it may, and when to see to it next.
         self._trouble = 0
         self._rejoin_at = -math.inf
+        self._search: Search | None = None
         self._silence = Silence(silence_s)
         self._answer_at = -math.inf
         self._filter_drops: int | None = filter_drops()
         self._look_at_paths(self._now())
+        self._say()
 
     def __repr__(self) -> str:
         membership = self._membership
@@ -372,6 +387,8 @@ class MulticastUDP(SocketTransport):
 
     def _after_loss(self, error: int, address: bytes) -> None:
         super()._after_loss(error, address)
+        if address != self._everybody[0]:
+            return  # one destination that cannot be reached is no trouble of the interface
         if error in _INTERFACE_TROUBLE:
             # The membership may be lost: the system forgets it when an interface loses its address.
             self._trouble = error
@@ -423,22 +440,49 @@ class MulticastUDP(SocketTransport):
         """Look the interface up again by what the user gave, and join the group there; log ``why`` if it is given."""
         former = self._membership
         try:
-            found = usable_interface(self._wanted, former.group, former.interface)
+            found = self._look_up_again()
+            if found is None:
+                # This goes on at the next look.
+                self._trouble = self._trouble or errno.ENODEV
+                return
             if (found.name, found.index, found.address) == former.place:
                 former.join()
             else:
                 self._move(Membership(former.group, former.port, found, former.ttl))
-        except OSError as exc:
+        except (OSError, ValueError, RuntimeError) as exc:
+            # A name that can also be read as an address of the other kind is a ValueError, once it names nothing.
             self._counts["rejoins_failed"] += 1
-            text = str(exc) if isinstance(exc, TransportError) else f"{errno_name(exc.errno or 0)}, {exc.strerror}"
+            number = (exc.errno or 0) if isinstance(exc, OSError) else 0
+            text = str(exc)
+            if isinstance(exc, OSError) and not isinstance(exc, TransportError):
+                text = f"{errno_name(number)}, {exc.strerror}"
             self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
-            self._trouble = self._trouble or exc.errno or errno.ENODEV
+            self._trouble = self._trouble or number or errno.ENODEV
             return
         self._counts["rejoins"] += 1
         self._trouble = 0
         self._silence.joined()
         if why is not None:
             self._log.warning("joined again", f"{self._where()} was joined again: {why}")
+
+    def _look_up_again(self) -> Interface | None:
+        """The interface that is meant now, or ``None`` while it is looked for.
+
+        Raises:
+            ValueError, InterfaceError: as :func:`usable_interface`.
+            RuntimeError: there is no thread to look with.
+        """
+        former = self._membership
+        found = as_before(self._wanted, former.interface)
+        if found is not None:
+            self._search = None
+            return found
+        if self._search is None:
+            self._search = Search(functools.partial(usable_interface, self._wanted, former.group))
+        if not self._search.over:
+            return None
+        search, self._search = self._search, None
+        return search.answer()
 
     def _move(self, membership: Membership) -> None:
         """Go on with the sockets of another membership: the interface has another name, index or address."""

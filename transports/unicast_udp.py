@@ -16,8 +16,8 @@ import errno
 import functools
 import math
 import socket
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -129,7 +129,8 @@ class UnicastUDP(SocketTransport):
         own: tuple[str, int],
     ) -> None:
         counts: Counter[str] = Counter()
-        log = BoundedLog(LOG_NAME)
+        unsaid: deque[Callable[[], None]] = deque()
+        log = BoundedLog(LOG_NAME, node=table.node, waiting=unsaid)
         self._make_socket = functools.partial(
             DatagramSocket,
             size=sizes.datagram,
@@ -141,7 +142,7 @@ class UnicastUDP(SocketTransport):
         self._buffers = receive_buffer, send_buffer
         self._socket = self._make_socket(sock)
         self._socket.set_buffers(*self._buffers)
-        super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log)
+        super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log, unsaid=unsaid)
         self._table = table
         self._family = family
         # The own entry as the user gave it, whether the address that it led to is gone, and where the name leads now.
@@ -167,6 +168,7 @@ class UnicastUDP(SocketTransport):
         hint_at_loopback(table, log)
         self._say_wildcard()
         self._look_at_paths(self._now())
+        self._say()
 
     def __repr__(self) -> str:
         own = format_packed(self._table.own)
@@ -203,7 +205,9 @@ class UnicastUDP(SocketTransport):
                     await trio.sleep(LOOK_EVERY_S)
                     if self._closed:
                         break
-                    for peer in self._look():
+                    due = self._look()
+                    self._say()
+                    for peer in due:
                         nursery.start_soon(self._look_up, peer, limiter)
                     if self._address_gone and not own_asked and is_name(self._own_host):
                         own_asked = True
@@ -250,6 +254,7 @@ class UnicastUDP(SocketTransport):
                 self._counts["addresses_changed"] += 1
                 where += f" now, and was at {format_packed(former)}"
             self._peers_log.info(f"address_{peer.node}", where)
+        self._say()
 
     def _apply(self) -> None:
         """Send to and hear those who are in the table."""

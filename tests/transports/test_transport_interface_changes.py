@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import select
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import namespaces
@@ -15,7 +17,8 @@ from namespaces import Peer, RemoteError, hosts_on_a_bridge, peer_in
 from transport_openers import GROUP, free_ports
 
 from ringproto.transports import TransportError, open_multicast_udp
-from ringproto.transports.interfaces import find_interface
+from ringproto.transports._addresses import pack_address
+from ringproto.transports.interfaces import Interface, find_interface
 from ringproto.transports.membership import Membership
 from ringproto.transports.multicast_udp import MulticastUDP
 
@@ -246,6 +249,126 @@ async def test_id_is_free_where_the_transport_was_before() -> None:
         await transport.aclose()
 
 
+def look_up_by(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], patience_s: float = 10.0) -> None:
+    """The interface of a transport is gone, and this finds another one; that is waited for."""
+    monkeypatch.setattr("ringproto.transports.multicast_udp.as_before", lambda *arguments: None)
+    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", function)
+    monkeypatch.setattr("ringproto.transports._search.PATIENCE_S", patience_s)
+
+
+async def test_look_up_that_takes_long_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    found = dataclasses.replace(first._membership.interface, name=f"{LO}:7")
+    goes_on = threading.Event()
+    asked = []
+
+    def slowly(*arguments: Any) -> Interface:
+        asked.append(arguments)
+        goes_on.wait(60)
+        return found
+
+    look_up_by(monkeypatch, slowly, patience_s=0.0)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    for number in range(50):
+        await first.send([(0, b"%d" % number)])
+        assert await second.receive() == [b"%d" % number]
+        await trio.sleep(0.1)
+    assert len(asked) == 1, "one at a time"
+    assert "interface_changes" not in first.statistics()
+    goes_on.set()
+    assert first._search is not None
+    first._search._thread.join()
+    for _ in range(15):
+        await first.send([(0, b"x")])
+        await trio.sleep(0.1)
+    assert first.statistics()["interface_changes"] == 1
+    assert len(asked) == 1
+    for transport in (first, second):
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("error", [ValueError("interface '1.2.3.4' is IPv4"), RuntimeError("can't start new thread")])
+async def test_look_up_that_is_a_value_error_or_gets_no_thread_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    first, second = await on_loopback()
+
+    def fail(*arguments: Any) -> Any:
+        raise error
+
+    look_up_by(monkeypatch, fail)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    await first.send([(0, b"x")])
+    assert f"cannot be joined now, and is tried again: {error}" in caplog.messages[-1]
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_one_destination_that_cannot_be_reached_is_no_trouble_of_the_interface(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+    bad = pack_address(("127.0.0.9", 5001))
+    for _ in range(3):
+        first._after_loss(errno.EHOSTUNREACH, bad)
+        await first.send([(0, b"x")])
+        await trio.sleep(1.1)  # more than REJOIN_EVERY_S each, and in all less than silence_s
+    assert "rejoins" not in first.statistics()
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_loss_of_a_broadcast_counts_whatever_is_lost_behind_it() -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+
+    class Failing:
+        refused = 0
+
+        def send(self, *arguments: Any) -> int:
+            return -errno.ENODEV
+
+    line = first._own
+    sender, line.sender = line.sender, Failing()  # type: ignore[assignment]
+    places = [first._everybody[0], first._addresses[2]]
+    assert line.write_some(places, [b"", b""], [b"y", b"z"], 0) == 2
+    assert line.lost_address == first._everybody[0]
+    assert first._counts["send_errors_ENODEV"] == 2
+    line.sender = sender
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_first_batch_after_a_change_goes_by_the_new_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+    before, now = pack_address(("127.0.0.1", 9)), first._addresses[2]
+    monkeypatch.setattr(MulticastUDP, "_tend", lambda self, _: self._addresses.update({2: now}))
+
+    async def sends() -> AsyncIterator[None]:
+        await first.send([(2, b"by send")])
+        yield
+        first.send_nowait([(2, b"by send_nowait")])
+        yield
+        first.begin_blocking()
+        first.send_blocking([(2, b"by send_blocking")])
+        yield
+
+    first._addresses[2], first._look_after = before, 1
+    async for _ in sends():
+        with trio.fail_after(10):
+            assert len(await second.receive()) == 1
+        first._addresses[2] = before
+    for transport in (first, second):
+        await transport.aclose()
+
+
 async def test_address_that_cannot_be_bound_yet_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -256,7 +379,7 @@ async def test_address_that_cannot_be_bound_yet_is_tried_again(
         tries.append(arguments)
         raise TransportError(errno.EADDRNOTAVAIL, "not an address of this host")
 
-    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", fail)
+    look_up_by(monkeypatch, fail)
     first._after_loss(errno.EINVAL, first._everybody[0])
     for _ in range(35):
         await first.send([(0, b"x")])
