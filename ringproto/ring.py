@@ -321,8 +321,11 @@ async def _run_background(transport: BackgroundTransport, fail: Callable[[BaseEx
     """What the transport has to do beside sending and receiving, until the nursery is cancelled."""
     try:
         await transport.run_background()
-    except Exception as error:
-        fail(service_error(error))
+    except BaseException as error:
+        failure = without_cancellations(error)
+        if failure is None:
+            raise
+        fail(service_error(failure) if isinstance(failure, Exception) else failure)
 
 
 async def _close(transport: Transport) -> RingError | None:

@@ -35,7 +35,7 @@ import trio
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_address, format_packed, pack_address
-from ringproto.transports._binding import bound_socket
+from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_seconds, check_whole
 from ringproto.transports._interface import TransportError
 from ringproto.transports._reverse_path import explain_filter, filter_drops
@@ -154,6 +154,9 @@ async def open_multicast_udp(
         transport = MulticastUDP(
             node, membership, sizes, receive_buffer, send_buffer, offload, wanted=interface, silence_s=silence_s
         )
+    except OSError as exc:
+        membership.close()
+        raise opening_error(exc) from exc
     except BaseException:
         membership.close()
         raise

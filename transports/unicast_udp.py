@@ -12,6 +12,7 @@ and peer. For peers that fit, that costs one look at one datagram of each in a s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import math
@@ -23,7 +24,7 @@ import trio
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_packed, is_wildcard, unpack_address
-from ringproto.transports._binding import bound_socket
+from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._claims import Claim, claim_of
 from ringproto.transports._interface import TransportError
@@ -107,6 +108,9 @@ async def open_unicast_udp(
     sock = bound_socket(chosen, own, f"the own entry of node {node}")
     try:
         return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload, own=peers[node])
+    except OSError as exc:
+        sock.close()
+        raise opening_error(exc) from exc
     except BaseException:
         sock.close()
         raise
@@ -376,11 +380,8 @@ class UnicastUDP(SocketTransport):
         """The address that the system sends from to each peer, as far as it has a way there."""
         sources = {}
         for node, address in self._addresses.items():
-            with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.connect(unpack_address(address))  # sends nothing
-                except OSError:
-                    continue
+            with contextlib.suppress(OSError), socket.socket(self._family, socket.SOCK_DGRAM) as probe:
+                probe.connect(unpack_address(address))  # sends nothing
                 sources[node] = str(probe.getsockname()[0])
         return sources
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from ringproto.transports import (
     AddressedTransport,
     BackgroundTransport,
     LoopbackNetwork,
+    TransportError,
     open_multicast_udp,
     open_unicast_udp,
 )
@@ -336,6 +338,41 @@ async def test_wildcard_is_told_with_the_address_that_peers_see(port: int, caplo
         transport = await open_unicast_udp(1, {1: ("0.0.0.0", port), 2: ("127.0.0.2", port)})
     assert "the own entry of node 1 is a wildcard, and this host sends from 127.0.0.1 to node 2" in caplog.text
     await transport.aclose()
+
+
+async def test_wildcard_is_told_without_the_address_while_there_are_no_more_files(
+    port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    real = socket.socket
+    left = 1
+
+    def sockets(*arguments: Any, **more: Any) -> socket.socket:
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        left -= 1
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(socket, "socket", sockets)
+    transport = await open_unicast_udp(1, {1: ("0.0.0.0", port), 2: ("127.0.0.2", port)})
+    async with in_background(transport):
+        for _ in range(8):
+            await transport.send([(0, b"is anybody there?")])
+            await trio.sleep(1)
+        assert "a wildcard; this host sends from an address that is not known" in caplog.text
+
+
+async def test_transport_that_gets_no_more_files_says_so_and_leaves_nothing_open(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ringproto.transports._sockets.Readable", fail)
+    with pytest.raises(TransportError, match="the transport cannot be opened: Too many open files"):
+        await open_unicast_udp(1, {1: ("127.0.0.1", port)})
+    with pytest.raises(TransportError, match="the transport cannot be opened: Too many open files"):
+        await open_multicast_udp(1, GROUP, port, interface="127.0.0.1")
 
 
 async def test_memory_of_claims_is_bounded(two: Any, port: int) -> None:
