@@ -28,7 +28,7 @@ from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._claims import Claim, claim_of
 from ringproto.transports._interface import TransportError
-from ringproto.transports._names import FAMILIES, LOOKUP_S, LOOKUPS_AT_ONCE, is_name, look_up, look_up_all
+from ringproto.transports._names import FAMILIES, LOOKUP_S, Limiters, is_name, look_up, look_up_all
 from ringproto.transports._peers import LOOK_EVERY_S, SILENT_LOOKS, Peer, PeerTable, Unanswered
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._tables import (
@@ -98,7 +98,8 @@ async def open_unicast_udp(
     if family is not None and family not in FAMILIES:
         raise ValueError(f"family must be socket.AF_INET, socket.AF_INET6 or None, not {family!r}")
     check_table(node, peers)
-    answers = await look_up_all({one: (host, port) for one, (host, port) in peers.items()}, node)
+    limiters = Limiters.make()
+    answers = await look_up_all({one: (host, port) for one, (host, port) in peers.items()}, node, limiters)
     check_answers(node, peers, answers)
     found = {one: answers[one].addresses for one in sorted(peers) if answers[one].addresses}
     chosen = choose_family(found, peers, family)
@@ -107,7 +108,8 @@ async def open_unicast_udp(
     sizes = fitting_sizes(datagram_size, segment_size, 0, local=all_on_this_host(table, peers[node][0]))
     sock = bound_socket(chosen, own, f"the own entry of node {node}")
     try:
-        return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload, own=peers[node])
+        buffers = receive_buffer, send_buffer
+        return UnicastUDP(table, chosen, sock, sizes, buffers, offload, own=peers[node], limiters=limiters)
     except OSError as exc:
         sock.close()
         raise opening_error(exc) from exc
@@ -126,11 +128,11 @@ class UnicastUDP(SocketTransport):
         family: int,
         sock: socket.socket,
         sizes: Sizes,
-        receive_buffer: int,
-        send_buffer: int,
+        buffers: tuple[int, int],
         offload: bool,
         *,
         own: tuple[str, int],
+        limiters: Limiters,
     ) -> None:
         counts: Counter[str] = Counter()
         unsaid: deque[Callable[[], None]] = deque()
@@ -143,7 +145,7 @@ class UnicastUDP(SocketTransport):
             offload=offload,
             log=log,
         )
-        self._buffers = receive_buffer, send_buffer
+        self._buffers = buffers
         self._socket = self._make_socket(sock)
         self._socket.set_buffers(*self._buffers)
         super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log, unsaid=unsaid)
@@ -151,6 +153,7 @@ class UnicastUDP(SocketTransport):
         self._family = family
         # The own entry as the user gave it, whether the address that it led to is gone, and where the name leads now.
         self._own_host, self._own_port = own
+        self._limiters = limiters
         self._address_gone = False
         self._own_found: bytes | None = None
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
@@ -193,12 +196,11 @@ class UnicastUDP(SocketTransport):
         if self._in_background:
             raise trio.BusyResourceError("another task runs the background work of this transport")
         self._in_background = True
-        limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
         own_asked = False
 
         async def look_up_own() -> None:
             nonlocal own_asked
-            answer = await look_up(self._own_host, self._own_port, LOOKUP_S)
+            answer = await look_up(self._own_host, self._own_port, LOOKUP_S, self._limiters.own)
             found, _ = of_family(answer, self._family)
             self._own_found = found[0] if found else None
             own_asked = False
@@ -212,7 +214,7 @@ class UnicastUDP(SocketTransport):
                     due = self._look()
                     self._say()
                     for peer in due:
-                        nursery.start_soon(self._look_up, peer, limiter)
+                        nursery.start_soon(self._look_up, peer)
                     if self._address_gone and not own_asked and is_name(self._own_host):
                         own_asked = True
                         nursery.start_soon(look_up_own)
@@ -240,9 +242,8 @@ class UnicastUDP(SocketTransport):
             self._say_silence()
         return due
 
-    async def _look_up(self, peer: Peer, limiter: trio.CapacityLimiter) -> None:
-        async with limiter:
-            answer = await look_up(peer.host, peer.port, LOOKUP_S)
+    async def _look_up(self, peer: Peer) -> None:
+        answer = await look_up(peer.host, peer.port, LOOKUP_S, self._limiters.others)
         found, failure = of_family(answer, self._family)
         former = peer.address
         moved = self._table.answered(peer, found, failure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -90,6 +91,47 @@ async def test_so_many_look_ups_are_under_way_at_a_time(autojump_clock: MockCloc
     async with in_background(transport):
         await trio.sleep(60)
     assert resolver.at_once_max == LOOKUPS_AT_ONCE
+
+
+async def test_threads_of_look_ups_that_were_given_up_are_not_those_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    """The resolver of the system hangs for as long as the test."""
+    goes_on = threading.Event()
+    at_once = ended = 0
+    lock = threading.Lock()
+    real = socket.getaddrinfo
+
+    def hang(host: Any, *arguments: Any, **more: Any) -> Any:
+        nonlocal at_once, ended
+        if not str(host).startswith("peer") or more.get("flags", 0) & socket.AI_NUMERICHOST:
+            return real(host, *arguments, **more)
+        with lock:
+            at_once += 1
+        goes_on.wait(60)
+        with lock:
+            ended += 1
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr("ringproto.transports._names.OPENING_S", 0.1)
+    monkeypatch.setattr("ringproto.transports.unicast_udp.LOOKUP_S", 0.1)
+    monkeypatch.setattr("ringproto.transports.unicast_udp.LOOK_EVERY_S", 0.05)
+    peers = {1: ("127.0.0.1", port), **{node: (f"peer{node}", port) for node in range(2, 60)}}
+    transport = await open_unicast_udp(1, peers)
+    limiter = trio.to_thread.current_default_thread_limiter()
+    try:
+        async with in_background(transport):
+            for _ in range(20):
+                await trio.sleep(0.05)
+                assert limiter.borrowed_tokens == 0
+            assert at_once == LOOKUPS_AT_ONCE, "those that were given up count"
+            assert await trio.to_thread.run_sync(lambda: 7) == 7
+            goes_on.set()
+            while ended < LOOKUPS_AT_ONCE + 1:
+                await trio.sleep(0.01)  # others get their turn when the threads are back
+    finally:
+        goes_on.set()
 
 
 async def test_transport_opens_with_those_who_are_there(
