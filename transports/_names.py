@@ -27,6 +27,7 @@ __all__ = [
     "is_name",
     "look_up",
     "look_up_all",
+    "may_move",
 ]
 
 FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
@@ -64,6 +65,14 @@ def is_name(host: str) -> bool:
     return False
 
 
+def may_move(host: str) -> bool:
+    """Whether ``host`` may lead to another address later: a name does, and so does a link-local address with the name
+    of its interface (``fe80::1%eth0``), whose index is another one when the interface was taken out and put in again.
+    """
+    scope = host.partition("%")[2]
+    return is_name(host) or (scope != "" and not scope.isdecimal())
+
+
 async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLimiter) -> Answer:
     """The addresses of a host, or why there are none. Whatever a resolver raises is such a reason.
 
@@ -82,12 +91,20 @@ async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLim
         except Exception as exc:
             # A program may have a resolver of its own, trio.socket.set_custom_hostname_resolver, with its own faults.
             return Answer({}, _reason(exc), exc)
-        for family, _, _, _, address in answers:
+        for family, _, _, _, given in answers:
+            address = _without_needless_scope(given)
             if family in FAMILIES and address not in found.setdefault(int(family), []):
                 found[int(family)].append(address)
     if scope.cancelled_caught:
         return Answer({}, f"no answer within {wait_s:g} s")
     return Answer(found, "" if found else "it has neither an IPv4 nor an IPv6 address")
+
+
+def _without_needless_scope(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Only link-local addresses have a scope where datagrams come in, so the others must have none here."""
+    if len(address) != 4 or ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
+        return address
+    return str(address[0]).partition("%")[0], address[1], address[2], 0
 
 
 class _Turn:

@@ -38,7 +38,7 @@ from ringproto.transports._addresses import format_address, format_packed, pack_
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_seconds, check_whole
 from ringproto.transports._interface import TransportError
-from ringproto.transports._reverse_path import explain_filter, filter_drops
+from ringproto.transports._reverse_path import FilterWatch
 from ringproto.transports._search import Search
 from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
@@ -239,7 +239,7 @@ class MulticastUDP(SocketTransport):
         self._search: Search | None = None
         self._silence = Silence(silence_s)
         self._answer_at = -math.inf
-        self._filter_drops: int | None = filter_drops()
+        self._filter = FilterWatch()
         self._look_at_paths(self._now())
         self._say()
 
@@ -416,6 +416,7 @@ class MulticastUDP(SocketTransport):
         elif hearing is Hearing.JOIN:
             self._after_silence()
         elif hearing is Hearing.AGAIN:
+            self._filter.begin()
             self._log.info("heard again", f"multicasts of others are heard again on {self._where()}")
 
     def _where(self) -> str:
@@ -433,11 +434,9 @@ class MulticastUDP(SocketTransport):
             )
         self._restore(why)
         silence.unicasts_heard = False
-        if not silence.ever and self._filter_drops is not None and self._membership.group.version == 4:
-            text = explain_filter(self._membership.interface.name, filter_drops() - self._filter_drops)
-            if text is not None:
-                self._filter_drops = None  # it is said once
-                self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
+        text = self._filter.explain(self._membership.interface.name) if self._membership.group.version == 4 else None
+        if text is not None:
+            self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
 
     def _restore(self, why: str | None) -> None:
         """Look the interface up again by what the user gave, and join the group there; log ``why`` if it is given."""

@@ -172,6 +172,42 @@ async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back(b
             assert "interface_changes" not in await first.statistics()
 
 
+@on_hosts
+async def test_interface_of_link_local_addresses_comes_back_with_another_index() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            table = {"1": ("fe80::1%eth0", 5001), "2": ("fe80::2%eth0", 5001)}
+            for node, peer in enumerate((first, second), 1):
+                await peer.call("open_unicast", node=node, peers=table)
+            await meet_again([first, second], "before")
+            hosts.remove_interface(1)
+            await first.send((0, "lost"))
+            hosts.ip(1, "link", "add", "d0", "type", "veth", "peer", "name", "d1")  # this takes the next index
+            hosts.add_interface(1)
+            await meet_again([first, second], "after", tries=400)
+            assert (await first.statistics())["interface_changes"] == 1
+            assert (await second.statistics()).get("interface_changes", 0) == 0
+
+
+@on_hosts
+async def test_new_own_address_whose_port_is_taken_is_said() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.set_names(1, alpha="10.77.0.1")
+        async with peer_in(hosts[1]) as first, peer_in(hosts[1]) as other:
+            await first.call("open_unicast", node=1, peers={"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)})
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
+            await other.call("open_unicast", node=2, peers={"2": ("10.77.0.9", 5001)})
+            hosts.set_names(1, alpha="10.77.0.9")
+            for _ in range(200):
+                await first.send((0, "lost"))
+                await first.receive(1, patience_s=0.05)
+                if any("10.77.0.9:5001, the own entry of node 1, is taken" in line for line in await first.logged()):
+                    break
+            else:
+                raise AssertionError(await first.logged())
+
+
 # How a transport goes on with other sockets; on the loopback interface, by hand.
 
 

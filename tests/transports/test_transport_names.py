@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import trio
-from transport_openers import free_ports
+from transport_openers import free_ports, ipv6_reason
 from transport_resolver import installed
 from trio.testing import MockClock
 
 from ringproto.log import BoundedLog
 from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
-from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name
+from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name, may_move
 from ringproto.transports._sockets import SAID_EVERY_S
 from ringproto.transports.unicast_udp import UnicastUDP
 
@@ -68,6 +68,37 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> lis
 )
 def test_address_in_digits_is_no_name(host: str, named: bool) -> None:
     assert is_name(host) is named
+
+
+@pytest.mark.parametrize(
+    ("host", "moves"),
+    [("127.0.0.1", False), ("fe80::1%2", False), ("fe80::1%eth0", True), ("alpha", True), ("::1", False)],
+)
+def test_what_may_lead_to_another_address_later(host: str, moves: bool) -> None:
+    assert may_move(host) is moves
+
+
+@pytest.mark.skipif(ipv6_reason() is not None, reason=str(ipv6_reason()))
+async def test_scope_of_an_address_that_is_not_link_local_is_left_out(port: int) -> None:
+    first, second = [await open_unicast_udp(node, {1: ("::1%1", port), 2: ("::1%1", port + 1)}) for node in (1, 2)]
+    await first.send([(2, b"here I am")])
+    assert await waiting(second) == [b"here I am"]
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_family_of_a_peer_that_comes_later_with_the_other_one_is_said(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = ["127.0.0.1", "::1"]
+    resolver = installed({"alpha": both, "beta": both})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port + 1), 3: ("gamma", port + 2)})
+    resolver.table["gamma"] = ["::1"]
+    async with in_background(transport):
+        await trio.sleep(20)
+    said = [record for record in caplog.records if vars(record)["ringproto_kind"] == "family"]
+    (record,) = said
+    assert "node 1 uses IPv4, and node 3 (gamma) has IPv6 addresses only" in record.getMessage()
 
 
 async def test_all_names_are_looked_up_side_by_side(autojump_clock: MockClock, port: int) -> None:
