@@ -63,6 +63,8 @@ REJOIN_EVERY_S = 1.0
 """How often an interface that was in trouble is joined again, while it is."""
 SILENCE_S = 5.0
 """After so long a time without multicasts of others the group is joined again, unless another time is given."""
+SILENCE_BEACONS = 8
+"""The same in beacons of the ring, if that is longer."""
 ANSWER_EVERY_S = 0.25
 """How often a processor answers those who ask whether its multicasts arrive, at most."""
 SAID_EVERY = 12
@@ -99,7 +101,7 @@ async def open_multicast_udp(
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     offload: bool = True,
-    silence_s: float = SILENCE_S,
+    silence_s: float | None = None,
 ) -> MulticastUDP:
     """Open the transport of one processor. Several processors may be on one host.
 
@@ -124,7 +126,8 @@ async def open_multicast_udp(
             most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
             in use.
         silence_s: after so many seconds without multicasts of others the group is joined again, since a switch may have
-            forgotten who listens. Eight times the ``merge_detect_s`` of the ring, if that is longer than 5.
+            forgotten who listens. ``None``: 5, or eight times the ``merge_detect_s`` of the ring that uses it, if that
+            is longer.
 
     Raises:
         ValueError: an argument is wrong, as the message says, or this process has this processor open already.
@@ -140,7 +143,8 @@ async def open_multicast_udp(
     check_whole(ttl, "ttl", 0, 255)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
-    check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
+    if silence_s is not None:
+        check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
     await trio.lowlevel.checkpoint()
     found = usable_interface(interface, address)
     if (str(address), port, found.index, node) in _open_transports:
@@ -180,7 +184,7 @@ class _Dispute:
 
 class MulticastUDP(SocketTransport):
     """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``, and of
-    ``BlockingTransport``, ``EagerTransport`` and ``AddressedTransport`` too."""
+    ``BlockingTransport``, ``EagerTransport``, ``AddressedTransport`` and ``PacedTransport`` too."""
 
     def __init__(
         self,
@@ -192,7 +196,7 @@ class MulticastUDP(SocketTransport):
         offload: bool,
         *,
         wanted: str | None = None,
-        silence_s: float = SILENCE_S,
+        silence_s: float | None = None,
     ) -> None:
         self._membership = membership
         # As the user gave it, to look the interface up again.
@@ -237,7 +241,8 @@ class MulticastUDP(SocketTransport):
         self._trouble = 0
         self._rejoin_at = -math.inf
         self._search: Search | None = None
-        self._silence = Silence(silence_s)
+        self._silence_given = silence_s is not None
+        self._silence = Silence(SILENCE_S if silence_s is None else silence_s)
         self._answer_at = -math.inf
         self._filter = FilterWatch()
         self._look_at_paths(self._now())
@@ -269,6 +274,11 @@ class MulticastUDP(SocketTransport):
             one.set_buffers(*self._buffers)
             made.append(one)
         return made[0], made[1]
+
+    def set_pace(self, merge_detect_s: float) -> None:
+        """See :meth:`ringproto.transports.PacedTransport.set_pace`."""
+        if not self._silence_given:
+            self._silence.silence_s = max(SILENCE_S, SILENCE_BEACONS * merge_detect_s)
 
     def _read(self) -> list[bytes]:
         own_more = False

@@ -138,7 +138,7 @@ async def test_who_was_always_alone_joins_again_and_says_nothing(
     await transport.aclose()
 
 
-@pytest.mark.parametrize("value", [0, -1.0, "5", None, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("value", [0, -1.0, "5", float("nan"), float("inf"), True])
 async def test_silence_that_is_no_time_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"silence_s must be seconds, from 0\.001 to 86400"):
         await open_multicast_udp(1, GROUP, 5405, interface=LO, silence_s=value)
