@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-
-from ringproto.transports.interfaces import Interface
+from typing import Generic, TypeVar
 
 __all__ = ["PATIENCE_S", "Search"]
 
 PATIENCE_S = 0.002
 """How long the first question waits for the answer, in seconds. With some interfaces it is there by then."""
 
+Found = TypeVar("Found")
 
-class Search:
+
+class Search(Generic[Found]):
     """One look-up, under way from now on. A daemon thread, so that it keeps no program from ending.
 
     Args:
@@ -27,9 +28,9 @@ class Search:
         RuntimeError: no thread can be had.
     """
 
-    def __init__(self, look_up: Callable[[], Interface]) -> None:
+    def __init__(self, look_up: Callable[[], Found]) -> None:
         self._look_up = look_up
-        self._found: Interface | None = None
+        self._found: Found | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="ringproto interfaces", daemon=True)
         self._thread.start()
@@ -40,7 +41,7 @@ class Search:
         """Whether the answer is there."""
         return not self._thread.is_alive()
 
-    def answer(self) -> Interface:
+    def answer(self) -> Found:
         """What was found; call it when it is :attr:`over`.
 
         Raises:

@@ -240,7 +240,7 @@ class MulticastUDP(SocketTransport):
         # Why the membership may be lost, if it may, and when to see to it next.
         self._trouble = 0
         self._rejoin_at = -math.inf
-        self._search: Search | None = None
+        self._search: Search[Interface] | None = None
         self._silence_given = silence_s is not None
         self._silence = Silence(SILENCE_S if silence_s is None else silence_s)
         self._answer_at = -math.inf
