@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 
 import trio
 
@@ -23,6 +24,10 @@ __all__ = [
 ]
 
 
+_CAUSES_MAX = 4
+"""So many of the exceptions of one group are named in the text of an error."""
+
+
 class RingClosedError(RingError, trio.ClosedResourceError):
     """The call came after this processor left the ring, or after this end of it was closed."""
 
@@ -37,12 +42,24 @@ def without_cancellations(error: BaseException) -> BaseException | None:
 
 
 def service_error(error: Exception) -> RingError:
-    """The error that leaves ``open_ring`` when the service failed with this one."""
-    if isinstance(error, RingError):
-        return error
-    failure = RingError(f"the ring's service failed: {type(error).__name__}: {error}")
-    failure.__cause__ = error
+    """The error that leaves ``open_ring`` when the service failed with this one; of a group with what is in it."""
+    causes = list(_leaves(error))
+    if len(causes) == 1 and isinstance(causes[0], RingError):
+        return causes[0]
+    text = "; ".join(f"{type(one).__name__}: {one}" for one in causes[:_CAUSES_MAX])
+    if len(causes) > _CAUSES_MAX:
+        text += f"; and {len(causes) - _CAUSES_MAX} more"
+    failure = RingError(f"the ring's service failed: {text}")
+    failure.__cause__ = causes[0] if len(causes) == 1 else error
     return failure
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def whereabouts(transport: Transport, node: int) -> str:

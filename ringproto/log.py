@@ -7,8 +7,10 @@ and the next line says how many they were. What a handler of the program raises 
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 __all__ = ["BoundedLog"]
@@ -27,6 +29,9 @@ class BoundedLog:
         clock: seconds that only rise.
         spacing_s: the shortest time between two lines of one kind, in seconds.
         kinds_max: most kinds that are remembered; the one that was logged first is forgotten first.
+        node: the node whose lines these are, which is a field of each; ``None`` if each line says it itself.
+        waiting: where each line waits, as a function that writes it, until its owner calls that; ``None``: lines are
+            written at once.
     """
 
     def __init__(
@@ -35,11 +40,15 @@ class BoundedLog:
         clock: Callable[[], float] = time.monotonic,
         spacing_s: float = _SPACING_S,
         kinds_max: int = _KINDS_MAX,
+        node: int | None = None,
+        waiting: deque[Callable[[], None]] | None = None,
     ) -> None:
         self._logger = logging.getLogger(name)
         self._clock = clock
         self._spacing_s = spacing_s
         self._kinds_max = kinds_max
+        self._waiting = waiting
+        self._fields: dict[str, object] = {} if node is None else {"node": node}
         # Of each kind: when a line was written last, and how many were left out since.
         self._last: dict[str, tuple[float, int]] = {}
         self.failures = 0
@@ -71,7 +80,13 @@ class BoundedLog:
             text = f"{text} ({missed} more lines like this one were left out)"
         # The fields are for formatters and handlers that sort by them.
         extra: dict[str, object] = {"ringproto_kind": kind, "ringproto_missed": missed}
-        extra.update((f"ringproto_{name}", value) for name, value in fields.items())
+        extra.update((f"ringproto_{name}", value) for name, value in {**self._fields, **fields}.items())
+        if self._waiting is None:
+            self._write(level, text, extra)
+        else:
+            self._waiting.append(functools.partial(self._write, level, text, extra))
+
+    def _write(self, level: int, text: str, extra: dict[str, object]) -> None:
         try:
             self._logger.log(level, "%s", text, extra=extra)
         except Exception:

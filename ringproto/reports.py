@@ -112,8 +112,9 @@ class Reports:
         text = f"this process stood still for {late_s:.3g} s; Config.token_timeout_s is {timeout_s:g} s. "
         if self._recovering or self._recovered_at >= self._clock() - late_s:
             text += (
-                "recover was running: encode and send its state in pieces, with a checkpoint between them; one call "
-                "that computes for long, such as json.dumps(), holds up threads as well"
+                "recover was running: if it computed meanwhile, encode and send its state in pieces, with a checkpoint "
+                "between them; one call that computes for long, such as json.dumps(), holds up threads as well. If it "
+                "waited, the process was stopped, or the machine was busy"
             )
         else:
             text += "It was stopped, or the machine was busy, or something held trio's loop or Python's lock"

@@ -27,7 +27,7 @@ from ringproto.failures import RingClosedError, service_error, without_cancellat
 from ringproto.log import BoundedLog
 from ringproto.rounds import Recover, RecoveryOverdue, Rounds
 from ringproto.thread_driver import ThreadDriver
-from ringproto.transports import BackgroundTransport, BlockingTransport, Transport
+from ringproto.transports import BackgroundTransport, BlockingTransport, PacedTransport, Transport
 from ringproto.trio_driver import TrioDriver
 from ringproto.types import Guarantee, Priority, RingId
 
@@ -268,7 +268,9 @@ async def open_ring(
         ring_sequence=ring_sequence,
         audit=audit,
     )
-    _warn_of_memory(processor.config)
+    _warn_of_memory(processor.config, transport.node)
+    if isinstance(transport, PacedTransport):
+        transport.set_pace(config.merge_detect_s)
     service = drive(processor, unblocks=recover is None)
     body_error: BaseException | None = None
     _transports_in_use.add(id(transport))
@@ -304,7 +306,7 @@ async def open_ring(
         raise body_error
 
 
-def _warn_of_memory(config: Config) -> None:
+def _warn_of_memory(config: Config, node: int) -> None:
     """Say it when a ring with these settings may come to hold very much."""
     most = config.memory_max_bytes()
     if most > _MEMORY_WARNED_BYTES:
@@ -314,6 +316,7 @@ def _warn_of_memory(config: Config) -> None:
             f"this ring may hold up to {most / 2**30:.1f} GiB, {begun / 2**30:.1f} GiB of it messages that have begun: "
             f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
             "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
+            node=node,
         )
 
 
@@ -321,8 +324,11 @@ async def _run_background(transport: BackgroundTransport, fail: Callable[[BaseEx
     """What the transport has to do beside sending and receiving, until the nursery is cancelled."""
     try:
         await transport.run_background()
-    except Exception as error:
-        fail(service_error(error))
+    except BaseException as error:
+        failure = without_cancellations(error)
+        if failure is None:
+            raise
+        fail(service_error(failure) if isinstance(failure, Exception) else failure)
 
 
 async def _close(transport: Transport) -> RingError | None:

@@ -21,6 +21,7 @@ from ringproto.transports._interface import (
     BlockingTransport,
     EagerTransport,
     InterfaceError,
+    PacedTransport,
     Transport,
     TransportError,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "EagerTransport",
     "InterfaceError",
     "LoopbackNetwork",
+    "PacedTransport",
     "Transport",
     "TransportError",
     "open_multicast_udp",

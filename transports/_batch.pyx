@@ -249,8 +249,6 @@ cdef class Receiver:
                 self.oversized += 1
             else:
                 self._take_apart(place, message.msg_len, _segment_size(&message.msg_hdr), joiner, known, introduce, whole)
-        if self._looked_up and self._welcome:
-            self.last_origin = self._origin
         return read
 
     cdef int _take_apart(
@@ -293,6 +291,7 @@ cdef class Receiver:
                             self._origin, PyBytes_FromStringAndSize(<char *> begin, min(size - self._header_size, <size_t> HEAD_MAX))
                         )
                     if self._welcome:
+                        self.last_origin = self._origin
                         joiner.take(self._origin, data + at + self._header_size, size - self._header_size, whole)
             at += segment
             if at >= length:

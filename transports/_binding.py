@@ -13,7 +13,7 @@ from typing import Any
 from ringproto.transports._addresses import format_address
 from ringproto.transports._interface import AddressInUseError, TransportError
 
-__all__ = ["bound_socket"]
+__all__ = ["bound_socket", "opening_error"]
 
 # From <linux/if_addr.h>.
 _TENTATIVE = 0x40
@@ -64,6 +64,13 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
             raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
         raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
     return sock
+
+
+def opening_error(error: OSError) -> TransportError:
+    """What the system refused while a transport was opened, when its address was bound already."""
+    if isinstance(error, TransportError):
+        return error
+    return TransportError(error.errno, f"the transport cannot be opened: {error.strerror}")
 
 
 def _is_tentative(address: tuple[Any, ...], table: Path = Path("/proc/net/if_inet6")) -> bool:

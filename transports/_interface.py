@@ -18,6 +18,7 @@ __all__ = [
     "BlockingTransport",
     "EagerTransport",
     "InterfaceError",
+    "PacedTransport",
     "Transport",
     "TransportError",
 ]
@@ -162,6 +163,18 @@ class BackgroundTransport(Transport, Protocol):
             trio.BusyResourceError: another task runs it.
 
         Cancellation: changes nothing that was done, and it may be run again.
+        """
+
+
+@runtime_checkable
+class PacedTransport(Transport, Protocol):
+    """A transport that waits for signs of life, and so wants to know how often they come, as multicast UDP does."""
+
+    def set_pace(self, merge_detect_s: float) -> None:
+        """A ring uses it from now on whose beacons come each ``Config.merge_detect_s``, in seconds.
+
+        :func:`ringproto.open_ring` calls it before anything is sent. What the transport was told when it was opened
+        counts more.
         """
 
 

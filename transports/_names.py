@@ -1,20 +1,34 @@
 """Looking names up: all side by side, each for a bounded time, and a name that is not there is an answer like others.
 
-The system's resolver blocks, so trio runs it on a thread, and a look-up that is given up keeps its thread until the
-resolver comes back. So only ``LOOKUPS_AT_ONCE`` run at a time, which is less than the number of threads that trio has
-for a program.
+The system's resolver blocks, so it runs on a thread, and a look-up that is given up leaves its thread behind until the
+resolver comes back. So these threads are counted apart from those of the program's own calls of
+``trio.to_thread.run_sync``, of which trio has 40 at a time: a transport has ``LOOKUPS_AT_ONCE``, those that were given
+up included, and one more for the own name. A resolver that the program gave to trio
+(``trio.socket.set_custom_hostname_resolver``) is asked in place of the system's.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import trio
 
-__all__ = ["FAMILIES", "LOOKUPS_AT_ONCE", "LOOKUP_S", "OPENING_S", "Answer", "is_name", "look_up", "look_up_all"]
+__all__ = [
+    "FAMILIES",
+    "LOOKUPS_AT_ONCE",
+    "LOOKUP_S",
+    "OPENING_S",
+    "Answer",
+    "Limiters",
+    "is_name",
+    "look_up",
+    "look_up_all",
+    "may_move",
+]
 
 FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 
@@ -51,19 +65,34 @@ def is_name(host: str) -> bool:
     return False
 
 
-async def look_up(host: str, port: int, wait_s: float) -> Answer:
+def may_move(host: str) -> bool:
+    """Whether ``host`` may lead to another address later: a name does, and so does a link-local address with the name
+    of its interface (``fe80::1%eth0``), whose index is another one when the interface was taken out and put in again.
+    """
+    scope = host.partition("%")[2]
+    return is_name(host) or (scope != "" and not scope.isdecimal())
+
+
+async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLimiter) -> Answer:
     """The addresses of a host, or why there are none. Whatever a resolver raises is such a reason.
+
+    Args:
+        host, port: as a user gave them.
+        wait_s: seconds that the look-up may take, once it has begun.
+        limiter: whose tokens look-ups hold until they end, also those that were given up. Waiting for one takes as long
+            as it takes.
 
     Cancellation: the resolver's thread may go on for a while.
     """
     found: dict[int, list[tuple[Any, ...]]] = {}
-    with trio.move_on_after(wait_s) as scope:
+    with trio.CancelScope() as scope:
         try:
-            answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            answers = await _ask(host, port, _Turn(limiter, scope, wait_s))
         except Exception as exc:
             # A program may have a resolver of its own, trio.socket.set_custom_hostname_resolver, with its own faults.
             return Answer({}, _reason(exc), exc)
-        for family, _, _, _, address in answers:
+        for family, _, _, _, given in answers:
+            address = _without_needless_scope(given)
             if family in FAMILIES and address not in found.setdefault(int(family), []):
                 found[int(family)].append(address)
     if scope.cancelled_caught:
@@ -71,27 +100,86 @@ async def look_up(host: str, port: int, wait_s: float) -> Answer:
     return Answer(found, "" if found else "it has neither an IPv4 nor an IPv6 address")
 
 
-async def look_up_all(hosts: Mapping[int, tuple[str, int]], needed: int) -> dict[int, Answer]:
+def _without_needless_scope(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Only link-local addresses have a scope where datagrams come in, so the others must have none here."""
+    if len(address) != 4 or ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
+        return address
+    return str(address[0]).partition("%")[0], address[1], address[2], 0
+
+
+class _Turn:
+    """The limiter of one look-up, whose time begins when it has its token.
+
+    The token is given back by whoever trio says has it: the thread, which may end after its look-up was given up.
+    """
+
+    def __init__(self, limiter: trio.CapacityLimiter, scope: trio.CancelScope, wait_s: float) -> None:
+        self._limiter = limiter
+        self._scope = scope
+        self._wait_s = wait_s
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._limiter.acquire_on_behalf_of(borrower)
+        self._scope.deadline = trio.current_time() + self._wait_s
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._limiter.release_on_behalf_of(borrower)
+
+
+async def _ask(host: str, port: int, turn: _Turn) -> list[Any]:
+    """What the resolver says, as ``socket.getaddrinfo`` gives it, or raises."""
+    if not is_name(host):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    # The only way to find out whether there is one; nothing else runs between these two lines.
+    resolver = trio.socket.set_custom_hostname_resolver(None)
+    trio.socket.set_custom_hostname_resolver(resolver)
+    if resolver is None:
+        return await trio.to_thread.run_sync(
+            functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_DGRAM),
+            abandon_on_cancel=True,
+            limiter=cast("trio.CapacityLimiter", turn),
+        )
+    borrower = object()
+    await turn.acquire_on_behalf_of(borrower)
+    try:
+        return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    finally:
+        turn.release_on_behalf_of(borrower)
+
+
+class Limiters(NamedTuple):
+    """Of the look-ups of one transport."""
+
+    own: trio.CapacityLimiter
+    """Of the own name, which waits for no other."""
+    others: trio.CapacityLimiter
+    """Of the names of the peers."""
+
+    @classmethod
+    def make(cls) -> Limiters:
+        """New ones."""
+        return cls(trio.CapacityLimiter(1), trio.CapacityLimiter(LOOKUPS_AT_ONCE))
+
+
+async def look_up_all(hosts: Mapping[int, tuple[str, int]], needed: int, limiters: Limiters) -> dict[int, Answer]:
     """Look up the (host, port) of all nodes side by side.
 
     That of ``needed`` gets ``LOOKUP_S``, and without an address of it the others are not waited for. All others
     together get ``OPENING_S``.
     """
     answers: dict[int, Answer] = {}
-    limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
     deadline = trio.current_time() + OPENING_S
 
     async def one(node: int) -> None:
         host, port = hosts[node]
         answers[node] = Answer({}, f"no answer within {OPENING_S:g} s")
         if node == needed or not is_name(host):
-            answers[node] = await look_up(host, port, LOOKUP_S)
+            answers[node] = await look_up(host, port, LOOKUP_S, limiters.own)
             if node == needed and not answers[node].addresses:
                 nursery.cancel_scope.cancel()
             return
         with trio.move_on_at(deadline):
-            async with limiter:
-                answers[node] = await look_up(host, port, LOOKUP_S)
+            answers[node] = await look_up(host, port, LOOKUP_S, limiters.others)
 
     async with trio.open_nursery() as nursery:
         for node in hosts:

@@ -90,11 +90,6 @@ class Paths:
         """The addresses to which packets must be small because of what the system of this host says."""
         return self._measured.keys()
 
-    @property
-    def idle(self) -> bool:
-        """Whether no path is known that takes less than the largest segment."""
-        return not self._measured and not self._told
-
     def mtu(self, address: bytes) -> int | None:
         """Bytes of the largest packet to an address, if that is less than the largest segment would need."""
         known = [self._measured[address]] if address in self._measured else []

@@ -1,7 +1,8 @@
 """Who is where: the addresses of all peers, and whose name is to be looked up again, and when.
 
-An address in digits stays what it is. A name that is not there yet is looked up until it is; and the name of a peer of
-which nothing has come for a while is looked up again, because the peer may have come back with another address.
+An address in digits stays what it is, unless it has the name of an interface in it. A name that is not there yet is
+looked up until it is; and the name of a peer of which nothing has come for a while is looked up again, because the peer
+may have come back with another address.
 
 Time is counted in looks, which a transport takes every ``LOOK_EVERY_S``: a program that stands still takes none, and so
 does not judge others by the time in which it did not listen.
@@ -50,7 +51,7 @@ class Peer:
         self.host = host
         self.port = port
         self.named = named
-        """Whether ``host`` is a name, and not an address in digits."""
+        """Whether ``host`` may lead to another address later, as a name does."""
         self.address: bytes | None = None
         """Where it is, packed; ``None`` as long as its name gave no address."""
         self.failure = ""
@@ -188,29 +189,30 @@ class Unanswered:
     def __init__(self) -> None:
         self.sent = 0
         """Datagrams sent since something came last."""
+        self.strangers = 0
+        """Datagrams of strangers that were dropped since then."""
         self._received = 0
         self._sent_before = 0
         self._strangers_before = 0
-        self._looks = 0
+        self.looks = 0
+        """Looks since the first datagram that was not answered."""
         self._told = False
 
-    def look(self, received: int, sent: int) -> bool:
-        """Take these counters, once a look; whether to tell somebody now."""
+    def look(self, received: int, sent: int, strangers: int) -> bool:
+        """Take these counters, once a look; whether to tell somebody now. Datagrams of strangers are those that were
+        dropped."""
+        self.strangers = strangers - self._strangers_before
         if received != self._received:
             self._received = received
             self._sent_before = sent
-            self._looks = 0
+            self._strangers_before = strangers
+            self.looks = 0
             self._told = False
             return False
         self.sent = sent - self._sent_before
         if self.sent:
-            self._looks += 1  # since the first that was not answered
-        if self._told or self._looks <= SILENT_LOOKS:
+            self.looks += 1
+        if self._told or self.looks <= SILENT_LOOKS:
             return False
         self._told = True
         return True
-
-    def strangers(self, dropped: int) -> int:
-        """How many datagrams of strangers were dropped since this was asked last."""
-        since, self._strangers_before = dropped - self._strangers_before, dropped
-        return since

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-__all__ = ["explain_filter", "filter_drops"]
+__all__ = ["FilterWatch", "explain_filter", "filter_drops"]
 
 _STRICT = 1
+_NAMED_MAX = 4
+"""Most interfaces that a text names."""
 
 
 def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int:
@@ -25,23 +27,52 @@ def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int:
     return 0
 
 
-def explain_filter(interface: str, dropped: int, settings: Path = Path("/proc/sys/net/ipv4/conf")) -> str | None:
-    """Why nothing may be heard on an interface, if the filter can be the cause.
+class FilterWatch:
+    """What the filter of this host dropped since it was looked at."""
+
+    def __init__(self) -> None:
+        self._before = filter_drops()
+        self._told = False
+
+    def explain(self, interface: str | None) -> str | None:
+        """Why nothing may be heard; ``None`` if the filter dropped nothing, is not strict, or this was told already.
+
+        Args:
+            interface: the name of that by which datagrams should come, if that is known.
+        """
+        text = None if self._told else explain_filter(interface, filter_drops() - self._before)
+        self._told = self._told or text is not None
+        return text
+
+    def begin(self) -> None:
+        """From here on it counts anew."""
+        self._before = filter_drops()
+        self._told = False
+
+
+def explain_filter(interface: str | None, dropped: int, settings: Path = Path("/proc/sys/net/ipv4/conf")) -> str | None:
+    """Why nothing may be heard, if the filter is a cause.
 
     Args:
-        interface: its name; the greater of its own setting and that of ``all`` counts.
-        dropped: packets that the filter dropped since the transport was opened.
+        interface: the name of that by which datagrams should come; the greater of its own setting and that of ``all``
+            counts. ``None``: any interface may be strict.
+        dropped: packets that the filter dropped meanwhile.
         settings: where the system tells its settings.
     """
-    mode = 0
-    for name in ("all", interface):
-        with contextlib.suppress(OSError, ValueError):
-            mode = max(mode, int((settings / name / "rp_filter").read_text()))
-    if mode != _STRICT:
+    if dropped <= 0:
         return None
-    seen = f"it dropped {dropped} packets meanwhile" if dropped else "it dropped none meanwhile"
+    modes: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for name in ["all", interface] if interface is not None else sorted(one.name for one in settings.iterdir()):
+            with contextlib.suppress(OSError, ValueError):
+                modes[name] = int((settings / name / "rp_filter").read_text())
+    of_all = modes.get("all", 0)
+    strict = [name for name, mode in modes.items() if max(mode, of_all) == _STRICT and name not in ("all", "default")]
+    if not strict:
+        return None
+    where = " and ".join(strict[:_NAMED_MAX]) + (" and others" if len(strict) > _NAMED_MAX else "")
     return (
-        f"the reverse path filter of {interface} is strict (net.ipv4.conf.{interface}.rp_filter or that of all is 1): "
-        f"packets from addresses to which another interface leads are dropped ({seen}). Correct the routes, or set it "
-        "to 2"
+        f"the reverse path filter of {where} is strict (net.ipv4.conf.{strict[0]}.rp_filter or that of all is 1): "
+        f"packets from addresses to which another interface leads are dropped, and {dropped} were since it was looked "
+        "at last. Correct the routes, or set it to 2"
     )

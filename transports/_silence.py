@@ -43,7 +43,8 @@ class Silence:
     """
 
     def __init__(self, silence_s: float) -> None:
-        self._silence_s = silence_s
+        self.silence_s = silence_s
+        """May be changed at any time."""
         self._looked_at: float | None = None
         self._multicasts = 0
         self._unicasts = 0
@@ -63,7 +64,7 @@ class Silence:
 
     def judge(self, now: float, multicasts: int, unicasts: int) -> Hearing:
         """What is to be done at the time ``now``, when so many datagrams of others had come by each of the ways."""
-        gap_s = 0.0 if self._looked_at is None else min(now - self._looked_at, _GAP_MAX * self._silence_s)
+        gap_s = 0.0 if self._looked_at is None else min(now - self._looked_at, _GAP_MAX * self.silence_s)
         self._looked_at = now
         if unicasts != self._unicasts:
             self._unicasts = unicasts
@@ -77,11 +78,11 @@ class Silence:
             return Hearing.AGAIN if again else Hearing.WELL
         self.quiet_s += gap_s
         self._since_join_s += gap_s
-        if self._since_join_s >= self._silence_s:
+        if self._since_join_s >= self.silence_s:
             self._since_join_s = self._asked_at_s = 0.0
             self.joins += 1
             return Hearing.JOIN
-        ask_at_s = max(_ASK_AFTER * self._silence_s, self._asked_at_s + _ASK_EVERY * self._silence_s)
+        ask_at_s = max(_ASK_AFTER * self.silence_s, self._asked_at_s + _ASK_EVERY * self.silence_s)
         if self.unicasts_heard and self._since_join_s >= ask_at_s:
             self._asked_at_s = self._since_join_s
             return Hearing.ASK

@@ -19,8 +19,8 @@ import socket
 import struct
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -176,11 +176,6 @@ class DatagramSocket(Line):
         self.socket = sock
         self._log = log
 
-    @property
-    def batch_max(self) -> int:
-        """Most messages that one call of :meth:`read` takes in."""
-        return self.receiver.count
-
     def set_buffers(self, receive_bytes: int, send_bytes: int) -> None:
         """Ask for buffers of these sizes, and log a hint if the system gives less for receiving."""
         self._set_buffer(socket.SO_RCVBUF, "SO_RCVBUFFORCE", 33, receive_bytes)
@@ -281,6 +276,7 @@ class SocketTransport(Traffic):
         counts: the counter that the sockets share.
         header_size: bytes that the transport puts before each datagram and segment.
         log: where it is said what an operator should hear of.
+        unsaid: where lines of ``log`` wait until nothing is half done.
         group: the multicast group, as a packed address, if broadcasts go to one.
     """
 
@@ -293,14 +289,18 @@ class SocketTransport(Traffic):
         *,
         header_size: int,
         log: BoundedLog,
+        unsaid: deque[Callable[[], None]],
         group: bytes | None = None,
     ) -> None:
         super().__init__(node, sizes.datagram, sizes.segment, sockets, counts)
+        self._unsaid = unsaid
         self._sockets = list(sockets)
         self._header_size = header_size
         self._log = log
         # What does not fit, which each datagram of a peer may bring up again.
-        self._peers_log = BoundedLog(LOG_NAME, spacing_s=SAID_EVERY_S, kinds_max=4 * PEERS_MAX)
+        self._peers_log = BoundedLog(
+            LOG_NAME, spacing_s=SAID_EVERY_S, kinds_max=4 * PEERS_MAX, node=node, waiting=unsaid
+        )
         self._paths = Paths(sizes.segment, sizes.datagram, header_size, self._open_probe, log, group)
         # When the transport looked at the clock last, and when the next is due of what it does from time to time.
         self._looked_at = -math.inf
@@ -315,8 +315,10 @@ class SocketTransport(Traffic):
         self._last_gauges: dict[str, int] = {}
         # What sockets counted that were closed since.
         self._retired: Counter[str] = Counter()
-        # How a thread waits, once there is one that trio does not know.
+        # How a thread waits, once there is one that trio does not know, and what is to be added to its clock so that it
+        # goes on from that of trio: no time that was noted before has to be changed.
         self._blocking: BlockingWait | None = None
+        self._clock_offset_s = 0.0
 
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send datagrams; see :meth:`ringproto.transports.Transport.send`."""
@@ -324,6 +326,8 @@ class SocketTransport(Traffic):
         self._check_open()
         if self._sending:
             raise trio.BusyResourceError("another task is sending through this transport")
+        if transmits and self._is_due():
+            self._tend(self._now())
         addresses, heads, datagrams = self._route(transmits)
         self._sending = True
         try:
@@ -341,6 +345,8 @@ class SocketTransport(Traffic):
                 self._look_at_loss()
         finally:
             self._sending = False
+        if self._unsaid:
+            self._say()
         self._sent_since_yield += len(datagrams)
         if self._sent_since_yield >= YIELD_EVERY:
             self._sent_since_yield = 0
@@ -371,17 +377,20 @@ class SocketTransport(Traffic):
         """From now on a thread uses it; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
         self._check_open()
         if self._blocking is None:
+            self._clock_offset_s = trio.current_time() - time.monotonic()
             self._blocking = BlockingWait(self._sockets)
 
     def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Send datagrams; see :meth:`ringproto.transports.BlockingTransport.send_blocking`."""
         self._check_open()
+        if transmits and self._is_due():
+            self._tend(self._now())
         addresses, heads, datagrams = self._route(transmits)
         if datagrams:
-            if self._is_due():
-                self._tend(time.monotonic())
             self._sockets[-1].write_blocking(addresses, heads, datagrams)
             self._look_at_loss()
+        if self._unsaid:
+            self._say()
 
     def receive_blocking(self, timeout_s: float) -> list[bytes]:
         """Wait for datagrams; see :meth:`ringproto.transports.BlockingTransport.receive_blocking`."""
@@ -423,6 +432,8 @@ class SocketTransport(Traffic):
                 self._blocking.close()
             for one in self._sockets:
                 one.close()
+            self._kept = None
+            self._say()
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> dict[str, int]:
@@ -480,7 +491,7 @@ class SocketTransport(Traffic):
 
     def _now(self) -> float:
         """Seconds on the clock that :meth:`_tend` is given."""
-        return trio.current_time() if self._blocking is None else time.monotonic()
+        return trio.current_time() if self._blocking is None else time.monotonic() + self._clock_offset_s
 
     def _tend(self, now: float) -> None:
         often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after

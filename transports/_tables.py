@@ -18,7 +18,7 @@ from ringproto.transports._addresses import (
 )
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
-from ringproto.transports._names import FAMILIES, Answer, is_name
+from ringproto.transports._names import FAMILIES, Answer, is_name, may_move
 from ringproto.transports._peers import Peer, PeerTable
 from ringproto.transports._sockets import PEERS_MAX
 
@@ -58,7 +58,7 @@ def check_answers(node: int, peers: Mapping[int, tuple[str, int]], answers: Mapp
     """Refuse a host without which there is no transport, or which can be no host."""
     for peer in (node, *peers):
         answer, host = answers[peer], peers[peer][0]
-        if not answer.addresses and (peer == node or not is_name(host) or isinstance(answer.error, UnicodeError)):
+        if not answer.addresses and (peer == node or not may_move(host) or isinstance(answer.error, UnicodeError)):
             raise TransportError(f"host {host!r} of node {peer} cannot be resolved: {answer.failure}") from answer.error
 
 
@@ -103,7 +103,7 @@ def make_table(
     for one in sorted(peers):
         if one != node:
             host, port = peers[one]
-            table.add(Peer(one, host, port, is_name(host)))
+            table.add(Peer(one, host, port, may_move(host)))
     if _ip(own).is_multicast:
         raise ValueError(
             f"the own address of node {node}, {format_address(own)}, is a multicast group: give an address of this "

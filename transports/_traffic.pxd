@@ -46,6 +46,7 @@ cdef class Traffic:
     cdef public int _look_after
     cdef public bint _sending
     cdef public tuple _kept
+    cdef public object _unsaid
     cdef public bint _closed
     cdef public long long _datagrams_received
     cdef public long long _bytes_received

@@ -11,8 +11,8 @@ goes through methods that a transport fills in, and none of these is called for 
 from __future__ import annotations
 
 import errno
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -58,7 +58,8 @@ class Line:
         self.heard = 0
         """Datagrams of the ring and notices that came by this socket from welcome origins."""
         self.lost_to = 0
-        """The number of the last error that cost a datagram that was to be sent, 0 if none did."""
+        """The number of the first error that cost a datagram that was to be sent, 0 if none did. Who looks at it sets
+        it to 0."""
         self.lost_address = b""
         """Where that datagram was to go."""
         self.refused = 0
@@ -90,7 +91,8 @@ class Line:
     def write_some(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], place: int) -> int:
         """Send from ``place`` on until the send buffer is full; see ``_plain.Sender.send``.
 
-        Returns the place that was reached. An error that costs a datagram is counted, and kept in ``lost_to``.
+        Returns the place that was reached. Errors that cost a datagram are counted, and the first is kept in
+        ``lost_to``: what was broadcast comes before what was unicast, and tells more of the interface.
         """
         total = len(datagrams)
         refused = False
@@ -114,6 +116,9 @@ class Line:
                 refused = True
                 continue
             refused = False
+            if self.lost_to:
+                place += 1
+                continue
             self.lost_to = error
             self.lost_address = addresses[place]
             place += 1
@@ -161,6 +166,8 @@ class Traffic:
         self._sending = False
         # What send_nowait() could not send, and the place in it that was reached.
         self._kept: tuple[list[bytes], list[bytes], list[bytes], int] | None = None
+        # Lines for the log, which are written when nothing is half done.
+        self._unsaid: deque[Callable[[], None]] = deque()
         self._closed = False
         self._datagrams_received = 0
         self._bytes_received = 0
@@ -171,26 +178,26 @@ class Traffic:
             self._check_open()
         if self._sending or self._kept is not None:
             raise trio.BusyResourceError("what this transport sends waits for room; await send() of nothing first")
+        if transmits and self._is_due():
+            self._tend(trio.current_time())
         addresses, heads, datagrams = self._route(transmits)
         place = self._write(addresses, heads, datagrams)
         if place < len(datagrams):
             self._kept = (addresses, heads, datagrams, place)
             return False
+        if self._unsaid:
+            self._say()
         return True
 
     def _write(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes]) -> int:
         """Write what there is room for now; returns the place that was reached."""
-        if not datagrams:
-            return 0
-        if self._is_due():
-            self._tend(trio.current_time())
         place = self._writer.write_some(addresses, heads, datagrams, 0)
         if self._writer.lost_to or self._writer.refused:
             self._look_at_loss()
         return place
 
     def _is_due(self) -> bool:
-        """Whether to look at the clock before this write."""
+        """Whether to look at the clock before this write. What is due may change where datagrams go."""
         self._unlooked += 1
         if self._unlooked < self._look_after:
             return False
@@ -328,7 +335,18 @@ class Traffic:
             if line.joiner.notices:
                 notices, line.joiner.notices = line.joiner.notices, []
                 self._take_notices(notices)
+        if self._unsaid:
+            self._say()
         return batch
+
+    def _say(self) -> None:
+        """Write the lines that wait for the log, unless a batch is being sent: a handler of the program's may send."""
+        while not self._sending and self._kept is None:
+            try:
+                write = self._unsaid.popleft()
+            except IndexError:
+                return  # no more; the driver and the background work may be two threads
+            write()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -348,7 +366,7 @@ class Traffic:
         return False
 
     def _tend(self, now: float) -> None:
-        """See to what is due; datagrams are about to be written. ``now`` are seconds on a steady clock."""
+        """See to what is due; a batch is about to be sent. ``now`` are seconds on a steady clock."""
 
     def _after_loss(self, error: int, address: bytes) -> None:
         """A datagram that was to be sent to this address was lost to this error."""

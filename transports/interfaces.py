@@ -12,17 +12,20 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from typing import Union
 
 import netifaces
 
 from ringproto.transports._interface import InterfaceError
 
-__all__ = ["Interface", "describe_interfaces", "find_interface"]
+__all__ = ["SHOWN_MAX", "Interface", "describe_interfaces", "find_interface", "former_interface"]
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+SHOWN_MAX = 8
+"""Most interfaces that a message names, and most addresses of each."""
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFMTU = 0x8921
@@ -56,7 +59,7 @@ def find_interface(
         version: 4 or 6.
         link_local: which of several IPv6 addresses to take when a name was given: a link-local one, or a wider one if
             there is one.
-        former: what was found before. It is preferred while it is there and ``wanted`` means it.
+        former: what was found before. It is taken while it is there with its address and ``wanted`` means it.
 
     Raises:
         ValueError: it is an address or a network of the other IP version, or not a string.
@@ -66,15 +69,20 @@ def find_interface(
         raise ValueError(
             f"interface must be a name ('eth0'), an address ('10.77.0.1') or a network ('10.77.0.0/24'), not {wanted!r}"
         )
-    here = _addresses()
-    if wanted in here:
-        return _by_name(wanted, here[wanted], version, link_local, former)
+    found = None if former is None else former_interface(wanted, former)
+    if found is not None:
+        return found
+    if wanted in _names():
+        addresses = _addresses_of(wanted)
+        if addresses is not None:
+            return _by_name(wanted, addresses, version, link_local)
     address, _, scope = wanted.partition("%")
     network = _parse(address)
-    if network is None:
-        raise InterfaceError(f"there is no interface {wanted!r}: there are {describe_interfaces()}")
-    if network.version != version:
+    if network is not None and network.version != version:
         raise ValueError(f"interface {wanted!r} is IPv{network.version}, and the group is IPv{version}")
+    here = _addresses()
+    if network is None:
+        raise InterfaceError(f"there is no interface {wanted!r}: there are {_describe(here)}")
     matches = [
         (name, one)
         for name, addresses in here.items()
@@ -83,60 +91,94 @@ def find_interface(
         if one.version == version and one in network
     ]
     if not matches:
-        raise InterfaceError(f"no interface has an address in {wanted}: there are {describe_interfaces()}")
+        raise InterfaceError(f"no interface has an address in {wanted}: there are {_describe(here)}")
     names = sorted({name for name, _ in matches})
     if len(names) > 1:
-        raise InterfaceError(f"{wanted} means several interfaces, {' and '.join(names)}: give the name of one")
-    if former is not None and (former.name, former.address) in matches:
-        return _interface(former.name, former.address)
+        raise InterfaceError(f"{wanted} means several interfaces, {_some(names, ' and ')}: give the name of one")
     return _interface(*matches[0])
 
 
+def former_interface(wanted: str, former: Interface) -> Interface | None:
+    """``former`` as it is now, if it is there with its address and ``wanted`` means it; else ``None``.
+
+    It asks the system once, where :func:`find_interface` may ask it once for each interface.
+
+    Raises:
+        InterfaceError: it went away while it was looked at.
+    """
+    if _means(wanted, former) and former.address in (_addresses_of(former.name) or ()):
+        return _interface(former.name, former.address)
+    return None
+
+
 def describe_interfaces() -> str:
-    """The interfaces of this host and their addresses, for messages."""
-    return ", ".join(
-        f"{name} ({' '.join(map(str, addresses)) or 'no address'})" for name, addresses in sorted(_addresses().items())
-    )
+    """The interfaces of this host and their addresses, for messages: some of them, if there are many."""
+    return _describe(_addresses())
 
 
-def _by_name(
-    name: str, addresses: Iterable[Address], version: int, link_local: bool, former: Interface | None
-) -> Interface:
+def _describe(here: Mapping[str, Collection[Address]]) -> str:
+    return _some([f"{name} ({_some(list(map(str, here[name])), ' ') or 'no address'})" for name in sorted(here)], ", ")
+
+
+def _some(texts: Sequence[str], between: str) -> str:
+    left_out = len(texts) - SHOWN_MAX
+    return between.join(texts[:SHOWN_MAX]) + (f" and {left_out} more" if left_out > 0 else "")
+
+
+def _means(wanted: str, interface: Interface) -> bool:
+    """Whether ``wanted`` is the name, the address or the network of an interface."""
+    address, _, scope = wanted.partition("%")
+    network = _parse(address)
+    if wanted == interface.name or network is None:
+        return wanted == interface.name
+    return scope in ("", interface.name) and interface.address in network
+
+
+def _by_name(name: str, addresses: Collection[Address], version: int, link_local: bool) -> Interface:
     candidates = [one for one in addresses if one.version == version]
     if not candidates:
-        others = " ".join(map(str, addresses)) or "no address at all"
+        others = _some(list(map(str, addresses)), " ") or "no address at all"
         raise InterfaceError(f"interface {name!r} has no IPv{version} address (it has {others})")
     if version == 6:
         candidates.sort(key=lambda one: one.is_link_local != link_local)
-    if former is not None and former.address in candidates:
-        return _interface(name, former.address)
     return _interface(name, candidates[0])
 
 
-def _addresses() -> dict[str, list[Address]]:
-    """Interface name to its addresses, IPv4 before IPv6, each in the order of the system.
+def _names() -> list[str]:
+    """The interfaces of this host.
 
     Raises:
         InterfaceError: the system does not say which interfaces there are.
     """
-    found: dict[str, list[Address]] = {}
     try:
-        names = netifaces.interfaces()
+        return list(netifaces.interfaces())
     except OSError as exc:
         raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
-    for name in names:
-        try:
-            entries = netifaces.ifaddresses(name)
-        except (ValueError, OSError):
-            # It was removed after it was listed (netifaces raises ValueError then), as those of containers often are.
-            continue
-        found[name] = [
-            ipaddress.ip_address(entry["addr"].partition("%")[0])
-            for family in (netifaces.AF_INET, netifaces.AF_INET6)
-            for entry in entries.get(family, ())
-            if "addr" in entry
-        ]
-    return found
+
+
+def _addresses() -> dict[str, list[Address]]:
+    """Interface name to its addresses. This asks the system once for each interface, and each time it tells of all.
+
+    Raises:
+        InterfaceError: the system does not say which interfaces there are.
+    """
+    # What was removed after it was listed, as those of containers often are, is left out.
+    found = {name: _addresses_of(name) for name in _names()}
+    return {name: addresses for name, addresses in found.items() if addresses is not None}
+
+
+def _addresses_of(name: str) -> list[Address] | None:
+    """IPv4 before IPv6, each in the order of the system; ``None`` if there is no such interface."""
+    try:
+        entries = netifaces.ifaddresses(name)
+    except (ValueError, OSError):
+        return None  # netifaces raises the first of them
+    return [
+        ipaddress.ip_address(entry["addr"].partition("%")[0])
+        for family in (netifaces.AF_INET, netifaces.AF_INET6)
+        for entry in entries.get(family, ())
+        if "addr" in entry
+    ]
 
 
 def _parse(text: str) -> Network | None:
@@ -167,10 +209,10 @@ def _flags_and_mtu(device: str) -> tuple[int | None, int | None]:
     import fcntl
 
     request = struct.pack("16s16x8x", device.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             flags = struct.unpack_from("=H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0]
             mtu = struct.unpack_from("=i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)[0]
-        except OSError:
-            return None, None
+    except OSError:
+        return None, None
     return flags, mtu

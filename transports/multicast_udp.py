@@ -22,27 +22,30 @@ of it. That holds back tokens under a flood; after some batches they pass all th
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import math
 import socket
 import struct
 import weakref
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 
 import trio
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_address, format_packed, pack_address
-from ringproto.transports._binding import bound_socket
+from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_seconds, check_whole
 from ringproto.transports._interface import TransportError
-from ringproto.transports._reverse_path import explain_filter, filter_drops
+from ringproto.transports._reverse_path import FilterWatch
+from ringproto.transports._search import Search
 from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
 from ringproto.transports.interfaces import Interface
-from ringproto.transports.membership import Membership, usable_interface
+from ringproto.transports.membership import Membership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
 
@@ -60,6 +63,8 @@ REJOIN_EVERY_S = 1.0
 """How often an interface that was in trouble is joined again, while it is."""
 SILENCE_S = 5.0
 """After so long a time without multicasts of others the group is joined again, unless another time is given."""
+SILENCE_BEACONS = 8
+"""The same in beacons of the ring, if that is longer."""
 ANSWER_EVERY_S = 0.25
 """How often a processor answers those who ask whether its multicasts arrive, at most."""
 SAID_EVERY = 12
@@ -96,7 +101,7 @@ async def open_multicast_udp(
     receive_buffer: int = 4 * 2**20,
     send_buffer: int = 2**20,
     offload: bool = True,
-    silence_s: float = SILENCE_S,
+    silence_s: float | None = None,
 ) -> MulticastUDP:
     """Open the transport of one processor. Several processors may be on one host.
 
@@ -121,7 +126,8 @@ async def open_multicast_udp(
             most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
             in use.
         silence_s: after so many seconds without multicasts of others the group is joined again, since a switch may have
-            forgotten who listens. Eight times the ``merge_detect_s`` of the ring, if that is longer than 5.
+            forgotten who listens. ``None``: 5, or eight times the ``merge_detect_s`` of the ring that uses it, if that
+            is longer.
 
     Raises:
         ValueError: an argument is wrong, as the message says, or this process has this processor open already.
@@ -137,7 +143,8 @@ async def open_multicast_udp(
     check_whole(ttl, "ttl", 0, 255)
     check_whole(receive_buffer, "receive_buffer", 1, 2**30)
     check_whole(send_buffer, "send_buffer", 1, 2**30)
-    check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
+    if silence_s is not None:
+        check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
     await trio.lowlevel.checkpoint()
     found = usable_interface(interface, address)
     if (str(address), port, found.index, node) in _open_transports:
@@ -151,6 +158,9 @@ async def open_multicast_udp(
         transport = MulticastUDP(
             node, membership, sizes, receive_buffer, send_buffer, offload, wanted=interface, silence_s=silence_s
         )
+    except OSError as exc:
+        membership.close()
+        raise opening_error(exc) from exc
     except BaseException:
         membership.close()
         raise
@@ -174,7 +184,7 @@ class _Dispute:
 
 class MulticastUDP(SocketTransport):
     """The transport that :func:`open_multicast_udp` opens. Keeps the promises of ``Transport``, and of
-    ``BlockingTransport``, ``EagerTransport`` and ``AddressedTransport`` too."""
+    ``BlockingTransport``, ``EagerTransport``, ``AddressedTransport`` and ``PacedTransport`` too."""
 
     def __init__(
         self,
@@ -186,7 +196,7 @@ class MulticastUDP(SocketTransport):
         offload: bool,
         *,
         wanted: str | None = None,
-        silence_s: float = SILENCE_S,
+        silence_s: float | None = None,
     ) -> None:
         self._membership = membership
         # As the user gave it, to look the interface up again.
@@ -195,11 +205,21 @@ class MulticastUDP(SocketTransport):
         self._sizes = sizes
         self._buffers = receive_buffer, send_buffer
         self._offload = offload
-        log = BoundedLog(LOG_NAME)
+        unsaid: deque[Callable[[], None]] = deque()
+        log = BoundedLog(LOG_NAME, node=node, waiting=unsaid)
         counts: Counter[str] = Counter()
         self._group, self._own = self._make_sockets(membership, counts, log)
         group = pack_address(membership.destination)
-        super().__init__(node, sizes, [self._group, self._own], counts, header_size=HEADER_SIZE, log=log, group=group)
+        super().__init__(
+            node,
+            sizes,
+            [self._group, self._own],
+            counts,
+            header_size=HEADER_SIZE,
+            log=log,
+            unsaid=unsaid,
+            group=group,
+        )
         self._everybody = [group]
         self._elsewhere = group
         # Where each node was heard last, the one that was learned first in front; those of them to whom unicasts go
@@ -220,10 +240,13 @@ class MulticastUDP(SocketTransport):
         # Why the membership may be lost, if it may, and when to see to it next.
         self._trouble = 0
         self._rejoin_at = -math.inf
-        self._silence = Silence(silence_s)
+        self._search: Search[Interface] | None = None
+        self._silence_given = silence_s is not None
+        self._silence = Silence(SILENCE_S if silence_s is None else silence_s)
         self._answer_at = -math.inf
-        self._filter_drops: int | None = filter_drops()
+        self._filter = FilterWatch()
         self._look_at_paths(self._now())
+        self._say()
 
     def __repr__(self) -> str:
         membership = self._membership
@@ -251,6 +274,11 @@ class MulticastUDP(SocketTransport):
             one.set_buffers(*self._buffers)
             made.append(one)
         return made[0], made[1]
+
+    def set_pace(self, merge_detect_s: float) -> None:
+        """See :meth:`ringproto.transports.PacedTransport.set_pace`."""
+        if not self._silence_given:
+            self._silence.silence_s = max(SILENCE_S, SILENCE_BEACONS * merge_detect_s)
 
     def _read(self) -> list[bytes]:
         own_more = False
@@ -372,6 +400,8 @@ class MulticastUDP(SocketTransport):
 
     def _after_loss(self, error: int, address: bytes) -> None:
         super()._after_loss(error, address)
+        if address != self._everybody[0]:
+            return  # one destination that cannot be reached is no trouble of the interface
         if error in _INTERFACE_TROUBLE:
             # The membership may be lost: the system forgets it when an interface loses its address.
             self._trouble = error
@@ -396,6 +426,7 @@ class MulticastUDP(SocketTransport):
         elif hearing is Hearing.JOIN:
             self._after_silence()
         elif hearing is Hearing.AGAIN:
+            self._filter.begin()
             self._log.info("heard again", f"multicasts of others are heard again on {self._where()}")
 
     def _where(self) -> str:
@@ -413,32 +444,57 @@ class MulticastUDP(SocketTransport):
             )
         self._restore(why)
         silence.unicasts_heard = False
-        if not silence.ever and self._filter_drops is not None and self._membership.group.version == 4:
-            text = explain_filter(self._membership.interface.name, filter_drops() - self._filter_drops)
-            if text is not None:
-                self._filter_drops = None  # it is said once
-                self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
+        text = self._filter.explain(self._membership.interface.name) if self._membership.group.version == 4 else None
+        if text is not None:
+            self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
 
     def _restore(self, why: str | None) -> None:
         """Look the interface up again by what the user gave, and join the group there; log ``why`` if it is given."""
         former = self._membership
         try:
-            found = usable_interface(self._wanted, former.group, former.interface)
+            found = self._look_up_again()
+            if found is None:
+                # This goes on at the next look.
+                self._trouble = self._trouble or errno.ENODEV
+                return
             if (found.name, found.index, found.address) == former.place:
                 former.join()
             else:
                 self._move(Membership(former.group, former.port, found, former.ttl))
-        except OSError as exc:
+        except (OSError, ValueError, RuntimeError) as exc:
+            # A name that can also be read as an address of the other kind is a ValueError, once it names nothing.
             self._counts["rejoins_failed"] += 1
-            text = str(exc) if isinstance(exc, TransportError) else f"{errno_name(exc.errno or 0)}, {exc.strerror}"
+            number = (exc.errno or 0) if isinstance(exc, OSError) else 0
+            text = str(exc)
+            if isinstance(exc, OSError) and not isinstance(exc, TransportError):
+                text = f"{errno_name(number)}, {exc.strerror}"
             self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
-            self._trouble = self._trouble or exc.errno or errno.ENODEV
+            self._trouble = self._trouble or number or errno.ENODEV
             return
         self._counts["rejoins"] += 1
         self._trouble = 0
         self._silence.joined()
         if why is not None:
             self._log.warning("joined again", f"{self._where()} was joined again: {why}")
+
+    def _look_up_again(self) -> Interface | None:
+        """The interface that is meant now, or ``None`` while it is looked for.
+
+        Raises:
+            ValueError, InterfaceError: as :func:`usable_interface`.
+            RuntimeError: there is no thread to look with.
+        """
+        former = self._membership
+        found = as_before(self._wanted, former.interface)
+        if found is not None:
+            self._search = None
+            return found
+        if self._search is None:
+            self._search = Search(functools.partial(usable_interface, self._wanted, former.group))
+        if not self._search.over:
+            return None
+        search, self._search = self._search, None
+        return search.answer()
 
     def _move(self, membership: Membership) -> None:
         """Go on with the sockets of another membership: the interface has another name, index or address."""

@@ -12,23 +12,25 @@ and peer. For peers that fit, that costs one look at one datagram of each in a s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import math
 import socket
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 
 import trio
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import format_packed, is_wildcard, unpack_address
-from ringproto.transports._binding import bound_socket
+from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._claims import Claim, claim_of
-from ringproto.transports._interface import TransportError
-from ringproto.transports._names import FAMILIES, LOOKUP_S, LOOKUPS_AT_ONCE, is_name, look_up, look_up_all
+from ringproto.transports._interface import AddressInUseError, TransportError
+from ringproto.transports._names import FAMILIES, LOOKUP_S, Limiters, look_up, look_up_all, may_move
 from ringproto.transports._peers import LOOK_EVERY_S, SILENT_LOOKS, Peer, PeerTable, Unanswered
+from ringproto.transports._reverse_path import FilterWatch
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._tables import (
     all_on_this_host,
@@ -44,6 +46,8 @@ __all__ = ["UnicastUDP", "open_unicast_udp"]
 
 TROUBLE_EVERY_S = 1.0
 """How often the own address is looked for while datagrams are lost because it may be gone."""
+STRANGERS_MAX = 16
+"""So many nodes that are not in the table have lines of their own; more share one."""
 _ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.EINVAL})
 """What the system says when an address is bound that is not there any more, or whose interface is another one."""
 
@@ -75,8 +79,9 @@ async def open_unicast_udp(
             what it gave.
         send_buffer: the same for sending.
         family: ``socket.AF_INET`` or ``socket.AF_INET6`` to use only addresses of that family. By default IPv4 if
-            every host that has an address has such a one, and IPv6 otherwise, so that all processors come to the same
-            choice.
+            every host that has an address has such a one, and IPv6 otherwise. It is chosen once: processors that start
+            while a name is missing or has other addresses may choose otherwise than those that start later, and then
+            do not hear each other. Give it where names may come later.
         offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
             most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
             in use.
@@ -97,7 +102,8 @@ async def open_unicast_udp(
     if family is not None and family not in FAMILIES:
         raise ValueError(f"family must be socket.AF_INET, socket.AF_INET6 or None, not {family!r}")
     check_table(node, peers)
-    answers = await look_up_all({one: (host, port) for one, (host, port) in peers.items()}, node)
+    limiters = Limiters.make()
+    answers = await look_up_all({one: (host, port) for one, (host, port) in peers.items()}, node, limiters)
     check_answers(node, peers, answers)
     found = {one: answers[one].addresses for one in sorted(peers) if answers[one].addresses}
     chosen = choose_family(found, peers, family)
@@ -106,7 +112,11 @@ async def open_unicast_udp(
     sizes = fitting_sizes(datagram_size, segment_size, 0, local=all_on_this_host(table, peers[node][0]))
     sock = bound_socket(chosen, own, f"the own entry of node {node}")
     try:
-        return UnicastUDP(table, chosen, sock, sizes, receive_buffer, send_buffer, offload, own=peers[node])
+        buffers = receive_buffer, send_buffer
+        return UnicastUDP(table, chosen, sock, sizes, buffers, offload, own=peers[node], limiters=limiters)
+    except OSError as exc:
+        sock.close()
+        raise opening_error(exc) from exc
     except BaseException:
         sock.close()
         raise
@@ -122,14 +132,15 @@ class UnicastUDP(SocketTransport):
         family: int,
         sock: socket.socket,
         sizes: Sizes,
-        receive_buffer: int,
-        send_buffer: int,
+        buffers: tuple[int, int],
         offload: bool,
         *,
         own: tuple[str, int],
+        limiters: Limiters,
     ) -> None:
         counts: Counter[str] = Counter()
-        log = BoundedLog(LOG_NAME)
+        unsaid: deque[Callable[[], None]] = deque()
+        log = BoundedLog(LOG_NAME, node=table.node, waiting=unsaid)
         self._make_socket = functools.partial(
             DatagramSocket,
             size=sizes.datagram,
@@ -138,14 +149,15 @@ class UnicastUDP(SocketTransport):
             offload=offload,
             log=log,
         )
-        self._buffers = receive_buffer, send_buffer
+        self._buffers = buffers
         self._socket = self._make_socket(sock)
         self._socket.set_buffers(*self._buffers)
-        super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log)
+        super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log, unsaid=unsaid)
         self._table = table
         self._family = family
         # The own entry as the user gave it, whether the address that it led to is gone, and where the name leads now.
         self._own_host, self._own_port = own
+        self._limiters = limiters
         self._address_gone = False
         self._own_found: bytes | None = None
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
@@ -157,9 +169,12 @@ class UnicastUDP(SocketTransport):
         self._noted: set[int] = set()
         self._claims: dict[int, bytes] = {}
         self._last_stranger = ""
+        # The first nodes that are not in the table and were heard of.
+        self._strangers: set[int] = set()
         # The number that stands for the own cluster, once a peer that fits was heard.
         self._cluster: int | None = None
         self._silence = Unanswered()
+        self._filter = FilterWatch()
         self._in_background = False
         self._apply()
         for peer in table.peers.values():
@@ -167,6 +182,7 @@ class UnicastUDP(SocketTransport):
         hint_at_loopback(table, log)
         self._say_wildcard()
         self._look_at_paths(self._now())
+        self._say()
 
     def __repr__(self) -> str:
         own = format_packed(self._table.own)
@@ -187,12 +203,11 @@ class UnicastUDP(SocketTransport):
         if self._in_background:
             raise trio.BusyResourceError("another task runs the background work of this transport")
         self._in_background = True
-        limiter = trio.CapacityLimiter(LOOKUPS_AT_ONCE)
         own_asked = False
 
         async def look_up_own() -> None:
             nonlocal own_asked
-            answer = await look_up(self._own_host, self._own_port, LOOKUP_S)
+            answer = await look_up(self._own_host, self._own_port, LOOKUP_S, self._limiters.own)
             found, _ = of_family(answer, self._family)
             self._own_found = found[0] if found else None
             own_asked = False
@@ -203,9 +218,11 @@ class UnicastUDP(SocketTransport):
                     await trio.sleep(LOOK_EVERY_S)
                     if self._closed:
                         break
-                    for peer in self._look():
-                        nursery.start_soon(self._look_up, peer, limiter)
-                    if self._address_gone and not own_asked and is_name(self._own_host):
+                    due = self._look()
+                    self._say()
+                    for peer in due:
+                        nursery.start_soon(self._look_up, peer)
+                    if self._address_gone and not own_asked and may_move(self._own_host):
                         own_asked = True
                         nursery.start_soon(look_up_own)
                 nursery.cancel_scope.cancel()
@@ -228,14 +245,18 @@ class UnicastUDP(SocketTransport):
         nodes = self._nodes
         # A thread may add to the old set still, so it is copied in one step.
         due = self._table.look([nodes[origin] for origin in tuple(heard) if origin in nodes])
-        if self._addresses and self._silence.look(self._datagrams_received, self._datagrams_sent()):
+        dropped = self._counts["drops_unknown_source"]
+        if self._addresses and self._silence.look(self._datagrams_received, self._datagrams_sent(), dropped):
             self._say_silence()
+        elif self._silence.looks == 1:
+            self._filter.begin()
         return due
 
-    async def _look_up(self, peer: Peer, limiter: trio.CapacityLimiter) -> None:
-        async with limiter:
-            answer = await look_up(peer.host, peer.port, LOOKUP_S)
+    async def _look_up(self, peer: Peer) -> None:
+        answer = await look_up(peer.host, peer.port, LOOKUP_S, self._limiters.others)
         found, failure = of_family(answer, self._family)
+        if answer.addresses and not found:
+            self._say_family(peer, next(iter(answer.addresses)))
         former = peer.address
         moved = self._table.answered(peer, found, failure)
         self._counts["lookups"] += 1
@@ -250,6 +271,7 @@ class UnicastUDP(SocketTransport):
                 self._counts["addresses_changed"] += 1
                 where += f" now, and was at {format_packed(former)}"
             self._peers_log.info(f"address_{peer.node}", where)
+        self._say()
 
     def _apply(self) -> None:
         """Send to and hear those who are in the table."""
@@ -299,7 +321,7 @@ class UnicastUDP(SocketTransport):
                 return
             self._counts["claims_from_elsewhere"] += 1
             self._claims[claim.node] = origin
-        about = claim.node if claim is not None and known else 0
+        about = self._kind_of(claim, known)
         if about in self._noted:
             return
         self._noted.add(about)
@@ -312,9 +334,10 @@ class UnicastUDP(SocketTransport):
                 "say of which node they are",
             )
         elif not known:
+            kind = f"unknown_source_{about}" if about else "unknown_source"
             whose = f"node {claim.node} of another cluster" if foreign else f"node {claim.node}"
             self._peers_log.warning(
-                "unknown_source",
+                kind,
                 f"datagrams from {source}, of {whose}, are dropped: the table of peers does not have that address; "
                 "all processors must have one table",
             )
@@ -333,6 +356,17 @@ class UnicastUDP(SocketTransport):
                 "tables differ, or its host has several addresses and its own entry is a wildcard",
             )
 
+    def _kind_of(self, claim: Claim | None, known: bool) -> int:
+        """The node by which lines about a datagram that does not fit are told apart; 0 for all without one of their
+        own, since whoever can forge a datagram can claim any id."""
+        if claim is None:
+            return 0
+        if not known and claim.node not in self._strangers:
+            if len(self._strangers) >= STRANGERS_MAX:
+                return 0
+            self._strangers.add(claim.node)
+        return claim.node
+
     def _is_in_table(self, node: int) -> bool:
         return node == self.node or node in self._table.peers
 
@@ -346,13 +380,24 @@ class UnicastUDP(SocketTransport):
         else:
             self._peers_log.info(f"name_{peer.node}", f"{what}; {format_packed(peer.address)} is kept")
 
+    def _say_family(self, peer: Peer, other: int) -> None:
+        """A name that came later has addresses of the other family only. At the opening that family was chosen, or
+        there was an error, unless the user gave one."""
+        ours, theirs = FAMILIES[self._family], FAMILIES[other]
+        self._peers_log.warning(
+            "family",
+            f"node {self.node} uses {ours}, and node {peer.node} ({peer.host}) has {theirs} addresses only, so they "
+            f"cannot hear each other. Who starts now may choose {theirs}: open this transport anew, or give all the "
+            "same family, and every host an address of it",
+        )
+
     def _say_silence(self) -> None:
         """Nothing came of anybody."""
         own = f"{format_packed(self._table.own)}"
         if is_wildcard(self._table.own):
             sources = ", ".join(sorted(set(self._sources().values()))) or "an address that is not known"
             own += f" (a wildcard; this host sends from {sources})"
-        dropped = self._silence.strangers(self._counts["drops_unknown_source"])
+        dropped = self._silence.strangers
         strangers = ""
         if dropped:
             strangers = (
@@ -366,16 +411,16 @@ class UnicastUDP(SocketTransport):
             f"{self.node} at {own}, whether this table is theirs, and whether a firewall drops UDP between them"
             f"{strangers}",
         )
+        text = self._filter.explain(None) if self._family == socket.AF_INET else None
+        if text is not None:
+            self._log.warning("rp_filter", f"nothing came from any peer, and {text}")
 
     def _sources(self) -> dict[int, str]:
         """The address that the system sends from to each peer, as far as it has a way there."""
         sources = {}
         for node, address in self._addresses.items():
-            with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.connect(unpack_address(address))  # sends nothing
-                except OSError:
-                    continue
+            with contextlib.suppress(OSError), socket.socket(self._family, socket.SOCK_DGRAM) as probe:
+                probe.connect(unpack_address(address))  # sends nothing
                 sources[node] = str(probe.getsockname()[0])
         return sources
 
@@ -433,6 +478,9 @@ class UnicastUDP(SocketTransport):
             return
         try:
             sock = bound_socket(self._family, unpack_address(found), f"the own entry of node {self.node}")
+        except AddressInUseError as exc:
+            self._log.warning("own address taken", f"node {self.node} cannot go on at its new address: {exc.strerror}")
+            return
         except TransportError:
             return  # not here yet
         fresh = self._make_socket(sock)

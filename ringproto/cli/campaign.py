@@ -7,6 +7,7 @@ command that shows it again. A file belongs to one commit: the same seed is anot
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -23,6 +24,8 @@ from ringproto.testing.simulate import Result, replay_command
 
 __all__ = ["commit", "run_campaign"]
 
+_CODE = ("ringproto", "transports")
+"""What belongs to the code that runs, within the repository; the second is where a link in the first leads."""
 PORTION = {"full": 40, "light": 400}
 """After so many seeds the file is written."""
 RULES_SHOWN_MAX = 5
@@ -35,21 +38,30 @@ Simulate = Callable[[Sequence[int], bool], Iterator[Result]]
 
 
 def commit() -> str:
-    """The commit of the code that runs, with "and changes" if there are any; the version if it is no working tree.
+    """The commit of the code that runs, with a digest of the changes if there are any; the version if it is no working
+    tree.
 
     The directory is asked for the commit of its own repository, not of one that it happens to lie in.
     """
     here = Path(ringproto.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, errors="surrogateescape", check=True
+        )
         return done.stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != here:
             return "version " + ringproto.__version__
-        changed = git("status", "--porcelain", "--", "ringproto")
-        return git("rev-parse", "HEAD") + (" and changes" if changed else "")
+        changed = git("status", "--porcelain", "--untracked-files=all", "-z", "--", *_CODE)
+        if not changed:
+            return git("rev-parse", "HEAD")
+        digest = hashlib.sha256(os.fsencode(f"{changed}\n{git('diff', 'HEAD', '--binary', '--', *_CODE)}"))
+        for name in sorted(git("ls-files", "--others", "--exclude-standard", "-z", "--", *_CODE).split("\0")):
+            if name:
+                digest.update(os.fsencode(f"{name}\n") + (here / name).read_bytes())
+        return f"{git('rev-parse', 'HEAD')} and changes {digest.hexdigest()[:16]}"
     except (OSError, subprocess.CalledProcessError):
         return "version " + ringproto.__version__
 
@@ -99,6 +111,23 @@ def _new(first: int) -> dict[str, Any]:
     }
 
 
+def _check(done: Any) -> None:
+    """Refuse what is not what :func:`_new` makes and :func:`_add` changes.
+
+    Raises:
+        LookupError, TypeError: it has not all parts, or they are of other types.
+    """
+    for name, value in _new(0).items():
+        kinds = (int, float) if isinstance(value, float) else (type(value),)
+        if type(done[name]) not in kinds:
+            raise TypeError(f"{name} must be {kinds[-1].__name__}, not {type(done[name]).__name__}")
+    if not all(type(count) is int for count in done["classes"].values()):
+        raise TypeError("the counts of classes must be int")
+    for failure in done["failures"]:
+        if not isinstance(failure["again"], str) or not isinstance(failure["violations"][0], str):
+            raise TypeError("a failure must have its command and what was violated as str")
+
+
 def _add(done: dict[str, Any], result: Result, *, light: bool) -> None:
     done["simulated_s"] += result.simulated_s
     if "settings: random" in result.classes:
@@ -128,9 +157,12 @@ def _read(file: Path, code: str, wanted: dict[str, range]) -> dict[str, Any]:
         text = read_regular(str(file), _BYTES_MAX)
         try:
             record = json.loads(text)
+            for kind in PORTION:
+                if kind in record:
+                    _check(record[kind])
             known = {kind: record[kind]["first"] for kind in PORTION if kind in record}
             theirs = record["commit"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise UsageError(f"{file} is no record of a campaign; give another file ({one_line(error)})") from None
     if theirs != code:
         raise UsageError(f"{file} is a record of commit {theirs}, and this is {code}; give another file")

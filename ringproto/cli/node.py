@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import logging
 import os
 import select
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from ringproto.cli.log_lines import LogLines, open_log_lines
 from ringproto.cli.opening import open_transport, until_left
 from ringproto.cli.settings import NodeSettings, add_options, settings_of
 from ringproto.cli.streams import write_all
+from ringproto.log import BoundedLog
 
 __all__ = ["add_parser", "event_object", "event_text", "run", "split_input", "warn_of_quorum"]
 
@@ -75,16 +76,20 @@ def run(args: argparse.Namespace) -> int:
 
 def warn_of_quorum(settings: NodeSettings) -> None:
     """Log a warning if two parts of the peers could both have the quorum."""
-    count = len(settings.transport.get("peers", ()))
+    _warn_of_quorum(settings, len(settings.transport.get("peers", ())))
+
+
+def _warn_of_quorum(settings: NodeSettings, count: int) -> bool:
+    """Whether two parts of so many processors could both have the quorum, which is then logged."""
     quorum = settings.config.quorum
-    if count > 1 and 2 * quorum <= count:
-        logging.getLogger("ringproto").warning(
-            "the quorum of %d is at most half of the %d processors: both sides of a partition may go on, and what one "
-            "of them did is lost when they merge. A quorum of %d prevents that",
-            quorum,
-            count,
-            count // 2 + 1,
-        )
+    if count < 2 or 2 * quorum > count:
+        return False
+    BoundedLog(node=settings.node).warning(
+        "quorum",
+        f"the quorum of {quorum} is at most half of the {count} processors: both sides of a partition may go on, and "
+        f"what one of them did is lost when they merge. A quorum of {count // 2 + 1} prevents that",
+    )
+    return True
 
 
 def event_object(event: Event) -> dict[str, Any]:
@@ -173,6 +178,49 @@ class _Splitter:
         return None if line is None or len(line) > self._size_max else line
 
 
+class _Printer:
+    """Standard output, written from a thread. One text at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # What was given up before a thread took it; which call of print() is the last, and whose text a thread took
+        # last; and whether it is writing.
+        self._rest = ""
+        self._call = 0
+        self._taken = 0
+        self._writing = False
+
+    async def print(self, text: str) -> None:
+        """Write what was given up before, and this.
+
+        Cancellation: given up when nobody reads what is printed. A text that no thread has begun to write is written
+        first of all by the next call; one that a thread has begun may be written to its end meanwhile.
+        """
+        while self._writing:
+            await trio.sleep(0.005)
+        text = self._rest + text
+        self._call = call = self._call + 1
+        try:
+            await trio.to_thread.run_sync(self._write, text, call, abandon_on_cancel=True)
+        except trio.Cancelled:
+            with self._lock:
+                self._call += 1
+                self._rest = "" if self._taken == call else text
+            raise
+        self._rest = ""
+
+    def _write(self, text: str, call: int) -> None:
+        with self._lock:
+            if call != self._call:
+                return  # it was given up
+            self._taken = call
+            self._writing = True
+        try:
+            write_all(text.encode(errors="backslashreplace"))
+        finally:
+            self._writing = False
+
+
 class _Node:
     def __init__(self, settings: NodeSettings, lines: LogLines) -> None:
         self._settings = settings
@@ -180,7 +228,8 @@ class _Node:
         self._sent = 0
         self._delivered = 0
         self._own = trio.Event()
-        self._writing = False
+        self._warned = False
+        self._printer = _Printer()
 
     @property
     def undelivered(self) -> int:
@@ -202,9 +251,7 @@ class _Node:
                 await self._all_own_delivered()
             tasks.cancel_scope.cancel()
         with trio.move_on_after(_LAST_WRITE_S):
-            while self._writing:
-                await trio.sleep(0.005)
-            await self._print(self._left())
+            await self._printer.print(self._left())
 
     async def _leave_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -229,20 +276,17 @@ class _Node:
         while True:
             batch = await events.receive_batch()
             self._delivered += sum(isinstance(e, Message) and e.sender == self._settings.node for e in batch)
-            await self._print("".join(f"{show(event)}\n" for event in batch))
+            for event in batch:
+                if isinstance(event, RegularConfiguration):
+                    self._look_at_quorum(len(event.members))
+            await self._printer.print("".join(f"{show(event)}\n" for event in batch))
             own, self._own = self._own, trio.Event()
             own.set()
 
-    async def _print(self, text: str) -> None:
-        self._writing = True
-        # Abandoned when the processor is to leave and nobody reads what it prints.
-        await trio.to_thread.run_sync(self._write, text.encode(errors="backslashreplace"), abandon_on_cancel=True)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            write_all(data)
-        finally:
-            self._writing = False
+    def _look_at_quorum(self, count: int) -> None:
+        """Warn once of the quorum where no table of peers says how many processors there are."""
+        if not self._warned and "peers" not in self._settings.transport:
+            self._warned = _warn_of_quorum(self._settings, count)
 
     def _left(self) -> str:
         if self._settings.json:

@@ -22,6 +22,7 @@ _PEERS_MAX = 256
 """No ring has more members (``Config.members_max``)."""
 _PORT_MAX = 65535
 _DIGITS_MAX = 10
+_NUMBERS_END = 10**_DIGITS_MAX
 _UNICAST_KEYS = ("peer",)
 _MULTICAST_KEYS = ("group", "port", "interface")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -134,9 +135,14 @@ def _read_file(file: str) -> dict[str, Any]:
         if name not in _KINDS:
             raise UsageError(f"{file} has the unknown key {shown(name)}; the keys are {', '.join(_KINDS)}")
         kinds, right = _KINDS[name]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or _is_huge(value):
             raise UsageError(f"{name} in {file} must be {right}, not {shown(value)}")
     return values
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether it is a number larger than any of these may be; Python refuses to write those of thousands of digits."""
+    return isinstance(value, int) and abs(value) >= _NUMBERS_END
 
 
 def _transport(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,12 +160,15 @@ def _transport(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _peers(value: Mapping[str, Any] | list[Any]) -> dict[int, tuple[str, int]]:
+    if len(value) > _PEERS_MAX:
+        raise UsageError(f"there are {len(value)} peers, and a ring has at most {_PEERS_MAX} members")
+    for one in value.values() if isinstance(value, Mapping) else value:
+        if not isinstance(one, str):
+            raise UsageError(f"peer must be {_KINDS['peer'][1]}, and has {shown(one)} in it")
     texts = [f"{node}={address}" for node, address in value.items()] if isinstance(value, Mapping) else value
-    if len(texts) > _PEERS_MAX:
-        raise UsageError(f"there are {len(texts)} peers, and a ring has at most {_PEERS_MAX} members")
     peers: dict[int, tuple[str, int]] = {}
     for text in texts:
-        node, host, port = read_peer(str(text))
+        node, host, port = read_peer(text)
         if node in peers:
             raise UsageError(f"peer {node} is given twice")
         peers[node] = (host, port)

@@ -69,9 +69,10 @@ def write_all(data: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    while data:
+    rest = memoryview(data)
+    while rest:
         try:
-            data = data[os.write(1, data) :]
+            rest = rest[os.write(1, rest) :]
         except BlockingIOError:  # whoever started the command left it in this mode
             select.select([], [1], [])
         except OSError as error:

@@ -10,12 +10,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import trio
+import trio.testing
 from own_words import own_words
 
 from ringproto import (
+    Config,
+    Event,
     Guarantee,
     Message,
     Priority,
@@ -24,7 +28,9 @@ from ringproto import (
     RingId,
     TransitionalConfiguration,
 )
-from ringproto.cli.node import event_object, event_text, split_input
+from ringproto.cli.log_lines import LogLines
+from ringproto.cli.node import _Node, event_object, event_text, split_input
+from ringproto.cli.settings import NodeSettings
 
 RING = RingId(4, 1, 0xAB)
 TIMEOUT_S = 60
@@ -82,6 +88,88 @@ def test_input_is_split_into_lines(size: int) -> None:
     assert list(split_input(chunks, 3)) == [b"one", b"", None, None, None, None]
     assert list(split_input([], 8)) == []
     assert list(split_input([b"\n"], 8)) == [b""]
+
+
+def node_of(**transport: Any) -> _Node:
+    settings = NodeSettings(1, transport, Config.lan(), Priority.HIGH, Guarantee.AGREED, True)
+    return _Node(settings, cast("LogLines", None))
+
+
+def configuration(*members: int) -> RegularConfiguration:
+    return RegularConfiguration(RING, members, (), (), True)
+
+
+class Stream:
+    """Gives one batch, and then none."""
+
+    def __init__(self, *events: Event, scope: trio.CancelScope | None = None) -> None:
+        self.events = list(events)
+        self.scope = scope
+
+    async def receive_batch(self) -> list[Event]:
+        if not self.events:
+            raise trio.EndOfChannel
+        await trio.lowlevel.checkpoint()
+        events, self.events = self.events, []
+        if self.scope is not None:
+            self.scope.cancel()  # between taking the events and printing them
+        return events
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What goes to standard output."""
+    texts: list[bytes] = []
+    monkeypatch.setattr("ringproto.cli.node.write_all", texts.append)
+    return texts
+
+
+async def test_events_that_were_taken_when_the_processor_was_to_leave_are_printed(
+    written: list[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    node = node_of()
+    with trio.CancelScope() as scope:
+        await node._print_events(Stream(message(b"x"), scope=scope))
+    assert written == []
+    await node._printer.print("the last line\n")
+    (text,) = written
+    assert json.loads(text.splitlines()[0])["payload"] == "x"
+    assert text.endswith(b"\nthe last line\n")
+
+
+async def test_text_that_a_thread_has_is_written_once_and_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    has_it, goes_on = threading.Event(), threading.Event()
+
+    def write(data: bytes) -> None:
+        has_it.set()
+        goes_on.wait(TIMEOUT_S)
+        written.append(data)
+
+    monkeypatch.setattr("ringproto.cli.node.write_all", write)
+    printer = node_of()._printer
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(printer.print, "one\n")
+        await trio.to_thread.run_sync(has_it.wait)
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(printer.print, "two\n")
+        await trio.testing.wait_all_tasks_blocked()
+        goes_on.set()
+    assert written == [b"one\n", b"two\n"]
+
+
+@pytest.mark.parametrize(("transport", "warned"), [({"group": "239.192.7.1"}, 1), ({"peers": {1: ("h", 1)}}, 0)])
+async def test_multicast_warns_once_when_the_quorum_is_at_most_half_of_a_configuration(
+    written: list[bytes], caplog: pytest.LogCaptureFixture, transport: dict[str, Any], warned: int
+) -> None:
+    node = node_of(**transport)
+    with pytest.raises(trio.EndOfChannel):
+        await node._print_events(Stream(configuration(1), configuration(1, 2), configuration(1, 2, 3)))
+    said = [record for record in caplog.records if "at most half of the 2 processors" in record.getMessage()]
+    assert len(said) == len(caplog.records) == warned
+    for record in said:
+        assert vars(record)["ringproto_kind"] == "quorum" and vars(record)["ringproto_node"] == 1
 
 
 class NodeProcess:

@@ -114,6 +114,26 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, message: st
     assert "\n" not in str(caught.value)
 
 
+HUGE = "0x" + "f" * 6000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"node = 1\npeer = [{HUGE}]", "peer must be a table such as .*, and has a number of 24000 bits in it"),
+        (f"node = 1\npeer = {{1 = {HUGE}}}", "peer must be a table such as .*, and has a number of 24000 bits in it"),
+        (f"node = {HUGE}\npeer = {{1 = 'h:1'}}", "node in .* must be a whole number, not a number of 24000 bits"),
+        (f"node = 1\nport = {HUGE}", "port in .* must be a whole number, not a number of 24000 bits"),
+        (f"node = 1\nquorum = -{HUGE.replace('0x', '9').replace('f', '9')[:4000]}", "quorum in .* must be a whole"),
+        (f"node = 1\npeer = {{1 = [{HUGE}]}}", "peer must be a table such as .*, and has a list in it"),
+    ],
+)
+def test_a_huge_number_is_told_with_its_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        settings("--config", toml(tmp_path, text))
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*No such file"):
         settings("--config", str(tmp_path / "none.toml"))

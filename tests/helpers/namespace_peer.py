@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 import trio
 from transport_openers import multicast_opener
 
 from ringproto.testing.transport_contract import CONTRACT
-from ringproto.transports import Transport, TransportError, open_multicast_udp, open_unicast_udp
+from ringproto.transports import BlockingTransport, Transport, TransportError, open_multicast_udp, open_unicast_udp
 
 
 class Lines(logging.Handler):
@@ -29,6 +30,8 @@ class Commands:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.transport: Transport | None = None
+        # Whether a thread sends and receives, as with driver="thread".
+        self.blocking = False
         self.log = Lines()
         logging.getLogger("ringproto").addHandler(self.log)
         logging.getLogger("ringproto").setLevel(logging.INFO)
@@ -64,15 +67,30 @@ class Commands:
                 errors.append(f"{type(exc).__name__}: {exc}")
         return errors
 
+    async def begin_blocking(self) -> None:
+        assert isinstance(self.transport, BlockingTransport)
+        self.transport.begin_blocking()
+        self.blocking = True
+
     async def send(self, transmits: list[tuple[int, str]]) -> None:
         assert self.transport is not None
-        await self.transport.send([(destination, text.encode()) for destination, text in transmits])
+        datagrams = [(destination, text.encode()) for destination, text in transmits]
+        if self.blocking:
+            assert isinstance(self.transport, BlockingTransport)
+            await trio.to_thread.run_sync(self.transport.send_blocking, datagrams)
+        else:
+            await self.transport.send(datagrams)
 
     async def receive(self, count: int, patience_s: float) -> list[str]:
         assert self.transport is not None
         got: list[bytes] = []
+        if self.blocking:
+            assert isinstance(self.transport, BlockingTransport)
+            deadline = time.monotonic() + patience_s
+            while len(got) < count and (left_s := deadline - time.monotonic()) > 0.0:
+                got += await trio.to_thread.run_sync(self.transport.receive_blocking, left_s)
         with trio.move_on_after(patience_s):
-            while len(got) < count:
+            while len(got) < count and not self.blocking:
                 got += await self.transport.receive()
         return [datagram.decode() for datagram in got]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 import trio
@@ -10,6 +11,9 @@ import trio
 from ringproto import Config, RingError, open_ring
 from ringproto.transports import BackgroundTransport, LoopbackNetwork, Transport, open_unicast_udp
 from ringproto.transports.unicast_udp import UnicastUDP
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 
 class Busy:
@@ -53,6 +57,42 @@ async def test_background_work_that_fails_ends_the_ring_with_its_reason() -> Non
     with pytest.raises(RingError, match="ValueError: a fault of the transport"):
         async with open_ring(transport, config=Config.testing()):
             await trio.sleep_forever()
+
+
+async def test_faults_in_a_nursery_of_the_background_work_are_named() -> None:
+    transport = Busy(LoopbackNetwork().open(1))
+    transport.failure = ExceptionGroup("nursery", [ExceptionGroup("nursery", [ValueError("one fault")])])
+    with pytest.raises(RingError, match=r"service failed: ValueError: one fault$") as raised:
+        async with open_ring(transport, config=Config.testing()):
+            await trio.sleep_forever()
+    assert isinstance(raised.value.__cause__, ValueError)
+    transport = Busy(LoopbackNetwork().open(1))
+    transport.failure = ExceptionGroup("nursery", [ValueError("one"), *[OSError("another")] * 4])
+    with pytest.raises(RingError, match=r"ValueError: one; (OSError: another; ){3}and 1 more$"):
+        async with open_ring(transport, config=Config.testing()):
+            await trio.sleep_forever()
+
+
+async def test_background_work_that_fails_while_it_is_cancelled_ends_the_ring_with_its_reason() -> None:
+    class Stubborn(Busy):
+        async def run_background(self) -> None:
+            async def fail() -> None:
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise ValueError("a fault at the end")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+                nursery.start_soon(trio.sleep_forever)
+                self.task = trio.lowlevel.current_task()
+                await trio.sleep_forever()
+
+    transport = Stubborn(LoopbackNetwork().open(1))
+    with pytest.raises(RingError, match=r"service failed: ValueError: a fault at the end$"):
+        async with open_ring(transport, config=Config.testing()) as ring:
+            await ring.recovery_complete.receive()
+            assert transport.task is not None
 
 
 @pytest.mark.parametrize("driver", ["trio", "thread"])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 
 import pytest
 
+from ringproto import Config, open_ring
 from ringproto.log import BoundedLog
+from ringproto.transports import PacedTransport, Transport, open_multicast_udp, open_unicast_udp
 
 
 def test_one_line_a_second_of_each_kind_and_the_next_says_how_many_were_left_out(
@@ -48,3 +52,54 @@ def test_kinds_that_are_remembered_are_bounded(caplog: pytest.LogCaptureFixture)
             more.warning(f"kind {kind}", "text")
     assert len(more._last) <= 1000
     assert len(more._last) > 256
+
+
+@pytest.mark.parametrize("kind", ["unicast", "multicast"])
+async def test_every_line_below_ringproto_has_a_kind_and_a_node(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("ringproto.ring._log", BoundedLog())  # another ring may have said the same just now
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with caplog.at_level(logging.INFO, "ringproto"):
+        transport: Transport
+        if kind == "unicast":
+            # The table hints at two faults.
+            transport = await open_unicast_udp(7, {7: ("0.0.0.0", port), 8: ("127.0.0.1", port + 1)})
+        else:
+            transport = await open_multicast_udp(
+                7, f"239.192.9.{os.getpid() % 250 + 1}", port, interface="127.0.0.1", receive_buffer=2**30
+            )
+        config = Config.testing(message_size_max=2**24, members_max=64)  # which may take much memory
+        async with open_ring(transport, config=config) as ring:
+            await ring.recovery_complete.receive()
+    names = {record.name for record in caplog.records}
+    assert {"ringproto"} <= names
+    assert kind == "multicast" or "ringproto.transports" in names
+    assert [vars(record).get("ringproto_node") for record in caplog.records] == [7] * len(caplog.records)
+    kinds = {vars(record)["ringproto_kind"] for record in caplog.records}
+    assert {"memory", "left"} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "silence_s"),
+    [
+        (Config.lan(), None, 5.0),
+        (Config.wan(), None, 16.0),
+        (Config.wan(), 3.0, 3.0),
+    ],
+    ids=["lan", "wan", "given"],
+)
+async def test_group_is_joined_again_after_a_time_that_suits_the_ring(
+    config: Config, given: float | None, silence_s: float
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    group = f"239.192.10.{os.getpid() % 250 + 1}"
+    transport = await open_multicast_udp(7, group, port, interface="127.0.0.1", silence_s=given)
+    assert isinstance(transport, PacedTransport)
+    async with open_ring(transport, config=config) as ring:
+        await ring.recovery_complete.receive()
+        assert transport._silence.silence_s == silence_s

@@ -241,7 +241,7 @@ async def test_standing_still_while_recover_runs_is_said_with_what_to_do(cluster
     await stand_still(cluster, program, 0.7)
     await until(lambda: len(lines.of("stood_still")) > 0, "it was said")
     record = lines.of("stood_still", 1)[0]
-    assert "recover was running: encode and send its state in pieces" in record.getMessage()
+    assert "recover was running: if it computed meanwhile, encode and send its state in pieces" in record.getMessage()
     assert record.ringproto_recovering is True
     goes_on.set()
 

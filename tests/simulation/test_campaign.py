@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -124,7 +125,21 @@ def test_a_record_of_another_commit_or_of_another_range_is_refused_and_kept(tmp_
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "7", '{"commit": 1, "full": 3}', '{"full": {"first": 1}}'])
+WHOLE = campaign._new(10)
+DAMAGED = [
+    json.dumps({"commit": "c1", "full": damaged})
+    for damaged in (
+        {"first": 10},
+        *({key: value for key, value in WHOLE.items() if key != missing} for missing in WHOLE),
+        WHOLE | {"next": "20"},
+        WHOLE | {"classes": {"loss": "1"}},
+        WHOLE | {"failures": [{"again": "x"}]},
+        WHOLE | {"failures": [{"again": "x", "violations": []}]},
+    )
+]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7", '{"commit": 1, "full": 3}', '{"full": {"first": 1}}', *DAMAGED])
 def test_what_is_no_record_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     file = tmp_path / "record"
     file.write_text(text)
@@ -149,6 +164,27 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, what: str
 def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="cannot be written"):
         run_campaign(tmp_path / "nowhere" / "record", WANTED, Simulator(), code="c1")
+
+
+def test_two_states_of_a_working_tree_are_two_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "ringproto"
+    package.mkdir()
+    file = package / "__init__.py"
+    file.write_text("one\n")
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, capture_output=True)
+    monkeypatch.setattr("ringproto.__file__", str(file))
+    seen = [commit()]
+    assert len(seen[0]) == 40
+    for text in ("two\n", "three\n", "one\n"):
+        file.write_text(text)
+        seen.append(commit())
+    for text in ("new\n", "newer\n"):
+        (package / "untracked.py").write_text(text)
+        seen.append(commit())
+    assert seen[3] == seen[0] and len(set(seen)) == 5
+    assert all(one.startswith(f"{seen[0]} and changes ") for one in seen[1:3] + seen[4:])
 
 
 def test_the_commit_is_that_of_the_working_tree_or_the_version() -> None:

@@ -262,6 +262,18 @@ def test_stranger_is_asked_about_for_each_datagram_and_takes_no_place(face: type
     assert not counts, "and what the friend has in the making is still there"
 
 
+def test_origin_of_the_last_welcome_datagram_is_kept(face: types.ModuleType, pair: Pair) -> None:
+    here, there = pair
+    receiver = face.Receiver(there, 8, 100, 4)
+    welcome = where(here) + b"GOOD"
+    for header in (b"GOOD", b"EVIL"):
+        assert send(face.Sender(here, 8, header), [where(there)], [b"x"], 0) == 1
+    came: list[bytes] = []
+    assert receiver.receive(Joiner(2**16, 1, Counter()), {welcome}, lambda origin, head: False, came) == 2
+    assert came == [b"x"]
+    assert receiver.last_origin == welcome
+
+
 def test_who_is_no_longer_known_is_asked_about_again(face: types.ModuleType, pair: Pair) -> None:
     """As on multicast: one processor comes from a new address, so the old one is not welcome any more."""
     here, there = pair

@@ -13,6 +13,7 @@ import trio
 from transport_openers import GROUP, multicast_opener, unicast_opener
 
 from ringproto.transports import BlockingTransport, LoopbackNetwork
+from ringproto.transports._paths import LOOK_EVERY_S
 from ringproto.transports._sockets import BATCHED, SEND_WAIT_S, SocketTransport
 from ringproto.transports._traffic import ERRORS_IN_A_ROW
 
@@ -44,6 +45,13 @@ def receive(transport: SocketTransport, count: int) -> list[bytes]:
     while len(got) < count and time.monotonic() < deadline:
         got += transport.receive_blocking(0.5)
     return got
+
+
+async def test_times_that_were_noted_before_the_thread_began_are_of_its_clock(two: Two) -> None:
+    for transport in two:
+        # Its own clock is somewhere else; a second is more than begin_blocking() takes.
+        assert abs(transport._now() - trio.current_time()) < 1.0
+        assert transport._look_at_paths_at - transport._now() <= LOOK_EVERY_S
 
 
 async def test_who_has_the_face(two: Two) -> None:

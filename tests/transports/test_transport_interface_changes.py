@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import select
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import namespaces
@@ -15,7 +17,8 @@ from namespaces import Peer, RemoteError, hosts_on_a_bridge, peer_in
 from transport_openers import GROUP, free_ports
 
 from ringproto.transports import TransportError, open_multicast_udp
-from ringproto.transports.interfaces import find_interface
+from ringproto.transports._addresses import pack_address
+from ringproto.transports.interfaces import Interface, find_interface
 from ringproto.transports.membership import Membership
 from ringproto.transports.multicast_udp import MulticastUDP
 
@@ -24,11 +27,13 @@ LO = find_interface("127.0.0.1", 4).name
 
 
 @contextlib.asynccontextmanager
-async def two_on(hosts: namespaces.Hosts, **arguments: str) -> AsyncIterator[list[Peer]]:
+async def two_on(hosts: namespaces.Hosts, *, blocking: bool = False, **arguments: str) -> AsyncIterator[list[Peer]]:
     """Two that hear each other; the interface of the first may come back."""
     async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
         for node, peer in enumerate((first, second), 1):
             await peer.call("open_multicast", node=node, port=5405, **arguments)
+            if blocking:
+                await peer.call("begin_blocking")
         await meet_again([first, second], "before")
         yield [first, second]
 
@@ -55,10 +60,11 @@ IPV6_LINK_NETWORK = {"group": "ff12::7:1", "interface": "fe80::/64"}
 
 
 @on_hosts
+@pytest.mark.parametrize("blocking", [False, True], ids=["trio", "thread"])
 @pytest.mark.parametrize("wire", [IPV4, IPV4_NAME], ids=["by network", "by name"])
-async def test_interface_gets_another_address(wire: dict[str, str]) -> None:
+async def test_interface_gets_another_address(wire: dict[str, str], blocking: bool) -> None:
     with hosts_on_a_bridge(2) as hosts:
-        async with two_on(hosts, **wire) as peers:
+        async with two_on(hosts, blocking=blocking, **wire) as peers:
             hosts.remove_address(1)
             await peers[0].send((0, "lost"))
             hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
@@ -143,12 +149,15 @@ async def test_own_name_leads_to_another_address_when_the_old_one_is_gone() -> N
 
 
 @on_hosts
-async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back() -> None:
+@pytest.mark.parametrize("blocking", [False, True], ids=["trio", "thread"])
+async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back(blocking: bool) -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
             table = {"1": ("10.77.0.1", 5001), "2": ("10.77.0.2", 5001)}
             for node, peer in enumerate((first, second), 1):
                 await peer.call("open_unicast", node=node, peers=table)
+                if blocking:
+                    await peer.call("begin_blocking")
             await meet_again([first, second], "before")
             hosts.remove_address(1)
             for _ in range(200):
@@ -161,6 +170,42 @@ async def test_own_address_that_is_gone_is_said_and_used_again_when_it_is_back()
             hosts.add_address(1)
             await meet_again([first, second], "after")
             assert "interface_changes" not in await first.statistics()
+
+
+@on_hosts
+async def test_interface_of_link_local_addresses_comes_back_with_another_index() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            table = {"1": ("fe80::1%eth0", 5001), "2": ("fe80::2%eth0", 5001)}
+            for node, peer in enumerate((first, second), 1):
+                await peer.call("open_unicast", node=node, peers=table)
+            await meet_again([first, second], "before")
+            hosts.remove_interface(1)
+            await first.send((0, "lost"))
+            hosts.ip(1, "link", "add", "d0", "type", "veth", "peer", "name", "d1")  # this takes the next index
+            hosts.add_interface(1)
+            await meet_again([first, second], "after", tries=400)
+            assert (await first.statistics())["interface_changes"] == 1
+            assert (await second.statistics()).get("interface_changes", 0) == 0
+
+
+@on_hosts
+async def test_new_own_address_whose_port_is_taken_is_said() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.set_names(1, alpha="10.77.0.1")
+        async with peer_in(hosts[1]) as first, peer_in(hosts[1]) as other:
+            await first.call("open_unicast", node=1, peers={"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)})
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "10.77.0.9/24", "dev", "eth0")
+            await other.call("open_unicast", node=2, peers={"2": ("10.77.0.9", 5001)})
+            hosts.set_names(1, alpha="10.77.0.9")
+            for _ in range(200):
+                await first.send((0, "lost"))
+                await first.receive(1, patience_s=0.05)
+                if any("10.77.0.9:5001, the own entry of node 1, is taken" in line for line in await first.logged()):
+                    break
+            else:
+                raise AssertionError(await first.logged())
 
 
 # How a transport goes on with other sockets; on the loopback interface, by hand.
@@ -240,6 +285,126 @@ async def test_id_is_free_where_the_transport_was_before() -> None:
         await transport.aclose()
 
 
+def look_up_by(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], patience_s: float = 10.0) -> None:
+    """The interface of a transport is gone, and this finds another one; that is waited for."""
+    monkeypatch.setattr("ringproto.transports.multicast_udp.as_before", lambda *arguments: None)
+    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", function)
+    monkeypatch.setattr("ringproto.transports._search.PATIENCE_S", patience_s)
+
+
+async def test_look_up_that_takes_long_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    found = dataclasses.replace(first._membership.interface, name=f"{LO}:7")
+    goes_on = threading.Event()
+    asked = []
+
+    def slowly(*arguments: Any) -> Interface:
+        asked.append(arguments)
+        goes_on.wait(60)
+        return found
+
+    look_up_by(monkeypatch, slowly, patience_s=0.0)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    for number in range(50):
+        await first.send([(0, b"%d" % number)])
+        assert await second.receive() == [b"%d" % number]
+        await trio.sleep(0.1)
+    assert len(asked) == 1, "one at a time"
+    assert "interface_changes" not in first.statistics()
+    goes_on.set()
+    assert first._search is not None
+    first._search._thread.join()
+    for _ in range(15):
+        await first.send([(0, b"x")])
+        await trio.sleep(0.1)
+    assert first.statistics()["interface_changes"] == 1
+    assert len(asked) == 1
+    for transport in (first, second):
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("error", [ValueError("interface '1.2.3.4' is IPv4"), RuntimeError("can't start new thread")])
+async def test_look_up_that_is_a_value_error_or_gets_no_thread_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    first, second = await on_loopback()
+
+    def fail(*arguments: Any) -> Any:
+        raise error
+
+    look_up_by(monkeypatch, fail)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    await first.send([(0, b"x")])
+    assert f"cannot be joined now, and is tried again: {error}" in caplog.messages[-1]
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_one_destination_that_cannot_be_reached_is_no_trouble_of_the_interface(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+    bad = pack_address(("127.0.0.9", 5001))
+    for _ in range(3):
+        first._after_loss(errno.EHOSTUNREACH, bad)
+        await first.send([(0, b"x")])
+        await trio.sleep(1.1)  # more than REJOIN_EVERY_S each, and in all less than silence_s
+    assert "rejoins" not in first.statistics()
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_loss_of_a_broadcast_counts_whatever_is_lost_behind_it() -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+
+    class Failing:
+        refused = 0
+
+        def send(self, *arguments: Any) -> int:
+            return -errno.ENODEV
+
+    line = first._own
+    sender, line.sender = line.sender, Failing()  # type: ignore[assignment]
+    places = [first._everybody[0], first._addresses[2]]
+    assert line.write_some(places, [b"", b""], [b"y", b"z"], 0) == 2
+    assert line.lost_address == first._everybody[0]
+    assert first._counts["send_errors_ENODEV"] == 2
+    line.sender = sender
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_first_batch_after_a_change_goes_by_the_new_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await on_loopback()
+    await second.send([(0, b"x")])
+    await first.receive()
+    before, now = pack_address(("127.0.0.1", 9)), first._addresses[2]
+    monkeypatch.setattr(MulticastUDP, "_tend", lambda self, _: self._addresses.update({2: now}))
+
+    async def sends() -> AsyncIterator[None]:
+        await first.send([(2, b"by send")])
+        yield
+        first.send_nowait([(2, b"by send_nowait")])
+        yield
+        first.begin_blocking()
+        first.send_blocking([(2, b"by send_blocking")])
+        yield
+
+    first._addresses[2], first._look_after = before, 1
+    async for _ in sends():
+        with trio.fail_after(10):
+            assert len(await second.receive()) == 1
+        first._addresses[2] = before
+    for transport in (first, second):
+        await transport.aclose()
+
+
 async def test_address_that_cannot_be_bound_yet_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -250,7 +415,7 @@ async def test_address_that_cannot_be_bound_yet_is_tried_again(
         tries.append(arguments)
         raise TransportError(errno.EADDRNOTAVAIL, "not an address of this host")
 
-    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", fail)
+    look_up_by(monkeypatch, fail)
     first._after_loss(errno.EINVAL, first._everybody[0])
     for _ in range(35):
         await first.send([(0, b"x")])

@@ -12,7 +12,7 @@ import netifaces
 import pytest
 
 from ringproto.transports import InterfaceError, TransportError, interfaces
-from ringproto.transports.interfaces import describe_interfaces, find_interface
+from ringproto.transports.interfaces import describe_interfaces, find_interface, former_interface
 
 IPV4, IPV6 = int(netifaces.AF_INET), int(netifaces.AF_INET6)
 
@@ -185,3 +185,56 @@ def test_what_was_found_before_is_preferred_while_it_is_meant(monkeypatch: pytes
     assert find_interface("eth0", 4, former=former).address == former.address
     assert str(find_interface("10.77.0.0/24", 4).address) == "10.77.0.5"
     assert str(find_interface("10.78.0.0/24", 4, former=former).address) == "10.78.0.5"
+
+
+@pytest.fixture
+def questions(table: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A host with many more interfaces; the interfaces of whose addresses the system was asked. It tells of all each
+    time, so the price is the square of their number when each is asked about."""
+    asked: list[str] = []
+    more = {f"veth{number:03}": {IPV4: [{"addr": f"10.99.{number}.1"}]} for number in range(200)}
+
+    def addresses(name: str) -> dict[int, list[dict[str, str]]]:
+        asked.append(name)
+        return (TABLE | more)[name]
+
+    monkeypatch.setattr(netifaces, "interfaces", lambda: [*TABLE, *more])
+    monkeypatch.setattr(netifaces, "ifaddresses", addresses)
+    return asked
+
+
+@pytest.mark.parametrize("wanted", ["eth0", "10.77.0.5", "10.77.0.0/24"])
+def test_system_is_asked_once_about_what_was_found_before(questions: list[str], wanted: str) -> None:
+    former = find_interface(wanted, 4)
+    questions.clear()
+    assert find_interface(wanted, 4, former=former) == former_interface(wanted, former) == former
+    assert questions == ["eth0", "eth0"]
+
+
+def test_system_is_asked_once_about_a_name(questions: list[str]) -> None:
+    assert find_interface("eth0", 4).name == "eth0"
+    assert questions == ["eth0"]
+
+
+def test_what_was_found_before_is_not_meant_any_more(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    former = find_interface("eth0", 4)
+    for wanted in ("eth1", "10.99.0.0/16", "10.77.0.5%eth1"):
+        assert former_interface(wanted, former) is None
+    monkeypatch.setitem(TABLE, "eth0", {})
+    assert former_interface("eth0", former) is None
+
+
+@pytest.mark.parametrize("wanted", ["eht0", "10.1.0.0/16", "10.99.0.0/16"])
+def test_text_names_so_many_interfaces_and_asks_about_each_once(questions: list[str], wanted: str) -> None:
+    with pytest.raises(InterfaceError, match=r" and \d+ more") as raised:
+        find_interface(wanted, 4)
+    assert len(str(raised.value)) < 1000
+    assert len(questions) == len(set(questions))
+
+
+def test_interface_without_a_socket_to_ask_with_is_described_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("ringproto.transports.interfaces.socket.socket", fail)
+    assert find_interface("127.0.0.1", 4).loopback

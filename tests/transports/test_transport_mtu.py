@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import namespaces
 import pytest
+import trio
 from namespaces import Hosts, Peer, hosts_on_a_bridge, peer_in
 
 pytestmark = pytest.mark.skipif(namespaces.missing() is not None, reason=str(namespaces.missing()))
@@ -104,6 +105,28 @@ async def test_packets_that_become_smaller_while_it_runs(way: str, interpreted: 
                     assert numbers["offload_sending"] == 1
                     (line,) = await peer.logged()
                     assert "may have 1280 bytes" in line
+
+
+@pytest.mark.parametrize("way", ["unicast IPv4", "multicast IPv6"])
+async def test_packets_that_become_smaller_while_a_thread_drives_it(way: str) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with open_on(hosts, way, 1, 2) as peers:
+            for peer in peers:
+                await peer.call("begin_blocking")
+            await exchange(peers)
+            hosts.set_mtu(1, 1280)
+            # The other one learns it from what the first one says, which looks at it from time to time.
+            for _ in range(400):
+                for peer in peers:
+                    await peer.send((0, "hello"))
+                for peer in peers:
+                    await peer.receive(1, patience_s=0.05)
+                await trio.sleep(0.05)
+                if all([(await peer.statistics())["segment_bytes"] == fitting(way, 1280) for peer in peers]):
+                    break
+            else:
+                raise AssertionError([await peer.statistics() for peer in peers])
+            await exchange(peers)
 
 
 @WAYS

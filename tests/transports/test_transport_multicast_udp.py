@@ -227,7 +227,7 @@ async def test_data_come_before_the_token_that_was_sent_after_them(three: list[M
 
 async def test_token_waits_for_data_that_are_more_than_a_batch(three: list[MulticastUDP]) -> None:
     first, second, _ = three
-    batch = second._group.batch_max
+    batch = second._group.receiver.count
     data = [b"data %d" % number for number in range(3 * batch)]
     await first.send([(0, one) for one in data] + [(2, b"token")])
     assert await waiting(second) == [*data, b"token"]
@@ -235,14 +235,14 @@ async def test_token_waits_for_data_that_are_more_than_a_batch(three: list[Multi
 
 async def test_token_that_waits_for_exactly_one_batch_of_data_arrives(three: list[MulticastUDP]) -> None:
     first, second, _ = three
-    data = [b"data %d" % number for number in range(second._group.batch_max)]
+    data = [b"data %d" % number for number in range(second._group.receiver.count)]
     await first.send([(0, one) for one in data] + [(2, b"token")])
     assert await waiting(second) == [*data, b"token"]
 
 
 async def test_flood_of_data_does_not_hold_the_token_back_for_ever(three: list[MulticastUDP]) -> None:
     first, second, _ = three
-    batch = second._group.batch_max
+    batch = second._group.receiver.count
     count = (HELD_ROUNDS_MAX + 4) * batch
     await first.send([(2, b"token")])
     for start in range(0, count, batch):
@@ -254,7 +254,7 @@ async def test_flood_of_data_does_not_hold_the_token_back_for_ever(three: list[M
 
 async def test_cancelled_receive_keeps_a_token_that_waits(three: list[MulticastUDP]) -> None:
     first, second, _ = three
-    data = [b"data %d" % number for number in range(second._group.batch_max + 1)]
+    data = [b"data %d" % number for number in range(second._group.receiver.count + 1)]
     await first.send([(0, one) for one in data] + [(2, b"token")])
     got = await second.receive()
     assert b"token" not in got

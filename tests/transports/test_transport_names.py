@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
-from transport_openers import free_ports
+from transport_openers import free_ports, ipv6_reason
 from transport_resolver import installed
 from trio.testing import MockClock
 
 from ringproto.log import BoundedLog
 from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
-from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name
+from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name, may_move
 from ringproto.transports._sockets import SAID_EVERY_S
 from ringproto.transports.unicast_udp import UnicastUDP
 
@@ -69,6 +70,37 @@ def test_address_in_digits_is_no_name(host: str, named: bool) -> None:
     assert is_name(host) is named
 
 
+@pytest.mark.parametrize(
+    ("host", "moves"),
+    [("127.0.0.1", False), ("fe80::1%2", False), ("fe80::1%eth0", True), ("alpha", True), ("::1", False)],
+)
+def test_what_may_lead_to_another_address_later(host: str, moves: bool) -> None:
+    assert may_move(host) is moves
+
+
+@pytest.mark.skipif(ipv6_reason() is not None, reason=str(ipv6_reason()))
+async def test_scope_of_an_address_that_is_not_link_local_is_left_out(port: int) -> None:
+    first, second = [await open_unicast_udp(node, {1: ("::1%1", port), 2: ("::1%1", port + 1)}) for node in (1, 2)]
+    await first.send([(2, b"here I am")])
+    assert await waiting(second) == [b"here I am"]
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_family_of_a_peer_that_comes_later_with_the_other_one_is_said(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = ["127.0.0.1", "::1"]
+    resolver = installed({"alpha": both, "beta": both})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port + 1), 3: ("gamma", port + 2)})
+    resolver.table["gamma"] = ["::1"]
+    async with in_background(transport):
+        await trio.sleep(20)
+    said = [record for record in caplog.records if vars(record)["ringproto_kind"] == "family"]
+    (record,) = said
+    assert "node 1 uses IPv4, and node 3 (gamma) has IPv6 addresses only" in record.getMessage()
+
+
 async def test_all_names_are_looked_up_side_by_side(autojump_clock: MockClock, port: int) -> None:
     resolver = installed({f"host{node}": [f"127.0.0.{node}"] for node in range(1, 13)}, takes_s=2.0)
     began = trio.current_time()
@@ -90,6 +122,47 @@ async def test_so_many_look_ups_are_under_way_at_a_time(autojump_clock: MockCloc
     async with in_background(transport):
         await trio.sleep(60)
     assert resolver.at_once_max == LOOKUPS_AT_ONCE
+
+
+async def test_threads_of_look_ups_that_were_given_up_are_not_those_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    """The resolver of the system hangs for as long as the test."""
+    goes_on = threading.Event()
+    at_once = ended = 0
+    lock = threading.Lock()
+    real = socket.getaddrinfo
+
+    def hang(host: Any, *arguments: Any, **more: Any) -> Any:
+        nonlocal at_once, ended
+        if not str(host).startswith("peer") or more.get("flags", 0) & socket.AI_NUMERICHOST:
+            return real(host, *arguments, **more)
+        with lock:
+            at_once += 1
+        goes_on.wait(60)
+        with lock:
+            ended += 1
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr("ringproto.transports._names.OPENING_S", 0.1)
+    monkeypatch.setattr("ringproto.transports.unicast_udp.LOOKUP_S", 0.1)
+    monkeypatch.setattr("ringproto.transports.unicast_udp.LOOK_EVERY_S", 0.05)
+    peers = {1: ("127.0.0.1", port), **{node: (f"peer{node}", port) for node in range(2, 60)}}
+    transport = await open_unicast_udp(1, peers)
+    limiter = trio.to_thread.current_default_thread_limiter()
+    try:
+        async with in_background(transport):
+            for _ in range(20):
+                await trio.sleep(0.05)
+                assert limiter.borrowed_tokens == 0
+            assert at_once == LOOKUPS_AT_ONCE, "those that were given up count"
+            assert await trio.to_thread.run_sync(lambda: 7) == 7
+            goes_on.set()
+            while ended < LOOKUPS_AT_ONCE + 1:
+                await trio.sleep(0.01)  # others get their turn when the threads are back
+    finally:
+        goes_on.set()
 
 
 async def test_transport_opens_with_those_who_are_there(

@@ -448,7 +448,7 @@ async def test_flood_of_strangers_lets_other_tasks_run(pair: Pair) -> None:
         assert await second.receive() == [b"the real one"]
         nursery.cancel_scope.cancel()
     assert second.statistics()["drops_unknown_source"] == 300
-    assert ticks >= 300 // second._socket.batch_max
+    assert ticks >= 300 // second._socket.receiver.count
 
 
 async def test_small_receive_buffer_is_reported_and_hinted_at(
@@ -584,6 +584,44 @@ async def test_handler_that_raises_is_counted(pair: Pair) -> None:
     try:
         first._log.warning("one", "text")
         first._peers_log.warning("two", "text")
+        first._say()
     finally:
         logger.removeHandler(handler)
     assert first.statistics()["log_failures"] == 2
+
+
+async def test_handler_that_sends_comes_when_no_batch_is_half_sent(pair: Pair) -> None:
+    first, second = pair
+    sender = first._writer.sender
+    answers = [-errno.EPERM, -errno.EAGAIN, -errno.EAGAIN]
+    # One datagram is refused, which is worth a line, and then the buffer is full.
+
+    class Refusing:
+        refused = 0
+
+        def send(self, *arguments: Any) -> int:
+            return answers.pop(0) if answers else int(sender.send(*arguments))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sender, name)
+
+    class Sends(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sent.append(first.send_nowait([(2, b"of the handler")]))
+
+    sent: list[bool] = []
+    logger, handler = logging.getLogger("ringproto"), Sends()
+    logger.addHandler(handler)
+    first._writer.sender = Refusing()  # type: ignore[assignment]
+    try:
+        assert not first.send_nowait([(2, b"refused"), (2, b"kept")])
+        assert sent == [], "the handler is not called yet"
+        await first.send([])
+        assert sent == [True]
+    finally:
+        logger.removeHandler(handler)
+    got = await second.receive()
+    while len(got) < 2:
+        got += await second.receive()
+    assert got == [b"kept", b"of the handler"]
+    assert "log_failures" not in first.statistics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from ringproto.transports import (
     AddressedTransport,
     BackgroundTransport,
     LoopbackNetwork,
+    TransportError,
     open_multicast_udp,
     open_unicast_udp,
 )
@@ -25,7 +27,7 @@ from ringproto.transports._claims import HEAD_SIZE, Claim, claim_of
 from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, Cutter, notice
 from ringproto.transports._sockets import SAID_EVERY_S, SocketTransport
 from ringproto.transports.multicast_udp import CLAIMS_MAX, DISPUTE_S, HEADER_SIZE, PEERS_MAX, MulticastUDP
-from ringproto.transports.unicast_udp import UnicastUDP
+from ringproto.transports.unicast_udp import STRANGERS_MAX, UnicastUDP
 
 CLUSTER = 0x0123456789ABCDEF
 DATA, JOIN = 1, 3
@@ -255,15 +257,18 @@ async def test_strangers_are_told_of_once_a_minute(
     first._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
     stranger, clone = somebody("127.0.0.4", port), somebody("127.0.0.5", port)
     async with in_background(first):
-        for _ in range(125):
-            for number in range(5):
+        for _ in range(65):
+            for number in range(STRANGERS_MAX + 5):
                 stranger.socket.sendto(datagram(10 + number), ("127.0.0.1", port))
                 clone.socket.sendto(datagram(3), ("127.0.0.1", port))
             await waiting(first)
             await trio.sleep(1)
     told = lines(caplog)
-    assert sum("127.0.0.4" in line for line in told) == sum("127.0.0.5" in line for line in told) == 3
-    assert first.statistics()["drops_unknown_source"] == 1250
+    for number in range(STRANGERS_MAX):
+        assert sum(f"127.0.0.4:{port}, of node {10 + number}," in line for line in told) == 2
+    assert sum("127.0.0.4" in line for line in told) == 2 * (STRANGERS_MAX + 1), "the others share one"
+    assert sum("127.0.0.5" in line for line in told) == 2
+    assert first.statistics()["drops_unknown_source"] == 65 * 2 * (STRANGERS_MAX + 5)
 
 
 async def test_peer_that_fits_is_looked_at_once_in_a_look(two: Any, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +321,8 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
         await trio.sleep(1.5)
         await first.send([(0, b"so you are")])
         await trio.sleep(7)
-        assert len(lines(caplog)) == 1, "it is told again after something came"
+        (line,) = lines(caplog)  # it is told again after something came
+        assert "Meanwhile" not in line, "the datagram of the stranger was before that"
 
 
 async def test_program_that_stood_still_does_not_say_that_nothing_came(
@@ -336,6 +342,41 @@ async def test_wildcard_is_told_with_the_address_that_peers_see(port: int, caplo
         transport = await open_unicast_udp(1, {1: ("0.0.0.0", port), 2: ("127.0.0.2", port)})
     assert "the own entry of node 1 is a wildcard, and this host sends from 127.0.0.1 to node 2" in caplog.text
     await transport.aclose()
+
+
+async def test_wildcard_is_told_without_the_address_while_there_are_no_more_files(
+    port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    real = socket.socket
+    left = 1
+
+    def sockets(*arguments: Any, **more: Any) -> socket.socket:
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        left -= 1
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(socket, "socket", sockets)
+    transport = await open_unicast_udp(1, {1: ("0.0.0.0", port), 2: ("127.0.0.2", port)})
+    async with in_background(transport):
+        for _ in range(8):
+            await transport.send([(0, b"is anybody there?")])
+            await trio.sleep(1)
+        assert "a wildcard; this host sends from an address that is not known" in caplog.text
+
+
+async def test_transport_that_gets_no_more_files_says_so_and_leaves_nothing_open(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ringproto.transports._sockets.Readable", fail)
+    with pytest.raises(TransportError, match="the transport cannot be opened: Too many open files"):
+        await open_unicast_udp(1, {1: ("127.0.0.1", port)})
+    with pytest.raises(TransportError, match="the transport cannot be opened: Too many open files"):
+        await open_multicast_udp(1, GROUP, port, interface="127.0.0.1")
 
 
 async def test_memory_of_claims_is_bounded(two: Any, port: int) -> None:
