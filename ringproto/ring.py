@@ -270,7 +270,7 @@ async def open_ring(
         ring_sequence=ring_sequence,
         audit=audit,
     )
-    _warn_of_memory(processor.config)
+    _warn_of_memory(processor.node, processor.config)
     service = drive(processor, unblocks=recover is None)
     body_error: BaseException | None = None
     _transports_in_use.add(id(transport))
@@ -306,16 +306,17 @@ async def open_ring(
         raise body_error
 
 
-def _warn_of_memory(config: Config) -> None:
+def _warn_of_memory(node: int, config: Config) -> None:
     """Say it when a ring with these settings may come to hold very much."""
     most = config.memory_max_bytes()
     if most > _MEMORY_WARNED_BYTES:
         _log.warning(
             "memory",
-            f"the settings of this ring allow it to hold {most / 2**30:.1f} GiB (Config.memory_max_bytes), "
+            f"node {node}: the settings allow this ring to hold {most / 2**30:.1f} GiB (Config.memory_max_bytes), "
             f"{config.begun_max_bytes / 2**30:.1f} GiB of it messages that have begun: one of message_size_max "
             f"({config.message_size_max}) in each priority from each of members_max ({config.members_max}). Lower one "
             "of them, or the queues and windows, if the machine has less",
+            node=node,
         )
 
 
