@@ -173,6 +173,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
             trio.EndOfChannel: the processor has left and everything was read.
             RingClosedError: this end was closed.
         """
+        self._driver.check_thread()
         return (await self._take(1))[0]
 
     async def receive_batch(self, limit: int = _BATCH_MAX) -> list[Event]:
@@ -181,8 +182,10 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         A checkpoint, and cancelled and ended as :meth:`receive`.
 
         Raises:
-            ValueError: ``limit`` is less than 1.
+            ValueError: ``limit`` is not a whole number of at least 1.
+            trio.EndOfChannel, RingClosedError: as :meth:`receive`.
         """
+        self._driver.check_thread()
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit must be a whole number of at least 1, not {limit!r}")
         return await self._take(min(limit, _LIMIT_MAX))
@@ -201,7 +204,6 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         return events[0]
 
     async def _take(self, limit: int) -> list[Event]:
-        self._driver.check_thread()
         await trio.lowlevel.checkpoint_if_cancelled()
         events = self._try_take(limit)
         if events:

@@ -90,7 +90,9 @@ class Config:
     """The token is sent again when nothing is heard of it for so long (Totem: token retransmission timeout); ``None``:
     a third of ``token_timeout_s``, but at most a sixth of a second."""
     token_retransmit_min_s: float = 0.004
-    """While messages flow it is sent again after four usual rotations, but not earlier than this."""
+    """While messages flow it is sent again after four usual rotations, but not earlier than this. While tokens are lost
+    it is sent again after the measured round trip of one hop, but not earlier than a quarter of this (departure 20 in
+    docs/protocol.md)."""
     token_hold_s: float | None = None
     """How long the token of an idle ring rests at who has sent last (corosync: hold); ``None``: four fifths of
     ``token_retransmit_s``."""
@@ -238,13 +240,21 @@ class Config:
         assert self.window_size is not None and self.visit_max is not None, "Config.fitted() fills them in"
         return self.window_size, self.visit_max
 
-    def memory_max_bytes(self, datagram_size: int | None = None) -> int:
-        """How many bytes of messages and packets these settings let one processor hold at most.
+    @property
+    def begun_max_bytes(self) -> int:
+        """How many bytes the messages have that may have begun to arrive: one of ``message_size_max`` of each member in
+        each priority."""
+        return self.members_max * _PRIORITIES * self.message_size_max
 
-        That is what the others can make it hold, or what its own application can, and far more than it usually holds:
-        of every member a message of ``message_size_max`` that has begun in each priority, all windows and queues full.
-        What Python needs for an object, and the buffers of the transport, come on top. ``docs/configuration.md`` has
-        the formula.
+    def memory_max_bytes(self, datagram_size: int | None = None) -> int:
+        """How many bytes of payloads and datagrams fill the queues and windows of one processor with these settings.
+
+        It is the sum of the bounds: of every member a message of ``message_size_max`` that has begun in each priority,
+        all windows and queues full. A processor usually holds far less, and in some cases more: this is an estimate of
+        what the settings allow, no limit. Not counted are the Python objects around the bytes, the buffers of the
+        transport, events beyond ``events_bytes_max`` (a change of configuration does not wait for the application, and
+        a processor that leaves keeps up to eight times as many), and what else is in a datagram of which a piece of a
+        message is kept. ``docs/configuration.md`` has the formula and the cases.
 
         Args:
             datagram_size: of the transport, in bytes, where ``Config.datagram_size`` is ``None``; without it 65,000.
@@ -253,10 +263,9 @@ class Config:
         slots = 1
         while slots < WINDOWS_KEPT * fitted.windows[0]:
             slots *= 2
-        begun = self.members_max * _PRIORITIES * self.message_size_max
         windows = 2 * slots * fitted.size
         queues = _PRIORITIES * max(self.send_queue_bytes_max, self.message_size_max)
-        return begun + windows + queues + self.events_bytes_max + self.message_size_max
+        return self.begun_max_bytes + windows + queues + self.events_bytes_max + self.message_size_max
 
     def replace(self, **changes: Any) -> Config:
         """The same settings with some changed.

@@ -34,12 +34,12 @@ class Message:
         seq: its place in that ring's order: strictly rising from message to message and the same at every member.
         settled: whether a write that it carries may be acknowledged, if the quorum is more than half of all processors;
             with a quorum of at most half it says nothing across partitions, because both sides go on and the merge
-            loses one of them. It is true for a ``SAFE`` ``HIGH`` or ``LOW`` message that was delivered in a regular
-            configuration, which has completed its barrier: every member of that configuration has received it, and
-            every member that does not crash delivers it before its next regular configuration. It is false for every
-            ``AGREED`` or ``RECOVERY`` message, and for every message after a transitional configuration: what becomes
-            of those is undecided until the next ``RecoveryComplete``. Received is neither applied nor on a disk:
-            ``docs/acknowledging.md`` says what follows from that.
+            loses one of them. It is true for a ``SAFE`` message of ``HIGH`` or ``LOW`` that is delivered in a regular
+            configuration after its ``RecoveryComplete``. Every member of that configuration has then received it, and
+            every member that does not crash delivers it before its next regular configuration or, if it leaves, before
+            its stream ends. It is false for every ``AGREED`` or ``RECOVERY`` message, and for every message after a
+            transitional configuration: what becomes of those is undecided until the next ``RecoveryComplete``. A
+            message that was received is not yet applied and not yet on a disk: see ``docs/acknowledging.md``.
     """
 
     __slots__ = ("guarantee", "payload", "priority", "ring_id", "sender", "seq", "settled")

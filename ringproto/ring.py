@@ -219,10 +219,12 @@ async def open_ring(
 
     Raises:
         TypeError, ValueError: an argument is wrong; nothing was started and the transport is as it was.
-        SlowConsumerError: the application did not read its events.
+        SlowConsumerError: the application took no event for ``config.slow_consumer_timeout_s`` while its stream was
+            full.
         RefusedError: processors that run already have other limits.
-        RingError: the transport failed, or ``ring_sequence`` was damaged: the others are more than 2**32 behind it, or
-            it is near 2**62, the highest there is.
+        DuplicateNodeError: another living process uses the node id of this one, and keeps it.
+        RingError: the base of these three; itself when the transport failed, or when ``ring_sequence`` was damaged: the
+            others are more than 2**32 behind it, or it is near 2**62, the highest there is.
 
     What the body raises leaves unchanged, and so does what ``recover`` raises; neither is wrapped in a group.
     Cancelled, or at the end of its body, the processor waits until what it accepted is sent (at most
@@ -268,7 +270,7 @@ async def open_ring(
         ring_sequence=ring_sequence,
         audit=audit,
     )
-    _warn_of_memory(processor.config, transport.node)
+    _warn_of_memory(processor.node, processor.config)
     if isinstance(transport, PacedTransport):
         transport.set_pace(config.merge_detect_s)
     service = drive(processor, unblocks=recover is None)
@@ -306,16 +308,16 @@ async def open_ring(
         raise body_error
 
 
-def _warn_of_memory(config: Config, node: int) -> None:
+def _warn_of_memory(node: int, config: Config) -> None:
     """Say it when a ring with these settings may come to hold very much."""
     most = config.memory_max_bytes()
     if most > _MEMORY_WARNED_BYTES:
-        begun = 3 * config.members_max * config.message_size_max
         _log.warning(
             "memory",
-            f"this ring may hold up to {most / 2**30:.1f} GiB, {begun / 2**30:.1f} GiB of it messages that have begun: "
-            f"3 x members_max ({config.members_max}) x message_size_max ({config.message_size_max}). Lower one of "
-            "them, or the queues and windows, if the machine has less (Config.memory_max_bytes)",
+            f"node {node}: the settings allow this ring to hold {most / 2**30:.1f} GiB (Config.memory_max_bytes), "
+            f"{config.begun_max_bytes / 2**30:.1f} GiB of it messages that have begun: one of message_size_max "
+            f"({config.message_size_max}) in each priority from each of members_max ({config.members_max}). Lower one "
+            "of them, or the queues and windows, if the machine has less",
             node=node,
         )
 

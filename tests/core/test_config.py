@@ -139,6 +139,7 @@ def test_memory_that_the_settings_allow() -> None:
         events_bytes_max=7 * mib,
     )
     windows = 2 * 1024 * 1000
+    assert config.begun_max_bytes == 10 * 3 * mib
     assert config.memory_max_bytes() == 10 * 3 * mib + windows + 3 * 5 * mib + 7 * mib + mib
     # An empty queue takes one message of any permitted size.
     large = config.replace(message_size_max=6 * mib)

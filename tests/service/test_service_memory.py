@@ -110,5 +110,6 @@ async def test_settings_that_allow_very_much_memory_are_warned_of_once(caplog: p
         async with open_ring(LoopbackNetwork().open(1), config=config):
             pass
     (record,) = caplog.records
-    assert "12.3 GiB" in record.getMessage()
+    assert record.ringproto_kind == "memory" and record.ringproto_node == 1  # type: ignore[attr-defined]
+    assert record.getMessage().startswith("node 1: ") and "12.3 GiB" in record.getMessage()
     assert "members_max (64)" in record.getMessage() and "message_size_max (67108864)" in record.getMessage()

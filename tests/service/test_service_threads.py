@@ -84,6 +84,16 @@ CALLS = [
 ]
 
 
+WRONG = [
+    (Sender, "send", ("text",)),
+    (Sender, "send_nowait", ("text",)),
+    (Sender, "send_batch", (7,)),
+    (EventChannel, "receive_batch", (0,)),
+    (Recovery, "send", (b"never|", 99)),
+]
+"""Calls with an argument that is refused in the right thread."""
+
+
 @pytest.mark.parametrize("kind", CHANGES, ids=lambda kind: kind.__name__)
 def test_every_public_method_is_in_one_of_the_tables(kind: type) -> None:
     channel = {"__aenter__", "__aexit__", "__aiter__", "__anext__", "__enter__", "__exit__", "__call__", "__del__"}
@@ -188,6 +198,20 @@ async def test_call_from_another_thread_raises_and_changes_nothing(
     await cluster.delivered([b"recovery|", b"high|"], program)
     assert (await ring.recovery_complete.receive()).members == (1,)
     assert set(program.payloads) == {b"recovery|", b"high|"}
+
+
+@pytest.mark.parametrize(("kind", "name", "arguments"), WRONG)
+async def test_thread_is_checked_before_the_arguments(
+    cluster: Cluster, kind: type, name: str, arguments: tuple[Any, ...]
+) -> None:
+    program, recovery, goes_on = await open_held(cluster)
+    call = getattr(of(program.ring, kind, recovery), name)
+    with pytest.raises((TypeError, ValueError)):
+        await call(*arguments)
+    with pytest.raises(RuntimeError, match=r"from_thread"):
+        await trio.to_thread.run_sync(in_a_step, call, arguments)
+    goes_on.set()
+    program.reading.set()
 
 
 async def test_error_says_which_thread_called(cluster: Cluster) -> None:
