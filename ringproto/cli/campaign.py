@@ -28,6 +28,12 @@ _CODE = ("ringproto", "transports")
 """What belongs to the code that runs, within the repository; the second is where a link in the first leads."""
 PORTION = {"full": 40, "light": 400}
 """After so many seeds the file is written."""
+FULL_MEAN_S = 85.0
+"""Full seeds have so many simulated seconds in the mean, at least."""
+SHARES_MIN = 5.0
+"""Each row of the shares happens in so many percent of the full seeds, or in as many as ``shares.LEAST`` says."""
+JUDGED_MIN = 400
+"""Of fewer full seeds neither says anything."""
 RULES_SHOWN_MAX = 5
 FAILED_MAX = 1000
 """Of more failed seeds only the number is kept."""
@@ -200,8 +206,16 @@ def _report(record: dict[str, Any]) -> int:
             f"simulated seconds, {done['simulated_s'] / seeds:.1f} in the mean{mean}; {done['configurations']} "
             f"configurations, {done['deliveries']} deliveries, in {done['seconds']:.0f} s"
         )
-        for line in Shares(seeds, done["classes"]).lines():
+        shares = Shares(seeds, done["classes"])
+        for line in shares.lines():
             print("  " + line)
+        if kind == "full" and seeds >= JUDGED_MIN:
+            wanting = [f"fewer than {SHARES_MIN:g} % have {row}" for row in shares.fewer(SHARES_MIN)]
+            if done["simulated_s"] < FULL_MEAN_S * seeds:
+                wanting.append(f"fewer than {FULL_MEAN_S:g} simulated seconds in the mean")
+            if wanting:
+                print(f"wanting: {'; '.join(wanting)}")
+                failed += 1
         for failure in done["failures"]:
             print(f"  failed: {failure['again']}\n    {failure['violations'][0]}")
     return 1 if failed else 0

@@ -286,7 +286,7 @@ class Host:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
         self._note_standstill()
         self.busy_until = max(self.busy_until, self.timeline.now + duration_s)
-        if self.recovers():
+        if self.stands_since is None and self.recovers():
             self.stands_since = self.timeline.now
         self._wake_later()
 
@@ -305,9 +305,13 @@ class Host:
         return self.application.completed != self.processor.configuration.ring_id
 
     def end_round(self, *, unblocked: bool) -> None:
-        """Its application has read that a round is over, in which it had unblocked or not."""
-        if unblocked or self.stood_s:
-            self.rounds_s.append(self.stood_s)
+        """Its application has read that a round is over, in which it had unblocked or not.
+
+        A standstill is remembered until a recovery has come to its end.
+        """
+        self.rounds_s[-1] = max(self.rounds_s[-1], self.stood_s)
+        if unblocked:
+            self.rounds_s.append(0.0)
         self.stood_s = 0.0
 
     def explained_s(self) -> float:

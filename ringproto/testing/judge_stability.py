@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ringproto._core import NUMBER_END
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.judge_run import Life, Run, Stretch, Violation
 from ringproto.testing.transcript import Stop
+from ringproto.types import RingId
 
 __all__ = ["RULES"]
 
@@ -47,10 +49,27 @@ def b21_nobody_is_left_out(run: Run) -> Iterator[Violation]:
                     yield life.violation("B21", at, f"{text}; at most {stretch.left_out_max} such")
 
 
+def _worn_out(run: Run) -> set[RingId]:
+    """The rings whose numbers came to their end: each gives way to one with fresh numbers."""
+    return {
+        ring_id
+        for life in run.lives
+        for ring_id, tokens in life.tokens.items()
+        if any(max(token.token_seq, token.seq) >= NUMBER_END for _, token in tokens[-1:])
+    }
+
+
 def stability(run: Run) -> Iterator[Violation]:
     """A member installs no more configurations than the loss explains."""
+    worn_out = _worn_out(run)
     for stretch, life, changes in _parts(run):
-        installed = [at for at, record in changes if isinstance(record, RegularConfiguration)]
+        rings = [record.ring_id for _, record in life.configurations if isinstance(record, RegularConfiguration)]
+        before = dict(zip(rings[1:], rings[:-1], strict=True))
+        installed = [
+            at
+            for at, record in changes
+            if isinstance(record, RegularConfiguration) and before.get(record.ring_id) not in worn_out
+        ]
         if len(installed) > stretch.changes_max:
             text = f"installed {len(installed)} configurations although {stretch.what}; at most {stretch.changes_max}"
             yield life.violation("stability", installed[stretch.changes_max], text)

@@ -113,12 +113,16 @@ def lost_token(trial: _Trial) -> str | None:
     most = losable(cluster.config, len(trial.core), cluster.network.clear.latency_s[1])
     copies = min(most, trial.random.choice((1, LOST_IN_A_ROW)))
     lost: list[TokenSeen] = []
+    passed: set[TokenSeen] = set()
 
     def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
         if kind_of(datagram) != "token" or len(lost) == copies:
             return True
         token = read_token(datagram)
-        if lost and token != lost[0]:
+        # Of the first token that is seen, and of those that follow it, an earlier copy may be on its way.
+        fresh = bool(passed) and token not in passed
+        if not (token == lost[0] if lost else fresh):
+            passed.add(token)
             return True
         lost.append(token)
         return False

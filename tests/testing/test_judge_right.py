@@ -20,12 +20,26 @@ from judge_logs import (
     change,
     halves,
     large,
+    ring_id_of,
     stretch,
 )
-from judge_wrong_stability import left_out_after_the_stretch, live_member_is_left_out_and_comes_back
+from judge_wrong_stability import (
+    left_out_after_the_stretch,
+    live_member_is_left_out_and_comes_back,
+    ring_forms_again_for_nothing,
+)
 
 from ringproto.testing.judge import RULES
-from ringproto.testing.transcript import Delv, RegularConfiguration, Send, Stop, Token, Transcript, Wait
+from ringproto.testing.transcript import (
+    Delv,
+    RegularConfiguration,
+    Send,
+    Stop,
+    Token,
+    Transcript,
+    TransitionalConfiguration,
+    Wait,
+)
 
 
 @pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)
@@ -68,6 +82,15 @@ def test_a_change_outside_of_the_stretch_is_not_blamed() -> None:
     within = stretch(1, 2, 3, formation=4, until=5, kept=True, changes_max=0)
     assert logs.judge(stretches=within) == []
     assert logs.judge(stretches=stretch(1, 2, 3, formation=4, kept=True, changes_max=0)) != []
+
+
+def test_ring_whose_numbers_have_come_to_their_end_gives_way_to_another() -> None:
+    within = stretch(1, 2, 3, formation=4, kept=True, changes_max=0)
+    logs = ring_forms_again_for_nothing()
+    assert [found.rule for found in logs.judge(stretches=within)] == ["stability"] * 3
+    at = logs.at(2, TransitionalConfiguration, 0)
+    logs.insert(2, at, Token(ring_id_of(logs, 4), 2**62, 1, 1, 0, 0, 0))
+    assert [found for found in logs.judge(stretches=within) if found.rule == "stability"] == []
 
 
 def test_who_is_behind_a_bad_link_may_be_left_out_once() -> None:
