@@ -23,7 +23,7 @@ from ringproto._core.wire_membership import Beacon
 _WINDOW = 8
 """Beacons of one processor that are looked back on."""
 _ENOUGH = 3
-"""Who is heard has had so many of them received: at a loss of 15 % a link misses that in one of 5,000 windows, at 40 %
+"""Who is heard has had so many of them received: at a loss of 15 % a link misses that in one of 4,100 windows, at 40 %
 in one of 20, and at 95 % it reaches it in one of 170."""
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
