@@ -134,9 +134,9 @@ KILLED_BY: dict[str, Seed | Test] = {
     "questions-asked-once": Test("tests/core/test_peers.py"),
     "insists-anew-after-another-request": Test("tests/core/test_ordering.py"),
     "short-standstill-asks-for-less": Test("tests/core/test_patience.py"),
-    "patience-outlives-the-barrier": Test("tests/simulation/test_scenario_patience_ends.py"),
-    "newcomers-wait-for-a-round-that-is-over": Test("tests/simulation/test_scenario_patience_ends.py"),
-    "charged-with-another-standstill": Test("tests/simulation/test_scenario_patience_ends.py"),
-    "patience-is-part-of-what-must-stay-true": Test("tests/simulation/test_scenario_patience_ends.py"),
+    "patience-outlives-the-barrier": Test("tests/core/test_patience_ends.py"),
+    "newcomers-wait-for-a-round-that-is-over": Test("tests/core/test_patience_ends.py"),
+    "charged-with-another-standstill": Test("tests/core/test_patience_ends.py"),
+    "patience-is-part-of-what-must-stay-true": Test("tests/core/test_patience_ends.py"),
 }
 """The first seed of the search that killed it, or the test if none did."""

@@ -11,7 +11,6 @@ from ringproto.testing.mutation import Change, Mutant
 __all__ = ["MUTANTS"]
 
 _TESTS = "tests/core/test_"
-_PATIENCE = "tests/simulation/test_scenario_patience_ends.py"
 
 
 def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Change) -> Mutant:
@@ -243,40 +242,36 @@ MUTANTS = (
         ("patience",),
         Change("patience", "self.asks = max(self.asks, self._needed())", "self.asks = self._needed()"),
     ),
-    Mutant(
+    _mutant(
         "patience-outlives-the-barrier",
         "The token that was passed on before the barrier was complete is waited for as long as a member had asked for.",
-        (Change("membership", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),),
-        tests=(_PATIENCE,),
+        ("patience_ends",),
+        Change("membership", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
     ),
-    Mutant(
+    _mutant(
         "newcomers-wait-for-a-round-that-is-over",
         "Strangers are put off until the time of a patient round is over, whatever became of that round.",
-        (
-            Change(
-                "membership",
-                "if not self._patient or self.now >= self._undisturbed_until:",
-                "if self.barrier.complete or self.now >= self._undisturbed_until:",
-            ),
+        ("patience_ends",),
+        Change(
+            "membership",
+            "if not self._patient or self.now >= self._undisturbed_until:",
+            "if self.barrier.complete or self.now >= self._undisturbed_until:",
         ),
-        tests=(_PATIENCE,),
     ),
-    Mutant(
+    _mutant(
         "charged-with-another-standstill",
         "A processor that waits for one that stands still has no deadline near, and takes the time for its own.",
-        (
-            Change(
-                "membership",
-                "        if now - self.timers.first() < self.config.retransmit_s:\n",
-                "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
-            ),
+        ("patience_ends",),
+        Change(
+            "membership",
+            "        if now - self.timers.first() < self.config.retransmit_s:\n",
+            "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
         ),
-        tests=(_PATIENCE,),
     ),
-    Mutant(
+    _mutant(
         "patience-is-part-of-what-must-stay-true",
         "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
-        (Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),),
-        tests=(_PATIENCE,),
+        ("patience_ends",),
+        Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
     ),
 )

@@ -446,8 +446,9 @@ async def test_handler_that_blocks_blocks_the_loop_and_nothing_else(cluster: Clu
 
 async def test_lines_are_written_by_the_thread_of_trio(cluster: Cluster, lines: Lines) -> None:
     program, _ = await cluster.form(1, 2)
-    await stand_still(cluster, program, 0.5)
-    await trio.sleep(0.5)
+    await settle_down()
+    await stand_still(cluster, program, 0.7)
+    await until(lambda: len(lines.of("stood_still")) > 0, "it was said")
     for kind in ("configuration", "recovery_complete", "stood_still"):
         assert lines.of(kind)
         assert {record.thread for record in lines.of(kind)} == {threading.get_ident()}
