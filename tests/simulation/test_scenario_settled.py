@@ -22,7 +22,7 @@ from ringproto.testing import ServiceCluster
 from ringproto.testing.network import kind_of
 from ringproto.types import Guarantee, Priority
 
-SEEDS = 150
+SEEDS = 90
 NODES = (1, 2, 3, 4)
 QUORUM = 3
 """Of four: one processor at a time may lose what it knew (``2 * QUORUM - len(NODES) - 1``)."""

@@ -10,7 +10,7 @@ import pytest
 
 from ringproto.testing.simulate import replay_command, run_seed
 
-LIGHT_SEEDS = range(1, 73)
+LIGHT_SEEDS = range(1, 49)
 BATCH = 12
 FULL_SEEDS = range(1, 17)
 
@@ -72,8 +72,8 @@ for name in every:
 
 @pytest.mark.parametrize(
     "program",
-    [TRIALS, *(SEEDS.format(seed, light) for seed, light in ((2, True), (1, False), (3, False), (8, False)))],
-    ids=["every trial", "light seed 2", "full seed 1", "full seed 3", "full seed 8"],
+    [TRIALS, *(SEEDS.format(seed, light) for seed, light in ((2, True), (3, False)))],
+    ids=["every trial", "light seed 2", "full seed 3"],
 )
 def test_history_does_not_depend_on_the_hash_seed_of_the_interpreter(program: str) -> None:
     histories = {
