@@ -322,10 +322,12 @@ class Driver(ABC):
             failure = self._failure or with_whereabouts(failure, self._transport)
             self.reports.ended(failure)
         finally:  # nobody waits for ever, whatever a transport of others raises
-            self._listener.ended(failure)
-            for gate in self.gates:
-                gate.break_all()
-            self.left.set()
+            try:
+                self._listener.ended(failure)
+            finally:
+                for gate in self.gates:
+                    gate.break_all()
+                self.left.set()
 
 
 def _closed() -> RingClosedError:

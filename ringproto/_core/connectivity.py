@@ -106,14 +106,13 @@ class Connectivity:
     def _is_fresh(word: _Word, now: float) -> bool:
         return now - word.at < word.fresh_s
 
-    def heard(self, now: float) -> tuple[int, ...]:
-        """Whose beacons come, sorted; of more than fit into a ring, those that were heard last."""
-        heard = [
-            node
-            for node, word in self._words.items()
-            if self._is_fresh(word, now) and word.received.bit_count() >= _ENOUGH
-        ]
+    def heard(self, now: float, without: Collection[int] = ()) -> tuple[int, ...]:
+        """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last."""
+        heard = [node for node in self._words if node not in without and self._hears(node, now)]
         return tuple(sorted(heard[-self._members_max :]))
+
+    def _hears(self, node: int, now: float) -> bool:
+        return self._is_known(node, now) and self._words[node].received.bit_count() >= _ENOUGH
 
     def mark(self, left_out: Mapping[int, int | None], now: float) -> None:
         """These incarnations were left out (``None``: nothing is known of that processor, and nothing remembered).
@@ -139,21 +138,27 @@ class Connectivity:
             if node in self._marks:
                 self._marks[node].lifted = True
 
-    def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: bool = False) -> bool:
+    def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
         out, or puts somebody of mine off, and not all hear all, or not for long enough.
 
-        ``gathers``: its word is a join, so it puts nobody off any more, whatever its last beacon said.
+        ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
+        said, and it is not put off for what another incarnation was.
         """
         theirs = self._ring_of(sender, now)
         marks = [
-            mark for node in theirs if (mark := self._marks.get(node)) is not None and self._counts(mark, node, now)
+            mark
+            for node in theirs
+            if (mark := self._marks.get(node)) is not None
+            and self._counts(mark, node, now)
+            and not (node == sender and gathers not in (None, mark.incarnation))
         ]
-        if not marks and (gathers or not self._is_put_off(mine, theirs, now)):
+        if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
         if not self.all_hear_all(mine, sender, now):
-            for mark in marks:
-                mark.denied_at = now
+            if self._misses(mine, theirs, now) or self._misses(theirs, mine, now):
+                for mark in marks:
+                    mark.denied_at = now
             return True
         return any(
             now - mark.left_out_at < min(1 << min(mark.level - _FREE - 1, 8), _BACK_OFF_MAX) * self._interval_s
@@ -193,18 +198,33 @@ class Connectivity:
         return self._hear(mine, theirs, now) and self._hear(theirs, mine, now)
 
     def _hear(self, some: Collection[int], others: Collection[int], now: float) -> bool:
-        wanted = set(others)
+        """Whether fresh evidence shows that each of some hears each of the others."""
         for node in some:
             if node == self._node:
-                heard = self.heard(now)
-            else:
-                word = self._words.get(node)
-                if word is None or not self._is_fresh(word, now):
+                if not all(other == node or self._hears(other, now) for other in others):
                     return False
-                heard = word.beacon.heard
-            if not wanted <= {node, *heard}:
+            elif not self._is_known(node, now) or not self._heard_by(node).issuperset(others):
                 return False
         return True
+
+    def _misses(self, some: Collection[int], others: Collection[int], now: float) -> bool:
+        """Whether fresh evidence shows that one of some does not hear one of the others."""
+        for node in some:
+            if node == self._node:
+                if any(self._is_known(other, now) and not self._hears(other, now) for other in others):
+                    return True
+            elif self._is_known(node, now) and not self._heard_by(node).issuperset(others):
+                return True
+        return False
+
+    def _is_known(self, node: int, now: float) -> bool:
+        word = self._words.get(node)
+        return word is not None and self._is_fresh(word, now)
+
+    def _heard_by(self, node: int) -> set[int]:
+        """Whom another processor hears, by its last beacon; the members of its ring among them."""
+        beacon = self._words[node].beacon
+        return {node, *beacon.members, *beacon.heard}
 
 
 def _bound(known: dict[int, Any], most: int) -> None:

@@ -91,8 +91,11 @@ class Membership(Founder):
     def _settle_patience(self) -> None:
         """Wait for the token as long as who has not unblocked yet asks for, from now on."""
         times = 1 if self.barrier.complete else self._patience.times(self.barrier.waiting_for)
+        before_s = self._token_timeout_s
         self._patient = times > 1
         self._wait_for_token(times)
+        if self._token_timeout_s < before_s:
+            self.ring.aru_changed_at = self.now  # nobody could receive while the token was away for long
         latest = self.now + self._token_timeout_s
         if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:
             self.timers.set(_TOKEN_LOSS, latest)
@@ -297,7 +300,7 @@ class Membership(Founder):
         elif not member and self._undisturbed():
             return
         elif not (member or join.informed) and self._connectivity.puts_off(
-            ring.members, sender, self.now, gathers=True
+            ring.members, sender, self.now, gathers=join.identity.incarnation
         ):
             self._put_off(sender)
         elif not member and self.node in join.fail_set:
@@ -326,7 +329,7 @@ class Membership(Founder):
             self.counters.add("dropped_ring_full")
         elif sender not in self.ring.members and self._undisturbed():
             return
-        elif self._connectivity.puts_off(self.ring.members, sender, self.now):
+        elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now):
             self._put_off(sender)
         else:
             informed = self._connectivity.all_hear_all(self.ring.members, sender, self.now)
@@ -411,7 +414,7 @@ class Membership(Founder):
     def _say_beacon(self) -> None:
         self._beacons = (self._beacons + 1) % 2**32
         members = self.ring.members
-        heard = self._connectivity.heard(self.now)
+        heard = self._connectivity.heard(self.now, without=members)
         room = put_off_that_fit(len(members), len(heard), self.config.members_max)
         beacon = Beacon(
             self._speakers.identity(),

@@ -382,14 +382,16 @@ class Ring:
         Who asks in vain does not ask in each rotation, so others may ask for later ones meanwhile.
         """
         first = came.requests[0]
-        if first > self._again_seq > came.aru:
+        if first > self._again_seq > came.aru and self._insisted < _INSISTED_MAX:
+            return
+        packet = self.window.get(first)
+        if packet is None:
             return
         if first != self._again_seq:
             self._again_seq = first
             self._again = self._insisted = 0
         self._again += 1
-        packet = self.window.get(first)
-        if packet is None or self._again <= _IN_VAIN:
+        if self._again <= _IN_VAIN:
             return
         more = min(_AT_ONCE_MAX, 1 << min(self._again - _IN_VAIN, 8)) - 1
         more = max(0, min(more, allowed - len(out), _INSISTED_MAX - self._insisted))

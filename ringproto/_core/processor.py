@@ -182,7 +182,7 @@ class Processor:
         if datagrams:
             self.handle_datagrams(datagrams, now)
         elif self._membership.goes_on():
-            self._membership.now = now
+            self._membership.note_time(now)
             self._membership.go_on()
         if self._membership.timers.first() <= now:
             self.handle_timeout(now)

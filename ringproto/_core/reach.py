@@ -66,10 +66,11 @@ class Reach:
             return True
         if sequence > known + LEAP_MAX or now - self._leapt_at < _FOLLOW * self._join_timeout_s:
             return False
-        if not self.proves(node, incarnation, LEAP, now):
-            return False
+        return self.proves(node, incarnation, LEAP, now)
+
+    def note_leap(self, now: float) -> None:
+        """A join that was admitted has moved the known sequence by a leap; the next one has to wait."""
         self._leapt_at = now
-        return True
 
     def proves(self, node: int, incarnation: int, what: str, now: float) -> bool:
         """Whether this incarnation has said this often enough; then it begins anew."""

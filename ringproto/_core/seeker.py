@@ -114,8 +114,6 @@ class Seeker(Holder):
         admitted = self._reach.admits(sender, incarnation, sequence, self.ring_sequence, self.now)
         if not admitted or sequence >= SEQUENCE_END:
             return self._out_of_reach(sender, join.identity, sequence)
-        if sequence > self.ring_sequence + STEP_MAX:
-            self.ring_sequence = sequence  # whatever becomes of this join: a leap is admitted once
         self._note_sign(sender)
         return True
 
@@ -388,7 +386,8 @@ class Seeker(Holder):
     def _repeat_join(self, sender: int, body: None) -> None:
         self._say_join()
         for node, incarnation, nonce in self._speakers.peers.unanswered(self.now):
-            self._challenge(node, incarnation, nonce)
+            if self._speakers.incarnation_of(node) is None:  # two claims are asked by a broadcast, once
+                self._challenge(node, incarnation, nonce)
 
     def _sets_changed(self) -> None:
         self._agreed = False
@@ -439,6 +438,8 @@ class Seeker(Holder):
         self._take_join(sender, join)
 
     def _take_join(self, sender: int, join: Join) -> None:
+        if join.ring_sequence > self.ring_sequence + STEP_MAX:
+            self._reach.note_leap(self.now)
         self.ring_sequence = max(self.ring_sequence, join.ring_sequence)
         before = self._gather.fail_set
         if self._gather.receive(sender, join):

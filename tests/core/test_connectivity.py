@@ -95,7 +95,7 @@ def test_who_puts_somebody_of_mine_off_is_put_off_as_well(put_off: tuple[int, ..
     mine = make()
     mine.hear_beacon(3, beacon(1, (3,), put_off=put_off), 0.0)
     assert mine.puts_off((1, 2), 3, 0.0) is waits
-    assert not mine.puts_off((1, 2), 3, 0.0, gathers=True), "its join says that it follows"
+    assert not mine.puts_off((1, 2), 3, 0.0, gathers=77), "its join says that it follows"
     assert not mine.puts_off((1,), 3, 0.0), "1 alone it would follow"
 
 
@@ -247,9 +247,35 @@ def test_bad_link_that_is_seen_keeps_the_mark_and_a_good_one_does_not() -> None:
     mine = make()
     left_out(mine, 3, 2, 0.0)
     for second in range(0, 1000, 100):
-        assert mine.puts_off((1, 2), 3, float(second)), "nobody says that it hears 3"
+        mine.hear_beacon(2, beacon(second + 1, (1, 2), ()), float(second))
+        assert mine.puts_off((1, 2), 3, float(second)), "2 says that it does not hear 3"
     now = all_speak(mine, [(1, 2), (3,)], 1000.0)
     assert not mine.puts_off((1, 2), 3, now)
+
+
+def test_evidence_that_is_missing_is_no_evidence_of_a_bad_link() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    assert mine.puts_off((1, 2), 3, 200.0), "no beacon came"
+    assert not mine.puts_off((1, 2), 3, 256 * INTERVAL_S)
+
+
+def test_own_ring_is_left_out_of_whom_a_beacon_names_and_needs_not_be_heard() -> None:
+    """So many rings may be there that a beacon cannot name all whom its sender hears."""
+    mine = make()
+    for number in range(3):
+        for node in (*range(2, MEMBERS_MAX + 1), 40):
+            mine.hear_beacon(node, beacon(number + 1), float(number))
+    others = tuple(range(2, MEMBERS_MAX + 1))
+    assert len(mine.heard(2.0)) == MEMBERS_MAX
+    assert mine.heard(2.0, without=(1, *others)) == (40,)
+
+
+def test_join_of_another_incarnation_is_not_put_off_for_what_the_last_one_was() -> None:
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    assert mine.puts_off((1, 2), 3, 1.0, gathers=77)
+    assert not mine.puts_off((1, 2), 3, 1.0, gathers=78)
 
 
 def test_mark_is_lifted_while_the_two_are_on_one_ring_and_counts_again_after_that() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from rings import read
 
+from ringproto._core.wire import Token
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.datagrams import kind_of
 
 NODES = (1, 2, 3)
 
@@ -104,3 +107,29 @@ def test_standstill_between_the_two_rotations_of_the_commit_token_costs_no_forma
     assert cluster.run_until(lambda: cluster.configuration(2).members == (1, 2, 4), 5.0)
     assert cluster.processor(2).statistics()["gathers"] == gathers
     assert not cluster.processor(2).statistics().get("dropped_implausible", 0)
+
+
+def test_who_could_not_receive_while_another_stood_still_is_given_its_time_when_the_patience_ends() -> None:
+    cluster = Cluster(1, Config.testing())
+    patient_round(cluster, NODES, 3)
+    seen = {"held": 0}
+
+    def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) == "data" and destination == 2 and seen["held"] < 3:
+            return False
+        if kind_of(datagram) == "token" and destination == 3 and seen["held"] < 3:
+            token = read(datagram)
+            assert isinstance(token, Token)
+            seen["held"] += token.aru_id == 2
+            if seen["held"] == 3:
+                cluster.pause(3, 1.0)
+        return True
+
+    cluster.filter = lose
+    cluster.submit_recovery(3, b"x")
+    assert cluster.run_until(lambda: seen["held"] == 3, 2.0)
+    cluster.run(0.99)
+    cluster.release(3)
+    assert cluster.run_until(lambda: cluster.processor(1).complete, 2.0)
+    assert cluster.configuration(1).members == NODES
+    assert not any(cluster.processor(node).statistics().get("failures_to_receive", 0) for node in NODES)

@@ -321,3 +321,24 @@ def test_who_says_that_it_puts_this_processor_off_is_not_gathered_for_but_follow
         assert len(sent(ring, Kind.BEACON)) == 1, "all members say whom they hear from now on"
         ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 2**41, LIMITS), 1, (MEMBER, STRANGER), ()))
         assert ring.me.state is GATHER
+
+
+def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
+    """A stranger that lives, and has given this processor up, says a sequence that is far ahead, again and again."""
+    ring = operational()
+    before = ring.me.ring_sequence
+    for number in range(40):
+        ring.me.now += CONFIG.join_timeout_s
+        identity = Identity(99, 2**40 + number, LIMITS)
+        ring.me.handle(Input.JOIN, STRANGER, Join(identity, before + 2**32, (STRANGER, MEMBER), (MEMBER,)))
+        answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+    assert ring.me.ring_sequence == before
+
+
+def test_member_that_says_a_later_ring_breaks_this_one_also_if_it_puts_this_processor_off() -> None:
+    ring = operational()
+    other = ring_bytes(RingId(ring.me.ring.id.sequence + 1, PREDECESSOR, 5))
+    beacon = Beacon(ring.identity(PREDECESSOR), other, 1, 100, (PREDECESSOR,), (), (MEMBER,))
+    ring.me.handle(Input.BEACON, PREDECESSOR, beacon)
+    assert ring.me.state is GATHER
