@@ -98,7 +98,8 @@ def bounds(
         "datagrams_broadcast": visits * config.windows[1],
         "wakes_sent": visits + installed,
         "commit_tokens_sent": 2 * parts * (gathers + 1),
-        "commit_tokens_retransmitted": parts * retransmitted,
+        # Each formation begins its waits anew.
+        "commit_tokens_retransmitted": parts * (retransmitted + gathers),
         "challenges_sent": processors * CLAIMS_EACH * asked,
         "responses_sent": processors * CLAIMS_EACH * asked,
         "refusals_sent": processors * (elapsed_s / config.consensus_timeout_s + 1),
