@@ -181,7 +181,7 @@ MUTANTS = (
         "gates-stay-closed-at-the-end",
         "Who waits for room is not told that the processor has left.",
         (_LEAVING, _FAILURE, _BACKPRESSURE),
-        Change("driver", "            gate.break_all()\n", "            gate.retry()\n            break\n"),
+        Change("driver", "gate.break_all()\n", "gate.retry()\n                    break\n"),
     ),
     _mutant(
         "last-datagrams-not-sent",

@@ -215,14 +215,16 @@ MUTANTS = (
         "Who is told that it is put off forms a ring with the sender nevertheless.",
         ("connectivity", "staying"),
         Change(
-            "connectivity", "if not marks and (gathers or not self._is_put_off(mine, theirs, now)):", "if not marks:"
+            "connectivity",
+            "if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):",
+            "if not marks:",
         ),
     ),
     _mutant(
         "join-of-who-put-me-off-ignored",
         "What a beacon said of putting off holds against a join of its sender.",
         ("connectivity", "staying"),
-        Change("connectivity", "(gathers or not self", "(not self"),
+        Change("connectivity", "(gathers is not None or not self", "(not self"),
     ),
     _mutant(
         "questions-asked-once",
@@ -234,7 +236,11 @@ MUTANTS = (
         "insists-anew-after-another-request",
         "That a packet was sent in vain is forgotten when another member asks for a later one meanwhile.",
         ("ordering",),
-        Change("ordering", "        if first > self._again_seq > came.aru:\n            return\n", ""),
+        Change(
+            "ordering",
+            "        if first > self._again_seq > came.aru and self._insisted < _INSISTED_MAX:\n            return\n",
+            "",
+        ),
     ),
     _mutant(
         "short-standstill-asks-for-less",

@@ -15,6 +15,7 @@ counted, and not those in which it was drawn.
 
 from __future__ import annotations
 
+import itertools
 import random as random_module
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -374,13 +375,16 @@ def stood_still(trial: _Trial) -> str | None:
     cluster = trial.cluster
     config = cluster.config
     place = trial.random.randrange(len(trial.core))
-    still, successor = trial.core[place], trial.core[(place + 1) % len(trial.core)]
-    # The token rests at who sent last. All others pass it on after that, and miss it later than the one that stands
-    # still, which passed it on before.
-    trial.say((successor,), Guarantee.AGREED)
+    trial.say((trial.core[(place + 1) % len(trial.core)],), Guarantee.AGREED)
     if not trial.wait(lambda: cluster.settled(trial.core)):
         return "a message was not delivered"
     cluster.run(trial.unit_s / 2)
+    # The token rests at who sent last, which may be one that answered. All others pass it on after that, and miss it
+    # later than the one before it, which passed it on before and is to stand still.
+    successor = _rests_at(trial)
+    if successor is None:
+        return None
+    still = trial.core[trial.core.index(successor) - 1]
     passed: list[float] = []
 
     def see(time: float, source: int, destination: int, datagram: bytes) -> bool:
@@ -404,6 +408,24 @@ def stood_still(trial: _Trial) -> str | None:
     if trial.rings() != before:
         return f"node {still} stood still for less than the others' token timeout, and the configuration changed"
     return None
+
+
+def _rests_at(trial: _Trial) -> int | None:
+    """Who keeps the token of the idle ring longest, by two rotations of it; ``None`` if it rests nowhere."""
+    cluster = trial.cluster
+    sent: list[tuple[float, int]] = []
+
+    def see(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        if kind_of(datagram) == "token" and source in trial.core and (not sent or sent[-1][1] != source):
+            sent.append((time, source))
+        return True
+
+    cluster.filter = see
+    cluster.run_until(lambda: len(sent) > 2 * len(trial.core), trial.unit_s)
+    cluster.filter = None
+    kept = [(later - time, source) for (time, _), (later, source) in itertools.pairwise(sent)]
+    longest_s, source = max(kept, default=(0.0, 0))
+    return source if longest_s >= cluster.config.hold_s / 2 else None
 
 
 def _configurations(cluster: Cluster, node: int) -> int:
