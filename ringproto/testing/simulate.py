@@ -306,7 +306,7 @@ class _Run:
         """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
         late = self.cluster.network.clear.late > 0
         if "stands still" in self.classes:
-            return True
+            return not self.lasting.kind or self._end_lasting(core)
         if len(core) > 1 and (self.lasting.kind or late):
             return self._check_stretch(core) and (late or self._check_trial(core))
         return self._check_trial(core) and self._check_rest(core) and (self.light or self._check_another_trial(core))
@@ -613,7 +613,11 @@ class _Run:
         if not self._await(core, cluster.settled):
             self.fail("B15", f"{sorted(core)} did not deliver all although {self.lasting}: {self._state(core)}")
             return False
-        self.lasting.end(cluster)
+        return self._end_lasting(core)
+
+    def _end_lasting(self, core: Collection[int]) -> bool:
+        """Nothing is lost any more, and who was left out comes back."""
+        self.lasting.end(self.cluster)
         self.lasting = LastingLoss("")
         return self._check_liveness(core)
 
