@@ -273,6 +273,11 @@ MUTANTS = (
             "        if now - self.timers.first() < self.config.retransmit_s:\n",
             "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
         ),
+        Change(
+            "membership",
+            "        if self._patient:\n            self.timers.set(Timer.STANDSTILL",
+            "        if self.leaving:\n            self.timers.set(Timer.STANDSTILL",
+        ),
     ),
     _mutant(
         "patience-is-part-of-what-must-stay-true",
