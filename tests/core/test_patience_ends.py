@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from rings import read
 
+from ringproto._core import Processor
 from ringproto._core.wire import Token
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.datagrams import kind_of
+from ringproto.types import Guarantee
 
 NODES = (1, 2, 3)
 
@@ -134,3 +136,37 @@ def test_who_could_not_receive_while_another_stood_still_is_given_its_time_when_
     assert cluster.run_until(lambda: cluster.processor(1).complete, 2.0)
     assert cluster.configuration(1).members == NODES
     assert not any(cluster.processor(node).statistics().get("failures_to_receive", 0) for node in NODES)
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["while it waits", "between two pieces of a visit"])
+def test_standstill_is_noted_wherever_the_application_computes(between: bool) -> None:
+    config = Config.testing()
+    processors = {
+        node: Processor(node, config, datagram_size=1400, seed=bytes([node]) * 16, now=0.0, ring_sequence=0, audit=None)
+        for node in (1, 2)
+    }
+    first, second = processors.values()
+    came: dict[int, list[bytes]] = {1: [], 2: []}
+
+    def turn(node: int, now: float) -> None:
+        batch, came[node] = came[node], []
+        for destination, datagram in processors[node].turn(batch, now):
+            if destination != node:
+                came[3 - node].append(datagram)
+
+    now = 0.0
+    while not all(one.configuration.members == (1, 2) and one.state == "operational" for one in processors.values()):
+        now += 0.0005
+        turn(1, now)
+        turn(2, now)
+    second.unblock(second.configuration.ring_id)
+    for _ in range(30):
+        first.submit_recovery(first.configuration.ring_id, bytes(1300), Guarantee.AGREED)
+    while first.goes_on is not between:
+        now += 0.0005
+        turn(1, now)
+        turn(2, now)
+    first.take_notices()
+    came[1].clear()
+    turn(1, now + 1.0)
+    assert "recovery_stood_still" in [notice.kind for notice in first.take_notices()]
