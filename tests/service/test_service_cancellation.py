@@ -6,6 +6,7 @@ A task is cancelled after its first step, its second, and so on, until the call 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -310,29 +311,37 @@ async def test_program_that_is_cancelled_at_any_step_of_its_life_leaves_nothing_
     """Entering, sending, reading, leaving: the transport is closed, no task is left, what was accepted is sent."""
     (peer,) = await cluster.form(9)
     accepted: list[bytes] = []
+    cancelled_while: Counter[str] = Counter()
 
     async def attempt(steps: int) -> bool:
         tasks = trio.lowlevel.current_statistics().tasks_living
         began = trio.current_time()
         config = Config.testing()
         over = False
+        doing = "entering"
         async with cancelled_after(steps):
             async with open_ring(
                 cluster.network.open(1), driver=cluster.driver, config=config, audit=cluster.new_audit()
             ) as ring:
+                doing = "coming together"
                 while ring.configuration.members != (1, 9) or ring.waiting_for:
                     await ring.events.receive()
+                doing = "sending"
                 for payload in numbered(f"life{steps}", 3):
                     await ring.high.send(payload)
                     accepted.append(payload)
+                doing = "reading"
                 await ring.events.receive_batch()
             over = True
+        if not over:
+            cancelled_while[doing] += 1
         assert trio.current_time() - began < 2.0 + config.leave_timeout_s
         assert cluster.network.nodes == (9,), "the transport is closed"
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         return over
 
     assert await every_step(attempt) >= 10
+    assert cancelled_while.keys() >= {"coming together", "sending", "reading"}, "each was cut short"
     await cluster.delivered(accepted, peer)
     assert sorted(peer.payloads) == sorted(accepted)
     assert peer.ring.statistics().get("token_losses", 0) == 0
