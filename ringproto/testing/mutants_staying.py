@@ -57,6 +57,12 @@ MUTANTS = (
         Change("membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
     ),
     _mutant(
+        "strangers-give-members-up",
+        "A stranger that has given up another member than this processor is gathered for, and that member is left out.",
+        ("staying",),
+        Change("membership", "any(node in ring.members for node in join.fail_set)", "self.node in join.fail_set"),
+    ),
+    _mutant(
         "late-beacon-of-a-member-breaks-the-ring",
         "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
         ("staying", "papers_membership"),

@@ -323,6 +323,22 @@ def test_who_says_that_it_puts_this_processor_off_is_not_gathered_for_but_follow
         assert ring.me.state is GATHER
 
 
+@pytest.mark.parametrize("given_up", [MEMBER, PREDECESSOR, STRANGER + 1])
+def test_stranger_that_has_given_a_member_up_is_waited_for_until_its_gather_has_ended(given_up: int) -> None:
+    """A member may have been given up because it had given the stranger up before this ring was formed."""
+    ring = operational()
+    sequence = ring.me.ring.id.sequence
+    procs = tuple(sorted({*NODES, STRANGER, given_up}))
+    ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), sequence, procs, (given_up,)))
+    answer_challenges(ring.me)
+    assert ring.me.state is (OPERATIONAL if given_up in NODES else GATHER)
+    assert counted(ring, "ignored") == (given_up in NODES)
+    other = ring_bytes(RingId(sequence, STRANGER, 5))
+    ring.me.handle(Input.BEACON, STRANGER, Beacon(Identity(99, 2**41, LIMITS), other, 1, 100, (STRANGER,), ()))
+    assert ring.me.state is GATHER
+    assert [join for join in sent(ring, Kind.JOIN) if not set(join.fail_set).isdisjoint(NODES)] == []
+
+
 def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
     """A stranger that lives, and has given this processor up, says a sequence that is far ahead, again and again."""
     ring = operational()
