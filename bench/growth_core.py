@@ -68,7 +68,7 @@ class Lockstep:
                 if isinstance(event, Message):
                     self.delivered += 1
                 elif isinstance(event, RegularConfiguration):
-                    processor.unblock(event.ring_id)
+                    processor.unblock(event.ring_id, self.now)
         for node, transmits in sent:
             to_all = [datagram for destination, datagram in transmits if not destination]
             for other, inbox in self.inbox.items():

@@ -75,7 +75,7 @@ class _Node:
                 self.messages += 1
             elif isinstance(event, RegularConfiguration):
                 self.configurations += 1
-                self.processor.unblock(event.ring_id)
+                self.processor.unblock(event.ring_id, self._ring.network.timeline.now)
 
 
 class SaturatedRing:

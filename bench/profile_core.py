@@ -68,7 +68,7 @@ class Trio:
                     processor.handle_timeout(self.now)
                 for event in processor.take_events(1000):
                     if isinstance(event, RegularConfiguration):
-                        processor.unblock(event.ring_id)
+                        processor.unblock(event.ring_id, self.now)
                 for destination, datagram in processor.take_transmits():
                     for other in inbox:
                         if other != node and destination in (0, other):

@@ -82,7 +82,7 @@ class Memory:
                 processor.handle_timeout(self.now)
             for event in processor.take_events(10_000):
                 if isinstance(event, RegularConfiguration):
-                    processor.unblock(event.ring_id)
+                    processor.unblock(event.ring_id, self.now)
                 elif isinstance(event, Message):
                     self.delivered += 1
             for destination, datagram in processor.take_transmits():

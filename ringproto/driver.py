@@ -229,7 +229,7 @@ class Driver(ABC):
     def unblock(self, ring_id: RingId) -> None:
         """The recovery messages of this round were all submitted."""
         with self._lock:
-            self._processor.unblock(ring_id)
+            self._processor.unblock(ring_id, self._clock())
         self.settle()
 
     @trio.lowlevel.enable_ki_protection
@@ -276,7 +276,7 @@ class Driver(ABC):
             for change in changes:
                 self.reports.changed(change)
                 if self._unblocks and isinstance(change.event, RegularConfiguration):
-                    self._processor.unblock(change.event.ring_id)
+                    self._processor.unblock(change.event.ring_id, self._clock())
 
     # The loop
 

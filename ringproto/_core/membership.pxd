@@ -12,7 +12,6 @@ cdef class Membership(Founder):
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored
     cdef bint _drain
     cdef object _put_off_at
-    cdef double _asked_at  # the time, as far as it was known, when the application unblocked last
     cdef double _stall_s  # who is not asked for so long may have stood still
     cdef bint _patient  # somebody may stand still before this barrier is complete
     cdef double _undisturbed_until  # until when nobody else is let in meanwhile

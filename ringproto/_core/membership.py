@@ -46,7 +46,6 @@ class Membership(Founder):
         # Deadlines that were put off because this process stood still; each is put off once.
         self._put_off_deadlines: dict[Timer, float] = {}
         self._put_off_at = -math.inf
-        self._asked_at = -math.inf
         self._stall_s = config.token_timeout_s / 2
         self._patient = False
         self._undisturbed_until = -math.inf
@@ -68,7 +67,7 @@ class Membership(Founder):
 
         What it did before its unblock is its recovery, and it will need as long in the next one.
         """
-        if self.state is _LEFT or (self.barrier.asked and self._asked_at != self.now):
+        if self.state is _LEFT or self.barrier.asked:
             return
         if now - self.timers.first() < self.config.retransmit_s:
             return
@@ -120,10 +119,10 @@ class Membership(Founder):
         self.counters.add("rejoins_put_off")
         return True
 
-    def unblock(self, ring_id: RingId) -> None:
+    def unblock(self, ring_id: RingId, now: float) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
+        self.note_time(now)
         if self.barrier.ask(ring_id):
-            self._asked_at = self.now
             self.want_token()
 
     # Doors

@@ -272,9 +272,12 @@ class Processor:
     def _too_large(self, size: int) -> ValueError:
         return ValueError(f"a payload of {size} bytes is above Config.message_size_max ({self._message_size_max})")
 
-    def unblock(self, ring_id: RingId) -> None:
-        """All recovery messages of this round were submitted. Nothing happens if the round is over."""
-        self._membership.unblock(ring_id)
+    def unblock(self, ring_id: RingId, now: float) -> None:
+        """All recovery messages of this round were submitted. Nothing happens if the round is over.
+
+        If the process stood still until now, that was in its recovery.
+        """
+        self._membership.unblock(ring_id, now)
 
     def leave(self, now: float, *, drain: bool = True) -> None:
         """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.

@@ -263,6 +263,8 @@ class Application:
         except RingError:
             pending.clear()  # the round is over, although its end was not read yet
         else:
-            processor.unblock(self.held)
-            self.asked.add(self.held)
+            if self.held == processor.configuration.ring_id:
+                self.asked.add(self.held)
+            # Otherwise that round is over, too, and this does nothing.
+            processor.unblock(self.held, self.host.local_now())
         self.held = None

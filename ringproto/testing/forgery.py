@@ -115,6 +115,7 @@ _PLACES: dict[int, tuple[tuple[int, str, tuple[int, ...]], ...]] = {
     BEACON: (
         (72, ">H", (2**15, 2**16 - 1)),  # members
         (74, ">H", (2**15, 2**16 - 1)),  # heard
+        (76, ">H", (2**15, 2**16 - 1)),  # put off
     ),
     COMMIT: (
         (40, ">I", (2**31, 2**32 - 1)),  # hop

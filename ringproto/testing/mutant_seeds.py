@@ -108,6 +108,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "sign-of-life-overlooked": Test("tests/core/test_staying.py"),
     "paused-judges-before-it-reads": Test("tests/core/test_staying.py"),
     "pause-forgiven-again-and-again": Test("tests/core/test_staying.py"),
+    "strangers-give-members-up": Test("tests/core/test_staying.py"),
     "late-beacon-of-a-member-breaks-the-ring": Test("tests/core/test_staying.py"),
     "late-join-of-a-member-breaks-the-ring": Test("tests/core/test_staying.py"),
     "last-messages-of-a-leaver-lost-once": Test("tests/core/test_staying.py"),

@@ -56,7 +56,7 @@ class Hub:
             processor.handle_timeout(self.now)
             for change in processor.take_changes():
                 if hasattr(change.event, "primary"):
-                    processor.unblock(change.event.ring_id)
+                    processor.unblock(change.event.ring_id, self.now)
             processor.take_events(1000)
 
     def run(self, seconds: float) -> None:

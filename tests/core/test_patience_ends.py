@@ -159,7 +159,7 @@ def test_standstill_is_noted_wherever_the_application_computes(between: bool) ->
         now += 0.0005
         turn(1, now)
         turn(2, now)
-    second.unblock(second.configuration.ring_id)
+    second.unblock(second.configuration.ring_id, now)
     for _ in range(30):
         first.submit_recovery(first.configuration.ring_id, bytes(1300), Guarantee.AGREED)
     while first.goes_on is not between:
@@ -170,3 +170,18 @@ def test_standstill_is_noted_wherever_the_application_computes(between: bool) ->
     came[1].clear()
     turn(1, now + 1.0)
     assert "recovery_stood_still" in [notice.kind for notice in first.take_notices()]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["after it has unblocked", "before it unblocks"])
+def test_standstill_belongs_to_the_recovery_up_to_its_unblock_and_no_longer(before: bool) -> None:
+    """All that leads to the unblock may be done at one moment, so that only its own time tells which comes first."""
+    config = Config.testing()
+    stood_s = 5 * config.token_timeout_s
+    one = Processor(1, config, datagram_size=1400, seed=bytes(16), now=0.0)
+    while one.state != "operational":
+        now = one.next_timeout
+        one.handle_timeout(now)
+    one.unblock(one.configuration.ring_id, now + before * stood_s)
+    one.handle_timeout(now + stood_s)
+    kinds = {notice.kind for notice in one.take_notices()}
+    assert ("recovery_stood_still" in kinds) is before

@@ -33,9 +33,10 @@ def operational(config: Config = CONFIG, audit: list[tuple[Any, ...]] | None = N
     """A processor alone on its ring, its barrier complete."""
     one = processor(config=config, audit=audit)
     while one.state != "operational":
-        one.handle_timeout(one.next_timeout)
+        now = one.next_timeout
+        one.handle_timeout(now)
     one.take_events(100)
-    one.unblock(one.configuration.ring_id)
+    one.unblock(one.configuration.ring_id, now)
     (complete,) = one.take_events(100)
     assert isinstance(complete, RecoveryComplete)
     one.take_transmits()
@@ -122,7 +123,7 @@ def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
     _, now = exchange(pair, 100.0, 400)
     for one in pair.values():
         assert one.configuration.members == (1, 2)
-        one.unblock(one.configuration.ring_id)
+        one.unblock(one.configuration.ring_id, now)
     _, now = exchange(pair, now, 400)
     for one in pair.values():
         assert one.complete
@@ -353,7 +354,7 @@ def test_recovery_message_of_another_round_is_told_and_changes_nothing() -> None
 
 def test_recovery_message_after_the_unblock_is_told() -> None:
     one = processor()
-    one.unblock(one.configuration.ring_id)
+    one.unblock(one.configuration.ring_id, 100.0)
     with pytest.raises(RingError, match="unblocked"):
         one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
 
@@ -361,7 +362,7 @@ def test_recovery_message_after_the_unblock_is_told() -> None:
 def test_unblock_of_another_round_is_ignored() -> None:
     one = processor()
     before = visible(one)
-    one.unblock(RingId(9, 9, 9))
+    one.unblock(RingId(9, 9, 9), 100.0)
     assert visible(one) == before
     assert one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
 
@@ -444,7 +445,7 @@ def test_leaving_again_says_nothing_more() -> None:
     before = visible(one)
     one.leave(201.0)
     one.handle_timeout(500.0)
-    one.unblock(one.configuration.ring_id)
+    one.unblock(one.configuration.ring_id, 500.0)
     assert visible(one) == before
 
 
@@ -490,8 +491,9 @@ def test_leaver_that_does_not_drain_is_gone_at_once() -> None:
 
 def test_leaver_goes_when_its_last_message_is_sent() -> None:
     one = waiting()
-    one.leave(one.next_timeout)
-    one.unblock(one.configuration.ring_id)
+    now = one.next_timeout
+    one.leave(now)
+    one.unblock(one.configuration.ring_id, now)
     assert one.left
     assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [b"waits"]
 

@@ -226,7 +226,7 @@ class Attack:
             processor.submit_recovery(processor.configuration.ring_id, bytes(rest.byte() * 4), Guarantee(arg & 1))
 
     def unblock(self, arg: int, rest: Input) -> None:
-        self.stage.attacked.unblock(self.stage.attacked.configuration.ring_id)
+        self.stage.attacked.unblock(self.stage.attacked.configuration.ring_id, self.stage.now)
 
     def read(self, arg: int, rest: Input) -> None:
         """The application takes some events; or from now on all, or none."""

@@ -82,7 +82,7 @@ class Stage:
         processor = self.processors[node]
         for event in processor.take_events(1000):
             if isinstance(event, RegularConfiguration):
-                processor.unblock(event.ring_id)
+                processor.unblock(event.ring_id, self.now)
 
     def hand(self, node: int, *datagrams: bytes) -> None:
         """Datagrams arrive at a processor, if it lives."""

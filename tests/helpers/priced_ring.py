@@ -206,7 +206,7 @@ class PricedRing:
             transmits = processor.turn([], now) if processor.goes_on else []
         for event in processor.take_events(self._events_max):
             if isinstance(event, RegularConfiguration):
-                processor.unblock(event.ring_id)
+                processor.unblock(event.ring_id, now)
             elif isinstance(event, Message):
                 cost += prices.message_in
                 self._deliver(this, event, start + cost)

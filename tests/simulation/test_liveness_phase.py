@@ -184,6 +184,25 @@ def test_a_standstill_is_forgotten_when_its_processor_has_recovered_some_times_w
     assert cluster.hosts[1].explained_s() == 0.0
 
 
+def test_a_round_that_was_over_before_its_application_read_of_it_makes_no_standstill_forgotten():
+    cluster = ring_of(*NODES)
+    cluster.hold(1)
+    cluster.start(4)
+    assert cluster.run_until(lambda: cluster.together((*NODES, 4)), 10.0)
+    cluster.pause(1, 3 * TIMEOUT_S)
+    cluster.run(5 * TIMEOUT_S)
+    cluster.stop_reading(1, 20.0)
+    cluster.hosts[1].habits.hold = False
+    read = cluster.application(1).configuration.ring_id.sequence
+    for _ in range(4):
+        cluster.restart(4)
+        cluster.run(30 * TIMEOUT_S)
+    assert cluster.processor(1).configuration.ring_id.sequence >= read + 4
+    cluster.stop_reading(1, 0.0)
+    cluster.run(TIMEOUT_S)
+    assert cluster.hosts[1].explained_s() >= 3 * TIMEOUT_S
+
+
 def test_a_barrier_that_nobody_has_complete_ends_no_patience():
     cluster = ring_of(*NODES)
     assert Phase(cluster)._patience_ends(NODES)

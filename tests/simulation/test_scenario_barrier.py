@@ -111,7 +111,7 @@ def test_late_unblock_of_a_round_that_is_over_says_nothing(ring):
     ring.crash(4)
     assert ring.run_until(lambda: all(ring.configuration(node).members == (1, 2, 3) for node in (1, 2, 3)), 3.0)
     ring.run(0.1)
-    ring.processor(2).unblock(old)
+    ring.processor(2).unblock(old, ring.hosts[2].local_now())
     ring.hosts[2].flush()
     ring.run(0.5)
     assert ring.processor(1).waiting_for == {2}
