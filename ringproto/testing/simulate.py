@@ -533,9 +533,8 @@ class _Run:
     def _await(self, core: Collection[int], asked: Callable[[Collection[int]], bool]) -> tuple[int, ...]:
         """Wait until this is so of the core, for as long as it may take; of whom it is so in the end."""
         cluster = self.cluster
-        cluster.run_until(
-            lambda: bool(self.lasting.holds(asked, core)), delivery_s(cluster, core), every_s=self.unit_s / 20
-        )
+        limit_s = delivery_s(cluster, core, steady=self.lasting.steady())
+        cluster.run_until(lambda: bool(self.lasting.holds(asked, core)), limit_s, every_s=self.unit_s / 20)
         return self.lasting.holds(asked, core)
 
     def _check_liveness(self, core: Collection[int]) -> bool:
