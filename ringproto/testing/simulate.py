@@ -669,6 +669,7 @@ class _Run:
         fault = StandingFault.draw(self.cluster, tuple(sorted(core)))
         fault.play()
         self.violations.extend(fault.violations)
+        self.stretches.extend(fault.stretches)
         self.storms.sample()
         self._is_special("standing fault: " + fault.kind)
         return self._check_liveness(core)
