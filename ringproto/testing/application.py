@@ -265,4 +265,5 @@ class Application:
         else:
             processor.unblock(self.held)
             self.asked.add(self.held)
+            self.host.just_unblocked = True
         self.held = None

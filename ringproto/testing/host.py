@@ -60,6 +60,7 @@ class Host:
         "finished_streams",
         "habits",
         "impatient",
+        "just_unblocked",
         "last_now",
         "leave_due",
         "lives",
@@ -139,6 +140,8 @@ class Host:
         self.on_crash: Callable[[Host], None] | None = None
         self.on_failure: Callable[[Host], None] | None = None
         self.impatient = False
+        self.just_unblocked = False
+        """Whether its processor has done nothing since it unblocked: to it a standstill is one before that."""
         self.last_now = -math.inf
         self.leave_due = -math.inf
         """When a processor that was told to leave has to be out, by its own clock."""
@@ -164,6 +167,7 @@ class Host:
         self.spins = 0
         self.trap = None
         self.impatient = False
+        self.just_unblocked = False
         self.leave_due = -math.inf
         self.stands_since: float | None = None
         """Since when its processor has not run although it recovers."""
@@ -286,7 +290,7 @@ class Host:
         """The process gets no time for so long; its socket's buffer fills meanwhile."""
         self._note_standstill()
         self.busy_until = max(self.busy_until, self.timeline.now + duration_s)
-        if self.stands_since is None and self.recovers():
+        if self.stands_since is None and (self.recovers() or self.just_unblocked):
             self.stands_since = self.timeline.now
         self._wake_later()
 
@@ -339,7 +343,7 @@ class Host:
     def jump_clock(self, seconds: float) -> None:
         """The clock goes forward at once."""
         self.clock_offset_s += seconds
-        if self.recovers():
+        if self.recovers() or self.just_unblocked:
             self.stood_s = max(self.stood_s, seconds)
         self._arm()
 
@@ -396,6 +400,7 @@ class Host:
             return
         if processor.next_timeout > now:
             now = self.last_now = processor.next_timeout  # the two clocks are converted with rounding
+        self.just_unblocked = False
         processor.handle_timeout(now)
         self.spins = self.spins + 1 if processor.next_timeout <= now else 0
         if self.spins > SPINS_MAX:
@@ -455,6 +460,7 @@ class Host:
         self.busy_until = self.timeline.now + self.service_s * len(batch)
         if self.watch is not None:
             self.watch.arrived(self, batch)
+        self.just_unblocked = False
         self.processor.handle_datagrams(batch, self._now())
         self.flush()
 

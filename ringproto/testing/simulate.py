@@ -209,6 +209,8 @@ class _Run:
         self.tried: set[str] = set()
         """The trials that the core was put to."""
         self.storms = Storms(self.cluster)
+        self.unexplained: set[int] = set()
+        """Who waited for longer than is explained when it was looked last."""
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
         if self.ordinary:
             self.kind = "ordinary loss"
@@ -318,6 +320,7 @@ class _Run:
         def sample() -> None:
             nonlocal turn
             turn += 1
+            self._sample_patience()
             if turn % SAMPLE_EVERY == 0:
                 self.storms.sample()
 
@@ -472,26 +475,40 @@ class _Run:
     def _patience_s(self, core: Collection[int]) -> float:
         """For how much longer than the token timeout one of them waits for the token now, in seconds.
 
-        It may be only as long as is explained by a member of its configuration, or of the core, that really stood still
-        between a configuration and its completion (departure 22), and fails B15 otherwise.
+        It may be only as long as is explained by a member whose unblock it waits for (rule B20 of the judge says that
+        it does) and that really stood still between a configuration and its completion (departure 22), and fails B15
+        otherwise.
         """
         cluster = self.cluster
-        timeout_s = cluster.config.token_timeout_s
-        alive = [node for node in core if cluster.alive(node)]
-        members = {member for node in alive for member in cluster.configuration(node).members}
+        timeout_s = longest_s = cluster.config.token_timeout_s
+        for node in filter(cluster.alive, core):
+            waits_s, wrong = self._wait_of(node)
+            if wrong:
+                self.fail("B15", wrong)
+            longest_s = max(longest_s, waits_s)
+        return longest_s - timeout_s
+
+    def _wait_of(self, node: int) -> tuple[float, str]:
+        """How long this processor waits for the token now, in seconds; and what is wrong with that, if anything is."""
+        hosts, processor = self.cluster.hosts, self.cluster.processor(node)
+        timeout_s = self.cluster.config.token_timeout_s
+        waits_s = float(processor.statistics()["token_patience_s"])
+        stood_s = max((hosts[one].explained_s() for one in processor.waiting_for), default=0.0)
         # Who stands still was idle before, for a token timeout at most.
-        stood_s = max(cluster.hosts[node].explained_s() for node in members.union(core)) + timeout_s
-        explained_s = timeout_s * min(PATIENCE_MAX, math.ceil(1.0 + 1.5 * stood_s / timeout_s))
-        waits_s = max(
-            (float(cluster.processor(node).statistics()["token_patience_s"]) for node in alive),
-            default=timeout_s,
-        )
-        if waits_s > 1.001 * explained_s:  # clocks differ
-            self.fail(
-                "B15",
-                f"the token is waited for {waits_s:.2f} s, and nobody stood still for {stood_s:.2f} s in recovery",
-            )
-        return max(0.0, waits_s - timeout_s)
+        times = math.ceil(1.0 + 1.5 * (stood_s / timeout_s + 1.0)) if stood_s else 1
+        if waits_s <= 1.001 * timeout_s * min(PATIENCE_MAX, times):  # clocks differ
+            return waits_s, ""
+        text = f"of {sorted(processor.waiting_for)} nobody stood still for more than {stood_s:.2f} s in recovery"
+        return waits_s, f"node {node} waits {waits_s:.2f} s for the token, and {text}"
+
+    def _sample_patience(self) -> None:
+        """Nobody waits for longer than is explained, but for the time until its next visit of the token."""
+        cluster = self.cluster
+        wrong = {node: text for node in filter(cluster.alive, self.nodes) if (text := self._wait_of(node)[1])}
+        again = self.unexplained.intersection(wrong)
+        if again and not self.violations:
+            self.fail("B15", wrong[min(again)])
+        self.unexplained = set(wrong)
 
     def _come_together(self, core: Collection[int]) -> float | None:
         """Wait until the core is one configuration and stays so for a token timeout: a token that was lost just before

@@ -45,6 +45,7 @@ class Phase:
     _await = _Run._await
     _agree = _Run._agree
     _patience_s = _Run._patience_s
+    _wait_of = _Run._wait_of
     _patience_ends = _Run._patience_ends
 
 
@@ -126,11 +127,12 @@ def test_a_change_between_together_and_complete_is_found(monkeypatch):
 
 
 class Patient:
-    """A processor that says that the token is waited for so long."""
+    """A processor that says that the token is waited for so long, until these have unblocked."""
 
-    def __init__(self, processor, seconds):
+    def __init__(self, processor, seconds, waiting_for):
         self.processor = processor
         self.seconds = seconds
+        self.waiting_for = frozenset(waiting_for)
 
     def __getattr__(self, attribute):
         return getattr(self.processor, attribute)
@@ -142,8 +144,8 @@ class Patient:
 TIMEOUT_S = Config.testing().token_timeout_s
 
 
-def patience(cluster, seconds):
-    cluster.hosts[2].processor = Patient(cluster.processor(2), seconds)
+def patience(cluster, seconds, waiting_for=(1, 3)):
+    cluster.hosts[2].processor = Patient(cluster.processor(2), seconds, waiting_for)
     phase = Phase(cluster)
     phase._patience_s(NODES)
     return [rule for rule, _ in phase.failures]
@@ -170,6 +172,26 @@ def test_a_standstill_in_a_recovery_explains_what_it_lasted_and_not_what_was_dra
     assert cluster.hosts[1].explained_s() == pytest.approx(10 * TIMEOUT_S)
     assert patience(cluster, explained * TIMEOUT_S) == []
     assert patience(cluster, 30 * TIMEOUT_S) == ["B15"]
+    # Of whom nobody stood still, and who has unblocked, nobody asks for more than ever.
+    assert patience(cluster, explained * TIMEOUT_S, (3,)) == ["B15"]
+    assert patience(cluster, 2 * TIMEOUT_S, (3,)) == ["B15"]
+    assert patience(cluster, 2 * TIMEOUT_S, ()) == ["B15"]
+    assert patience(cluster, TIMEOUT_S, (3,)) == patience(cluster, TIMEOUT_S, ()) == []
+
+
+def test_a_standstill_right_after_the_unblock_is_one_before_it_to_its_processor():
+    cluster = Cluster(4, Config.testing())
+    cluster.start(1, habits=Habits(hold=True))
+    cluster.run(10 * UNIT_S)
+    assert cluster.processor(1).waiting_for == {1}
+    cluster.release(1)
+    assert cluster.run_until(lambda: not cluster.hosts[1].recovers(), UNIT_S)
+    cluster.pause(1, 3 * TIMEOUT_S)
+    cluster.run(5 * TIMEOUT_S)
+    assert cluster.hosts[1].explained_s() == pytest.approx(3 * TIMEOUT_S)
+    cluster.pause(1, 7 * TIMEOUT_S)
+    cluster.run(9 * TIMEOUT_S)
+    assert cluster.hosts[1].explained_s() == pytest.approx(3 * TIMEOUT_S)
 
 
 def test_a_standstill_of_somebody_else_explains_nothing():
