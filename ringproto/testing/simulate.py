@@ -307,7 +307,10 @@ class _Run:
     def _check_what_follows(self, core: Collection[int]) -> bool:
         """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
         late = self.cluster.network.clear.late > 0
-        if "stands still" in self.classes:
+        if standstills_s(self.cluster, core):
+            # When a barrier is complete nobody stands still any more; what else breaks the ring is another recovery.
+            if len(core) > 1 and self.lasting.steady():
+                return self._check_stretch(core)
             return not self.lasting.kind or self._end_lasting(core)
         if len(core) > 1 and (self.lasting.kind or late):
             return self._check_stretch(core) and (late or self._check_trial(core))
@@ -562,23 +565,31 @@ class _Run:
         if formed_s is None:
             return False
         before, began = cluster.places(core), cluster.now
-        delivered = self._check_delivery(core, formed_s)
-        # Who stands still while it recovers is known for it when it was left out for it.
-        if not standstills_s(cluster, core):
+        complete = self._check_barrier(core, formed_s)
+        asked = True
+        if standstills_s(cluster, core):
+            # Who stands still while it recovers is known for it when it was left out for it, and has not recovered
+            # before its barrier is complete.
+            asked = complete and self.lasting.steady() and all(cluster.configuration(node).primary for node in core)
+            if asked:
+                before, began = cluster.places(core), cluster.now
+        # The load of a run with nothing but ordinary loss goes on.
+        delivered = complete and (self.ordinary or self._check_delivery(core, formed_s))
+        if asked:
             self._ask_for_stability(core, before, began)
         return delivered
 
-    def _check_delivery(self, core: Collection[int], formed_s: float) -> bool:
-        """Those who are together complete their barrier and deliver everything."""
-        cluster = self.cluster
-        if not self._await(core, cluster.formed):
+    def _check_barrier(self, core: Collection[int], formed_s: float) -> bool:
+        """Those who are together complete their barrier, and nobody waits longer than ever for a token after that."""
+        if not self._await(core, self.cluster.formed):
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
             return False
-        if not self._patience_ends(core):
-            return False
-        if self.ordinary:
-            return True  # its load goes on
+        return self._patience_ends(core)
+
+    def _check_delivery(self, core: Collection[int], formed_s: float) -> bool:
+        """Those whose barrier is complete deliver everything."""
+        cluster = self.cluster
         for turn in ("the rest of the load", "a message of each"):
             inside = self._await(core, cluster.settled)
             if not inside:

@@ -274,3 +274,40 @@ def test_in_some_seeds_one_processor_stands_still_whenever_it_recovers(monkeypat
     assert "stands still" in result.classes
     assert result.violations == ()
     assert len(set(stood)) == 1
+
+
+STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 20, 2
+"""Full runs in which one processor stands still whenever it recovers, and is one of the core in the end, or not."""
+
+
+def test_when_the_barrier_of_who_stands_still_is_complete_nothing_may_change(monkeypatch):
+    asked = []
+    ask, deliver = _Run._ask_for_stability, _Run._check_delivery
+
+    def see(run, core, before, began):
+        asked.append(run.cluster.now - began)
+        ask(run, core, before, began)
+
+    monkeypatch.setattr(_Run, "_ask_for_stability", see)
+    assert run_seed(STANDS_STILL_IN_CORE, hashed=False).ok
+    assert len(asked) == 3 and asked[1] == max(asked)  # a stretch between two phases of liveness
+
+    def break_once(run, core, formed_s):
+        monkeypatch.setattr(_Run, "_check_delivery", deliver)
+        cluster = run.cluster
+        cluster.partition(core[:1], core[1:])
+        cluster.run(30 * run.unit_s)
+        cluster.heal()
+        return deliver(run, core, formed_s)
+
+    monkeypatch.setattr(_Run, "_check_delivery", break_once)
+    result = run_seed(STANDS_STILL_IN_CORE, hashed=False)
+    assert {violation.rule for violation in result.violations} >= {"B21", "stability"}
+
+
+def test_who_stands_still_and_is_not_of_the_core_excuses_nothing(monkeypatch):
+    rested = []
+    monkeypatch.setattr(_Run, "_check_rest", lambda run, core: not rested.append(run.classes))
+    result = run_seed(STANDS_STILL_OUTSIDE, hashed=False)
+    assert result.ok
+    assert rested and "stands still" in rested[0]
