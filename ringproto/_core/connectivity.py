@@ -211,11 +211,15 @@ class Connectivity:
         """Whether fresh evidence shows that one of some does not hear one of the others."""
         for node in some:
             if node == self._node:
-                if any(self._is_known(other, now) and not self._hears(other, now) for other in others):
+                # Who says nothing is not heard, if somebody else of its ring says beacons: while one is put off all do.
+                if self._any_known(others, now) and not all(self._hears(other, now) for other in others):
                     return True
             elif self._is_known(node, now) and not self._heard_by(node).issuperset(others):
                 return True
         return False
+
+    def _any_known(self, nodes: Collection[int], now: float) -> bool:
+        return any(self._is_known(node, now) for node in nodes)
 
     def _is_known(self, node: int, now: float) -> bool:
         word = self._words.get(node)

@@ -10,18 +10,27 @@ from collections.abc import Collection
 
 from ringproto.testing.cluster import Cluster
 
-__all__ = ["DELIVERY_UNITS", "ROTATIONS", "delivery_s", "standstills_s"]
+__all__ = ["DELIVERY_UNITS", "ROTATIONS", "STEADY_ROTATIONS", "STEADY_UNITS", "delivery_s", "standstills_s"]
 
 DELIVERY_UNITS = 20
-"""So many times (token timeout + consensus timeout) there are, whatever there is to send."""
+"""So many times (token timeout + consensus timeout) there are, whatever there is to send, where the ring may form anew
+meanwhile."""
+STEADY_UNITS = 3
+"""The same where it may not: nobody is to be missed and no consensus to be waited for, and an application unblocks late
+by up to one of these."""
 ROTATIONS = 4
 """So many rotations there are for each packet that waits: one for it, the others for what is lost."""
+STEADY_ROTATIONS = 2
+"""The same where little is lost."""
 RECOVERIES = 5
 """So often a member that stands still while it recovers does so until all are together (departure 22)."""
 
 
-def delivery_s(cluster: Cluster, nodes: Collection[int]) -> float:
-    """Within so many seconds these processors, which are together, must have delivered all that they have now."""
+def delivery_s(cluster: Cluster, nodes: Collection[int], *, steady: bool = False) -> float:
+    """Within so many seconds these processors, which are together, must have delivered all that they have now.
+
+    ``steady``: nothing is wrong for which they might form a ring anew.
+    """
     config = cluster.config
     messages = total = 0
     replies = 0.0
@@ -36,7 +45,8 @@ def delivery_s(cluster: Cluster, nodes: Collection[int]) -> float:
     packets = messages * (1 + replies * len(nodes)) + 2 * total // cluster.datagram_size
     rotation_s = len(nodes) * (2 * cluster.network.clear.latency_s[1] + config.token_retransmit_min_s)
     unit_s = config.token_timeout_s + config.consensus_timeout_s
-    return DELIVERY_UNITS * unit_s + standstills_s(cluster, nodes) + ROTATIONS * packets * rotation_s
+    units, rotations = (STEADY_UNITS, STEADY_ROTATIONS) if steady else (DELIVERY_UNITS, ROTATIONS)
+    return units * unit_s + standstills_s(cluster, nodes) + rotations * packets * rotation_s
 
 
 def standstills_s(cluster: Cluster, nodes: Collection[int]) -> float:

@@ -29,6 +29,8 @@ LINK_MAX = 0.40
 """One link that loses up to so much one way is one that a ring lives with."""
 PER_MINUTE = 1.0
 """At a loss of all links above ``ORDINARY_MAX`` a ring of up to twelve may change so often in a minute."""
+PER_UNITS = 20
+"""Or in so many units, where these are longer: rings with long timeouts do everything more seldom."""
 _WHOLE = 2**62
 """More records than any log has."""
 STRETCH_UNITS = 100
@@ -151,4 +153,5 @@ def changes_max(kind: str, loss: float, members: int, seconds: float, config: Co
     if kind == "bad link":
         return FEW + tries_max(loss, seconds, config.merge_detect_s)
     few = min(FEW, math.ceil(FEW * seconds / (STRETCH_UNITS * unit_s(config))))
-    return few + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / 60)
+    interval_s = max(60.0, PER_UNITS * unit_s(config))
+    return few + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / interval_s)

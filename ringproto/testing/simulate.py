@@ -209,6 +209,8 @@ class _Run:
         self.tried: set[str] = set()
         """The trials that the core was put to."""
         self.storms = Storms(self.cluster)
+        self.unexplained: set[int] = set()
+        """Who waited for longer than is explained when it was looked last."""
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
         if self.ordinary:
             self.kind = "ordinary loss"
@@ -305,7 +307,10 @@ class _Run:
     def _check_what_follows(self, core: Collection[int]) -> bool:
         """What a core that has settled is asked for: stability where something is lost, else small faults and rest."""
         late = self.cluster.network.clear.late > 0
-        if "stands still" in self.classes:
+        if standstills_s(self.cluster, core):
+            # When a barrier is complete nobody stands still any more; what else breaks the ring is another recovery.
+            if len(core) > 1 and self.lasting.steady():
+                return self._check_stretch(core)
             return not self.lasting.kind or self._end_lasting(core)
         if len(core) > 1 and (self.lasting.kind or late):
             return self._check_stretch(core) and (late or self._check_trial(core))
@@ -318,6 +323,7 @@ class _Run:
         def sample() -> None:
             nonlocal turn
             turn += 1
+            self._sample_patience()
             if turn % SAMPLE_EVERY == 0:
                 self.storms.sample()
 
@@ -472,26 +478,40 @@ class _Run:
     def _patience_s(self, core: Collection[int]) -> float:
         """For how much longer than the token timeout one of them waits for the token now, in seconds.
 
-        It may be only as long as is explained by a member of its configuration, or of the core, that really stood still
-        between a configuration and its completion (departure 22), and fails B15 otherwise.
+        It may be only as long as is explained by a member whose unblock it waits for (rule B20 of the judge says that
+        it does) and that really stood still between a configuration and its completion (departure 22), and fails B15
+        otherwise.
         """
         cluster = self.cluster
-        timeout_s = cluster.config.token_timeout_s
-        alive = [node for node in core if cluster.alive(node)]
-        members = {member for node in alive for member in cluster.configuration(node).members}
+        timeout_s = longest_s = cluster.config.token_timeout_s
+        for node in filter(cluster.alive, core):
+            waits_s, wrong = self._wait_of(node)
+            if wrong:
+                self.fail("B15", wrong)
+            longest_s = max(longest_s, waits_s)
+        return longest_s - timeout_s
+
+    def _wait_of(self, node: int) -> tuple[float, str]:
+        """How long this processor waits for the token now, in seconds; and what is wrong with that, if anything is."""
+        hosts, processor = self.cluster.hosts, self.cluster.processor(node)
+        timeout_s = self.cluster.config.token_timeout_s
+        waits_s = float(processor.statistics()["token_patience_s"])
+        stood_s = max((hosts[one].explained_s() for one in processor.waiting_for), default=0.0)
         # Who stands still was idle before, for a token timeout at most.
-        stood_s = max(cluster.hosts[node].explained_s() for node in members.union(core)) + timeout_s
-        explained_s = timeout_s * min(PATIENCE_MAX, math.ceil(1.0 + 1.5 * stood_s / timeout_s))
-        waits_s = max(
-            (float(cluster.processor(node).statistics()["token_patience_s"]) for node in alive),
-            default=timeout_s,
-        )
-        if waits_s > 1.001 * explained_s:  # clocks differ
-            self.fail(
-                "B15",
-                f"the token is waited for {waits_s:.2f} s, and nobody stood still for {stood_s:.2f} s in recovery",
-            )
-        return max(0.0, waits_s - timeout_s)
+        times = math.ceil(1.0 + 1.5 * (stood_s / timeout_s + 1.0)) if stood_s else 1
+        if waits_s <= 1.001 * timeout_s * min(PATIENCE_MAX, times):  # clocks differ
+            return waits_s, ""
+        text = f"of {sorted(processor.waiting_for)} nobody stood still for more than {stood_s:.2f} s in recovery"
+        return waits_s, f"node {node} waits {waits_s:.2f} s for the token, and {text}"
+
+    def _sample_patience(self) -> None:
+        """Nobody waits for longer than is explained, but for the time until its next visit of the token."""
+        cluster = self.cluster
+        wrong = {node: text for node in filter(cluster.alive, self.nodes) if (text := self._wait_of(node)[1])}
+        again = self.unexplained.intersection(wrong)
+        if again and not self.violations:
+            self.fail("B15", wrong[min(again)])
+        self.unexplained = set(wrong)
 
     def _come_together(self, core: Collection[int]) -> float | None:
         """Wait until the core is one configuration and stays so for a token timeout: a token that was lost just before
@@ -533,9 +553,8 @@ class _Run:
     def _await(self, core: Collection[int], asked: Callable[[Collection[int]], bool]) -> tuple[int, ...]:
         """Wait until this is so of the core, for as long as it may take; of whom it is so in the end."""
         cluster = self.cluster
-        cluster.run_until(
-            lambda: bool(self.lasting.holds(asked, core)), delivery_s(cluster, core), every_s=self.unit_s / 20
-        )
+        limit_s = delivery_s(cluster, core, steady=self.lasting.steady())
+        cluster.run_until(lambda: bool(self.lasting.holds(asked, core)), limit_s, every_s=self.unit_s / 20)
         return self.lasting.holds(asked, core)
 
     def _check_liveness(self, core: Collection[int]) -> bool:
@@ -546,23 +565,31 @@ class _Run:
         if formed_s is None:
             return False
         before, began = cluster.places(core), cluster.now
-        delivered = self._check_delivery(core, formed_s)
-        # Who stands still while it recovers is known for it when it was left out for it.
-        if not standstills_s(cluster, core):
+        complete = self._check_barrier(core, formed_s)
+        asked = True
+        if standstills_s(cluster, core):
+            # Who stands still while it recovers is known for it when it was left out for it, and has not recovered
+            # before its barrier is complete.
+            asked = complete and self.lasting.steady() and all(cluster.configuration(node).primary for node in core)
+            if asked:
+                before, began = cluster.places(core), cluster.now
+        # The load of a run with nothing but ordinary loss goes on.
+        delivered = complete and (self.ordinary or self._check_delivery(core, formed_s))
+        if asked:
             self._ask_for_stability(core, before, began)
         return delivered
 
-    def _check_delivery(self, core: Collection[int], formed_s: float) -> bool:
-        """Those who are together complete their barrier and deliver everything."""
-        cluster = self.cluster
-        if not self._await(core, cluster.formed):
+    def _check_barrier(self, core: Collection[int], formed_s: float) -> bool:
+        """Those who are together complete their barrier, and nobody waits longer than ever for a token after that."""
+        if not self._await(core, self.cluster.formed):
             text = f"{sorted(core)} were together after {formed_s:.2f} s, and the barrier does not complete"
             self.fail("B15", f"{text}: {self._state(core)}")
             return False
-        if not self._patience_ends(core):
-            return False
-        if self.ordinary:
-            return True  # its load goes on
+        return self._patience_ends(core)
+
+    def _check_delivery(self, core: Collection[int], formed_s: float) -> bool:
+        """Those whose barrier is complete deliver everything."""
+        cluster = self.cluster
         for turn in ("the rest of the load", "a message of each"):
             inside = self._await(core, cluster.settled)
             if not inside:
@@ -670,6 +697,7 @@ class _Run:
         fault = StandingFault.draw(self.cluster, tuple(sorted(core)))
         fault.play()
         self.violations.extend(fault.violations)
+        self.stretches.extend(fault.stretches)
         self.storms.sample()
         self._is_special("standing fault: " + fault.kind)
         return self._check_liveness(core)

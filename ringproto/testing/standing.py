@@ -4,16 +4,17 @@ A link that fails and comes back is weather; one that is bad for good must not m
 recovery function that never returns must hold everybody up with everybody knowing for whom. After the liveness phase
 some runs break one thing and leave it broken. The processors must come to rest: in the last part of the stretch none
 of them may install more than a few configurations. Then all is mended, and they must be one ring again in the time
-that rule B15 gives.
+that rule B15 gives. Who is no end of what is broken is left out by nobody meanwhile (rule B21 of the judge).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
-from ringproto.testing.judge import Violation
+from ringproto.testing.judge import Stretch, Violation
 from ringproto.testing.lasting import tries_max
 from ringproto.types import Guarantee, Priority
 
@@ -28,6 +29,11 @@ REST_UNITS = 10
 """So long they must then stay at rest."""
 REST_MAX = 1
 """So many configurations a processor may install meanwhile: the ring may try again once."""
+LONG_INTERVALS = 600
+"""So many intervals of beacons they must then stay at rest as well: what is remembered of a bad link lasts for 256 of
+these, unless it is seen to be bad still (departure 8 in docs/protocol.md)."""
+LONG_STEPS = 20_000
+"""This ends after so many steps, even if there is time left."""
 STUCK_UNITS = 20
 """So long it may take until everybody waits for those whose recovery function does not return."""
 
@@ -35,6 +41,7 @@ STUCK_UNITS = 20
 def _pair(fault: StandingFault) -> None:
     """Two that do not hear each other, while the others hear both."""
     first, second = fault.random.sample(fault.core, 2)
+    fault.ends = frozenset((first, second))
     fault.cluster.block(first, second)
     fault.cluster.block(second, first)
 
@@ -42,12 +49,14 @@ def _pair(fault: StandingFault) -> None:
 def _one_way(fault: StandingFault) -> None:
     """One that does not hear one other."""
     first, second = fault.random.sample(fault.core, 2)
+    fault.ends = frozenset((first, second))
     fault.cluster.block(first, second)
 
 
 def _deaf(fault: StandingFault) -> None:
     """One that hears nobody and is heard by all."""
     deaf = fault.random.choice(fault.core)
+    fault.ends = frozenset((deaf,))
     for node in fault.core:
         if node != deaf:
             fault.cluster.block(node, deaf)
@@ -56,6 +65,7 @@ def _deaf(fault: StandingFault) -> None:
 def _mute(fault: StandingFault) -> None:
     """One that hears all and is heard by nobody."""
     mute = fault.random.choice(fault.core)
+    fault.ends = frozenset((mute,))
     for node in fault.core:
         if node != mute:
             fault.cluster.block(mute, node)
@@ -66,6 +76,7 @@ def _bridge(fault: StandingFault) -> None:
     nodes = fault.random.sample(fault.core, len(fault.core))
     middle = nodes.pop()
     half = len(nodes) // 2
+    fault.ends = frozenset(fault.core)
     for first in nodes[:half]:
         for second in nodes[half:]:
             fault.cluster.block(first, second)
@@ -76,6 +87,7 @@ def _bridge(fault: StandingFault) -> None:
 def _lossy(fault: StandingFault) -> None:
     """Two that hear each other sometimes."""
     first, second = fault.random.sample(fault.core, 2)
+    fault.ends = frozenset((first, second))
     loss = fault.loss = fault.random.uniform(0.1, 0.9)
     fault.cluster.network.link(first, second).loss = loss
     fault.cluster.network.link(second, first).loss = loss
@@ -103,7 +115,11 @@ class StandingFault:
         self.unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
         self.loss = 0.0
         """Of a lossy link, how much it loses."""
+        self.ends: frozenset[int] = frozenset()
+        """Who may be left out."""
         self.violations: list[Violation] = []
+        self.stretches: list[Stretch] = []
+        """For the judge: all others stay together."""
 
     @classmethod
     def draw(cls, cluster: Cluster, core: tuple[int, ...]) -> StandingFault:
@@ -135,23 +151,45 @@ class StandingFault:
     def _play_links(self) -> None:
         cluster = self.cluster
         KINDS[self.kind](self)
-        for units, most in ((SETTLE_UNITS, SETTLE_MAX), (REST_UNITS, REST_MAX)):
-            seconds = units * max(self.unit_s, cluster.config.merge_detect_s)
-            most += tries_max(self.loss, seconds, cluster.config.merge_detect_s)
-            before = self._installed()
-            cluster.run(seconds)
-            after = self._installed()
-            for node in self.core:
-                if after[node] < 0:
-                    self._fail("flapping", f"node {node} left although only a link was bad ({self.kind})")
-                elif after[node] - before[node] > most:
-                    count = after[node] - before[node]
-                    text = f"node {node} installed {count} configurations in {seconds:.2f} s; at most {most}"
-                    self._fail("flapping", f"{text} while links are bad for good ({self.kind})")
+        unit_s = max(self.unit_s, cluster.config.merge_detect_s)
+        # Who is deaf suspects its successor, and the others do so with it: once, while the ring breaks (departure 18).
+        kept = frozenset(self.core) - self.ends
+        self._rest(SETTLE_UNITS * unit_s, SETTLE_MAX, frozenset() if self.kind == "deaf" else kept)
+        self._rest(REST_UNITS * unit_s, REST_MAX, kept)
+        self._rest(LONG_INTERVALS * cluster.config.merge_detect_s, REST_MAX, kept, LONG_STEPS)
         for link in cluster.network.links():
             link.blocked = False
             link.loss = 0.0
         cluster._say("the links are mended")
+
+    def _rest(self, seconds: float, most: int, kept: frozenset[int], steps: int | None = None) -> None:
+        """So much time passes, or so many steps if they take less, in which each installs so many configurations at
+        most, and nobody of ``kept`` is left out."""
+        cluster = self.cluster
+        before, places, began = self._installed(), self._places(), cluster.now
+        last = math.inf if steps is None else cluster.timeline.steps + steps
+        while cluster.now < began + seconds and cluster.timeline.steps < last:
+            cluster.run(min(began + seconds - cluster.now, seconds if steps is None else self.unit_s))
+        after, seconds = self._installed(), cluster.now - began
+        most += tries_max(self.loss, seconds, cluster.config.merge_detect_s)
+        self._ask_for_stability(places, kept, most)
+        for node in self.core:
+            if after[node] < 0:
+                self._fail("flapping", f"node {node} left although only a link was bad ({self.kind})")
+            elif after[node] - before[node] > most:
+                count = after[node] - before[node]
+                text = f"node {node} installed {count} configurations in {seconds:.2f} s; at most {most}"
+                self._fail("flapping", f"{text} while links are bad for good ({self.kind})")
+
+    def _places(self) -> dict[tuple[int, int], int]:
+        return self.cluster.places(node for node in self.core if self.cluster.alive(node))
+
+    def _ask_for_stability(self, before: dict[tuple[int, int], int], kept: frozenset[int], most: int) -> None:
+        """The judge is to look at who was left out since then."""
+        after = self._places()
+        what = f"only links of {sorted(self.ends)} are bad for good ({self.kind})"
+        places = {who: (first, after[who]) for who, first in before.items() if who in after}
+        self.stretches.append(Stretch(places, kept=kept, changes_max=most, what=what))
 
     def _play_stuck_recover(self) -> None:
         """Some recovery functions do not return. Everybody must know whose, for as long as it takes."""

@@ -27,6 +27,7 @@ from ringproto.testing.datagrams import TokenSeen, read_token
 from ringproto.testing.delivery import delivery_s
 from ringproto.testing.network import Weather, kind_of
 from ringproto.testing.settings import bound_s, rests, unit_s
+from ringproto.testing.standing import REST_MAX, REST_UNITS, SETTLE_UNITS
 from ringproto.types import Guarantee, Priority, RingId
 
 __all__ = ["RICH", "TRIALS", "Tried", "draw", "losable"]
@@ -50,9 +51,6 @@ STILL_DELAYS = 8
 """So many latencies an idle token rests, at least, where a process stands still for as long as it may."""
 _MEMBERSHIP = ("join", "beacon", "leave")
 _PRIORITIES = (Priority.HIGH, Priority.LOW)
-FLAPS_UNITS = 10
-FLAPS_MAX = 4
-"""So many configurations may a processor install in ``FLAPS_UNITS`` with one bad link, when it has been bad as long."""
 
 
 class Tried(NamedTuple):
@@ -189,19 +187,27 @@ def deaf_member(trial: _Trial) -> str | None:
 
 
 def deaf_pair(trial: _Trial) -> str | None:
-    """Two members do not hear each other; the others must have few configurations of it, not one after another."""
+    """Two members do not hear each other: memberships come to rest as with any fault that stays, and nobody leaves out
+    one of the others."""
     cluster = trial.cluster
     pair = trial.random.sample(trial.core, 2)
     trial.happened = True
+    unit_s = max(trial.unit_s, cluster.config.merge_detect_s)
+    logged = cluster.places(trial.core)
     cluster.filter = lambda time, source, destination, datagram: {source, destination} != set(pair)
-    cluster.run(FLAPS_UNITS * trial.unit_s)
+    cluster.run(SETTLE_UNITS * unit_s)
     before = {node: _configurations(cluster, node) for node in trial.core}
-    cluster.run(FLAPS_UNITS * trial.unit_s)
+    cluster.run(REST_UNITS * unit_s)
     cluster.filter = None
+    others = set(trial.core).difference(pair)
     for node in trial.core:
         count = _configurations(cluster, node) - before[node]
-        if count > FLAPS_MAX:
+        if count > REST_MAX:
             return f"nodes {pair} do not hear each other, and node {node} installed {count} configurations"
+    for (node, _), first in logged.items():
+        for entry in cluster.hosts[node].audit[first:]:
+            if node in others and entry[0] == "CONF" and not others.issubset(entry[1].members):
+                return f"nodes {pair} do not hear each other, and node {node} installed {entry[1]} without another one"
     return None
 
 

@@ -253,6 +253,17 @@ def test_bad_link_that_is_seen_keeps_the_mark_and_a_good_one_does_not() -> None:
     assert not mine.puts_off((1, 2), 3, now)
 
 
+def test_who_is_silent_while_others_of_its_ring_speak_is_not_heard_and_its_mark_stays() -> None:
+    """A dead link in both directions: no beacon ever says of the other end that it hears nothing."""
+    mine = make()
+    left_out(mine, 3, 2, 0.0)
+    for number in range(1, 1001):
+        mine.hear_beacon(4, beacon(number, (3, 4), (1, 3)), number)
+        assert mine.puts_off((1,), 4, number)
+    all_speak(mine, [(ME,), (3, 4)], 1001.0)
+    assert not mine.puts_off((1,), 4, 1004.0)
+
+
 def test_evidence_that_is_missing_is_no_evidence_of_a_bad_link() -> None:
     mine = make()
     left_out(mine, 3, 2, 0.0)

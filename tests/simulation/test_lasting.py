@@ -97,6 +97,11 @@ def test_how_many_configurations_a_loss_explains(
     assert changes_max(kind, loss, members, seconds, config) == most
 
 
+@pytest.mark.parametrize("unit_s", [60.0, 3600.0])
+def test_a_minute_is_short_where_timeouts_are_long(unit_s: float) -> None:
+    assert changes_max("uniform", 0.15, 3, 100 * unit_s, Config.lan(merge_detect_s=unit_s)) == 7
+
+
 def test_who_must_not_be_left_out_and_how_often() -> None:
     before = {(node, 1): 0 for node in NODES}
 

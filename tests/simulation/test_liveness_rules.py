@@ -204,8 +204,9 @@ def test_a_ring_comes_to_rest_and_is_one_again_when_it_is_mended(kind, nodes):
     fault = StandingFault(cluster, nodes, kind)
     fault.play()
     assert fault.violations == []
+    assert len(fault.stretches) == (0 if kind == "stuck recover" else 3)
     assert cluster.run_until_settled(nodes, 20 * UNIT_S)
-    assert cluster.judge(nodes) == []
+    assert cluster.judge(nodes, fault.stretches) == []
 
 
 def test_memberships_that_flap_are_found(monkeypatch):
@@ -219,6 +220,38 @@ def test_memberships_that_flap_are_found(monkeypatch):
     fault = StandingFault(cluster, (1, 2, 3), "flapping")
     fault.play()
     assert {violation.rule for violation in fault.violations} == {"flapping"}
+
+
+def test_memberships_that_flap_seldom_and_for_ever_are_found(monkeypatch):
+    """As those did that forgot what they knew of a bad link after 256 intervals of beacons."""
+    cluster = ring_of(1, 2, 3)
+
+    def come_and_go() -> None:
+        cluster.restart(3)
+        cluster.at(30 * UNIT_S, come_and_go)
+
+    monkeypatch.setitem(
+        standing.KINDS, "flapping", lambda fault: cluster.at((1 + standing.SETTLE_UNITS + 11) * UNIT_S, come_and_go)
+    )
+    fault = StandingFault(cluster, (1, 2, 3), "flapping")
+    fault.play()
+    assert {violation.rule for violation in fault.violations} == {"flapping"}
+
+
+@pytest.mark.parametrize(("after_units", "kind"), [(1, "pair"), (1, "mute"), (9, "deaf"), (20, "one way")])
+def test_who_is_left_out_although_others_have_the_bad_links_is_found(after_units, kind, monkeypatch):
+    cluster = ring_of(1, 2, 3, 4, 5)
+    fault = StandingFault(cluster, (1, 2, 3, 4, 5), kind)
+    breaks = standing.KINDS[kind]
+
+    def break_more(fault):
+        breaks(fault)
+        outside = min(set(fault.core) - fault.ends)
+        cluster.at(after_units * UNIT_S, lambda: cluster.pause(outside, 3 * UNIT_S))
+
+    monkeypatch.setitem(standing.KINDS, kind, break_more)
+    fault.play()
+    assert "B21" in {violation.rule for violation in cluster.judge(stretches=fault.stretches)}
 
 
 def test_a_barrier_that_does_not_wait_for_whom_it_should_is_found(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ringproto.config import Config
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.network import Weather, kind_of
@@ -470,3 +471,20 @@ def test_what_a_deaf_member_lacks_is_not_sent_with_every_rotation(make_ring, lac
     insisted = 64  # copies more of what is sent in vain time and again, for each packet that comes to be the first one
     assert sent.count("data") <= copies * (20 + insisted + asked * (20 if lacks == "everything" else 1))
     assert sent.count("token") <= 3 * 3 * asked  # to ask, to answer, and to see that nothing came of it
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (1, 3), (2, 3)])
+def test_pair_that_never_hears_each_other_costs_nothing_however_long_it_lasts(pair: tuple[int, int]) -> None:
+    """Marks are forgotten after 256 intervals of beacons without evidence; that a whole link is silent is evidence."""
+    cluster = Cluster(1, Config.testing())
+    cluster.start(1, 2, 3)
+    assert cluster.run_until_settled({1, 2, 3}, 3.0)
+    cluster.block(*pair)
+    cluster.block(*reversed(pair))
+    interval_s = cluster.config.merge_detect_s
+    cluster.run(64 * interval_s)
+    before = [cluster.configuration(node).ring_id for node in (1, 2, 3)]
+    cluster.run(600 * interval_s)
+    assert [cluster.configuration(node).ring_id for node in (1, 2, 3)] == before
+    cluster.heal()
+    assert cluster.run_until_settled({1, 2, 3}, 20 * interval_s)

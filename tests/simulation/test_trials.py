@@ -113,3 +113,21 @@ def test_who_stood_still_found_its_timer_overdue_and_its_token_in_the_socket(mon
     overdue, queue = found[0]
     assert overdue
     assert "token" in queue
+
+
+@pytest.mark.parametrize(
+    ("still", "times", "words"), [(1, (), None), (4, (2,), "without another one"), (1, (10, 14), "installed")]
+)
+def test_memberships_rest_beside_a_dead_link_and_nobody_else_is_left_out(
+    still: int, times: tuple[int, ...], words: str | None
+) -> None:
+    cluster = Cluster(3, Config.testing())
+    cluster.start(*NODES)
+    assert cluster.run_until_settled(NODES)
+    unit_s = cluster.config.token_timeout_s + cluster.config.consensus_timeout_s
+    draw = random.Random(1)
+    draw.sample = lambda nodes, count: [1, 2]  # type: ignore[method-assign,assignment]
+    for units in times:
+        cluster.at(units * unit_s, lambda: cluster.pause(still, 3 * unit_s))
+    failure = trials.deaf_pair(trials._Trial(cluster, NODES, draw, unit_s))
+    assert failure is None if words is None else failure is not None and words in failure
