@@ -2,10 +2,11 @@
 
 Two processors that do not hear each other while others hear both would make memberships flap for ever: each beacon of
 the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out is
-*marked*. The first mark costs nothing, because a join that was lost says nothing about a link. From the second mark on
-a processor is put off: a ring with it is formed only when the beacons of both rings show that all of one hear all of
-the other, and some time after it was left out. Beacons say who is put off, so that those who are know that a ring with
-the sender would be tried in vain, and ask for the same evidence (departure 8 in docs/protocol.md).
+*marked*. The first mark costs nothing, because a join that was lost says nothing about a link, unless another processor
+was left out just before. From the second mark on a processor is put off: a ring with it is formed only when the beacons
+of both rings show that all of one hear all of the other, and some time after it was left out. Beacons say who is put
+off, so that those who are know that a ring with the sender would be tried in vain, and ask for the same evidence
+(departure 8 in docs/protocol.md).
 
 What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
 numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
@@ -119,13 +120,20 @@ class Connectivity:
 
         Who was there and who was not cannot be told apart: a member that receives no data is silent in a gather whose
         other members agree at once.
+
+        Nothing is free for whoever is left out soon after another one was: the two may be the ends of one bad link,
+        which leave each other out in turn.
         """
+        others = any(
+            now - mark.left_out_at < self.memory_s for node, mark in self._marks.items() if node not in left_out
+        )
         for node, incarnation in left_out.items():
             if incarnation is None:
                 continue
             mark = self._marks.pop(node, None)
             if mark is None or mark.incarnation != incarnation or self._is_forgiven(mark, now):
                 mark = _Mark(incarnation)
+                mark.level = _FREE if others else 0
             mark.level += 1
             mark.left_out_at = now
             mark.lifted = False

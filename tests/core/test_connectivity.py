@@ -59,6 +59,25 @@ def test_first_time_that_somebody_is_left_out_costs_nothing() -> None:
     assert not mine.puts_off((1, 2), 3, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("at_once", "apart_s", "put_off"),
+    [(False, 0.0, True), (False, 7.9, True), (False, 8.0, False), (True, 0.0, False)],
+    ids=["just after", "within a window", "later", "together"],
+)
+def test_who_is_left_out_soon_after_another_one_is_put_off_at_once(
+    at_once: bool, apart_s: float, put_off: bool
+) -> None:
+    """The two ends of a bad link leave each other out in turn; those whom a partition takes away go together."""
+    mine = make()
+    if at_once:
+        mine.mark({3: 77, 4: 77}, 0.0)
+    else:
+        mine.mark({3: 77}, 0.0)
+        mine.mark({4: 77}, apart_s)
+    assert mine.puts_off((1, 2), 4, apart_s) is put_off
+    assert not mine.puts_off((1, 2), 3, apart_s)
+
+
 def test_who_was_left_out_twice_is_put_off_until_all_hear_all() -> None:
     mine = make()
     left_out(mine, 3, 2, 0.0)
@@ -129,13 +148,13 @@ def test_who_is_put_off_is_said_and_of_too_many_those_who_were_left_out_last() -
     mine = make()
     for number, node in enumerate((9, 5, 7)):
         left_out(mine, node, 2, float(number))
-    left_out(mine, 8, 1, 3.0)
-    assert mine.put_off(4, 3.0) == (5, 7, 9), "8 may come back once without evidence"
-    assert mine.put_off(2, 3.0) == (5, 7)
-    assert mine.put_off(0, 3.0) == ()
+    left_out(mine, 8, 1, 10.0)
+    assert mine.put_off(4, 10.0) == (5, 7, 9), "8 may come back once without evidence"
+    assert mine.put_off(2, 10.0) == (5, 7)
+    assert mine.put_off(0, 10.0) == ()
     mine.lift((7,))
-    assert mine.put_off(4, 3.0) == (5, 9)
-    assert mine.put_off(4, 3.0 + 256 * INTERVAL_S) == ()
+    assert mine.put_off(4, 10.0) == (5, 9)
+    assert mine.put_off(4, 10.0 + 256 * INTERVAL_S) == ()
 
 
 def test_links_within_one_ring_do_not_matter() -> None:
