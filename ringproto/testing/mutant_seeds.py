@@ -139,5 +139,9 @@ KILLED_BY: dict[str, Seed | Test] = {
     "newcomers-wait-for-a-round-that-is-over": Test("tests/core/test_patience_ends.py"),
     "charged-with-another-standstill": Test("tests/core/test_patience_ends.py"),
     "patience-is-part-of-what-must-stay-true": Test("tests/core/test_patience_ends.py"),
+    "silent-end-of-a-dead-link-forgotten": Test("tests/core/test_connectivity.py"),
+    "ends-of-a-bad-link-free-in-turn": Test("tests/core/test_connectivity.py"),
+    "standstill-after-the-unblock-charged": Test("tests/core/test_patience_ends.py"),
+    "patience-until-all-have-unblocked": Test("tests/core/test_patience.py"),
 }
 """The first seed of the search that killed it, or the test if none did."""

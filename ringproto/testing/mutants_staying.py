@@ -291,4 +291,32 @@ MUTANTS = (
         ("patience_ends",),
         Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
     ),
+    _mutant(
+        "silent-end-of-a-dead-link-forgotten",
+        "Who says nothing at all, while others of its ring speak, is not known not to be heard: its mark expires.",
+        ("connectivity",),
+        Change(
+            "connectivity",
+            "if self._any_known(others, now) and not all(self._hears(other, now) for other in others):",
+            "if any(self._is_known(other, now) and not self._hears(other, now) for other in others):",
+        ),
+    ),
+    _mutant(
+        "ends-of-a-bad-link-free-in-turn",
+        "Who is left out just after another one may come back once without evidence, as that one may.",
+        ("connectivity",),
+        Change("connectivity", "mark.level = _FREE if others else 0", "mark.level = 0"),
+    ),
+    _mutant(
+        "standstill-after-the-unblock-charged",
+        "A standstill counts as one in recovery although the processor has unblocked before it.",
+        ("patience_ends",),
+        Change("membership", "if self.state is _LEFT or self.barrier.asked:", "if self.state is _LEFT:"),
+    ),
+    _mutant(
+        "patience-until-all-have-unblocked",
+        "The token is waited for as long as one asked who has unblocked already, while others have not.",
+        ("patience", "patience_ends"),
+        Change("patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
+    ),
 )
