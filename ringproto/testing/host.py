@@ -339,7 +339,9 @@ class Host:
     def jump_clock(self, seconds: float) -> None:
         """The clock goes forward at once."""
         self.clock_offset_s += seconds
-        if self.recovers():
+        if self.stands_since is not None:
+            self.stands_since -= seconds  # by its clock it has stood still for as much longer
+        elif self.recovers():
             self.stood_s = max(self.stood_s, seconds)
         self._arm()
 
