@@ -208,6 +208,63 @@ async def test_new_own_address_whose_port_is_taken_is_said() -> None:
                 raise AssertionError(await first.logged())
 
 
+async def until_said(peer: Peer, text: str, tries: int = 400) -> None:
+    """It sends to nobody until it has logged this."""
+    for _ in range(tries):
+        await peer.send((0, "lost"))
+        await peer.receive(1, patience_s=0.05)
+        if any(text in line for line in await peer.logged()):
+            return
+    raise AssertionError(f"{text!r} is not said: {await peer.logged()}")
+
+
+@on_hosts
+@pytest.mark.parametrize(
+    ("stopgap", "why"),
+    [
+        ("127.0.0.2", "does not reach node 2 at 10.77.0.2:5001"),
+        ("169.254.5.5", "does not reach node 2 at 10.77.0.2:5001"),
+        ("224.0.0.1", "is a multicast group"),
+        ("0.0.0.0", "stands for every address of a host"),
+        ("10.77.0.2", "is that of node 2"),
+    ],
+)
+async def test_own_name_that_leads_to_a_stopgap_is_not_followed(stopgap: str, why: str) -> None:
+    # The resolver of some systems answers like that while the network is down (systemd's nss-myhostname).
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.set_names(1, alpha="10.77.0.1")
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            table = {"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)}
+            await first.call("open_unicast", node=1, peers=table)
+            await second.call("open_unicast", node=2, peers={**table, "1": ("10.77.0.1", 5001)})
+            await meet_again([first, second], "before")
+            hosts.set_names(1, alpha=stopgap)
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "169.254.5.5/16", "dev", "eth0")
+            await until_said(first, f"node 1 does not go where its name leads: {stopgap}:5001 {why}")
+            hosts.set_names(1, alpha="10.77.0.1")
+            hosts.add_address(1)
+            await meet_again([first, second], "after")
+            assert "interface_changes" not in await first.statistics()
+
+
+@on_hosts
+@pytest.mark.parametrize("stopgap", ["127.0.1.1", "169.254.5.5"])
+async def test_own_name_that_led_to_a_stopgap_at_the_opening_is_looked_up_until_it_leads_farther(stopgap: str) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.remove_address(1)
+        hosts.ip(1, "addr", "add", "169.254.5.5/16", "dev", "eth0")
+        hosts.set_names(1, alpha=stopgap)
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            await first.call("open_unicast", node=1, peers={"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)})
+            await second.call("open_unicast", node=2, peers={"1": ("10.77.0.1", 5001), "2": ("10.77.0.2", 5001)})
+            await until_said(first, f"{stopgap}:5001, reaches ")
+            hosts.add_address(1)
+            hosts.set_names(1, alpha="10.77.0.1")
+            await meet_again([first, second], "after", tries=400)
+            assert any(f"at 10.77.0.1:5001 now, and was at {stopgap}:5001" in line for line in await first.logged())
+
+
 # How a transport goes on with other sockets; on the loopback interface, by hand.
 
 

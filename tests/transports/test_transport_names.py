@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -16,7 +18,7 @@ from transport_resolver import installed
 from trio.testing import MockClock
 
 from ringproto.log import BoundedLog
-from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
+from ringproto.transports import AddressInUseError, BackgroundTransport, TransportError, _binding, open_unicast_udp
 from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name, may_move
 from ringproto.transports._sockets import SAID_EVERY_S
 from ringproto.transports.unicast_udp import UnicastUDP
@@ -496,6 +498,77 @@ async def test_background_work_may_be_cancelled_and_begun_again(autojump_clock: 
     async with in_background(transport):
         await trio.sleep(6)
     assert transport.address_of(2) == f"127.0.0.2:{port}"
+
+
+# The own address
+
+
+def lose(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """This is no address of the host any more, as far as a transport sees that is bound to it."""
+    bind = _binding.bound_socket
+
+    def bound_socket(family: int, address: tuple[Any, ...], *more: Any, **options: Any) -> socket.socket:
+        if address[0] == host:
+            raise TransportError(errno.EADDRNOTAVAIL, f"{host} is not an address of this host")
+        return bind(family, address, *more, **options)
+
+    for module in ("unicast_udp", "_own_address"):
+        monkeypatch.setattr(f"ringproto.transports.{module}.bound_socket", bound_socket)
+
+
+async def sends_for(transport: UnicastUDP, seconds: int) -> None:
+    """It sends something each second, as a ring does, and looks at its address."""
+    for _ in range(seconds):
+        transport._look_at_paths_at = -math.inf
+        await transport.send([(0, b"anybody?")])
+        await trio.sleep(1)
+
+
+async def test_all_addresses_of_the_own_name_are_tried_at_the_opening(autojump_clock: MockClock, port: int) -> None:
+    installed({"alpha": ["203.0.113.7", "239.192.7.1", "127.0.0.1"], "beta": ["203.0.113.7", "203.0.113.8"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port)})
+    assert transport.address_of(1) == f"127.0.0.1:{port}"
+    await transport.aclose()
+    with pytest.raises(TransportError, match=r"203.0.113.7:\d+, the own entry of node 1, is not an address of this"):
+        await open_unicast_udp(1, {1: ("beta", port)})
+
+
+async def test_processor_that_is_started_twice_does_not_take_the_next_address_of_its_name(
+    autojump_clock: MockClock, port: int
+) -> None:
+    installed({"alpha": ["127.0.0.1", "127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port)})
+    with pytest.raises(AddressInUseError):
+        await open_unicast_udp(1, {1: ("alpha", port)})
+    await transport.aclose()
+
+
+async def test_all_addresses_of_the_own_name_are_tried_when_the_one_that_is_bound_is_gone(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed({"alpha": ["127.0.0.1", "203.0.113.7", "127.0.0.9"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        await sends_for(transport, 4)
+        assert transport.address_of(1) == f"127.0.0.9:{port}"
+
+
+async def test_address_to_which_this_processor_moves_is_not_that_of_a_peer_any_more(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        resolver.table |= {"alpha": ["127.0.0.2"], "beta": []}
+        await sends_for(transport, 6)
+        assert (transport.address_of(1), transport.address_of(2)) == (f"127.0.0.2:{port}", None)
+        assert await waiting(transport) == [], "nobody hears what he sent himself"
+        assert not any("misplaced" in vars(record)["ringproto_kind"] for record in caplog.records)
+        resolver.table["beta"] = ["127.0.0.3"]
+        await trio.sleep(6)
+        assert transport.address_of(2) == f"127.0.0.3:{port}", "without a word of that peer"
 
 
 async def test_family_is_chosen_by_the_names_that_are_there(autojump_clock: MockClock, port: int) -> None:
