@@ -34,6 +34,7 @@ class Peer:
         "address",
         "asking",
         "claimed",
+        "displaced",
         "failure",
         "heard_at",
         "host",
@@ -59,6 +60,8 @@ class Peer:
         """Whether a look-up is under way."""
         self.claimed: bytes | None = None
         """An address from which somebody said that he is this peer, since the last look-up."""
+        self.displaced = False
+        """Whether somebody at its address said last that he is another node: what comes from there is not of it."""
         self.refuted: bytes | None = None
         """The same before the last look-up, which did not lead there."""
         # In looks: when something of it came, or it got its address; when a look-up ended; how long to wait then.
@@ -109,6 +112,8 @@ class PeerTable:
         self.looks += 1
         for node in heard:
             peer = self.peers[node]
+            if peer.displaced:
+                continue
             peer.heard_at = self.looks
             peer.wait = SILENT_LOOKS
         due = [peer for peer in self.peers.values() if self._is_due(peer)]
@@ -132,6 +137,10 @@ class PeerTable:
         peer.claimed = address
         return peer.refuted == address
 
+    def spoke(self, node: int, claimed: int) -> None:
+        """Somebody at the address of ``node`` said that he is ``claimed``."""
+        self.peers[node].displaced = node != claimed
+
     def answered(self, peer: Peer, found: Sequence[bytes], failure: str) -> bool:
         """A look-up gave these addresses, or none for this reason; whether the peer has another address now."""
         peer.asking = False
@@ -146,9 +155,10 @@ class PeerTable:
             return False
         for other in self.peers.values():
             if other.address == chosen:
-                # It was silent, or this would have been objected to.
+                # Nothing came of it, or this would have been objected to.
                 self._turn_out(other, f"the address of node {peer.node}")
         peer.address = chosen
+        peer.displaced = False
         peer.heard_at = self.looks
         peer.wait = SILENT_LOOKS
         return True
@@ -190,6 +200,7 @@ class PeerTable:
         assert peer.address is not None
         peer.failure = f"{format_packed(peer.address)} is {whose} now"
         peer.address = None
+        peer.displaced = False
         peer.wait = 0
 
     def _choose(self, peer: Peer, found: Sequence[bytes]) -> tuple[bytes | None, str]:
@@ -205,7 +216,7 @@ class PeerTable:
         return None, wrong
 
     def _silent(self, peer: Peer) -> bool:
-        return self.looks - peer.heard_at >= SILENT_LOOKS
+        return peer.displaced or self.looks - peer.heard_at >= SILENT_LOOKS
 
     def _is_due(self, peer: Peer) -> bool:
         if not peer.named or peer.asking:

@@ -282,6 +282,7 @@ class UnicastUDP(SocketTransport):
             return False
         self._origins.add(origin)
         if claim is not None and claim.is_sender:
+            self._table.spoke(node, claim.node)
             if claim.node == node:
                 self._cluster = claim.cluster
             else:
@@ -293,6 +294,8 @@ class UnicastUDP(SocketTransport):
         self._claims[claim.node] = origin
         if len(self._claims) > PEERS_MAX:
             del self._claims[next(iter(self._claims))]
+        if not self._is_foreign(claim) and not self._table.claim(claim.node, origin):
+            return  # they have moved, perhaps: their names come first
         whose = "this processor's own id" if claim.node == self.node else f"node {claim.node}"
         self._peers_log.warning(
             f"misplaced_{node}",
@@ -302,7 +305,7 @@ class UnicastUDP(SocketTransport):
 
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
         """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
-        foreign = claim is not None and self._cluster is not None and claim.cluster != self._cluster
+        foreign = claim is not None and self._is_foreign(claim)
         known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
             if not claim.is_sender:
@@ -356,6 +359,9 @@ class UnicastUDP(SocketTransport):
                 return 0
             self._strangers.add(claim.node)
         return claim.node
+
+    def _is_foreign(self, claim: Claim) -> bool:
+        return self._cluster is not None and claim.cluster != self._cluster
 
     def _is_in_table(self, node: int) -> bool:
         return node == self.node or node in self._table.peers

@@ -390,6 +390,65 @@ async def test_two_names_that_exchange_their_addresses_both_move(autojump_clock:
     assert transport.address_of(3) == f"127.0.0.2:{port}"
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["joins", "packets too"])
+async def test_peers_that_speak_from_each_other_s_former_address_both_move(
+    autojump_clock: MockClock, port: int, busy: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    async with in_background(transport):
+        for before in (True, False):
+            where = {2: ("127.0.0.2", port), 3: ("127.0.0.3", port)}
+            if not before:
+                where = {2: where[3], 3: where[2]}
+                resolver.table |= {"beta": ["127.0.0.3"], "gamma": ["127.0.0.2"]}
+            others = [await open_unicast_udp(node, {1: ("127.0.0.1", port), **where}) for node in (2, 3)]
+            for number in range(20):
+                for other in others:
+                    # A packet says nothing of who sent it.
+                    await other.send([(1, packet_of(1) if busy and number % 3 else join_of(other.node))])
+                assert len(await waiting(transport)) == 2
+                await trio.sleep(0.5)
+            for other in others:
+                await other.aclose()
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.3:{port}", f"127.0.0.2:{port}")
+    assert lines(caplog) == [], "those who move are no fault"
+
+
+async def test_peer_takes_the_address_of_one_that_is_gone_with_its_name(autojump_clock: MockClock, port: int) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    second = await open_unicast_udp(2, {1: ("127.0.0.1", port), 2: ("127.0.0.3", port)})
+    del resolver.table["gamma"]
+    resolver.table["beta"] = ["127.0.0.3"]
+    async with in_background(transport):
+        for _ in range(8):
+            await second.send([(1, JOIN_OF_2)])
+            await waiting(transport)
+            await trio.sleep(1)
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.3:{port}", None)
+    await second.aclose()
+
+
+async def test_id_at_the_address_of_another_that_its_name_does_not_confirm_is_told(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    clone = await open_unicast_udp(2, {1: ("127.0.0.1", port), 2: ("127.0.0.3", port)})
+    async with in_background(transport):
+        for _ in range(12):
+            await clone.send([(1, JOIN_OF_2)])
+            assert await waiting(transport) == [JOIN_OF_2]
+            await trio.sleep(1)
+    assert lines(caplog) == [
+        f"datagrams from 127.0.0.3:{port}, where the table of peers has node 3, are of node 2: give all processors one "
+        "table, in which each node has its own address"
+    ]
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.2:{port}", f"127.0.0.3:{port}")
+    await clone.aclose()
+
+
 async def test_address_in_digits_belongs_to_whom_the_table_gives_it(autojump_clock: MockClock, port: int) -> None:
     installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.3"]})
     peers = {1: ("alpha", port), 2: ("beta", port), 3: ("127.0.0.3", port)}
@@ -581,6 +640,11 @@ async def test_family_is_chosen_by_the_names_that_are_there(autojump_clock: Mock
 def join_of(node: int) -> bytes:
     """How a datagram of membership of a node begins (docs/wire.md, the envelope)."""
     return bytes([1, 3, 0, 0]) + bytes(8) + node.to_bytes(4, "big") + b"and the rest"
+
+
+def packet_of(node: int) -> bytes:
+    """The same of a packet."""
+    return bytes([1, 1]) + join_of(node)[2:]
 
 
 JOIN_OF_2 = join_of(2)
