@@ -425,8 +425,9 @@ class MulticastUDP(SocketTransport):
                 self._tell(origin[:-HEADER_SIZE], notice(NOTICE_ASK))
         elif hearing is Hearing.JOIN:
             self._after_silence()
-        elif hearing is Hearing.AGAIN:
+        elif hearing is Hearing.QUIET:
             self._filter.begin()
+        elif hearing is Hearing.AGAIN:
             self._log.info("heard again", f"multicasts of others are heard again on {self._where()}")
 
     def _where(self) -> str:
