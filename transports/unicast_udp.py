@@ -241,7 +241,7 @@ class UnicastUDP(SocketTransport):
     async def _look_up(self, peer: Peer) -> None:
         answer = await look_up(peer.host, peer.port, LOOKUP_S, self._lookups)
         found, failure = of_family(answer, self._family)
-        if answer.addresses and not found:
+        if answer.addresses and not found and peer.address is None:
             self._say_family(peer, next(iter(answer.addresses)))
         former = peer.address
         moved = self._table.answered(peer, found, failure)

@@ -103,6 +103,19 @@ async def test_family_of_a_peer_that_comes_later_with_the_other_one_is_said(
     assert "node 1 uses IPv4, and node 3 (gamma) has IPv6 addresses only" in record.getMessage()
 
 
+async def test_family_of_a_peer_that_has_an_address_is_not_its_fault(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    resolver.table["beta"] = ["::1"]  # for a moment, as where one record comes before the other
+    with caplog.at_level(logging.INFO, "ringproto"):
+        async with in_background(transport):
+            await trio.sleep(20)
+    assert "cannot hear each other" not in caplog.text
+    assert f"this processor uses IPv4 (family); 127.0.0.2:{port} is kept" in caplog.text
+
+
 async def test_all_names_are_looked_up_side_by_side(autojump_clock: MockClock, port: int) -> None:
     resolver = installed({f"host{node}": [f"127.0.0.{node}"] for node in range(1, 13)}, takes_s=2.0)
     began = trio.current_time()
@@ -487,6 +500,11 @@ async def test_address_of_a_peer_that_speaks_is_not_taken_from_it(
     await second.aclose()
 
 
+def answer_of(address: Any, family: int = socket.AF_INET) -> tuple[Any, ...]:
+    """One of the tuples in what ``socket.getaddrinfo`` gives."""
+    return family, socket.SOCK_DGRAM, 17, "", address
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -498,6 +516,16 @@ async def test_address_of_a_peer_that_speaks_is_not_taken_from_it(
         (ValueError("the table of hosts is half written"), "the table of hosts is half written"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "Temporary failure in name"),
         (KeyError(), "KeyError"),
+        (lambda: None, "what the resolver says cannot be read: "),
+        (lambda: [()], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("b.internal", 5001))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", None))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", 70_000))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(["127.0.0.2", 5001])], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("::1", 5001))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("::1", 5001), socket.AF_INET6)], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", 5001), socket.AF_INET6)], "('127.0.0.2', 5001) is no IPv6 address"),
+        (lambda: [answer_of(("::1", 5001, 0, 0))], "('::1', 5001, 0, 0) is no IPv4 address"),
     ],
 )
 async def test_answer_that_is_of_no_use_is_told_and_does_no_harm(
