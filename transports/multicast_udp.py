@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import functools
 import ipaddress
+import logging
 import math
 import socket
 import struct
@@ -511,7 +512,8 @@ class MulticastUDP(SocketTransport):
         group = pack_address(membership.destination)
         self._everybody, self._elsewhere, self._paths.group = [group], group, group
         self._counts["interface_changes"] += 1
-        self._log.warning(
+        self._log.state(
+            logging.WARNING,
             "interface",
             f"interface {self._wanted!r} was {_describe(former.interface)}, and is now "
             f"{_describe(membership.interface)}: the sockets were opened anew",

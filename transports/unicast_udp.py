@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import math
 import socket
 from collections import Counter, deque
@@ -256,7 +257,7 @@ class UnicastUDP(SocketTransport):
             if former is not None:
                 self._counts["addresses_changed"] += 1
                 where += f" now, and was at {format_packed(former)}"
-            self._peers_log.info(f"address_{peer.node}", where)
+            self._peers_log.state(logging.INFO, f"address_{peer.node}", where)
         self._say()
 
     def _apply(self) -> None:
@@ -492,7 +493,8 @@ class UnicastUDP(SocketTransport):
         self._origins = set()  # a peer may have been there
         self._own.gone = False
         self._counts["interface_changes"] += 1
-        self._log.warning(
+        self._log.state(
+            logging.WARNING,
             "interface",
             f"node {self.node} is at {format_packed(found)} now, and was at {format_packed(former)}: the socket was "
             "opened anew",

@@ -560,6 +560,33 @@ async def test_names_are_told_of_once_a_minute_and_peer(
     assert transport.statistics()["lookups_failed"] > 40
 
 
+@pytest.mark.parametrize("closes", [False, True], ids=["in its time", "when it is closed"])
+async def test_last_of_several_moves_is_told(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture, closes: bool
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
+    with caplog.at_level(logging.INFO, "ringproto"):
+        async with in_background(transport):
+            for last in (3, 4, 5):
+                resolver.table["beta"] = [f"127.0.0.{last}"]
+                await trio.sleep(7)
+            assert transport.address_of(2) == f"127.0.0.5:{port}"
+            await trio.sleep(20)
+            await transport.send([(2, b"too early")])
+            assert "127.0.0.5" not in caplog.text
+            if not closes:
+                await trio.sleep(30)
+                await transport.send([(2, b"a minute later")])
+                assert f"is at 127.0.0.5:{port} now" in caplog.messages[-1]
+    assert [message for message in caplog.messages if "is at" in message] == [
+        f"node 2 (beta) is at 127.0.0.3:{port} now, and was at 127.0.0.2:{port}",
+        f"node 2 (beta) is at 127.0.0.5:{port} now, and was at 127.0.0.4:{port} (1 more lines like this one were left "
+        "out)",
+    ]
+
+
 async def test_background_work_is_done_by_one_task_and_ends_with_the_transport(
     autojump_clock: MockClock, port: int
 ) -> None:
