@@ -258,6 +258,8 @@ class Driver(ABC):
     def _tell_changes(self) -> None:
         """Tell the listener, and the log, what changed."""
         reports = self.reports
+        if reports.held_due:
+            reports.write_held()
         while self._changes or reports.waiting or not self._processor.calm:
             with self._lock:
                 self._collect_changes()

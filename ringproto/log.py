@@ -2,16 +2,20 @@
 
 Transports and the service log through a :class:`BoundedLog` each. A kind is a short constant name of what happened, so
 that there is a bounded number of them. Lines of a kind that come sooner than a second after the last one are counted,
-and the next line says how many they were. What a handler of the program raises is counted and goes no further.
+and the next line says how many they were. A line that says what is so from then on is held in place of that, until its
+second is over or another of its kind takes its place: a log does not end with what was so before. What a handler of the
+program raises is counted and goes no further.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 __all__ = ["BoundedLog"]
 
@@ -19,6 +23,17 @@ _SPACING_S = 1.0
 """The shortest time between two lines of one kind."""
 _KINDS_MAX = 256
 """Most kinds that are remembered, unless a log is told otherwise."""
+
+
+class _Held(NamedTuple):
+    """A line that came too soon."""
+
+    due_at: float
+    level: int
+    text: str
+    fields: dict[str, object]
+    missed: int
+    """How many before it were left out."""
 
 
 class BoundedLog:
@@ -51,28 +66,57 @@ class BoundedLog:
         self._fields: dict[str, object] = {} if node is None else {"node": node}
         # Of each kind: when a line was written last, and how many were left out since.
         self._last: dict[str, tuple[float, int]] = {}
+        # Of each kind the line that is held.
+        self._held: dict[str, _Held] = {}
         self.failures = 0
         """How often a filter, a handler or a formatter raised."""
 
     def info(self, kind: str, text: str, **fields: object) -> None:
         """Log what is good to know. The fields are in the record's attributes, ``ringproto_`` before their names."""
-        self._log(logging.INFO, kind, text, fields)
+        self._log(logging.INFO, kind, text, fields, holds=False)
 
     def warning(self, kind: str, text: str, **fields: object) -> None:
         """Log what somebody should look at. Fields as with :meth:`info`."""
-        self._log(logging.WARNING, kind, text, fields)
+        self._log(logging.WARNING, kind, text, fields, holds=False)
 
-    def _log(self, level: int, kind: str, text: str, fields: dict[str, object]) -> None:
+    def state(self, level: int, kind: str, text: str, **fields: object) -> None:
+        """Log what is so from now on, as ``logging.INFO`` or ``logging.WARNING``: if it comes too soon, it is held for
+        :meth:`write_held`. Fields as with :meth:`info`."""
+        self._log(level, kind, text, fields, holds=True)
+
+    @property
+    def held_until(self) -> float:
+        """When the first of the lines that are held may be written, by the clock; infinity if there are none."""
+        return min((held.due_at for held in tuple(self._held.values())), default=math.inf)
+
+    def write_held(self, *, at_once: bool = False) -> None:
+        """Write the lines that are held and whose second is over; or all of them, since nothing comes after."""
+        if not self._held:
+            return
+        now = self._clock()
+        for kind, held in tuple(self._held.items()):
+            # Another thread may write it just now, or have put another line in its place.
+            if (at_once or now >= held.due_at) and (line := self._held.pop(kind, None)) is not None:
+                self._put(now, kind, line.level, line.text, line.fields, line.missed)
+
+    def _log(self, level: int, kind: str, text: str, fields: dict[str, object], *, holds: bool) -> None:
         if not self._logger.isEnabledFor(level):
             return
         now = self._clock()
-        last = self._last.pop(kind, None)
-        missed = 0
-        if last is not None:
-            at, missed = last
-            if now - at < self._spacing_s:
-                self._last[kind] = at, missed + 1
-                return
+        at, missed = self._last.pop(kind, (-math.inf, 0))
+        former = self._held.pop(kind, None)
+        if former is not None:
+            missed = former.missed + 1
+        if now - at >= self._spacing_s:
+            self._put(now, kind, level, text, fields, missed)
+        elif holds:
+            self._last[kind] = at, 0
+            self._held[kind] = _Held(at + self._spacing_s, level, text, fields, missed)
+        else:
+            self._last[kind] = at, missed + 1
+
+    def _put(self, now: float, kind: str, level: int, text: str, fields: dict[str, object], missed: int) -> None:
+        self._last.pop(kind, None)
         self._last[kind] = now, 0
         if len(self._last) > self._kinds_max:
             del self._last[next(iter(self._last))]

@@ -6,11 +6,13 @@ a rotation comes near the token timeout, and whether the application reads.
 
 Everything is written on trio's thread, without the driver's lock, so that a handler may do what any code of the
 application may do. What a thread that drives the core has noticed waits here until then: one notice of each kind. What
-lasts is said again after twice as long each time, up to a minute.
+lasts is said again after twice as long each time, up to a minute. Which configuration there is, and whether its barrier
+is complete, is said in the end however fast they follow each other.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 
@@ -22,6 +24,8 @@ from ringproto.transports import Transport
 
 __all__ = ["Reports"]
 
+_STATES = frozenset({"configuration", "recovery_complete"})
+"""Kinds whose last line says what is so until the next one."""
 _LOOK_S = 1.0
 """The shortest time between two looks at the rotation and the reader."""
 _WAITED_S = 1.0
@@ -83,6 +87,8 @@ class Reports:
         """From this time on a driver that is awake calls :meth:`look`."""
         self.waiting: dict[str, Notice] = {}
         """By its kind, what the driver has noticed and was not written yet."""
+        self.held_due = False
+        """Whether the driver has seen that lines are to be written that were held back."""
         self._processor = processor
         self._transport = transport
         self._config = config
@@ -131,6 +137,12 @@ class Reports:
             self._look_at_forming(now)
         self._look_at_rotation(now)
         self._look_at_reader(now)
+        self.held_due = now >= self._log.held_until
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is something to be written."""
+        return self.held_due or bool(self.waiting)
 
     def _look_at_forming(self, now: float) -> None:
         if self._unformed_since == math.inf:
@@ -227,6 +239,11 @@ class Reports:
         self.waiting.clear()
         return notices
 
+    def write_held(self) -> None:
+        """Write the lines that were held back for long enough, without the driver's lock."""
+        self.held_due = False
+        self._log.write_held()
+
     def write(self, notices: Iterable[Notice]) -> None:
         """Write them, without the driver's lock."""
         for notice in notices:
@@ -237,6 +254,7 @@ class Reports:
 
     def ended(self, failure: BaseException | None) -> None:
         """The processor has left the ring."""
+        self._log.write_held(at_once=True)
         if failure is None:
             self._write("left", "left the ring", False, {})
         else:
@@ -244,9 +262,13 @@ class Reports:
             self._write("failed", f"left the ring: {error}: {failure}", True, {"error": error})
 
     def _write(self, kind: str, text: str, warning: bool, fields: dict[str, object]) -> None:
-        write = self._log.warning if warning else self._log.info
         node = self._processor.node
-        write(kind, f"node {node}: {text}", node=node, **fields)
+        text = f"node {node}: {text}"
+        if kind in _STATES:
+            self._log.state(logging.INFO, kind, text, node=node, **fields)
+        else:
+            write = self._log.warning if warning else self._log.info
+            write(kind, text, node=node, **fields)
 
     # What the tasks of a round say
 

@@ -88,7 +88,7 @@ class ThreadDriver(Driver):
         """Whether trio's thread has something to do. A queue can only have room again when something was sent, or, on
         a ring of one, delivered."""
         came = self._processor.pending_events > 0
-        if self._changes or self.reports.waiting or self._processor.has_notices:
+        if self._changes or self.reports.speaks or self._processor.has_notices:
             return True
         return (self._events_wanted and came) or (self._room_wanted and (sent or came))
 

@@ -121,7 +121,7 @@ class TrioDriver(Driver):
             reports.woke_late(now - self._deadline)
         if now >= reports.look_at:
             reports.look(now)
-        return bool(reports.waiting)
+        return reports.speaks
 
     async def _send_waiting(self) -> None:
         """Send everything, and wait for that if the network takes no more."""

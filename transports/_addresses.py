@@ -25,7 +25,9 @@ __all__ = [
     "is_wildcard",
     "lacks_scope",
     "pack_address",
+    "reach",
     "unpack_address",
+    "unusable",
 ]
 
 IPV4_SIZE = 6
@@ -78,7 +80,26 @@ def format_packed(packed: bytes) -> str:
 
 def is_wildcard(packed: bytes) -> bool:
     """Whether it stands for every address of the host."""
-    return ipaddress.ip_address(packed[: -2 if len(packed) == IPV4_SIZE else -6]).is_unspecified
+    return _ip(packed).is_unspecified
+
+
+def unusable(packed: bytes) -> str:
+    """Why no processor can be at this address, whoever it is; empty if one can."""
+    if _ip(packed).is_multicast:
+        return "is a multicast group: give an address of one host, or use open_multicast_udp"
+    return WITHOUT_SCOPE if lacks_scope(packed) else ""
+
+
+def reach(packed: bytes) -> int:
+    """How far what is sent from there goes: 0 within the host (loopback), 1 on one link, 2 farther.
+
+    The second is said of IPv4 alone, where a link-local address takes the place of one that is missing. Those of IPv6
+    stand beside others, and are asked for by their interface.
+    """
+    ip = _ip(packed)
+    if ip.is_loopback:
+        return 0
+    return 1 if ip.version == 4 and ip.is_link_local else 2
 
 
 def lacks_scope(packed: bytes) -> bool:
@@ -86,3 +107,7 @@ def lacks_scope(packed: bytes) -> bool:
     if len(packed) != IPV6_SIZE or any(packed[18:]):
         return False
     return ipaddress.IPv6Address(packed[:16]).is_link_local
+
+
+def _ip(packed: bytes) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(packed[: -2 if len(packed) == IPV4_SIZE else -6])

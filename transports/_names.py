@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, cast
 
 import trio
 
+from ringproto.transports._addresses import IPV4_SIZE, IPV6_SIZE, pack_address
+
 __all__ = [
     "FAMILIES",
     "LOOKUPS_AT_ONCE",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+
+_PACKED = {socket.AF_INET: IPV4_SIZE, socket.AF_INET6: IPV6_SIZE}
 
 LOOKUPS_AT_ONCE = 16
 """Most look-ups of one transport at a time; more wait for their turn."""
@@ -91,13 +95,26 @@ async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLim
         except Exception as exc:
             # A program may have a resolver of its own, trio.socket.set_custom_hostname_resolver, with its own faults.
             return Answer({}, _reason(exc), exc)
-        for family, _, _, _, given in answers:
-            address = _without_needless_scope(given)
-            if family in FAMILIES and address not in found.setdefault(int(family), []):
-                found[int(family)].append(address)
+        try:
+            found = _sorted(answers)
+        except Exception as exc:
+            return Answer({}, f"what the resolver says cannot be read: {_reason(exc)}", exc)
     if scope.cancelled_caught:
         return Answer({}, f"no answer within {wait_s:g} s")
     return Answer(found, "" if found else "it has neither an IPv4 nor an IPv6 address")
+
+
+def _sorted(answers: list[Any]) -> dict[int, list[tuple[Any, ...]]]:
+    """The addresses by their family. Raises whatever comes of answers that are not those of ``socket.getaddrinfo``."""
+    found: dict[int, list[tuple[Any, ...]]] = {}
+    for family, _, _, _, given in answers:
+        if family in FAMILIES:
+            address = _without_needless_scope(given)
+            if len(pack_address(address)) != _PACKED[family]:
+                raise ValueError(f"{given!r} is no {FAMILIES[family]} address")
+            if address not in found.setdefault(int(family), []):
+                found[int(family)].append(address)
+    return found
 
 
 def _without_needless_scope(address: tuple[Any, ...]) -> tuple[Any, ...]:

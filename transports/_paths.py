@@ -13,6 +13,7 @@ differ. So a transport to which only small packets can go says that to the other
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -171,13 +172,16 @@ class Paths:
             why = "as the MTU of the path to it says" if measured else "as it says itself"
             if least == self.group:
                 why = "as the MTU of the interface says" if measured else "as a member says that needs it"
-            self._log.warning(
+            self._log.state(
+                logging.WARNING,
                 "mtu",
                 f"packets to {_places(least, news)} may have {now[least]} bytes ({why}): what goes there is cut into "
                 f"datagrams of {self.size(least) + self._header} bytes in place of {self._segment + self._header}",
             )
         elif back:
-            self._log.info("mtu back", f"packets to {_places(back[0], back)} may have the usual size again")
+            self._log.state(
+                logging.INFO, "mtu back", f"packets to {_places(back[0], back)} may have the usual size again"
+            )
 
 
 def _places(first: bytes, addresses: Collection[bytes]) -> str:

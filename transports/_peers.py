@@ -10,10 +10,9 @@ does not judge others by the time in which it did not listen.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 
-from ringproto.transports._addresses import IPV4_SIZE, WITHOUT_SCOPE, format_packed, is_wildcard, lacks_scope
+from ringproto.transports._addresses import format_packed, is_wildcard, reach, unusable
 
 __all__ = ["LOOK_EVERY_S", "SILENT_LOOKS", "Peer", "PeerTable", "Unanswered"]
 
@@ -35,6 +34,7 @@ class Peer:
         "address",
         "asking",
         "claimed",
+        "displaced",
         "failure",
         "heard_at",
         "host",
@@ -60,6 +60,8 @@ class Peer:
         """Whether a look-up is under way."""
         self.claimed: bytes | None = None
         """An address from which somebody said that he is this peer, since the last look-up."""
+        self.displaced = False
+        """Whether somebody at its address said last that he is another node: what comes from there is not of it."""
         self.refuted: bytes | None = None
         """The same before the last look-up, which did not lead there."""
         # In looks: when something of it came, or it got its address; when a look-up ended; how long to wait then.
@@ -90,6 +92,18 @@ class PeerTable:
         """Where each is of whom that is known, by node id and in its order."""
         return {node: peer.address for node, peer in sorted(self.peers.items()) if peer.address is not None}
 
+    def beyond(self) -> int | None:
+        """A peer that is farther away than what is sent from the own address goes; ``None`` if there is none."""
+        own = reach(self.own)
+        return next((node for node, address in self.addresses().items() if reach(address) > own), None)
+
+    def make_way(self) -> bool:
+        """Nobody else is where this processor has moved to; whether somebody was thought to be there."""
+        there = [peer for peer in self.peers.values() if peer.address == self.own]
+        for peer in there:
+            self._turn_out(peer, "the own address")
+        return bool(there)
+
     def look(self, heard: Iterable[int]) -> list[Peer]:
         """Take the next look: ``heard`` are the nodes of whom something came since the last one.
 
@@ -98,6 +112,8 @@ class PeerTable:
         self.looks += 1
         for node in heard:
             peer = self.peers[node]
+            if peer.displaced:
+                continue
             peer.heard_at = self.looks
             peer.wait = SILENT_LOOKS
         due = [peer for peer in self.peers.values() if self._is_due(peer)]
@@ -121,6 +137,10 @@ class PeerTable:
         peer.claimed = address
         return peer.refuted == address
 
+    def spoke(self, node: int, claimed: int) -> None:
+        """Somebody at the address of ``node`` said that he is ``claimed``."""
+        self.peers[node].displaced = node != claimed
+
     def answered(self, peer: Peer, found: Sequence[bytes], failure: str) -> bool:
         """A look-up gave these addresses, or none for this reason; whether the peer has another address now."""
         peer.asking = False
@@ -135,11 +155,10 @@ class PeerTable:
             return False
         for other in self.peers.values():
             if other.address == chosen:
-                # It was silent, or this would have been objected to.
-                other.address = None
-                other.failure = f"{format_packed(chosen)} is the address of node {peer.node} now"
-                other.wait = 0
+                # Nothing came of it, or this would have been objected to.
+                self._turn_out(other, f"the address of node {peer.node}")
         peer.address = chosen
+        peer.displaced = False
         peer.heard_at = self.looks
         peer.wait = SILENT_LOOKS
         return True
@@ -148,16 +167,41 @@ class PeerTable:
         """Why a peer cannot have this address; empty if it can."""
         if is_wildcard(address):
             return "stands for every address of a host and cannot be sent to: only the own entry may be one"
-        if ipaddress.ip_address(address[: 4 if len(address) == IPV4_SIZE else 16]).is_multicast:
-            return "is a multicast group: give an address of one host, or use open_multicast_udp"
-        if lacks_scope(address):
-            return WITHOUT_SCOPE
+        wrong = unusable(address)
+        if wrong:
+            return wrong
         if address == self.own:
             return "is the own address"
         for other in self.peers.values():
             if other is not peer and other.address == address and not (other.named and self._silent(other)):
                 return f"is that of node {other.node} too"
         return ""
+
+    def own_objection(self, address: bytes) -> str:
+        """Why this processor cannot move to this address; empty if it can.
+
+        Where it was when it was opened was the user's to say. What a name leads to while the own address is missing may
+        be a stopgap, which would be there still when the address is back.
+        """
+        if is_wildcard(address):
+            return "stands for every address of a host"
+        wrong = unusable(address)
+        if wrong:
+            return wrong
+        for other in self.peers.values():
+            if other.address == address and not other.named:
+                return f"is that of node {other.node}"
+            if other.address is not None and reach(other.address) > reach(address):
+                return f"does not reach node {other.node} at {format_packed(other.address)}"
+        return ""
+
+    def _turn_out(self, peer: Peer, whose: str) -> None:
+        """It is somewhere else, wherever that is."""
+        assert peer.address is not None
+        peer.failure = f"{format_packed(peer.address)} is {whose} now"
+        peer.address = None
+        peer.displaced = False
+        peer.wait = 0
 
     def _choose(self, peer: Peer, found: Sequence[bytes]) -> tuple[bytes | None, str]:
         """Which of the addresses to take, and what is wrong with the last of those that cannot be taken."""
@@ -172,7 +216,7 @@ class PeerTable:
         return None, wrong
 
     def _silent(self, peer: Peer) -> bool:
-        return self.looks - peer.heard_at >= SILENT_LOOKS
+        return peer.displaced or self.looks - peer.heard_at >= SILENT_LOOKS
 
     def _is_due(self, peer: Peer) -> bool:
         if not peer.named or peer.asking:

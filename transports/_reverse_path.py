@@ -16,15 +16,16 @@ _NAMED_MAX = 4
 """Most interfaces that a text names."""
 
 
-def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int:
-    """How many packets the filter of this host dropped, 0 where that is not told."""
+def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int | None:
+    """How many packets the filter of this host dropped since it was started; ``None`` where that is not told, or not
+    at this moment."""
     with contextlib.suppress(OSError, ValueError):
         lines = netstat.read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=False):
             found = dict(zip(names.split(), values.split(), strict=False))
             if "IPReversePathFilter" in found:
                 return int(found["IPReversePathFilter"])
-    return 0
+    return None
 
 
 class FilterWatch:
@@ -40,8 +41,13 @@ class FilterWatch:
         Args:
             interface: the name of that by which datagrams should come, if that is known.
         """
-        text = None if self._told else explain_filter(interface, filter_drops() - self._before)
-        self._told = self._told or text is not None
+        dropped = None if self._told else filter_drops()
+        if dropped is None:
+            return None
+        if self._before is None:
+            self._before = dropped  # it could not be told before, as while there are no more files
+        text = explain_filter(interface, dropped - self._before)
+        self._told = text is not None
         return text
 
     def begin(self) -> None:
@@ -72,7 +78,12 @@ def explain_filter(interface: str | None, dropped: int, settings: Path = Path("/
         return None
     where = " and ".join(strict[:_NAMED_MAX]) + (" and others" if len(strict) > _NAMED_MAX else "")
     return (
-        f"the reverse path filter of {where} is strict (net.ipv4.conf.{strict[0]}.rp_filter or that of all is 1): "
-        f"packets from addresses to which another interface leads are dropped, and {dropped} were since it was looked "
-        "at last. Correct the routes, or set it to 2"
+        f"the reverse path filter of {where} is strict (net.ipv4.conf.{_as_sysctl(strict[0])}.rp_filter or that of "
+        f"all is 1): packets from addresses to which another interface leads are dropped, and {dropped} were since it "
+        "was looked at last. Correct the routes, or set it to 2"
     )
+
+
+def _as_sysctl(name: str) -> str:
+    """The name of an interface within that of a setting, where a dot ends a part: ``eth0/100``."""
+    return name.replace(".", "/")

@@ -18,6 +18,8 @@ __all__ = ["Hearing", "Silence"]
 _ASK_AFTER = 0.5
 _ASK_EVERY = 0.125
 """When others are asked, in parts of the time after which the group is joined again: four times, at four moments."""
+_QUIET_AFTER = 0.25
+"""A silence is said to have begun after this part of it: before that, one may have nothing to hear for a moment."""
 _GAP_MAX = 0.25
 """No more than this part of it counts between two looks: what was not looked at cannot be called silent."""
 
@@ -30,6 +32,8 @@ class Hearing(enum.Enum):
     """Ask for a multicast."""
     JOIN = enum.auto()
     """Join the group again."""
+    QUIET = enum.auto()
+    """Nothing yet: it is silent for a while now."""
     AGAIN = enum.auto()
     """Nothing: what was silent is heard again after the group was joined again."""
 
@@ -76,6 +80,7 @@ class Silence:
             self.joins = 0
             self.unicasts_heard = False
             return Hearing.AGAIN if again else Hearing.WELL
+        began = self.quiet_s < _QUIET_AFTER * self.silence_s
         self.quiet_s += gap_s
         self._since_join_s += gap_s
         if self._since_join_s >= self.silence_s:
@@ -86,7 +91,7 @@ class Silence:
         if self.unicasts_heard and self._since_join_s >= ask_at_s:
             self._asked_at_s = self._since_join_s
             return Hearing.ASK
-        return Hearing.WELL
+        return Hearing.QUIET if began and self.quiet_s >= _QUIET_AFTER * self.silence_s else Hearing.WELL
 
     def joined(self) -> None:
         """The group was joined again for another reason, so its silence begins anew."""

@@ -433,6 +433,8 @@ class SocketTransport(Traffic):
             for one in self._sockets:
                 one.close()
             self._kept = None
+            for log in (self._log, self._peers_log):
+                log.write_held(at_once=True)
             self._say()
         await trio.lowlevel.checkpoint()
 
@@ -497,6 +499,8 @@ class SocketTransport(Traffic):
         often = (now - self._looked_at) * LOOK_EVERY < LOOK_WITHIN_S * self._look_after
         self._look_after = LOOK_EVERY if often else 1
         self._looked_at = now
+        self._log.write_held()
+        self._peers_log.write_held()
         if now >= self._look_at_paths_at:
             self._look_at_paths(now)
         if self._paths.measured and now >= self._announce_at:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from ringproto.log import BoundedLog
 from ringproto.transports._addresses import (
-    WITHOUT_SCOPE,
     format_address,
     format_packed,
     is_wildcard,
-    lacks_scope,
     pack_address,
-    unpack_address,
+    reach,
 )
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._interface import TransportError
@@ -27,7 +24,7 @@ __all__ = [
     "check_answers",
     "check_table",
     "choose_family",
-    "hint_at_loopback",
+    "hint_at_reach",
     "make_table",
     "of_family",
 ]
@@ -92,25 +89,18 @@ def make_table(
     peers: Mapping[int, tuple[str, int]],
     answers: Mapping[int, Answer],
     family: int,
-    own: tuple[Any, ...],
+    own: bytes,
 ) -> PeerTable:
     """The table, with what is known of the addresses.
 
     Raises:
         ValueError: it cannot work whatever becomes of the names in it.
     """
-    table = PeerTable(node, pack_address(own))
+    table = PeerTable(node, own)
     for one in sorted(peers):
         if one != node:
             host, port = peers[one]
             table.add(Peer(one, host, port, may_move(host)))
-    if _ip(own).is_multicast:
-        raise ValueError(
-            f"the own address of node {node}, {format_address(own)}, is a multicast group: give an address of this "
-            "host, or use open_multicast_udp"
-        )
-    if lacks_scope(table.own):
-        raise ValueError(f"the own address of node {node}, {format_address(own)}, {WITHOUT_SCOPE}")
     # Addresses in digits first: they are what they are, and a name that leads to one of them waits for a better answer.
     for peer in sorted(table.peers.values(), key=lambda peer: peer.named):
         found, failure = of_family(answers[peer.node], family)
@@ -120,16 +110,16 @@ def make_table(
     return table
 
 
-def hint_at_loopback(table: PeerTable, log: BoundedLog) -> None:
+def hint_at_reach(table: PeerTable, log: BoundedLog) -> None:
     """A table that probably does not work."""
-    own = unpack_address(table.own)
-    outside = [peer for peer, address in table.addresses().items() if not _is_loopback(address)]
-    if outside and _ip(own).is_loopback:
+    outside = table.beyond()
+    if outside is not None:
         log.warning(
             "own address",
-            f"the own address of node {table.node}, {format_address(own)}, reaches this host alone, and node "
-            f"{outside[0]} is at {format_packed(table.addresses()[outside[0]])}: if that is another host, give the "
-            "address by which it can reach this one (host names often stand for 127.0.1.1 at home)",
+            f"the own address of node {table.node}, {format_packed(table.own)}, reaches "
+            f"{'its link' if reach(table.own) else 'this host'} alone, and node {outside} is at "
+            f"{format_packed(table.addresses()[outside])}: if that is another host, give the address by which it can "
+            "reach this one (host names often stand for 127.0.1.1 at home)",
         )
 
 
@@ -140,14 +130,6 @@ def all_on_this_host(table: PeerTable, own_host: str) -> bool:
     if not is_wildcard(table.own):
         places.append((own_host, table.own))
     return bool(table.peers) and all(
-        address is not None and _is_loopback(address) and (host.lower() == "localhost" or not is_name(host))
+        address is not None and reach(address) == 0 and (host.lower() == "localhost" or not is_name(host))
         for host, address in places
     )
-
-
-def _is_loopback(address: bytes) -> bool:
-    return _ip(unpack_address(address)).is_loopback
-
-
-def _ip(address: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(str(address[0]).partition("%")[0])

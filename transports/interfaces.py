@@ -19,7 +19,7 @@ import netifaces
 
 from ringproto.transports._interface import InterfaceError
 
-__all__ = ["SHOWN_MAX", "Interface", "describe_interfaces", "find_interface", "former_interface"]
+__all__ = ["SHOWN_MAX", "Interface", "describe_interfaces", "find_interface", "former_interface", "is_stopgap"]
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -59,7 +59,8 @@ def find_interface(
         version: 4 or 6.
         link_local: which of several IPv6 addresses to take when a name was given: a link-local one, or a wider one if
             there is one.
-        former: what was found before. It is taken while it is there with its address and ``wanted`` means it.
+        former: what was found before. It is taken while it is there with its address and ``wanted`` means it, unless
+            that is a stopgap, as :func:`former_interface` has it.
 
     Raises:
         ValueError: it is an address or a network of the other IP version, or not a string.
@@ -95,20 +96,28 @@ def find_interface(
     names = sorted({name for name, _ in matches})
     if len(names) > 1:
         raise InterfaceError(f"{wanted} means several interfaces, {_some(names, ' and ')}: give the name of one")
-    return _interface(*matches[0])
+    return _interface(*min(matches, key=lambda match: is_stopgap(match[1])))
 
 
 def former_interface(wanted: str, former: Interface) -> Interface | None:
     """``former`` as it is now, if it is there with its address and ``wanted`` means it; else ``None``.
+
+    A link-local IPv4 address is a stopgap (RFC 3927, section 1.9): it is not taken when another one that ``wanted``
+    means stands beside it, since hosts that have theirs do not reach it.
 
     It asks the system once, where :func:`find_interface` may ask it once for each interface.
 
     Raises:
         InterfaceError: it went away while it was looked at.
     """
-    if _means(wanted, former) and former.address in (_addresses_of(former.name) or ()):
-        return _interface(former.name, former.address)
-    return None
+    addresses = _addresses_of(former.name) or []
+    if former.address not in addresses or not _means(wanted, former.name, former.address):
+        return None
+    if is_stopgap(former.address) and any(
+        one.version == 4 and not is_stopgap(one) and _means(wanted, former.name, one) for one in addresses
+    ):
+        return None
+    return _interface(former.name, former.address)
 
 
 def describe_interfaces() -> str:
@@ -125,13 +134,18 @@ def _some(texts: Sequence[str], between: str) -> str:
     return between.join(texts[:SHOWN_MAX]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
-def _means(wanted: str, interface: Interface) -> bool:
-    """Whether ``wanted`` is the name, the address or the network of an interface."""
-    address, _, scope = wanted.partition("%")
-    network = _parse(address)
-    if wanted == interface.name or network is None:
-        return wanted == interface.name
-    return scope in ("", interface.name) and interface.address in network
+def _means(wanted: str, name: str, address: Address) -> bool:
+    """Whether ``wanted`` is the name of an interface, its address or the network of that."""
+    text, _, scope = wanted.partition("%")
+    network = _parse(text)
+    if wanted == name or network is None:
+        return wanted == name
+    return scope in ("", name) and address in network
+
+
+def is_stopgap(address: Address) -> bool:
+    """Whether it is one that takes the place of an address that is missing."""
+    return address.version == 4 and address.is_link_local
 
 
 def _by_name(name: str, addresses: Collection[Address], version: int, link_local: bool) -> Interface:
@@ -139,8 +153,7 @@ def _by_name(name: str, addresses: Collection[Address], version: int, link_local
     if not candidates:
         others = _some(list(map(str, addresses)), " ") or "no address at all"
         raise InterfaceError(f"interface {name!r} has no IPv{version} address (it has {others})")
-    if version == 6:
-        candidates.sort(key=lambda one: one.is_link_local != link_local)
+    candidates.sort(key=lambda one: is_stopgap(one) if version == 4 else one.is_link_local != link_local)
     return _interface(name, candidates[0])
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import functools
 import ipaddress
+import logging
 import math
 import socket
 import struct
@@ -44,7 +45,7 @@ from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
-from ringproto.transports.interfaces import Interface
+from ringproto.transports.interfaces import Interface, is_stopgap
 from ringproto.transports.membership import Membership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
@@ -425,8 +426,9 @@ class MulticastUDP(SocketTransport):
                 self._tell(origin[:-HEADER_SIZE], notice(NOTICE_ASK))
         elif hearing is Hearing.JOIN:
             self._after_silence()
-        elif hearing is Hearing.AGAIN:
+        elif hearing is Hearing.QUIET:
             self._filter.begin()
+        elif hearing is Hearing.AGAIN:
             self._log.info("heard again", f"multicasts of others are heard again on {self._where()}")
 
     def _where(self) -> str:
@@ -458,6 +460,7 @@ class MulticastUDP(SocketTransport):
                 self._trouble = self._trouble or errno.ENODEV
                 return
             if (found.name, found.index, found.address) == former.place:
+                self._check_own_address()
                 former.join()
             else:
                 self._move(Membership(former.group, former.port, found, former.ttl))
@@ -509,7 +512,8 @@ class MulticastUDP(SocketTransport):
         group = pack_address(membership.destination)
         self._everybody, self._elsewhere, self._paths.group = [group], group, group
         self._counts["interface_changes"] += 1
-        self._log.warning(
+        self._log.state(
+            logging.WARNING,
             "interface",
             f"interface {self._wanted!r} was {_describe(former.interface)}, and is now "
             f"{_describe(membership.interface)}: the sockets were opened anew",
@@ -533,17 +537,41 @@ class MulticastUDP(SocketTransport):
         else:
             super()._take_notice(address, kind, number)
 
-    def _open_probe(self) -> socket.socket:
+    def _bound_beside(self) -> socket.socket:
+        """A socket at the own address, on a port that the system picks."""
         host, _, *rest = self._membership.own_address
+        return bound_socket(self._membership.family, (host, 0, *rest), "the own address")
+
+    def _check_own_address(self) -> None:
+        """Refuse an address that the system lists and does not let be used (IPv6, when another host has it too)."""
         try:
-            probe = bound_socket(self._membership.family, (host, 0, *rest), "the own address")
+            self._bound_beside().close()
+        except TransportError as exc:
+            if exc.errno == errno.EADDRNOTAVAIL:
+                raise
+
+    def _open_probe(self) -> socket.socket:
+        former = self._membership.interface
+        if is_stopgap(former.address) and as_before(self._wanted, former) is None:
+            # Nothing fails: others are heard there, and do not reach it.
+            self._trouble = errno.EADDRNOTAVAIL
+        try:
+            probe = self._bound_beside()
         except TransportError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:
                 # It is gone. Over IPv6 the system sends from it all the same, so nothing else would tell.
                 self._trouble = errno.EADDRNOTAVAIL
             raise
         try:
-            self._membership.send_by(probe)
+            if self._membership.send_by(probe) != former.index:
+                self._trouble = errno.ENODEV  # another interface has its name
+        except OSError as exc:
+            probe.close()
+            # It has another name, perhaps: what was joined goes on, and what is done by name does not. Python raises
+            # what has no number where there is none of that name.
+            if exc.errno is None or exc.errno in _INTERFACE_TROUBLE:
+                self._trouble = errno.ENODEV
+            raise
         except BaseException:
             probe.close()
             raise

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import math
 import socket
 from collections import Counter, deque
@@ -23,12 +24,13 @@ from collections.abc import Callable, Mapping
 import trio
 
 from ringproto.log import BoundedLog
-from ringproto.transports._addresses import format_packed, is_wildcard, unpack_address
+from ringproto.transports._addresses import format_packed, is_wildcard, pack_address, unpack_address
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
 from ringproto.transports._claims import Claim, claim_of
 from ringproto.transports._interface import AddressInUseError, TransportError
-from ringproto.transports._names import FAMILIES, LOOKUP_S, Limiters, look_up, look_up_all, may_move
+from ringproto.transports._names import FAMILIES, LOOKUP_S, Limiters, look_up, look_up_all
+from ringproto.transports._own_address import ADDRESS_GONE, OwnAddress, bind_own
 from ringproto.transports._peers import LOOK_EVERY_S, SILENT_LOOKS, Peer, PeerTable, Unanswered
 from ringproto.transports._reverse_path import FilterWatch
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
@@ -37,7 +39,7 @@ from ringproto.transports._tables import (
     check_answers,
     check_table,
     choose_family,
-    hint_at_loopback,
+    hint_at_reach,
     make_table,
     of_family,
 )
@@ -48,8 +50,6 @@ TROUBLE_EVERY_S = 1.0
 """How often the own address is looked for while datagrams are lost because it may be gone."""
 STRANGERS_MAX = 16
 """So many nodes that are not in the table have lines of their own; more share one."""
-_ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.EINVAL})
-"""What the system says when an address is bound that is not there any more, or whose interface is another one."""
 
 
 async def open_unicast_udp(
@@ -107,11 +107,10 @@ async def open_unicast_udp(
     check_answers(node, peers, answers)
     found = {one: answers[one].addresses for one in sorted(peers) if answers[one].addresses}
     chosen = choose_family(found, peers, family)
-    own = found[node][chosen][0]
-    table = make_table(node, peers, answers, chosen, own)
-    sizes = fitting_sizes(datagram_size, segment_size, 0, local=all_on_this_host(table, peers[node][0]))
-    sock = bound_socket(chosen, own, f"the own entry of node {node}")
+    own, sock = bind_own(node, chosen, [pack_address(address) for address in found[node][chosen]])
     try:
+        table = make_table(node, peers, answers, chosen, own)
+        sizes = fitting_sizes(datagram_size, segment_size, 0, local=all_on_this_host(table, peers[node][0]))
         buffers = receive_buffer, send_buffer
         return UnicastUDP(table, chosen, sock, sizes, buffers, offload, own=peers[node], limiters=limiters)
     except OSError as exc:
@@ -155,11 +154,8 @@ class UnicastUDP(SocketTransport):
         super().__init__(table.node, sizes, [self._socket], counts, header_size=0, log=log, unsaid=unsaid)
         self._table = table
         self._family = family
-        # The own entry as the user gave it, whether the address that it led to is gone, and where the name leads now.
-        self._own_host, self._own_port = own
-        self._limiters = limiters
-        self._address_gone = False
-        self._own_found: bytes | None = None
+        self._own = OwnAddress(table, family, *own, limiters.own)
+        self._lookups = limiters.others
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
         # ones in their place.
         self._nodes: dict[bytes, int] = {}
@@ -179,7 +175,6 @@ class UnicastUDP(SocketTransport):
         self._apply()
         for peer in table.peers.values():
             self._say_failure(peer)
-        hint_at_loopback(table, log)
         self._say_wildcard()
         self._look_at_paths(self._now())
         self._say()
@@ -203,15 +198,6 @@ class UnicastUDP(SocketTransport):
         if self._in_background:
             raise trio.BusyResourceError("another task runs the background work of this transport")
         self._in_background = True
-        own_asked = False
-
-        async def look_up_own() -> None:
-            nonlocal own_asked
-            answer = await look_up(self._own_host, self._own_port, LOOKUP_S, self._limiters.own)
-            found, _ = of_family(answer, self._family)
-            self._own_found = found[0] if found else None
-            own_asked = False
-
         try:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -222,9 +208,8 @@ class UnicastUDP(SocketTransport):
                     self._say()
                     for peer in due:
                         nursery.start_soon(self._look_up, peer)
-                    if self._address_gone and not own_asked and may_move(self._own_host):
-                        own_asked = True
-                        nursery.start_soon(look_up_own)
+                    if self._own.due:
+                        nursery.start_soon(self._own.look_up)
                 nursery.cancel_scope.cancel()
         finally:
             self._in_background = False
@@ -242,6 +227,8 @@ class UnicastUDP(SocketTransport):
         """See who was heard; returns the peers whose names are to be looked up."""
         heard, self._origins = self._origins, set()
         self._noted = set()
+        if self._table.make_way():
+            self._apply()
         nodes = self._nodes
         # A thread may add to the old set still, so it is copied in one step.
         due = self._table.look([nodes[origin] for origin in tuple(heard) if origin in nodes])
@@ -253,9 +240,9 @@ class UnicastUDP(SocketTransport):
         return due
 
     async def _look_up(self, peer: Peer) -> None:
-        answer = await look_up(peer.host, peer.port, LOOKUP_S, self._limiters.others)
+        answer = await look_up(peer.host, peer.port, LOOKUP_S, self._lookups)
         found, failure = of_family(answer, self._family)
-        if answer.addresses and not found:
+        if answer.addresses and not found and peer.address is None:
             self._say_family(peer, next(iter(answer.addresses)))
         former = peer.address
         moved = self._table.answered(peer, found, failure)
@@ -270,7 +257,7 @@ class UnicastUDP(SocketTransport):
             if former is not None:
                 self._counts["addresses_changed"] += 1
                 where += f" now, and was at {format_packed(former)}"
-            self._peers_log.info(f"address_{peer.node}", where)
+            self._peers_log.state(logging.INFO, f"address_{peer.node}", where)
         self._say()
 
     def _apply(self) -> None:
@@ -279,11 +266,15 @@ class UnicastUDP(SocketTransport):
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
         self._look_at_paths_at = -math.inf
+        hint_at_reach(self._table, self._log)
 
     # What does not fit
 
     def _introduce(self, origin: bytes, head: bytes) -> bool:
         """A peer that was not heard since the last look, or a stranger."""
+        if origin == self._table.own:
+            self._counts["drops_to_self"] += 1
+            return False  # what was sent to a peer that was there before this processor
         claim = claim_of(head)
         node = self._nodes.get(origin)
         if node is None:
@@ -292,6 +283,7 @@ class UnicastUDP(SocketTransport):
             return False
         self._origins.add(origin)
         if claim is not None and claim.is_sender:
+            self._table.spoke(node, claim.node)
             if claim.node == node:
                 self._cluster = claim.cluster
             else:
@@ -303,6 +295,8 @@ class UnicastUDP(SocketTransport):
         self._claims[claim.node] = origin
         if len(self._claims) > PEERS_MAX:
             del self._claims[next(iter(self._claims))]
+        if not self._is_foreign(claim) and not self._table.claim(claim.node, origin):
+            return  # they have moved, perhaps: their names come first
         whose = "this processor's own id" if claim.node == self.node else f"node {claim.node}"
         self._peers_log.warning(
             f"misplaced_{node}",
@@ -312,7 +306,7 @@ class UnicastUDP(SocketTransport):
 
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
         """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
-        foreign = claim is not None and self._cluster is not None and claim.cluster != self._cluster
+        foreign = claim is not None and self._is_foreign(claim)
         known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
             if not claim.is_sender:
@@ -366,6 +360,9 @@ class UnicastUDP(SocketTransport):
                 return 0
             self._strangers.add(claim.node)
         return claim.node
+
+    def _is_foreign(self, claim: Claim) -> bool:
+        return self._cluster is not None and claim.cluster != self._cluster
 
     def _is_in_table(self, node: int) -> bool:
         return node == self.node or node in self._table.peers
@@ -444,53 +441,60 @@ class UnicastUDP(SocketTransport):
 
     def _after_loss(self, error: int, address: bytes) -> None:
         super()._after_loss(error, address)
-        if error in _ADDRESS_GONE or error == errno.ENETUNREACH:
+        if error in ADDRESS_GONE or error == errno.ENETUNREACH:
             # Look soon whether the own address is still there.
             self._look_at_paths_at = min(self._look_at_paths_at, self._looked_at + TROUBLE_EVERY_S)
 
     def _open_probe(self) -> socket.socket:
+        if self._table.beyond() is not None:
+            self._go_elsewhere()
         # Another port of the same address, so that the way is the same.
         host, _, *rest = unpack_address(self._table.own)
         try:
             probe = bound_socket(self._family, (host, 0, *rest), "the own address")
         except TransportError as exc:
-            if exc.errno in _ADDRESS_GONE:
+            if exc.errno in ADDRESS_GONE:
                 self._lose_address(exc)
             raise
-        if self._address_gone:
-            self._address_gone = False
+        if self._own.gone:
+            self._own.gone = False
             self._log.warning("own address back", f"{format_packed(self._table.own)} is of this host again")
         return probe
 
     def _lose_address(self, error: TransportError) -> None:
         """The own address is not there any more: have looked up where the own name leads now, and go there."""
-        former = self._table.own
-        if not self._address_gone:
-            self._address_gone = True
-            self._own_found = None
+        if self._own.lost():
             self._log.warning(
                 "own address",
-                f"node {self.node} is bound to {format_packed(former)}, and reaches nobody until that address is back "
-                f"or its name leads to another one: {error.strerror}",
+                f"node {self.node} is bound to {format_packed(self._table.own)}, and reaches nobody until that address "
+                f"is back or its name leads to another one: {error.strerror}",
             )
-        found, self._own_found = self._own_found, None
-        if found is None or found == former:
-            return
+        self._go_elsewhere()
+
+    def _go_elsewhere(self) -> None:
+        """Go on at another address of this host, if the own name leads there."""
         try:
-            sock = bound_socket(self._family, unpack_address(found), f"the own entry of node {self.node}")
+            place = self._own.bind_elsewhere()
+        except ValueError as exc:
+            self._peers_log.warning("own address refused", f"node {self.node} does not go where its name leads: {exc}")
+            return
         except AddressInUseError as exc:
             self._log.warning("own address taken", f"node {self.node} cannot go on at its new address: {exc.strerror}")
             return
-        except TransportError:
-            return  # not here yet
+        if place is None:
+            return
+        former = self._table.own
+        found, sock = place
         fresh = self._make_socket(sock)
         fresh.set_buffers(*self._buffers)
         self._go_on_with([fresh])
         self._socket = fresh
         self._table.own = found
-        self._address_gone = False
+        self._origins = set()  # a peer may have been there
+        self._own.gone = False
         self._counts["interface_changes"] += 1
-        self._log.warning(
+        self._log.state(
+            logging.WARNING,
             "interface",
             f"node {self.node} is at {format_packed(found)} now, and was at {format_packed(former)}: the socket was "
             "opened anew",

@@ -1,8 +1,8 @@
 """What an operator would want to know: the core says it, the service writes it to the log.
 
 The core has no logger and no clock. It appends a notice when something happened that somebody who runs the program
-should hear of, with the cause that was measured. The list is bounded; what is not taken in time is counted. How often
-one kind may stand in a log is decided by the service.
+should hear of, with the cause that was measured. The list is bounded; what is not taken in time is counted, and of each
+kind the last one is kept, which says what is so now. How often one kind may stand in a log is decided by the service.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ class Notices:
         return bool(self._waiting)
 
     def add(self, kind: str, text: str, *, warning: bool = True, **fields: object) -> None:
-        if len(self._waiting) < _MAX:
-            self._waiting.append(Notice(kind, text, warning, tuple(fields.items())))
-        else:
+        self._waiting.append(Notice(kind, text, warning, tuple(fields.items())))
+        if len(self._waiting) > _MAX:
+            last = {notice.kind: place for place, notice in enumerate(self._waiting)}
+            # The oldest of those that another of their kind followed. There are fewer kinds than places.
+            del self._waiting[next(place for place, notice in enumerate(self._waiting) if last[notice.kind] > place)]
             self._missed += 1
 
     def take(self) -> list[Notice]:
-        """All that wait, oldest first; the last one says how many did not fit."""
+        """All that wait, oldest first; then how many did not fit."""
         waiting = self._waiting
         if waiting:
             self._waiting = []

@@ -6,12 +6,12 @@ listened to once, for all: handlers that each round set and took back for itself
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
 from ringproto.cli._common import InterruptedRunError
+from ringproto.cli.ending_signals import listen_for_end
 
 __all__ = ["side_by_side"]
 
@@ -22,7 +22,7 @@ async def side_by_side(seeds: Iterable[int], jobs: int, play: Callable[[int], Aw
     The first exception ends everything: the other calls are cancelled, and it leaves unwrapped when they have ended.
 
     Raises:
-        InterruptedRunError: SIGINT or SIGTERM came.
+        InterruptedRunError: SIGINT or SIGTERM came, and is not ignored.
         Exception: what ``play`` raised.
     """
     waiting = iter(seeds)
@@ -32,12 +32,6 @@ async def side_by_side(seeds: Iterable[int], jobs: int, play: Callable[[int], Aw
         nonlocal failure
         failure = failure or error
         everything.cancel_scope.cancel()
-
-    async def listen(task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as arrived:
-            task_status.started()
-            async for number in arrived:
-                fail(InterruptedRunError(number))
 
     async def work() -> None:
         try:
@@ -49,7 +43,7 @@ async def side_by_side(seeds: Iterable[int], jobs: int, play: Callable[[int], Aw
             fail(error)
 
     async with trio.open_nursery() as everything:
-        await everything.start(listen)
+        await everything.start(listen_for_end, lambda number: fail(InterruptedRunError(number)))
         async with trio.open_nursery() as workers:
             for _ in range(jobs):
                 workers.start_soon(work)

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
-from ringproto.cli._common import UsageError, one_line, read_regular
+from ringproto.cli._common import UsageError, one_line, read_regular, shown
 from ringproto.cli.chaos_script import Script
 
 __all__ = ["LifeRecord", "RoundRecord"]
 
 _FILE = "round.json"
 _BYTES_MAX = 16 * 2**20
+
+Made = TypeVar("Made")
+
+
+class _Mark(TypedDict):
+    """What a judge reads of a mark; there is more in it."""
+
+    records: int
+    given: int
+    accepted: int
+    logged_as_accepted: int
+    returned: int
+    delivered: int
 
 
 @dataclasses.dataclass
@@ -72,7 +87,37 @@ class RoundRecord:
         file = folder / _FILE
         try:
             values = json.loads(read_regular(str(file), _BYTES_MAX))
-            lives = [LifeRecord(**life) for life in values.pop("lives")]
-            return cls(lives=lives, **values)
+            lives = [_made(LifeRecord, life) for life in values.pop("lives")]
+            for life in lives:
+                if life.mark is not None:
+                    _check_types(life.mark, _Mark)
+            return dataclasses.replace(_made(cls, values), lives=lives)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{file} is not the record of a round: {one_line(error)}") from error
+
+
+def _made(kind: type[Made], values: dict[str, Any]) -> Made:
+    """A record with these values. Raises ``TypeError`` or ``KeyError`` if they are not of one."""
+    made = kind(**values)
+    _check_types(vars(made), kind)
+    return made
+
+
+def _check_types(values: Mapping[str, Any], kind: type) -> None:
+    for name, hint in get_type_hints(kind).items():
+        if not _fits(values[name], hint):
+            raise TypeError(f"{name} is {shown(values[name])}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value out of JSON is of the type that an annotation says."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in inner
+    if kind is types.UnionType:
+        return any(_fits(value, one) for one in inner)
+    if kind is list:
+        return isinstance(value, list) and all(_fits(one, inner[0]) for one in value)
+    if hint is int and isinstance(value, bool):
+        return False
+    return isinstance(value, kind or hint)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ringproto.cli._common import UsageError
+from ringproto.cli._common import UsageError, read_regular
 from ringproto.cli.chaos_log import stream_of
 from ringproto.cli.chaos_record import LifeRecord, RoundRecord
 from ringproto.events import RegularConfiguration
@@ -27,6 +27,9 @@ from ringproto.testing.transcript import Abort, Delv, Start, Stop, Submit, Trans
 from ringproto.types import Priority
 
 __all__ = ["Verdict", "have_everything", "judge_round"]
+
+_BYTES_MAX = 2**30
+"""Largest log that is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ def judge_round(folder: Path) -> Verdict:
     """Judge what lies in the folder of a round.
 
     Raises:
-        UsageError: it is not the folder of a round.
+        UsageError: it is not the folder of a round, or a log in it cannot be read.
     """
     record = RoundRecord.read(folder)
     wrong = [f"conductor: {failure}" for failure in record.failures]
@@ -92,15 +95,14 @@ def _read(file: Path, life: LifeRecord) -> tuple[Transcript, list[str]]:
 def _read_log(file: Path, life: LifeRecord, *, log: bool = True) -> tuple[Transcript, list[str]]:
     """One file, a log or a stream, and what is wrong with it as a file."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return Transcript([]), ([f"log: {file.name} is not there"] if life.end == "left" or not log else [])
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
-    torn = bool(lines) and not lines[-1].endswith("\n")
-    try:
+        lines = read_regular(str(file), _BYTES_MAX).decode().splitlines(keepends=True)
+        torn = bool(lines) and not lines[-1].endswith("\n")
         # A line without its end is torn even where it can be read: it may have lost more than the end.
         transcript = Transcript.from_lines(lines[:-1] if torn else lines)
+    except UsageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        return Transcript([]), ([f"log: {file.name} is not there"] if life.end == "left" or not log else [])
     except ValueError as error:
         return Transcript([]), [f"log: {file.name}: {error}"]
     whole = len(lines) - torn

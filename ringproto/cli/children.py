@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from ringproto.cli._common import InterruptedRunError, RunFailedError, describe_error, one_line
+from ringproto.cli.ending_signals import listen_for_end
 from ringproto.cli.pipes import Line, split_lines
 
 __all__ = ["Child", "Children", "TaskChild", "open_children"]
@@ -191,12 +192,12 @@ class Children:
         self._nursery.start_soon(self._run_task, child, member)
         return child
 
-    async def on_signals(self, *signals: signal.Signals) -> None:
-        """From now on fail when one of these signals comes, as long as the children are open.
+    async def on_signals(self) -> None:
+        """From now on fail when SIGINT or SIGTERM comes and is not ignored, as long as the children are open.
 
         What waits with :meth:`until` is told by :class:`InterruptedRunError`.
         """
-        await self._nursery.start(self._listen_to_signals, signals)
+        await self._nursery.start(listen_for_end, self._interrupt)
 
     def fail(self, text: str) -> None:
         """Remember what went wrong, if it is the first thing, and wake who waits."""
@@ -257,12 +258,9 @@ class Children:
         except RunFailedError as error:
             self.fail(str(error))
 
-    async def _listen_to_signals(self, signals: tuple[signal.Signals, ...], task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(*signals) as arrived:
-            task_status.started()
-            async for number in arrived:
-                self._interrupted = self._interrupted or number
-                self.wake()
+    def _interrupt(self, number: signal.Signals) -> None:
+        self._interrupted = self._interrupted or number
+        self.wake()
 
     async def _watch(self, child: Child, on_message: Callable[[dict[str, Any]], None]) -> None:
         async with trio.open_nursery() as readers:
@@ -297,7 +295,7 @@ async def open_children() -> AsyncIterator[Children]:
     """Processes that end with this block. What the block raises leaves it unwrapped.
 
     Raises:
-        InterruptedRunError: one of the signals of :meth:`Children.on_signals` came; at the end of the block at the
+        InterruptedRunError: a signal came after :meth:`Children.on_signals`; at the end of the block at the
             latest.
     """
     failure: Exception | None = None

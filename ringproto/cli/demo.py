@@ -11,7 +11,6 @@ import argparse
 import json
 import random
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -137,7 +136,7 @@ async def conduct(plan: Plan, reporter: Reporter) -> Outcome:
     with reporter:
         try:
             async with open_children() as children:
-                await children.on_signals(signal.SIGINT, signal.SIGTERM)
+                await children.on_signals()
                 await _Conductor(plan, outcome, reporter, children).conduct()
         except InterruptedRunError:
             raise

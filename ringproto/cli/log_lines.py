@@ -7,13 +7,13 @@ bounded; lines beyond that are counted, and the next line that is written says h
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ringproto.cli._common import describe_error, told
+from ringproto.cli.streams import write_fully
 
 __all__ = ["LogLines", "open_log_lines"]
 
@@ -73,7 +73,7 @@ class LogLines(logging.Handler):
         while (line := self._waiting.get()) is not None:
             # There is nowhere else to tell that it cannot be written.
             with suppress(OSError):
-                os.write(self._descriptor, line)
+                write_fully(self._descriptor, line)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -46,7 +45,7 @@ def conduct(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Chi
 
     async def main() -> Found:
         async with open_children() as children:
-            await children.on_signals(signal.SIGINT, signal.SIGTERM)
+            await children.on_signals()
             return await measure(args, children)
 
     return trio.run(main)

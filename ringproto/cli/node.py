@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import select
-import signal
 import threading
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
@@ -31,6 +30,7 @@ from ringproto import (
     open_ring,
 )
 from ringproto.cli._common import RunFailedError, UsageError, printable
+from ringproto.cli.ending_signals import listen_for_end
 from ringproto.cli.log_lines import LogLines, open_log_lines
 from ringproto.cli.opening import open_transport, until_left
 from ringproto.cli.settings import NodeSettings, add_options, settings_of
@@ -243,7 +243,7 @@ class _Node:
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(str(error.strerror or error if isinstance(error, OSError) else error)) from error
         async with open_ring(transport, config=settings.config) as ring, trio.open_nursery() as tasks:
-            tasks.start_soon(self._leave_on_signal, tasks.cancel_scope)
+            tasks.start_soon(listen_for_end, lambda _: tasks.cancel_scope.cancel())
             tasks.start_soon(until_left, tasks.cancel_scope, partial(self._print_events, ring.events))
             sender = ring.sender(settings.priority, settings.guarantee)
             await until_left(tasks.cancel_scope, partial(self._send_lines, sender))
@@ -252,11 +252,6 @@ class _Node:
             tasks.cancel_scope.cancel()
         with trio.move_on_after(_LAST_WRITE_S):
             await self._printer.print(self._left())
-
-    async def _leave_on_signal(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                scope.cancel()
 
     async def _send_lines(self, sender: Any) -> None:
         size_max = self._settings.config.message_size_max

@@ -20,10 +20,11 @@ BYTES_MAX = 2**20
 _DEPTH_MAX = 8
 """Deepest brackets, and most parts of a key."""
 _TOKEN = re.compile(r'"""|\'\'\'|["\'#\[\]{}.,=]')
-# What is looked for within a string or a comment, by what it begins with: its end, and what a backslash hides.
+# What is looked for within a string or a comment, by what it begins with: its end, and what a backslash hides. A string
+# of several lines may end with two of its quotes, in front of the three that close it.
 _ENDS = {
-    '"""': re.compile(r'"""|\\.', re.DOTALL),
-    "'''": re.compile("'''"),
+    '"""': re.compile(r'"{3,5}|\\.', re.DOTALL),
+    "'''": re.compile("'{3,5}"),
     '"': re.compile(r'["\n]|\\.'),
     "'": re.compile(r"['\n]"),
     "#": re.compile(r"\n"),
@@ -46,7 +47,7 @@ def read_toml(file: str) -> dict[str, Any]:
         text = read_regular(file, BYTES_MAX).decode().replace("\r\n", "\n")
         _look_over(file, text)
         return tomllib.loads(text)
-    except ValueError as error:  # of the library, and UnicodeDecodeError is one too
+    except (ValueError, RecursionError) as error:  # of the library, and UnicodeDecodeError is one too
         raise UsageError(f"{file} is not TOML: {error}") from error
 
 

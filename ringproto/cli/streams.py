@@ -14,9 +14,11 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
+
+from ringproto.cli.ending_signals import heeded
 
 __all__ = [
     "OutputError",
@@ -27,6 +29,7 @@ __all__ = [
     "ignore_interrupts",
     "open_streams",
     "write_all",
+    "write_fully",
 ]
 
 _CLOSED_PIPE = 128 + signal.SIGPIPE
@@ -57,10 +60,9 @@ class _Complaints(io.FileIO):
     """Standard error. What cannot be written there is dropped, for there is nowhere else to tell it."""
 
     def write(self, data: Any, /) -> int:
-        try:
-            return os.write(2, data)
-        except OSError:
-            return len(data)
+        with suppress(OSError):
+            write_fully(2, bytes(data))
+        return len(data)
 
 
 def write_all(data: bytes) -> None:
@@ -69,14 +71,20 @@ def write_all(data: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    try:
+        write_fully(1, data)
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+def write_fully(descriptor: int, data: bytes) -> None:
+    """Write all of it, and wait where there is no room yet, from any thread. Raises ``OSError``."""
     rest = memoryview(data)
     while rest:
         try:
-            rest = rest[os.write(1, rest) :]
+            rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # whoever started the command left it in this mode
-            select.select([], [1], [])
-        except OSError as error:
-            raise OutputError(error) from error
+            select.select([], [descriptor], [])
 
 
 def open_streams() -> bool:
@@ -111,7 +119,11 @@ def heed_interrupts() -> None:
 
 @contextmanager
 def heed_terminate() -> Iterator[None]:
-    """In this block SIGTERM raises :class:`Terminated`, for commands that have processes and no trio."""
+    """In this block SIGTERM raises :class:`Terminated`, for commands that have processes and no trio; unless whoever
+    started the command has it ignored."""
+    if signal.SIGTERM not in heeded():
+        yield
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Terminated

@@ -285,7 +285,7 @@ def record_from_line(line: str) -> Record:
         tag, *values = json.loads(line)
         kind, readers = _FROM_TAG[tag]
         record: Record = kind(*[read(value) for read, value in zip(readers, values, strict=True)])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a line of a transcript: {line[:120]!r}") from error
     return record
 

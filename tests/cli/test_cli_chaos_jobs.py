@@ -11,6 +11,8 @@ import trio.testing
 
 from ringproto.cli._common import RunFailedError
 from ringproto.cli.chaos_jobs import side_by_side
+from ringproto.cli.children import open_children
+from ringproto.cli.streams import heed_terminate
 
 
 class Rounds:
@@ -75,6 +77,35 @@ async def test_an_error_ends_all_jobs_and_leaves_as_it_is() -> None:
     with trio.fail_after(10), pytest.raises(OSError, match="the disk is full"):
         await side_by_side(range(9), 3, play)
     assert sorted(rounds.begun) == sorted(rounds.cancelled) == [0, 1]
+
+
+@pytest.mark.parametrize("ignored", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+async def test_a_signal_that_is_ignored_ends_nothing(ignored: list[signal.Signals]) -> None:
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    played = []
+
+    async def play(seed: int) -> None:
+        for number in ignored:
+            os.kill(os.getpid(), number)
+        await trio.testing.wait_all_tasks_blocked()
+        played.append(seed)
+
+    try:
+        with trio.fail_after(10):
+            await side_by_side(range(3), 1, play)
+            async with open_children() as children:
+                await children.on_signals()
+                for number in ignored:
+                    os.kill(os.getpid(), number)
+                await trio.testing.wait_all_tasks_blocked()
+                children.check()
+        with heed_terminate():
+            os.kill(os.getpid(), ignored[-1])
+        assert played == [0, 1, 2]
+        assert all(signal.getsignal(number) is signal.SIG_IGN for number in ignored)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import select
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -87,6 +91,34 @@ def test_terminal_that_does_not_read_holds_nobody_up_and_what_was_left_out_is_co
     assert written[-1].startswith("node: no more lines (")
     left_out = [int(line.split("(")[1].split()[0]) for line in written if line.endswith("were left out)\n")]
     assert left_out[-1] > 0 and len(written) - 1 + sum(left_out) == count
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux makes a pipe smaller")
+def test_terminal_that_never_waits_is_written_to_as_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever started the command left the pipe in that mode."""
+    monkeypatch.setattr(log_lines, "_CLOSE_S", 60.0)
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    lines = LogLines("node", writable)
+    said = [f"{number} " + "y " * 100 for number in range(200)]  # which may all wait
+    fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, 4096)
+    written: list[str] = []
+
+    def read() -> None:
+        with open(readable) as source:
+            written.extend(source)
+
+    for line in said:
+        lines.say(line)
+    while select.select([], [writable], [], 0.0)[1]:
+        time.sleep(0.001)
+    time.sleep(0.1)  # what does not wait has gone by now
+    reader = threading.Thread(target=read)
+    reader.start()
+    lines.close()
+    os.close(writable)
+    reader.join()
+    assert written == [f"node: {line.strip()}\n" for line in said]
 
 
 def test_standard_error_that_cannot_be_written_is_no_error() -> None:

@@ -31,6 +31,39 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("string", ["", "x", "x'", 'x"', "\n", "x\n' \" y"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("more", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("behind", "text"),
+    [("[" * 3000, "brackets are more than 8 deep"), ("{" + ".".join("a" * 3000) + "=1}", "a key of more than 8 parts")],
+    ids=["brackets", "key"],
+)
+def test_string_of_several_lines_hides_nothing_that_is_behind_it(
+    string: str, quote: str, more: int, behind: str, text: str, tmp_path: Path
+) -> None:
+    if not string and more:
+        string = "x"  # where there is nothing between them, quotes in a row are told apart in another way
+    string = string if not string.endswith(quote) else f"{string} "
+    file = tmp_path / "node.toml"
+    value = f"{quote * 3}{string}{quote * (3 + more)}"
+    file.write_text(f"a = [{value}, 1]\n")
+    assert read_toml(str(file)) == {"a": [string.removeprefix("\n") + quote * more, 1]}, "so far it is TOML"
+    file.write_text(f"a = [{value}, {behind}")
+    with pytest.raises(UsageError, match=text):
+        read_toml(str(file))
+
+
+def test_file_for_which_the_library_recurses_too_deeply_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringproto.cli.settings_file._look_over", lambda file, text: None)
+    file = tmp_path / "node.toml"
+    file.write_text("a = " + "[" * 100_000)
+    with pytest.raises(UsageError, match="is not TOML: maximum recursion depth"):
+        read_toml(str(file))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_file_is_one_line(name: str, tmp_path: Path) -> None:
     content, text = HOSTILE[name]

@@ -150,6 +150,25 @@ def test_signal_in_the_middle_of_a_seed_is_no_failure_of_that_seed(number: signa
         assert process.returncode == 128 + number
 
 
+def test_interrupt_that_is_ignored_is_not_for_a_node(free_port: int) -> None:
+    """A shell starts what a script runs in the background like that."""
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with started(NODE.format(port=free_port), stdin=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stdin is not None
+            assert process.stdout.readline().startswith(b"* configuration")
+            os.killpg(process.pid, signal.SIGINT)
+            process.stdin.write(b"still here\n")
+            process.stdin.flush()
+            while not (line := process.stdout.readline()).endswith(b": still here\n"):
+                assert line and not line.startswith(b"* left the ring")
+            process.terminate()
+            output, _ = process.communicate(timeout=TIMEOUT_S)
+            assert process.returncode == 0 and output.splitlines()[-1].startswith(b"* left the ring")
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 def test_interrupt_makes_a_node_leave_and_that_is_how_it_ends(free_port: int) -> None:
     with started(NODE.format(port=free_port), stdin=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -166,10 +166,22 @@ def test_notices_that_nobody_takes_are_bounded_and_the_rest_is_counted() -> None
     for number in range(100):
         notices.add("kind", f"text {number}", number=number)
     taken = notices.take()
-    assert [notice.text for notice in taken[:64]] == [f"text {number}" for number in range(64)]
+    assert [notice.text for notice in taken[:64]] == [f"text {number}" for number in range(36, 100)]
     assert [notice.kind for notice in taken[64:]] == ["notices_missed"]
     assert "36 more" in taken[64].text
     assert notices.take() == [] and not notices
+
+
+def test_last_notice_of_each_kind_is_kept_whatever_comes_behind_it() -> None:
+    notices = Notices()
+    for number in range(3):
+        notices.add("configuration", f"members {number}")
+    for number in range(100):
+        notices.add("put_off", f"text {number}")
+    taken = notices.take()
+    assert [notice.text for notice in taken if notice.kind == "configuration"] == ["members 2"]
+    assert [notice.text for notice in taken if notice.kind == "put_off"] == [f"text {n}" for n in range(37, 100)]
+    assert "39 more" in taken[-1].text
 
 
 # The causes

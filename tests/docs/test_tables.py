@@ -208,6 +208,8 @@ def level_of(call: ast.Call) -> str | None:
     function = ast.unparse(call.func)
     if function.endswith(("log.info", "log.warning")):
         return function.rpartition(".")[2]
+    if function.endswith("log.state"):
+        return ast.unparse(call.args[0]).rpartition(".")[2].lower()
     flag: ast.expr | None = None
     if function.endswith("notices.add"):
         flag = next((keyword.value for keyword in call.keywords if keyword.arg == "warning"), None)
@@ -234,7 +236,7 @@ def kinds_of_the_transports() -> dict[str, set[str]]:
             level = level_of(call) if isinstance(call, ast.Call) else None
             if not isinstance(call, ast.Call) or level not in ("info", "warning") or not call.args:
                 continue
-            kinds = [call.args[0]]
+            kinds = [call.args[int(ast.unparse(call.func).endswith("log.state"))]]
             if isinstance(kinds[0], ast.Name):  # given a name in the line before
                 kinds = [
                     one

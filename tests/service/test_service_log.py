@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 
@@ -30,6 +31,59 @@ def test_one_line_a_second_of_each_kind_and_the_next_says_how_many_were_left_out
         "error 0 (4 more lines like this one were left out)",
     ]
     assert len(caplog.records) == 6
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
+    """The lines, each with how many were left out before it."""
+    return [(record.message.partition(" (")[0], vars(record)["ringproto_missed"]) for record in caplog.records]
+
+
+def test_last_line_of_what_is_so_is_written_when_its_second_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    now = 10.0
+    log = BoundedLog(clock=lambda: now)
+    with caplog.at_level(logging.INFO, logger="ringproto"):
+        for number in range(4):
+            log.state(logging.INFO, "configuration", f"change {number}", members=(number,))
+            log.state(logging.WARNING, "interface", f"place {number}")
+        assert told(caplog) == [("change 0", 0), ("place 0", 0)] and log.held_until == 11.0
+        now = 10.9
+        log.write_held()
+        assert len(caplog.records) == 2
+        now = 11.0
+        log.write_held()
+        log.write_held()
+        assert told(caplog)[2:] == [("change 3", 2), ("place 3", 2)]
+        assert caplog.records[2].message == "change 3 (2 more lines like this one were left out)"
+        assert vars(caplog.records[2])["ringproto_members"] == (3,)
+        assert [record.levelno for record in caplog.records[2:]] == [logging.INFO, logging.WARNING]
+        # Its time counts as that of every line.
+        now = 11.5
+        log.state(logging.INFO, "configuration", "change 4")
+        assert len(caplog.records) == 4 and log.held_until == 12.0
+
+
+def test_newer_line_takes_the_place_of_one_that_is_held(caplog: pytest.LogCaptureFixture) -> None:
+    now = 10.0
+    log = BoundedLog(clock=lambda: now)
+    with caplog.at_level(logging.INFO, logger="ringproto"):
+        for number in range(3):
+            log.state(logging.INFO, "configuration", f"change {number}")
+        now = 12.0  # nobody asked for what was held
+        log.state(logging.INFO, "configuration", "change 3")
+        log.write_held(at_once=True)
+        assert told(caplog) == [("change 0", 0), ("change 3", 2)]
+        log.state(logging.INFO, "configuration", "change 4")
+        log.write_held(at_once=True)
+        assert told(caplog)[2:] == [("change 4", 0)] and log.held_until == math.inf
+
+
+def test_line_of_what_happened_is_not_held(caplog: pytest.LogCaptureFixture) -> None:
+    log = BoundedLog(clock=lambda: 10.0)
+    with caplog.at_level(logging.INFO, logger="ringproto"):
+        for number in range(3):
+            log.warning("send", f"error {number}")
+        log.write_held(at_once=True)
+    assert told(caplog) == [("error 0", 0)]
 
 
 def test_what_is_not_logged_does_not_count(caplog: pytest.LogCaptureFixture) -> None:

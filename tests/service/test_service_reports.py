@@ -41,6 +41,9 @@ class Lines:
             if getattr(record, "ringproto_kind", None) == kind and node in (None, record.ringproto_node)  # type: ignore[attr-defined]
         ]
 
+    def all(self) -> list[Any]:
+        return self._caplog.records
+
     def kinds(self) -> set[str]:
         return {record.ringproto_kind for record in self._caplog.records if record.name == "ringproto"}  # type: ignore[attr-defined]
 
@@ -95,6 +98,26 @@ async def test_completion_says_how_long_the_barrier_took_and_who_was_last(cluste
     assert record.ringproto_last == 2 and "; 2 unblocked last" in record.getMessage()
     assert record.ringproto_members == (1, 2, 3)
     assert record.ringproto_seconds >= 0.4
+
+
+async def test_log_ends_with_the_members_that_there_are(cluster: Cluster, lines: Lines) -> None:
+    # They meet one after the other, in less than the second in which one line of a kind is written.
+    programs = await cluster.form(1, 2, 3)
+    first = programs[0]
+
+    def are_told() -> bool:
+        kinds = ("configuration", "recovery_complete")
+        last = [lines.of(kind, node)[-1] for kind in kinds for node in (1, 2, 3)]
+        return all(record.ringproto_members == (1, 2, 3) for record in last)
+
+    await until(are_told, "the last configuration and its completion are in the log of each")
+    said = len(lines.of("configuration", 1))
+    for program in reversed(programs):
+        await program.stop()  # all of them before a second is over
+    last, (left,) = lines.of("configuration", 1)[-1], lines.of("left", 1)
+    assert last.ringproto_members == (1,) and len(lines.of("configuration", 1)) > said
+    assert lines.all().index(last) < lines.all().index(left)
+    assert first.error is None
 
 
 @trio_alone

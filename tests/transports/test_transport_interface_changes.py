@@ -128,6 +128,57 @@ async def test_interface_that_does_not_come_back_is_said_and_looked_up_again() -
 
 
 @on_hosts
+async def test_stopgap_gives_way_to_the_address_that_comes_back_beside_it() -> None:
+    # The peers have no route to it (avahi-autoipd, or a DHCP client that found no server).
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV4_NAME) as peers:
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "169.254.5.5/16", "dev", "eth0")
+            await until_said(peers[0], "with 169.254.5.5: the sockets were opened anew")
+            hosts.add_address(1)
+            await until_said(peers[0], "with 10.77.0.1: the sockets were opened anew", peers[1])
+            await meet_again(peers, "after")
+
+
+@on_hosts
+async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_name() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV4) as peers:
+            hosts.set_link(1, "down")
+            hosts.ip(1, "link", "set", "eth0", "name", "lan7")
+            hosts.ip(1, "link", "set", "lan7", "up")
+            await until_said(peers[0], "and is now lan7", peers[1])
+            await meet_again(peers, "after")
+            hosts.ip(1, "link", "set", "lan7", "mtu", "600")
+            await until_said(peers[0], "may have 600 bytes (as the MTU of the interface says)", peers[1])
+
+
+@on_hosts
+async def test_address_that_another_host_has_too_is_said_until_it_can_be_used() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.sysctl(1, ipv6__conf__all__keep_addr_on_down=1, ipv6__conf__eth0__keep_addr_on_down=1)
+        hosts.sysctl(1, ipv6__conf__eth0__accept_dad=1)
+        hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+        hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+        async with two_on(hosts, **IPV6) as peers:
+            hosts.set_link(1, "down")
+            hosts.ip(2, "addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+            hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+            hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0")
+            hosts.set_link(1, "up")
+            await until_said(peers[0], "is tentative: the system still looks for another host that has it")
+            numbers = await peers[0].statistics()
+            for _ in range(60):
+                await peers[0].send((0, "lost"))
+                await peers[0].receive(1, patience_s=0.05)
+            assert (await peers[0].statistics()).get("rejoins") == numbers.get("rejoins"), "nothing is mended"
+            hosts.ip(2, "addr", "del", "fd77::1/64", "dev", "eth0")
+            hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+            hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+            await meet_again(peers, "after", tries=400)
+
+
+@on_hosts
 async def test_own_name_leads_to_another_address_when_the_old_one_is_gone() -> None:
     # As after DHCP. The other one knows the new address already, so that this is the only thing that changes.
     with hosts_on_a_bridge(2) as hosts:
@@ -206,6 +257,65 @@ async def test_new_own_address_whose_port_is_taken_is_said() -> None:
                     break
             else:
                 raise AssertionError(await first.logged())
+
+
+async def until_said(peer: Peer, text: str, other: Peer | None = None, tries: int = 400) -> None:
+    """It sends until it has logged this; meanwhile it hears ``other``, or nobody."""
+    for _ in range(tries):
+        await peer.send((0, "perhaps lost"))
+        if other is not None:
+            await other.send((0, "well"))
+        await peer.receive(2, patience_s=0.05)
+        if any(text in line for line in await peer.logged()):
+            return
+    raise AssertionError(f"{text!r} is not said: {await peer.logged()}")
+
+
+@on_hosts
+@pytest.mark.parametrize(
+    ("stopgap", "why"),
+    [
+        ("127.0.0.2", "does not reach node 2 at 10.77.0.2:5001"),
+        ("169.254.5.5", "does not reach node 2 at 10.77.0.2:5001"),
+        ("224.0.0.1", "is a multicast group"),
+        ("0.0.0.0", "stands for every address of a host"),
+        ("10.77.0.2", "is that of node 2"),
+    ],
+)
+async def test_own_name_that_leads_to_a_stopgap_is_not_followed(stopgap: str, why: str) -> None:
+    # The resolver of some systems answers like that while the network is down (systemd's nss-myhostname).
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.set_names(1, alpha="10.77.0.1")
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            table = {"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)}
+            await first.call("open_unicast", node=1, peers=table)
+            await second.call("open_unicast", node=2, peers={**table, "1": ("10.77.0.1", 5001)})
+            await meet_again([first, second], "before")
+            hosts.set_names(1, alpha=stopgap)
+            hosts.remove_address(1)
+            hosts.ip(1, "addr", "add", "169.254.5.5/16", "dev", "eth0")
+            await until_said(first, f"node 1 does not go where its name leads: {stopgap}:5001 {why}")
+            hosts.set_names(1, alpha="10.77.0.1")
+            hosts.add_address(1)
+            await meet_again([first, second], "after")
+            assert "interface_changes" not in await first.statistics()
+
+
+@on_hosts
+@pytest.mark.parametrize("stopgap", ["127.0.1.1", "169.254.5.5"])
+async def test_own_name_that_led_to_a_stopgap_at_the_opening_is_looked_up_until_it_leads_farther(stopgap: str) -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.remove_address(1)
+        hosts.ip(1, "addr", "add", "169.254.5.5/16", "dev", "eth0")
+        hosts.set_names(1, alpha=stopgap)
+        async with peer_in(hosts[1]) as first, peer_in(hosts[2]) as second:
+            await first.call("open_unicast", node=1, peers={"1": ("alpha", 5001), "2": ("10.77.0.2", 5001)})
+            await second.call("open_unicast", node=2, peers={"1": ("10.77.0.1", 5001), "2": ("10.77.0.2", 5001)})
+            await until_said(first, f"{stopgap}:5001, reaches ")
+            hosts.add_address(1)
+            hosts.set_names(1, alpha="10.77.0.1")
+            await meet_again([first, second], "after", tries=400)
+            assert any(f"at 10.77.0.1:5001 now, and was at {stopgap}:5001" in line for line in await first.logged())
 
 
 # How a transport goes on with other sockets; on the loopback interface, by hand.

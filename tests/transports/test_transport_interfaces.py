@@ -224,6 +224,22 @@ def test_what_was_found_before_is_not_meant_any_more(questions: list[str], monke
     assert former_interface("eth0", former) is None
 
 
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("wanted", ["eth1", "0.0.0.0/0%eth1"])
+def test_link_local_ipv4_address_is_a_stopgap(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopgap, lasting = {"addr": "169.254.5.5"}, {"addr": "10.79.0.5"}
+    monkeypatch.setitem(TABLE["eth1"], IPV4, [stopgap])
+    former = find_interface(wanted, 4)
+    assert str(former.address) == "169.254.5.5"
+    assert former_interface(wanted, former) == former, "better than none"
+    monkeypatch.setitem(TABLE["eth1"], IPV4, [stopgap, lasting])
+    assert former_interface(wanted, former) is None
+    assert str(find_interface(wanted, 4, former=former).address) == "10.79.0.5"
+    assert str(find_interface(wanted, 4).address) == "10.79.0.5"
+    for asked_for in ("169.254.5.5", "169.254.0.0/16"):
+        assert former_interface(asked_for, former) == find_interface(asked_for, 4, former=former) == former
+
+
 @pytest.mark.parametrize("wanted", ["eht0", "10.1.0.0/16", "10.99.0.0/16"])
 def test_text_names_so_many_interfaces_and_asks_about_each_once(questions: list[str], wanted: str) -> None:
     with pytest.raises(InterfaceError, match=r" and \d+ more") as raised:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -16,7 +18,7 @@ from transport_resolver import installed
 from trio.testing import MockClock
 
 from ringproto.log import BoundedLog
-from ringproto.transports import BackgroundTransport, TransportError, open_unicast_udp
+from ringproto.transports import AddressInUseError, BackgroundTransport, TransportError, _binding, open_unicast_udp
 from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name, may_move
 from ringproto.transports._sockets import SAID_EVERY_S
 from ringproto.transports.unicast_udp import UnicastUDP
@@ -99,6 +101,19 @@ async def test_family_of_a_peer_that_comes_later_with_the_other_one_is_said(
     said = [record for record in caplog.records if vars(record)["ringproto_kind"] == "family"]
     (record,) = said
     assert "node 1 uses IPv4, and node 3 (gamma) has IPv6 addresses only" in record.getMessage()
+
+
+async def test_family_of_a_peer_that_has_an_address_is_not_its_fault(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    resolver.table["beta"] = ["::1"]  # for a moment, as where one record comes before the other
+    with caplog.at_level(logging.INFO, "ringproto"):
+        async with in_background(transport):
+            await trio.sleep(20)
+    assert "cannot hear each other" not in caplog.text
+    assert f"this processor uses IPv4 (family); 127.0.0.2:{port} is kept" in caplog.text
 
 
 async def test_all_names_are_looked_up_side_by_side(autojump_clock: MockClock, port: int) -> None:
@@ -388,6 +403,65 @@ async def test_two_names_that_exchange_their_addresses_both_move(autojump_clock:
     assert transport.address_of(3) == f"127.0.0.2:{port}"
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["joins", "packets too"])
+async def test_peers_that_speak_from_each_other_s_former_address_both_move(
+    autojump_clock: MockClock, port: int, busy: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    async with in_background(transport):
+        for before in (True, False):
+            where = {2: ("127.0.0.2", port), 3: ("127.0.0.3", port)}
+            if not before:
+                where = {2: where[3], 3: where[2]}
+                resolver.table |= {"beta": ["127.0.0.3"], "gamma": ["127.0.0.2"]}
+            others = [await open_unicast_udp(node, {1: ("127.0.0.1", port), **where}) for node in (2, 3)]
+            for number in range(20):
+                for other in others:
+                    # A packet says nothing of who sent it.
+                    await other.send([(1, packet_of(1) if busy and number % 3 else join_of(other.node))])
+                assert len(await waiting(transport)) == 2
+                await trio.sleep(0.5)
+            for other in others:
+                await other.aclose()
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.3:{port}", f"127.0.0.2:{port}")
+    assert lines(caplog) == [], "those who move are no fault"
+
+
+async def test_peer_takes_the_address_of_one_that_is_gone_with_its_name(autojump_clock: MockClock, port: int) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    second = await open_unicast_udp(2, {1: ("127.0.0.1", port), 2: ("127.0.0.3", port)})
+    del resolver.table["gamma"]
+    resolver.table["beta"] = ["127.0.0.3"]
+    async with in_background(transport):
+        for _ in range(8):
+            await second.send([(1, JOIN_OF_2)])
+            await waiting(transport)
+            await trio.sleep(1)
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.3:{port}", None)
+    await second.aclose()
+
+
+async def test_id_at_the_address_of_another_that_its_name_does_not_confirm_is_told(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"], "gamma": ["127.0.0.3"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)})
+    clone = await open_unicast_udp(2, {1: ("127.0.0.1", port), 2: ("127.0.0.3", port)})
+    async with in_background(transport):
+        for _ in range(12):
+            await clone.send([(1, JOIN_OF_2)])
+            assert await waiting(transport) == [JOIN_OF_2]
+            await trio.sleep(1)
+    assert lines(caplog) == [
+        f"datagrams from 127.0.0.3:{port}, where the table of peers has node 3, are of node 2: give all processors one "
+        "table, in which each node has its own address"
+    ]
+    assert (transport.address_of(2), transport.address_of(3)) == (f"127.0.0.2:{port}", f"127.0.0.3:{port}")
+    await clone.aclose()
+
+
 async def test_address_in_digits_belongs_to_whom_the_table_gives_it(autojump_clock: MockClock, port: int) -> None:
     installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.3"]})
     peers = {1: ("alpha", port), 2: ("beta", port), 3: ("127.0.0.3", port)}
@@ -426,6 +500,11 @@ async def test_address_of_a_peer_that_speaks_is_not_taken_from_it(
     await second.aclose()
 
 
+def answer_of(address: Any, family: int = socket.AF_INET) -> tuple[Any, ...]:
+    """One of the tuples in what ``socket.getaddrinfo`` gives."""
+    return family, socket.SOCK_DGRAM, 17, "", address
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -437,6 +516,16 @@ async def test_address_of_a_peer_that_speaks_is_not_taken_from_it(
         (ValueError("the table of hosts is half written"), "the table of hosts is half written"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "Temporary failure in name"),
         (KeyError(), "KeyError"),
+        (lambda: None, "what the resolver says cannot be read: "),
+        (lambda: [()], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("b.internal", 5001))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", None))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", 70_000))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(["127.0.0.2", 5001])], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("::1", 5001))], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("::1", 5001), socket.AF_INET6)], "what the resolver says cannot be read: "),
+        (lambda: [answer_of(("127.0.0.2", 5001), socket.AF_INET6)], "('127.0.0.2', 5001) is no IPv6 address"),
+        (lambda: [answer_of(("::1", 5001, 0, 0))], "('::1', 5001, 0, 0) is no IPv4 address"),
     ],
 )
 async def test_answer_that_is_of_no_use_is_told_and_does_no_harm(
@@ -471,6 +560,33 @@ async def test_names_are_told_of_once_a_minute_and_peer(
     assert transport.statistics()["lookups_failed"] > 40
 
 
+@pytest.mark.parametrize("closes", [False, True], ids=["in its time", "when it is closed"])
+async def test_last_of_several_moves_is_told(
+    autojump_clock: MockClock, port: int, caplog: pytest.LogCaptureFixture, closes: bool
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._peers_log = BoundedLog("ringproto.transports", trio.current_time, SAID_EVERY_S)
+    with caplog.at_level(logging.INFO, "ringproto"):
+        async with in_background(transport):
+            for last in (3, 4, 5):
+                resolver.table["beta"] = [f"127.0.0.{last}"]
+                await trio.sleep(7)
+            assert transport.address_of(2) == f"127.0.0.5:{port}"
+            await trio.sleep(20)
+            await transport.send([(2, b"too early")])
+            assert "127.0.0.5" not in caplog.text
+            if not closes:
+                await trio.sleep(30)
+                await transport.send([(2, b"a minute later")])
+                assert f"is at 127.0.0.5:{port} now" in caplog.messages[-1]
+    assert [message for message in caplog.messages if "is at" in message] == [
+        f"node 2 (beta) is at 127.0.0.3:{port} now, and was at 127.0.0.2:{port}",
+        f"node 2 (beta) is at 127.0.0.5:{port} now, and was at 127.0.0.4:{port} (1 more lines like this one were left "
+        "out)",
+    ]
+
+
 async def test_background_work_is_done_by_one_task_and_ends_with_the_transport(
     autojump_clock: MockClock, port: int
 ) -> None:
@@ -498,6 +614,77 @@ async def test_background_work_may_be_cancelled_and_begun_again(autojump_clock: 
     assert transport.address_of(2) == f"127.0.0.2:{port}"
 
 
+# The own address
+
+
+def lose(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """This is no address of the host any more, as far as a transport sees that is bound to it."""
+    bind = _binding.bound_socket
+
+    def bound_socket(family: int, address: tuple[Any, ...], *more: Any, **options: Any) -> socket.socket:
+        if address[0] == host:
+            raise TransportError(errno.EADDRNOTAVAIL, f"{host} is not an address of this host")
+        return bind(family, address, *more, **options)
+
+    for module in ("unicast_udp", "_own_address"):
+        monkeypatch.setattr(f"ringproto.transports.{module}.bound_socket", bound_socket)
+
+
+async def sends_for(transport: UnicastUDP, seconds: int) -> None:
+    """It sends something each second, as a ring does, and looks at its address."""
+    for _ in range(seconds):
+        transport._look_at_paths_at = -math.inf
+        await transport.send([(0, b"anybody?")])
+        await trio.sleep(1)
+
+
+async def test_all_addresses_of_the_own_name_are_tried_at_the_opening(autojump_clock: MockClock, port: int) -> None:
+    installed({"alpha": ["203.0.113.7", "239.192.7.1", "127.0.0.1"], "beta": ["203.0.113.7", "203.0.113.8"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port)})
+    assert transport.address_of(1) == f"127.0.0.1:{port}"
+    await transport.aclose()
+    with pytest.raises(TransportError, match=r"203.0.113.7:\d+, the own entry of node 1, is not an address of this"):
+        await open_unicast_udp(1, {1: ("beta", port)})
+
+
+async def test_processor_that_is_started_twice_does_not_take_the_next_address_of_its_name(
+    autojump_clock: MockClock, port: int
+) -> None:
+    installed({"alpha": ["127.0.0.1", "127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port)})
+    with pytest.raises(AddressInUseError):
+        await open_unicast_udp(1, {1: ("alpha", port)})
+    await transport.aclose()
+
+
+async def test_all_addresses_of_the_own_name_are_tried_when_the_one_that_is_bound_is_gone(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed({"alpha": ["127.0.0.1", "203.0.113.7", "127.0.0.9"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        await sends_for(transport, 4)
+        assert transport.address_of(1) == f"127.0.0.9:{port}"
+
+
+async def test_address_to_which_this_processor_moves_is_not_that_of_a_peer_any_more(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        resolver.table |= {"alpha": ["127.0.0.2"], "beta": []}
+        await sends_for(transport, 6)
+        assert (transport.address_of(1), transport.address_of(2)) == (f"127.0.0.2:{port}", None)
+        assert await waiting(transport) == [], "nobody hears what he sent himself"
+        assert not any("misplaced" in vars(record)["ringproto_kind"] for record in caplog.records)
+        resolver.table["beta"] = ["127.0.0.3"]
+        await trio.sleep(6)
+        assert transport.address_of(2) == f"127.0.0.3:{port}", "without a word of that peer"
+
+
 async def test_family_is_chosen_by_the_names_that_are_there(autojump_clock: MockClock, port: int) -> None:
     installed({"alpha": ["127.0.0.1"]})
     transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
@@ -508,6 +695,11 @@ async def test_family_is_chosen_by_the_names_that_are_there(autojump_clock: Mock
 def join_of(node: int) -> bytes:
     """How a datagram of membership of a node begins (docs/wire.md, the envelope)."""
     return bytes([1, 3, 0, 0]) + bytes(8) + node.to_bytes(4, "big") + b"and the rest"
+
+
+def packet_of(node: int) -> bytes:
+    """The same of a packet."""
+    return bytes([1, 1]) + join_of(node)[2:]
 
 
 JOIN_OF_2 = join_of(2)

@@ -65,8 +65,18 @@ def test_an_answer_ends_the_silence() -> None:
 def test_time_in_which_nobody_looked_is_no_silence() -> None:
     silence = Silence(5.0)
     silence.judge(0.0, 7, 0)
-    assert silence.judge(3600.0, 7, 0) is Hearing.WELL, "this process stood still"
+    assert silence.judge(3600.0, 7, 0) is Hearing.QUIET, "this process stood still"
     assert silence.quiet_s == 1.25
+
+
+def test_silence_is_said_to_begin_once() -> None:
+    silence = Silence(5.0)
+    silence.judge(0.0, 7, 0)
+    for multicasts, since in ((7, 0.0), (8, 20.0)):
+        silence.judge(since, multicasts, 0)
+        got = looks(silence, tenths(since + 0.1, since + 15.2), multicasts)
+        assert got.count(Hearing.QUIET) == 1 and got.index(Hearing.QUIET) in (11, 12)
+        assert got.count(Hearing.JOIN) == 3
 
 
 async def both(silence_s: float) -> tuple[MulticastUDP, MulticastUDP]:
@@ -204,6 +214,11 @@ def test_strict_filter_is_named_with_what_it_dropped(tmp_path: Path, of_all: int
     assert text is None or ("net.ipv4.conf.eth0.rp_filter" in text and "are dropped, and 7 were" in text)
 
 
+def test_setting_of_an_interface_with_a_dot_in_its_name_is_written_as_sysctl_takes_it(tmp_path: Path) -> None:
+    text = explain_filter("eth0.100", 7, settings(tmp_path, **{"all": 0, "eth0.100": 1}))
+    assert text is not None and "filter of eth0.100 is strict (net.ipv4.conf.eth0/100.rp_filter or" in text
+
+
 def test_strict_filter_that_dropped_nothing_is_no_cause(tmp_path: Path) -> None:
     folder = settings(tmp_path, all=1, eth0=1)
     assert explain_filter("eth0", 0, folder) is None
@@ -232,9 +247,58 @@ def test_filter_is_told_once_until_it_begins_anew(monkeypatch: pytest.MonkeyPatc
     assert watch.explain("eth0") == "1"
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at the opening", "later"])
+def test_what_was_dropped_before_it_could_be_told_is_no_cause(monkeypatch: pytest.MonkeyPatch, later: bool) -> None:
+    netstat: list[int | None] = [None]
+    monkeypatch.setattr("ringproto.transports._reverse_path.filter_drops", lambda: netstat[0])
+    monkeypatch.setattr(
+        "ringproto.transports._reverse_path.explain_filter", lambda name, count: f"{count}" if count else None
+    )
+    watch = FilterWatch()  # as while there are no more files
+    if later:
+        netstat[0] = 9
+        watch.begin()
+        netstat[0] = None
+        watch.begin()
+    assert watch.explain("eth0") is None
+    netstat[0] = 10
+    assert watch.explain("eth0") is None, "since the host was started"
+    netstat[0] = 12
+    assert watch.explain("eth0") == "2"
+
+
+async def test_what_the_filter_dropped_while_all_was_well_is_no_cause(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped = [10]
+    monkeypatch.setattr("ringproto.transports._reverse_path.filter_drops", lambda: dropped[0])
+    monkeypatch.setattr(
+        "ringproto.transports._reverse_path.explain_filter", lambda name, count: f"{count} were" if count else None
+    )
+    first, second = await both(5.0)
+    for _ in range(30):
+        await second.send([(0, b"well")])
+        assert await first.receive() == [b"well"]
+        await first.send([(0, b"well")])
+        await trio.sleep(0.1)
+        dropped[0] = 17
+    await second.aclose()  # it leaves
+    for _ in range(70):
+        await first.send([(0, b"is anybody here?")])
+        await trio.sleep(0.1)
+    assert first.statistics()["rejoins"] == 1
+    assert "17 were" not in caplog.text and "7 were" not in caplog.text
+    dropped[0] = 20
+    for _ in range(50):
+        await first.send([(0, b"is anybody here?")])
+        await trio.sleep(0.1)
+    assert "nothing was heard from anybody" in caplog.text and "and 3 were" in caplog.text
+    await first.aclose()
+
+
 def test_filter_that_the_system_does_not_tell_of_is_no_cause(tmp_path: Path) -> None:
     assert explain_filter("eth0", 7, tmp_path) is None
-    assert filter_drops(tmp_path / "netstat") == 0
+    assert filter_drops(tmp_path / "netstat") is None
     (tmp_path / "netstat").write_text("TcpExt: A IPReversePathFilter B\nTcpExt: 1 23 4\nIpExt: C\nIpExt: 5\n")
     assert filter_drops(tmp_path / "netstat") == 23
 

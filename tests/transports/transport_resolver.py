@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
-Host = list[str] | float | Exception
+Host = list[str] | float | Exception | Callable[[], Any]
 
 
 class Resolver(trio.abc.HostnameResolver):
     """A table of host names.
 
-    A host has addresses; a number means no answer for so many seconds, and then that there is none; an exception is
-    raised. A host that is not in the table is not known.
+    A host has addresses, or a function that gives the whole answer; a number means no answer for so many seconds, and
+    then that there is none; an exception is raised. A host that is not in the table is not known.
     """
 
     def __init__(self, table: dict[str, Any], takes_s: float = 0.0) -> None:
@@ -45,6 +46,8 @@ class Resolver(trio.abc.HostnameResolver):
         found = self.table.get(name, 0.0)
         if isinstance(found, Exception):
             raise found
+        if callable(found):
+            return found()
         if isinstance(found, float):
             await trio.sleep(found)
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
