@@ -17,7 +17,6 @@ ring need not live are judged for safety alone.
 from __future__ import annotations
 
 import dataclasses
-import math
 import random as random_module
 import traceback
 from collections.abc import Callable, Collection
@@ -30,7 +29,7 @@ from ringproto.testing.cluster import Cluster
 from ringproto.testing.delivery import delivery_s, standstills_s
 from ringproto.testing.faults import Faults
 from ringproto.testing.garbage import uncollected
-from ringproto.testing.host import PATIENCE_MAX, Host, Trace
+from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Stretch, Violation
 from ringproto.testing.lasting import STRETCH_UNITS, LastingLoss
 from ringproto.testing.probes import fired
@@ -38,6 +37,7 @@ from ringproto.testing.settings import bound_s, draw_settings, rests, unit_s
 from ringproto.testing.standing import StandingFault
 from ringproto.testing.storms import Storms, counters, needless
 from ringproto.testing.strangers import Strangers
+from ringproto.testing.waits import Waits
 from ringproto.testing.watch import Watch
 from ringproto.types import Guarantee, Priority
 
@@ -209,6 +209,7 @@ class _Run:
         self.tried: set[str] = set()
         """The trials that the core was put to."""
         self.storms = Storms(self.cluster)
+        self.waits = Waits(self.cluster)
         self.unexplained: set[int] = set()
         """Who waited for longer than is explained when it was looked last."""
         self.kind = "no faults" if self.fault_free else ", ".join(self.faults.names) or "none drawn"
@@ -478,36 +479,21 @@ class _Run:
     def _patience_s(self, core: Collection[int]) -> float:
         """For how much longer than the token timeout one of them waits for the token now, in seconds.
 
-        It may be only as long as is explained by a member whose unblock it waits for (rule B20 of the judge says that
-        it does) and that really stood still between a configuration and its completion (departure 22), and fails B15
-        otherwise.
+        A wait that is not explained fails B15.
         """
         cluster = self.cluster
         timeout_s = longest_s = cluster.config.token_timeout_s
         for node in filter(cluster.alive, core):
-            waits_s, wrong = self._wait_of(node)
+            waits_s, wrong = self.waits.of(node)
             if wrong:
                 self.fail("B15", wrong)
             longest_s = max(longest_s, waits_s)
         return longest_s - timeout_s
 
-    def _wait_of(self, node: int) -> tuple[float, str]:
-        """How long this processor waits for the token now, in seconds; and what is wrong with that, if anything is."""
-        hosts, processor = self.cluster.hosts, self.cluster.processor(node)
-        timeout_s = self.cluster.config.token_timeout_s
-        waits_s = float(processor.statistics()["token_patience_s"])
-        stood_s = max((hosts[one].explained_s() for one in processor.waiting_for), default=0.0)
-        # Who stands still was idle before, for a token timeout at most.
-        times = math.ceil(1.0 + 1.5 * (stood_s / timeout_s + 1.0)) if stood_s else 1
-        if waits_s <= 1.001 * timeout_s * min(PATIENCE_MAX, times):  # clocks differ
-            return waits_s, ""
-        text = f"of {sorted(processor.waiting_for)} nobody stood still for more than {stood_s:.2f} s in recovery"
-        return waits_s, f"node {node} waits {waits_s:.2f} s for the token, and {text}"
-
     def _sample_patience(self) -> None:
         """Nobody waits for longer than is explained, but for the time until its next visit of the token."""
         cluster = self.cluster
-        wrong = {node: text for node in filter(cluster.alive, self.nodes) if (text := self._wait_of(node)[1])}
+        wrong = {node: text for node in filter(cluster.alive, self.nodes) if (text := self.waits.of(node)[1])}
         again = self.unexplained.intersection(wrong)
         if again and not self.violations:
             self.fail("B15", wrong[min(again)])

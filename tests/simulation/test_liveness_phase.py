@@ -11,6 +11,7 @@ from ringproto.testing.delivery import delivery_s
 from ringproto.testing.host import Host
 from ringproto.testing.lasting import LastingLoss
 from ringproto.testing.simulate import _Run, run_seed
+from ringproto.testing.waits import Waits
 from ringproto.types import Guarantee, Priority
 
 NODES = (1, 2, 3)
@@ -35,6 +36,7 @@ class Phase:
         self.lasting = lasting
         self.unit_s = UNIT_S
         self.failures = []
+        self.waits = Waits(cluster)
 
     def fail(self, rule, text):
         self.failures.append((rule, text))
@@ -45,7 +47,6 @@ class Phase:
     _await = _Run._await
     _agree = _Run._agree
     _patience_s = _Run._patience_s
-    _wait_of = _Run._wait_of
     _patience_ends = _Run._patience_ends
 
 
@@ -188,6 +189,22 @@ def test_a_clock_that_jumps_while_its_processor_stands_still_makes_that_longer()
     cluster.hosts[1].jump_clock(7 * TIMEOUT_S)
     cluster.run(4 * TIMEOUT_S)
     assert cluster.hosts[1].explained_s() == pytest.approx(10 * TIMEOUT_S, rel=0.01)
+
+
+def test_what_explained_a_wait_does_so_as_long_as_that_configuration_lasts():
+    cluster = ring_of(*NODES)
+    cluster.hold(1)
+    cluster.start(4)
+    assert cluster.run_until(lambda: cluster.together((*NODES, 4)), 10.0)
+    cluster.pause(1, 10 * TIMEOUT_S)
+    cluster.run(11 * TIMEOUT_S)
+    waits = Waits(cluster)
+    cluster.hosts[2].processor = Patient(cluster.processor(2), 10 * TIMEOUT_S, frozenset({1}))
+    assert waits.of(2)[1] == ""
+    cluster.hosts[1].rounds_s.extend([0.0] * 9)  # it has recovered without it since
+    cluster.hosts[1].stood_s = 0.0
+    assert waits.of(2)[1] == ""
+    assert Waits(cluster).of(2)[1] != ""
 
 
 def test_a_standstill_of_somebody_else_explains_nothing():
