@@ -185,6 +185,8 @@ class Membership(Founder):
     def _resume_delivery(self) -> None:
         if self.state is _OPERATIONAL and self.delivery.held and not self.delivery.is_full():
             self._deliver()
+            if self._patient:
+                self._settle_patience()
             # The others may be waiting for the room that this made.
             self._called = self._called or self._resting is not None
             self._call_token()

@@ -126,7 +126,8 @@ def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iter
     # Who has something to send calls the token, and is sent what was on its way already.
     limits["wakes_sent"] = counted.get("submitted", 0) + members
     if resting:
-        limits["tokens_retransmitted"] = counted.get("wakes_sent", 0)
+        # Who alone sends keeps the token for each of its messages, and its predecessor cannot tell that from a loss.
+        limits["tokens_retransmitted"] = counted.get("wakes_sent", 0) + counted.get("submitted", 0)
     limits["duplicate_tokens"] = counted.get("tokens_retransmitted", 0) + members
     copies = counted.get("duplicate_tokens", 0)
     limits["acknowledgements_sent"] = copies + members * (QUIET_ROTATIONS + 1) if copies else 0

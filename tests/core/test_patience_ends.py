@@ -185,3 +185,23 @@ def test_standstill_belongs_to_the_recovery_up_to_its_unblock_and_no_longer(befo
     one.handle_timeout(now + stood_s)
     kinds = {notice.kind for notice in one.take_notices()}
     assert ("recovery_stood_still" in kinds) is before
+
+
+def test_patience_ends_with_the_unblock_that_a_slow_reader_makes_room_for() -> None:
+    config = Config.testing(events_max=2)
+    cluster = Cluster(1, config)
+    patient_round(cluster, NODES, 3)
+    cluster.stop_reading(1, 100.0)
+    ring_id = cluster.configuration(3).ring_id
+    for _ in range(4):
+        cluster.processor(3).submit_recovery(ring_id, b"state", Guarantee.AGREED)
+    cluster.hosts[3].flush()
+    cluster.run(0.01)
+    cluster.release(3)
+    assert cluster.run_until(lambda: cluster.processor(2).complete, 5.0)
+    cluster.run(0.01)
+    one = cluster.processor(1)
+    assert not one.complete and one.statistics()["token_patience_s"] > config.token_timeout_s
+    while not one.complete:
+        assert one.take_events(1)
+    assert one.statistics()["token_patience_s"] == config.token_timeout_s
