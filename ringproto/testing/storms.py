@@ -120,7 +120,7 @@ def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iter
     """What a ring of so many sent for nothing while it worked and lost nothing: by how much its ``counters`` rose.
 
     ``resting``: an idle token comes round before anybody sends it again (``settings.rests``). Where it does not,
-    what is sent again has the bound of time alone (``bounds``).
+    what is sent again has the bound of time alone (``bounds``), and many copies may be on their way when it begins.
     """
     limits: dict[str, int] = dict.fromkeys(FAULT_FREE, 0)
     # Who has something to send calls the token, and is sent what was on its way already.
@@ -128,7 +128,7 @@ def needless(counted: Mapping[str, int], members: int, *, resting: bool) -> Iter
     if resting:
         # Who alone sends keeps the token for each of its messages, and its predecessor cannot tell that from a loss.
         limits["tokens_retransmitted"] = counted.get("wakes_sent", 0) + counted.get("submitted", 0)
-    limits["duplicate_tokens"] = counted.get("tokens_retransmitted", 0) + members
+        limits["duplicate_tokens"] = counted.get("tokens_retransmitted", 0) + members
     copies = counted.get("duplicate_tokens", 0)
     limits["acknowledgements_sent"] = copies + members * (QUIET_ROTATIONS + 1) if copies else 0
     for name, limit in limits.items():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from ringproto._core.wire_membership import PATIENCE_MAX
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.host import PATIENCE_MAX
 from ringproto.types import RingId
 
 __all__ = ["Waits"]
