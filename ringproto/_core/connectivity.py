@@ -194,7 +194,8 @@ class Connectivity:
     def _counts(self, mark: _Mark, node: int, now: float) -> bool:
         """Whether a mark speaks of the incarnation that is there now, and of more than was free."""
         word = self._words.get(node)
-        known = word is None or word.incarnation == mark.incarnation
+        # A beacon that came before the mark was made is of an incarnation before, if it is of another one.
+        known = word is None or word.incarnation == mark.incarnation or word.at < mark.left_out_at
         return known and mark.level > _FREE and not mark.lifted and not self._is_forgiven(mark, now)
 
     def _is_forgiven(self, mark: _Mark, now: float) -> bool:

@@ -324,6 +324,14 @@ def test_mark_belongs_to_an_incarnation() -> None:
     assert not mine.puts_off((1, 2), 3, 1.0)
 
 
+def test_beacon_of_the_life_before_does_not_hide_the_mark_of_this_one() -> None:
+    mine = make()
+    mine.hear_beacon(3, beacon(1, (3,), incarnation=66), 0.0)
+    left_out(mine, 3, 2, 1.0)
+    assert mine.puts_off((1, 2), 3, 1.0, gathers=77)
+    assert mine.put_off(4, 1.0) == (3,)
+
+
 def test_nothing_is_remembered_of_who_was_never_known() -> None:
     mine = make()
     mine.mark({3: None}, 0.0)
