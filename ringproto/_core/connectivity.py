@@ -4,9 +4,8 @@ Two processors that do not hear each other while others hear both would make mem
 the one that was left out is a reason to gather, and the gather leaves one of the two out. So who was left out is
 *marked*. The first mark costs nothing, because a join that was lost says nothing about a link, unless another processor
 was left out just before. From the second mark on a processor is put off: a ring with it is formed only when the beacons
-of both rings show that all of one hear all of the other, and some time after it was left out. Beacons say who is put
-off, so that those who are know that a ring with the sender would be tried in vain, and ask for the same evidence
-(departure 8 in docs/protocol.md).
+since then show that all of one ring hear all of the other. Beacons say who is put off, so that those who are know that
+a ring with the sender would be tried in vain, and ask for the same evidence (departure 8 in docs/protocol.md).
 
 What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
 numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
@@ -28,8 +27,6 @@ _ENOUGH = 3
 in one of 20, and at 95 % it reaches it in one of 170."""
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
-_BACK_OFF_MAX = 4
-"""Who is left out time and again waits for 1, 2 and at most so many beacon intervals."""
 _FORGIVEN = 256
 """A mark is forgotten after so many beacon intervals without a further one and without evidence of a bad link."""
 _STRETCH_MAX = 16
@@ -121,6 +118,8 @@ class Connectivity:
         Who was there and who was not cannot be told apart: a member that receives no data is silent in a gather whose
         other members agree at once.
 
+        What came of their beacons before counts no more: with that evidence the ring was formed that has just failed.
+
         Nothing is free for whoever is left out soon after another one was: the two may be the ends of one bad link,
         which leave each other out in turn.
         """
@@ -139,6 +138,8 @@ class Connectivity:
             mark.lifted = False
             self._marks[node] = mark
             _bound(self._marks, self._max)
+            if node in self._words:
+                self._words[node].received = 0
 
     def lift(self, nodes: Iterable[int]) -> None:
         """They are on a ring with this processor. How often they were left out is remembered for a while."""
@@ -148,7 +149,7 @@ class Connectivity:
 
     def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
-        out, or puts somebody of mine off, and not all hear all, or not for long enough.
+        out, or puts somebody of mine off, and not all hear all.
 
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
@@ -163,15 +164,12 @@ class Connectivity:
         ]
         if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
-        if not self.all_hear_all(mine, sender, now):
-            if self._misses(mine, theirs, now) or self._misses(theirs, mine, now):
-                for mark in marks:
-                    mark.denied_at = now
-            return True
-        return any(
-            now - mark.left_out_at < min(1 << min(mark.level - _FREE - 1, 8), _BACK_OFF_MAX) * self._interval_s
-            for mark in marks
-        )
+        if self.all_hear_all(mine, sender, now):
+            return False
+        if self._misses(mine, theirs, now) or self._misses(theirs, mine, now):
+            for mark in marks:
+                mark.denied_at = now
+        return True
 
     def put_off(self, most: int, now: float) -> tuple[int, ...]:
         """With whom no ring is formed before all hear all, sorted; of more than ``most``, those left out last."""

@@ -143,11 +143,17 @@ class Peers:
         return claim.nonce
 
     def unanswered(self, now: float) -> list[tuple[int, int, int]]:
-        """Node, incarnation and nonce of those who are asked once more, because no answer came."""
+        """Node, incarnation and nonce of those who are asked once more, because no answer came.
+
+        Two incarnations that claim one id are asked by a broadcast, so not again and again.
+        """
         due = [
             (key, claim)
             for key, claim in self._claims.items()
-            if claim.again and now - claim.made_at < self._proof_s and now - claim.asked_at >= self._spacing_s
+            if claim.again
+            and now - claim.made_at < self._proof_s
+            and now - claim.asked_at >= self._spacing_s
+            and self.incarnation(key[0]) in (None, key[1])
         ][-_AGAIN_AT_ONCE:]
         for _, claim in due:
             claim.again -= 1

@@ -386,8 +386,7 @@ class Seeker(Holder):
     def _repeat_join(self, sender: int, body: None) -> None:
         self._say_join()
         for node, incarnation, nonce in self._speakers.peers.unanswered(self.now):
-            if self._speakers.incarnation_of(node) is None:  # two claims are asked by a broadcast, once
-                self._challenge(node, incarnation, nonce)
+            self._challenge(node, incarnation, nonce)
 
     def _sets_changed(self) -> None:
         self._agreed = False

@@ -123,10 +123,10 @@ MUTANTS = (
         Change("connectivity", "_FORGIVEN = 256", "_FORGIVEN = 2**40"),
     ),
     _mutant(
-        "back-off-without-bound",
-        "Who is left out again and again waits twice as long each time.",
+        "evidence-of-a-ring-that-failed-counts-again",
+        "What was heard before somebody was left out lets it come back at once, time after time.",
         ("connectivity",),
-        Change("connectivity", "_BACK_OFF_MAX = 4", "_BACK_OFF_MAX = 2**20"),
+        Change("connectivity", "self._words[node].received = 0", "pass"),
     ),
     _mutant(
         "beacons-all-have-one-number",
@@ -237,6 +237,12 @@ MUTANTS = (
         "Who did not answer whether it lives is not asked once more while a ring forms.",
         ("peers",),
         Change("peers", "_AGAIN = 4", "_AGAIN = 0"),
+    ),
+    _mutant(
+        "who-was-left-out-asked-once",
+        "Who was left out, and whose answer is lost, is not asked once more whether it lives while a ring forms.",
+        ("peers",),
+        Change("peers", "in (None, key[1])", "is None"),
     ),
     _mutant(
         "insists-anew-after-another-request",

@@ -114,6 +114,23 @@ def test_who_does_not_answer_is_asked_four_times_more_after_its_last_word() -> N
     assert peers.unanswered(5.5) == []
 
 
+def test_who_was_left_out_and_does_not_answer_is_asked_once_more_as_well() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    peers.doubt(1)
+    nonce = peers.claim(1, identity(100, 8), WORD, 0.0)
+    assert peers.unanswered(SPACING_S) == [(1, 100, nonce)]
+
+
+def test_second_claim_to_an_id_is_asked_only_when_it_speaks_again() -> None:
+    """It is asked by a broadcast. That it is passed over does not count as a question."""
+    peers = make()
+    proven(peers, 1, 100, 7)
+    nonce = peers.claim(1, identity(200, 8), WORD, 0.0)
+    assert peers.unanswered(SPACING_S) == []
+    assert peers.claim(1, identity(200, 9), WORD, SPACING_S) == nonce
+
+
 def test_few_are_asked_once_more_at_a_time() -> None:
     peers = make(64)
     for node in range(1, 31):
