@@ -463,7 +463,7 @@ class Seeker(Holder):
         self.notices.add(
             "put_off",
             f"processor {sender} was left out before, or left a member of this ring out; it waits until beacons have "
-            "shown that all hear all, and some time more",
+            "shown that all hear all",
             processor=sender,
         )
 
