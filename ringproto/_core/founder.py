@@ -284,7 +284,6 @@ class Founder(Seeker):
     def _enter_operational(self, formation: Formation) -> None:
         """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""
         old, ring, exchange = self.ring, formation.ring, formation.exchange
-        recovered = self.barrier.asked
         self.delivery.end_ring(old.window, old.id, exchange.high_delivered, exchange.transitional, exchange.deliver_set)
         self.delivery.install(ring.id, ring.members, len(ring.members) >= self.config.quorum)
         self.outbox.abort_round()
@@ -305,7 +304,7 @@ class Founder(Seeker):
         self.ring = ring
         entries = formation.commit.entries
         self._incarnations = {entry.node: entry.incarnation for entry in entries}
-        self._patience.begin(entries, recovered)
+        self._patience.begin(entries)
         self._obligations = frozenset()
         self._formation = None
         self._called = True  # the others install when they see this token, so it does not rest here first

@@ -123,6 +123,7 @@ class Membership(Founder):
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
         self.note_time(now)
         if self.barrier.ask(ring_id):
+            self._patience.end_recovery()
             self.want_token()
 
     # Doors

@@ -48,14 +48,12 @@ class Patience:
         """What the standstill of this round asks for."""
         return min(PATIENCE_MAX, math.ceil(1 + _MARGIN * self._stood_s / self._token_timeout_s))
 
-    def begin(self, entries: Iterable[Entry], recovered: bool) -> None:
-        """A configuration of these members is installed.
+    def end_recovery(self) -> None:
+        """This processor has unblocked. Nothing is remembered of the rounds before this one."""
+        self.asks = self._needed()
 
-        ``recovered``: this processor has unblocked in the round that ends with this. Then nothing is remembered of the
-        rounds before.
-        """
-        if recovered:
-            self.asks = self._needed()
+    def begin(self, entries: Iterable[Entry]) -> None:
+        """A configuration of these members is installed."""
         self._stood_s = 0.0
         self._others = {entry.node: entry.patience for entry in entries if entry.patience > 1}
 

@@ -31,35 +31,38 @@ def test_the_longest_of_a_round_counts() -> None:
 def test_a_short_standstill_does_not_make_it_ask_for_less_before_its_recovery_has_come_to_an_end() -> None:
     patience = Patience(0.5)
     patience.note_standstill(8.0)
-    patience.begin((), False)
+    patience.begin(())
     patience.note_standstill(0.3)  # somebody else crashes before the long piece comes
-    patience.begin((), False)
+    patience.begin(())
     assert patience.asks == 25
-    patience.begin((), True)
+    patience.end_recovery()
     assert patience.asks == 1
 
 
-def test_the_next_round_that_it_ends_without_standing_still_is_the_last_to_be_asked_for() -> None:
+def test_when_it_ends_a_recovery_it_asks_for_what_it_needed_in_that_one() -> None:
+    """Before the next configuration is installed: what it asks for then is in the commit token."""
     patience = Patience(0.5)
     patience.note_standstill(2.0)
-    patience.begin((), False)  # the round in which it stood still is aborted
+    patience.begin(())  # the round in which it stood still is aborted
     assert patience.asks == 7
-    patience.begin((), False)  # another that it did not come to the end of
+    patience.begin(())  # another that it did not come to the end of
     assert patience.asks == 7
     patience.note_standstill(0.7)
-    patience.begin((), True)
+    patience.end_recovery()
     assert patience.asks == 4
-    patience.begin((), True)
+    patience.begin(())
+    assert patience.asks == 4
+    patience.end_recovery()
     assert patience.asks == 1
 
 
 def test_the_most_patient_of_those_that_have_not_unblocked_is_waited_for() -> None:
     patience = Patience(0.5)
-    patience.begin((entry(1, 7), entry(2, 25), entry(3, 1)), False)
+    patience.begin((entry(1, 7), entry(2, 25), entry(3, 1)))
     assert patience.asked_for == {1: 7, 2: 25}
     assert patience.times(frozenset((1, 2, 3))) == 25
     assert patience.times(frozenset((1, 3))) == 7
     assert patience.times(frozenset((3,))) == 1
     assert patience.times(frozenset()) == 1
-    patience.begin((entry(1, 1), entry(2, 1)), False)
+    patience.begin((entry(1, 1), entry(2, 1)))
     assert patience.times(frozenset((1, 2))) == 1

@@ -205,3 +205,16 @@ def test_patience_ends_with_the_unblock_that_a_slow_reader_makes_room_for() -> N
     while not one.complete:
         assert one.take_events(1)
     assert one.statistics()["token_patience_s"] == config.token_timeout_s
+
+
+def test_who_finished_a_recovery_without_standing_still_asks_for_nothing_in_the_next_configuration() -> None:
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    patient_round(cluster, NODES, 3)
+    cluster.release(3)
+    assert cluster.run_until(lambda: all(cluster.processor(node).complete for node in NODES), 5.0)
+    cluster.hold(3)
+    cluster.start(7)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (*NODES, 7), 5.0)
+    assert cluster.processor(1).waiting_for
+    assert cluster.processor(1).statistics()["token_patience_s"] == config.token_timeout_s
