@@ -7,6 +7,9 @@ was left out just before. From the second mark on a processor is put off: a ring
 since then show that all of one ring hear all of the other. Beacons say who is put off, so that those who are know that
 a ring with the sender would be tried in vain, and ask for the same evidence (departure 8 in docs/protocol.md).
 
+Where two rings of several members are apart and a link between them is bad for good, all cannot hear all. Then it is
+enough, some time later, that so few are not heard that the rest is more than each ring has.
+
 What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
 numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
 unless somebody is known, from fresh evidence, not to hear the processor.
@@ -15,7 +18,8 @@ unless somebody is known, from fresh evidence, not to hear the processor.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ringproto._core.wire_membership import Beacon
@@ -149,30 +153,48 @@ class Connectivity:
 
     def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
-        out, or puts somebody of mine off, and not all hear all.
+        out, or puts somebody of mine off, and the evidence is not enough.
 
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
         """
         theirs = self._ring_of(sender, now)
-        marks = [
+        marks = self._marks_of(theirs, sender, now, gathers)
+        if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
+            return False
+        if self._is_shown(mine, theirs, marks, now):
+            return False
+        if next(self._unheard(mine, theirs, now, known=True), None) is not None:
+            for mark in marks:
+                mark.denied_at = now
+        return True
+
+    def is_shown(self, mine: Collection[int], sender: int, now: float) -> bool:
+        """Whether the last beacons of all are evidence enough for a ring of mine and the sender's, whoever was left
+        out: all hear all, or, some time after that, enough of them do."""
+        theirs = self._ring_of(sender, now)
+        return self._is_shown(mine, theirs, self._marks_of(theirs, sender, now, None), now)
+
+    def _is_shown(self, mine: Collection[int], theirs: Collection[int], marks: Collection[_Mark], now: float) -> bool:
+        unheard = self._unheard(mine, theirs, now)
+        pair = next(unheard, None)
+        if pair is None:
+            return True
+        if not marks or any(now - mark.left_out_at < self.memory_s for mark in marks):
+            return False
+        return _outnumbers(mine, theirs, [pair, *unheard])
+
+    def _marks_of(self, theirs: Collection[int], sender: int, now: float, gathers: int | None) -> list[_Mark]:
+        return [
             mark
             for node in theirs
             if (mark := self._marks.get(node)) is not None
             and self._counts(mark, node, now)
             and not (node == sender and gathers not in (None, mark.incarnation))
         ]
-        if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
-            return False
-        if self.all_hear_all(mine, sender, now):
-            return False
-        if self._misses(mine, theirs, now) or self._misses(theirs, mine, now):
-            for mark in marks:
-                mark.denied_at = now
-        return True
 
     def put_off(self, most: int, now: float) -> tuple[int, ...]:
-        """With whom no ring is formed before all hear all, sorted; of more than ``most``, those left out last."""
+        """With whom no ring is formed without evidence, sorted; of more than ``most``, those left out last."""
         nodes = [node for node, mark in self._marks.items() if self._counts(mark, node, now)]
         return tuple(sorted(nodes[max(0, len(nodes) - most) :]))
 
@@ -187,7 +209,10 @@ class Connectivity:
     def _ring_of(self, node: int, now: float) -> tuple[int, ...]:
         """Who is on the ring of a processor by its last beacon; itself alone, if none came of late."""
         word = self._words.get(node)
-        return (node,) if word is None or not self._is_fresh(word, now) else (node, *word.beacon.members)
+        if word is None or not self._is_fresh(word, now):
+            return (node,)
+        members = word.beacon.members
+        return members if node in members else (node, *members)
 
     def _counts(self, mark: _Mark, node: int, now: float) -> bool:
         """Whether a mark speaks of the incarnation that is there now, and of more than was free."""
@@ -199,34 +224,28 @@ class Connectivity:
     def _is_forgiven(self, mark: _Mark, now: float) -> bool:
         return now - max(mark.left_out_at, mark.denied_at) >= _FORGIVEN * self._interval_s
 
-    def all_hear_all(self, mine: Collection[int], sender: int, now: float) -> bool:
-        """Whether each of my ring hears each of the sender's, and the other way round, by the last beacons of all."""
-        theirs = self._ring_of(sender, now)
-        return self._hear(mine, theirs, now) and self._hear(theirs, mine, now)
+    def _unheard(
+        self, mine: Collection[int], theirs: Collection[int], now: float, *, known: bool = False
+    ) -> Iterator[tuple[int, int]]:
+        """Pairs of one of mine and one of theirs of which no fresh evidence shows that the first hears the second and
+        the second hears the first; ``known``: of which fresh evidence shows that it is not so."""
+        for node in mine:
+            for other in self._missed(node, theirs, now, known):
+                yield node, other
+        for node in theirs:
+            for other in self._missed(node, mine, now, known):
+                yield other, node
 
-    def _hear(self, some: Collection[int], others: Collection[int], now: float) -> bool:
-        """Whether fresh evidence shows that each of some hears each of the others."""
-        for node in some:
-            if node == self._node:
-                if not all(other == node or self._hears(other, now) for other in others):
-                    return False
-            elif not self._is_known(node, now) or not self._heard_by(node).issuperset(others):
-                return False
-        return True
-
-    def _misses(self, some: Collection[int], others: Collection[int], now: float) -> bool:
-        """Whether fresh evidence shows that one of some does not hear one of the others."""
-        for node in some:
-            if node == self._node:
-                # Who says nothing is not heard, if somebody else of its ring says beacons: while one is put off all do.
-                if self._any_known(others, now) and not all(self._hears(other, now) for other in others):
-                    return True
-            elif self._is_known(node, now) and not self._heard_by(node).issuperset(others):
-                return True
-        return False
-
-    def _any_known(self, nodes: Collection[int], now: float) -> bool:
-        return any(self._is_known(node, now) for node in nodes)
+    def _missed(self, node: int, others: Collection[int], now: float, known: bool) -> Collection[int]:
+        """Whom of others this processor is not shown to hear, or is shown not to hear."""
+        if node == self._node:
+            # Who says nothing is not heard, if somebody else of its ring says beacons: while one is put off all do.
+            if known and not any(self._is_known(other, now) for other in others):
+                return ()
+            return [other for other in others if other != node and not self._hears(other, now)]
+        if self._is_known(node, now):
+            return set(others).difference(self._heard_by(node))
+        return () if known else [other for other in others if other != node]
 
     def _is_known(self, node: int, now: float) -> bool:
         word = self._words.get(node)
@@ -236,6 +255,19 @@ class Connectivity:
         """Whom another processor hears, by its last beacon; the members of its ring among them."""
         beacon = self._words[node].beacon
         return {node, *beacon.members, *beacon.heard}
+
+
+def _outnumbers(mine: Collection[int], theirs: Collection[int], unheard: Iterable[tuple[int, int]]) -> bool:
+    """Whether a ring of all but those who must be left out would have more members than each of the two. Of two that do
+    not hear each other one is left out: again and again who has most of them, which is close to the least there is."""
+    pairs = set(unheard)
+    spare = min(len(mine), len(theirs)) - 1
+    while pairs and spare > 0:
+        often = Counter(node for pair in pairs for node in pair)
+        worst = max(sorted(often), key=often.__getitem__)
+        pairs = {pair for pair in pairs if worst not in pair}
+        spare -= 1
+    return not pairs
 
 
 def _bound(known: dict[int, Any], most: int) -> None:

@@ -37,7 +37,7 @@ class Gather:
         procs = {node, *procs}
         self._set(procs, procs.intersection(fails) - {node})
         self.informed = False
-        """Whether beacons have shown, here or to who made this processor gather, that all hear all."""
+        """Whether beacons were enough evidence for a ring with others, here or for who made this processor gather."""
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
 

@@ -335,7 +335,7 @@ class Membership(Founder):
         elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now):
             self._put_off(sender)
         else:
-            informed = self._connectivity.all_hear_all(self.ring.members, sender, self.now)
+            informed = self._connectivity.is_shown(self.ring.members, sender, self.now)
             self._reasons.ended(f"processor {sender} is on another ring; they merge")
             self._enter_gather((*self.ring.members, sender), informed=informed)
 

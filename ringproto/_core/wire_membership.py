@@ -70,7 +70,8 @@ class Join(NamedTuple):
     proc_set: tuple[int, ...]
     fail_set: tuple[int, ...]
     informed: bool = False
-    """Whether beacons have shown that all hear all: to the sender, or to the member of its ring that made it gather."""
+    """Whether beacons were enough evidence for a ring with others: to the sender, or to the member of its ring that
+    made it gather."""
 
 
 class Beacon(NamedTuple):
@@ -86,7 +87,7 @@ class Beacon(NamedTuple):
     heard: tuple[int, ...]
     """Of whose last beacons enough came to the sender."""
     put_off: tuple[int, ...] = ()
-    """With whom the sender forms no ring before all hear all."""
+    """With whom the sender forms no ring without evidence."""
 
     @property
     def interval_s(self) -> float:

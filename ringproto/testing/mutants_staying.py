@@ -112,8 +112,9 @@ MUTANTS = (
         ("connectivity",),
         Change(
             "connectivity",
-            "return self._hear(mine, theirs, now) and self._hear(theirs, mine, now)",
-            "return self._hear(mine, theirs, now)",
+            "        for node in theirs:\n            for other in self._missed(node, mine, now, known):\n"
+            "                yield other, node\n",
+            "",
         ),
     ),
     _mutant(
@@ -233,6 +234,24 @@ MUTANTS = (
         Change("connectivity", "(gathers is not None or not self", "(not self"),
     ),
     _mutant(
+        "rings-with-a-bad-link-between-them-stay-apart",
+        "Two rings that were apart come together only if all hear all, so one dead link keeps all others apart, too.",
+        ("connectivity",),
+        Change("connectivity", "return _outnumbers(mine, theirs, [pair, *unheard])", "return False"),
+    ),
+    _mutant(
+        "nothing-to-gain-and-tried",
+        "A ring is tried with the end of a dead link, although it would not be larger than the one that there is.",
+        ("connectivity",),
+        Change("connectivity", "spare = min(len(mine), len(theirs)) - 1", "spare = min(len(mine), len(theirs))"),
+    ),
+    _mutant(
+        "asks-two-rounds-later",
+        "Who has unblocked goes on asking for what it needed before, until the next configuration is installed.",
+        ("patience_ends",),
+        Change("membership", "            self._patience.end_recovery()\n", ""),
+    ),
+    _mutant(
         "questions-asked-once",
         "Who did not answer whether it lives is not asked once more while a ring forms.",
         ("peers",),
@@ -303,8 +322,8 @@ MUTANTS = (
         ("connectivity",),
         Change(
             "connectivity",
-            "if self._any_known(others, now) and not all(self._hears(other, now) for other in others):",
-            "if any(self._is_known(other, now) and not self._hears(other, now) for other in others):",
+            "if known and not any(self._is_known(other, now) for other in others):",
+            "if known:",
         ),
     ),
     _mutant(

@@ -16,6 +16,7 @@ from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import Stretch, Violation
 from ringproto.testing.lasting import tries_max
+from ringproto.testing.settings import BOUND_UNITS, bound_s
 from ringproto.types import Guarantee, Priority
 
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
@@ -93,6 +94,22 @@ def _lossy(fault: StandingFault) -> None:
     fault.cluster.network.link(second, first).loss = loss
 
 
+def _divided(fault: StandingFault) -> None:
+    """Two sides that were parted twice, so that each puts the other off; when they hear each other again, one of each
+    side does not hear one of the other, or neither hears the other. All but one of the two must come together."""
+    nodes = fault.random.sample(fault.core, len(fault.core))
+    cut = fault.random.randint(1, len(nodes) - 1)
+    sides = nodes[:cut], nodes[cut:]
+    first, second = sides[0][0], sides[1][0]
+    fault.ends = frozenset((first, second))
+    fault.cluster.block(first, second)
+    if fault.random.random() < 0.5:
+        fault.cluster.block(second, first)
+    for _ in range(2):
+        fault.part_and_heal(*sides)
+        fault.come_together()
+
+
 KINDS: dict[str, Callable[[StandingFault], None]] = {
     "pair": _pair,
     "one way": _one_way,
@@ -100,8 +117,13 @@ KINDS: dict[str, Callable[[StandingFault], None]] = {
     "mute": _mute,
     "bridge": _bridge,
     "lossy": _lossy,
+    "divided": _divided,
 }
 """Links that are bad and stay so."""
+
+
+WIDE = ("bridge", "divided")
+"""Those that take three processors."""
 
 
 class StandingFault:
@@ -126,7 +148,7 @@ class StandingFault:
         """Of any kind that so many processors can have."""
         kinds = [*KINDS, "stuck recover"]
         if len(core) < 3:
-            kinds.remove("bridge")
+            kinds = [kind for kind in kinds if kind not in WIDE]
         return cls(cluster, core, cluster.random.choice(kinds))
 
     def play(self) -> None:
@@ -140,6 +162,39 @@ class StandingFault:
 
     def _fail(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text, 0, 0, 0))
+
+    # For those that begin with a partition
+
+    def part_and_heal(self, *sides: list[int]) -> None:
+        """These do not hear each other until each is a ring of its own; what else is broken stays so."""
+        cluster = self.cluster
+        between = [
+            link
+            for link in cluster.network.links()
+            if not link.blocked and not any({link.source, link.destination} <= set(side) for side in sides)
+        ]
+        for link in between:
+            link.blocked = True
+        cluster._say(f"{' and '.join(str(sorted(side)) for side in sides)} do not hear each other")
+        cluster.run_until(
+            lambda: all(cluster.formed(side) for side in sides), SETTLE_UNITS * self.unit_s, every_s=self.unit_s / 20
+        )
+        for link in between:
+            link.blocked = False
+
+    def come_together(self) -> None:
+        """All, or all but one end, are one ring within the bound of rule B15."""
+        cluster, core = self.cluster, self.core
+        wholes = [core, *(tuple(node for node in core if node != end) for end in sorted(self.ends))]
+        limit_s = bound_s(cluster.config, len(core), max(BOUND_UNITS))
+        alive = [cluster.processor(node) for node in core if cluster.alive(node)]
+        limit_s += max((float(processor.statistics()["token_patience_s"]) for processor in alive), default=0.0)
+        if not cluster.run_until(
+            lambda: any(cluster.formed(whole) for whole in wholes), limit_s, every_s=self.unit_s / 20
+        ):
+            rings = sorted({processor.configuration.members for processor in alive})
+            text = f"{rings} did not come together within {limit_s:.2f} s"
+            self._fail("B15", f"{text} although only links between {sorted(self.ends)} are bad ({self.kind})")
 
     def _installed(self) -> dict[int, int]:
         counts = {}

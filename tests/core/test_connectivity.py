@@ -96,7 +96,7 @@ def test_who_does_not_hear_us_is_put_off_although_we_hear_it() -> None:
 
 def test_one_word_that_somebody_does_not_hear_it_puts_it_off() -> None:
     mine = make()
-    left_out(mine, 3, 2, 0.0)
+    left_out(mine, 3, 2, 4.0)
     now = all_speak(mine, [(1, 2), (3, 4)], 5.0)
     assert not mine.puts_off((1, 2), 3, now)
     mine.hear_beacon(2, beacon(20, (1, 2), (1, 3)), now)
@@ -167,10 +167,62 @@ def test_links_within_one_ring_do_not_matter() -> None:
 
 def test_ring_of_the_stranger_counts_as_a_whole() -> None:
     mine = make()
-    left_out(mine, 4, 2, 0.0)
+    left_out(mine, 4, 2, 4.0)
     now = all_speak(mine, [(1, 2), (3, 4)], 5.0)
     mine.hear_beacon(4, beacon(30, (3, 4), (3,)), now)
     assert mine.puts_off((1, 2), 3, now)
+
+
+def hearing(rings: Collection[Collection[int]], dead: Collection[tuple[int, int]], apart_s: float) -> Connectivity:
+    """What 1 knows when all have been left out for so long, and beacons have shown that these links are dead."""
+    mine = make()
+    everybody = {node for ring in rings for node in ring}
+    for node in everybody - set(rings[0]):
+        left_out(mine, node, 2, 10.0 - apart_s)
+    for number in (1, 2, 3):
+        for ring in rings:
+            for node in ring:
+                if node != ME and (node, ME) not in dead:
+                    hears = {other for other in everybody - {node} if (other, node) not in dead}
+                    mine.hear_beacon(node, beacon(number, ring, hears), 7.0 + number)
+    return mine
+
+
+ONE_TO_ALL = [(4, 2), (4, 3), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rings", "dead", "apart_s", "put_off"),
+    [
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 8.0, False),
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 7.9, True),
+        ([(1, 2, 3), (4, 5)], [(4, 2), (2, 4)], 8.0, False),
+        ([(1, 2, 3), (4,)], [(2, 4)], 250.0, True),
+        ([(1,), (4, 5, 6)], [(4, 1)], 250.0, True),
+        ([(1, 2, 3), (4, 5)], ONE_TO_ALL, 8.0, False),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 5)], 250.0, True),
+        ([(1, 2, 3), (4, 5, 6)], [(2, 4), (3, 5)], 8.0, False),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (2, 5), (1, 4), (1, 5)], 250.0, True),
+    ],
+    ids=[
+        "one link",
+        "one link, too soon",
+        "one link, both ways",
+        "the other ring is one",
+        "this ring is one",
+        "all links of one",
+        "as many bad ends as the smaller ring has",
+        "fewer",
+        "a bridge",
+    ],
+)
+def test_rings_with_a_bad_link_between_them_come_together_if_all_but_its_end_are_more_than_each(
+    rings: list[tuple[int, ...]], dead: list[tuple[int, int]], apart_s: float, put_off: bool
+) -> None:
+    """All will never hear all: they would be apart for ever. A ring of one has nothing to gain but the bad end."""
+    mine = hearing(rings, dead, apart_s)
+    assert mine.puts_off(rings[0], 5 if len(rings[1]) > 1 else 4, 10.0) is put_off
+    assert mine.is_shown(rings[0], 5 if len(rings[1]) > 1 else 4, 10.0) is not put_off
 
 
 def test_heard_is_who_had_three_of_its_last_eight_beacons_received() -> None:

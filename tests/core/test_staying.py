@@ -28,6 +28,8 @@ from ringproto._core.states import Input
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Kind, Token, ring_bytes
 from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join
+from ringproto.config import Config
+from ringproto.testing.cluster import Cluster
 from ringproto.types import RingId
 
 SUCCESSOR, PREDECESSOR = 3, 1
@@ -358,3 +360,29 @@ def test_member_that_says_a_later_ring_breaks_this_one_also_if_it_puts_this_proc
     beacon = Beacon(ring.identity(PREDECESSOR), other, 1, 100, (PREDECESSOR,), (), (MEMBER,))
     ring.me.handle(Input.BEACON, PREDECESSOR, beacon)
     assert ring.me.state is GATHER
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [((1, 2, 3), (4, 5)), ((1, 2), (4, 5)), ((2, 3), (1, 4, 5))])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
+    mine: tuple[int, ...], theirs: tuple[int, ...], both_ways: bool
+) -> None:
+    """The halves were parted twice, so they put each other off. All but one end of the link come together, and rest."""
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    nodes = tuple(sorted((*mine, *theirs)))
+    wholes = [nodes, *(tuple(node for node in nodes if node != end) for end in (2, 4))]
+    cluster.start(*nodes)
+    for _ in range(2):
+        assert cluster.run_until(lambda: cluster.formed(nodes), 5.0)
+        cluster.partition(mine, theirs)
+        assert cluster.run_until(lambda: cluster.formed(mine) and cluster.formed(theirs), 5.0)
+        cluster.heal()
+    cluster.block(2, 4)
+    if both_ways:
+        cluster.block(4, 2)
+    assert cluster.run_until(lambda: any(map(cluster.formed, wholes)), 50 * config.merge_detect_s)
+    cluster.run(1.0)
+    before = [cluster.processor(node).statistics()["configurations"] for node in nodes]
+    cluster.run(300 * config.merge_detect_s)
+    assert [cluster.processor(node).statistics()["configurations"] for node in nodes] == before

@@ -198,7 +198,7 @@ def test_counters_of_a_ring_that_works_are_not_needless():
 @pytest.mark.parametrize("kind", [*standing.KINDS, "stuck recover"])
 @pytest.mark.parametrize("nodes", [(1, 2), (1, 2, 3), (1, 2, 3, 4, 5)])
 def test_a_ring_comes_to_rest_and_is_one_again_when_it_is_mended(kind, nodes):
-    if kind == "bridge" and len(nodes) < 3:
+    if kind in standing.WIDE and len(nodes) < 3:
         nodes = (1, 2, 3, 4)
     cluster = ring_of(*nodes)
     fault = StandingFault(cluster, nodes, kind)
