@@ -246,7 +246,9 @@ class Founder(Seeker):
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
-            self.timers.clear(_TOKEN_RETRANSMIT)
+            if packet.seq > formation.ring.forwarded_seq:
+                # Somebody after me had the token, so it is not lost between me and my successor.
+                self.timers.clear(_TOKEN_RETRANSMIT)
             if packet.old_ring:
                 formation.exchange.receive(packet)
 

@@ -7,6 +7,7 @@ one, on a processor that is driven by hand.
 from __future__ import annotations
 
 import pytest
+from packets import packet
 from papers import AGREED, Three, say
 from rings import Seen, history
 from test_states import (
@@ -16,6 +17,7 @@ from test_states import (
     MEMBER,
     NODES,
     OPERATIONAL,
+    RECOVERY,
     STRANGER,
     Ring,
     answer_challenges,
@@ -26,7 +28,7 @@ from test_states import (
 from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Kind, Token, ring_bytes
+from ringproto._core.wire import Codec, Kind, Token, ring_bytes
 from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join
 from ringproto.types import RingId
 
@@ -195,6 +197,22 @@ def test_token_that_is_sent_again_has_its_hops_acknowledged_from_then_on() -> No
     (token,) = sent(ring, Kind.TOKEN)
     assert isinstance(token, Token)
     assert (token.copy, token.acknowledge) == (1, ACKNOWLEDGED_ROTATIONS)
+
+
+@pytest.mark.parametrize("after_me", [False, True])
+def test_only_a_packet_after_the_token_shows_while_a_ring_forms_that_it_arrived(after_me: bool) -> None:
+    """One from before it may come later than the token; where the next hop is lost the formation would fail for it."""
+    ring = Ring(MEMBER)
+    ring.bring_to(RECOVERY)
+    token = decode(ring.me.codec, ring.next_for_me(Kind.TOKEN))
+    assert isinstance(token, Token)
+    ring.me.handle(Input.TOKEN, PREDECESSOR, token._replace(seq=5))
+    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    peer = Codec(CONFIG.cluster_hash, SUCCESSOR)
+    body = peer.encode_recovered(token.ring, 5 + after_me, packet(1, sender=SUCCESSOR))
+    ring.me.handle(Input.DATA, SUCCESSOR, peer.decode_data(body.datagram))
+    assert ring.me._forming.ring.window.high == 5 + after_me, "it is kept"
+    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is not after_me
 
 
 # Proofs
