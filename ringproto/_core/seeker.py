@@ -167,7 +167,7 @@ class Seeker(Holder):
         incarnation = response.incarnation
         if peers.lives_on(sender, incarnation, nonce, serial, self.now):
             self._rivals.answered(sender, self.now)
-        elif not peers.answers(sender, incarnation, nonce):
+        elif not peers.answers(sender, incarnation, nonce, self.now):
             self.counters.add("dropped_late_copy")
         elif sender == self.node:
             self._meet_own_id(response)

@@ -260,6 +260,16 @@ def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
     assert ring.me.state is GATHER
 
 
+def test_answer_that_comes_minutes_later_makes_no_old_word_count() -> None:
+    """It was lost, and the network has kept a copy: who gave it may be dead since."""
+    ring = operational()
+    ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
+    ring.me.now += 120.0
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+    assert counted(ring, "dropped_late_copy") == 1
+
+
 def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once() -> None:
     ring = operational()
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
