@@ -307,6 +307,9 @@ class Founder(Seeker):
         self.ring = ring
         entries = formation.commit.entries
         self._incarnations = {entry.node: entry.incarnation for entry in entries}
+        for entry in entries:
+            if entry.node != self.node:
+                self._speakers.peers.is_on_ring(entry.node, entry.incarnation, self.now)
         self._patience.begin(entries, recovered)
         self._obligations = frozenset()
         self._formation = None

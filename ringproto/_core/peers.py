@@ -122,6 +122,12 @@ class Peers:
         if life is not None:
             life.heard_at = -math.inf
 
+    def is_on_ring(self, node: int, incarnation: int, now: float) -> None:
+        """A ring with this incarnation is installed: it is the one that is known, whoever else has proven that it
+        lives while the ring formed."""
+        if self.incarnation(node) != incarnation:
+            self.believe(node, incarnation, 0, now)
+
     # Challenges
 
     def claim(self, node: int, identity: Identity, word: Word | None, now: float) -> int:

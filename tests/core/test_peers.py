@@ -119,6 +119,17 @@ def test_answer_to_who_was_asked_once_more_does_not_count_for_ever() -> None:
     assert peers.ask(1, 1.0 + PROOF_S, 0.0) not in (0, nonce)
 
 
+def test_member_of_a_ring_is_the_one_that_is_known_whoever_claimed_its_id_meanwhile() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    peers.is_on_ring(1, 100, 1.0)
+    assert hear(peers, 1, 100, 7) is Verdict.LATE, "nothing is forgotten of who was known"
+    proven(peers, 1, 200, 1)
+    peers.is_on_ring(1, 100, 1.0)
+    assert hear(peers, 1, 200, 2) is Verdict.UNPROVEN
+    assert hear(peers, 1, 100, 8, 100 * PROOF_S, present=True) is Verdict.NEWS
+
+
 def test_who_does_not_answer_is_asked_four_times_more_after_its_last_word() -> None:
     peers = make()
     nonce = peers.claim(1, identity(100, 5), WORD, 0.0)

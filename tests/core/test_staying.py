@@ -278,6 +278,19 @@ def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once(
     assert ring.me.state is OPERATIONAL
 
 
+def test_second_process_that_has_proven_that_it_lives_while_the_ring_formed_does_not_break_it() -> None:
+    ring = Ring(MEMBER)
+    ring.bring_to(RECOVERY)
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
+    answer_challenges(ring.me)
+    while ring.me.state is not OPERATIONAL:
+        ring.step()
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**41, LIMITS), 1, (SUCCESSOR,), ()))
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+    assert ring.me._speakers.incarnation_of(SUCCESSOR) == ring.incarnation(SUCCESSOR)
+
+
 def test_who_was_left_out_must_prove_anew_that_it_lives() -> None:
     ring = operational()
     incarnation = ring.incarnation(SUCCESSOR)
