@@ -304,7 +304,7 @@ class Membership(Founder):
             ring.members, sender, self.now, gathers=join.identity.incarnation
         ):
             self._put_off(sender)
-        elif not member and any(node in ring.members for node in join.fail_set):
+        elif not (member and same) and any(node in ring.members for node in join.fail_set):
             # A ring with it would be one without that member. When its gather has ended, it asks for no such thing.
             self.counters.add("ignored")
         else:

@@ -380,6 +380,22 @@ def test_stranger_that_has_given_a_member_up_is_waited_for_until_its_gather_has_
     assert [join for join in sent(ring, Kind.JOIN) if not set(join.fail_set).isdisjoint(NODES)] == []
 
 
+def test_what_a_member_that_started_anew_has_given_up_is_not_followed() -> None:
+    """It may have heard no answer while the member that it was is asked whether it lives."""
+    ring = operational()
+    began = ring.me.now
+    for number in range(10):
+        ring.me.now = began + number * CONFIG.join_timeout_s
+        join = Join(Identity(88, 2**41 + number, LIMITS), 1, NODES, (PREDECESSOR,))
+        ring.me.handle(Input.JOIN, SUCCESSOR, join)
+        answer_challenges(ring.me)
+        ring.me.transmits.clear()
+    assert ring.me._speakers.incarnation_of(SUCCESSOR) == 88
+    assert ring.me.state is OPERATIONAL
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**42, LIMITS), 1, (SUCCESSOR,), ()))
+    assert ring.me.state is GATHER and ring.me._gather.fails == ()
+
+
 def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
     """A stranger that lives, and has given this processor up, says a sequence that is far ahead, again and again."""
     ring = operational()
