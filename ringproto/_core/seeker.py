@@ -481,7 +481,7 @@ class Seeker(Holder):
         gather = self._gather
         self._reasons.gone((sender,), LEFT_IN_ORDER)
         if gather.fail((sender,)):
-            self._alone_at_once = gather.alive == (self.node,)
+            self._alone_at_once = gather.alive == (self.node,) and sender in self.ring.members
             self._sets_changed()
             self._check_consensus()
 

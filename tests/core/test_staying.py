@@ -412,6 +412,18 @@ def test_leave_of_a_second_process_with_the_id_of_a_member_does_not_end_the_ring
     assert ring.me.state is RECOVERY
 
 
+@pytest.mark.parametrize("member", [True, False])
+def test_only_a_member_that_leaves_is_a_reason_to_go_on_alone_at_once(member: bool) -> None:
+    """Who has just started waits for those that may be about to answer, although one that it met has left."""
+    ring = operational() if member else Ring(MEMBER)
+    ring.me._enter_gather((MEMBER, SUCCESSOR))
+    if not member:
+        ring.me.handle(Input.JOIN, SUCCESSOR, Join(ring.identity(SUCCESSOR), 1, (SUCCESSOR,), ()))
+        answer_challenges(ring.me)
+    ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(Identity(ring.incarnation(SUCCESSOR), 2**41, LIMITS), bytes(20)))
+    assert (ring.me.state is OPERATIONAL) is member
+
+
 def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
     """A stranger that lives, and has given this processor up, says a sequence that is far ahead, again and again."""
     ring = operational()
