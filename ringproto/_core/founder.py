@@ -145,11 +145,20 @@ class Founder(Seeker):
             expected = (int(Kind.COMMIT), self._forming.commit.hop)
         if (acknowledgement.what, acknowledgement.number) == expected:
             self._hop.acknowledged(acknowledgement.copy, self.now)
-            self.timers.clear(_TOKEN_RETRANSMIT)
             self._unanswered = 0
             self._sign_at = self.now
+            if formation is None:
+                self._watch_successor()
+            else:
+                self.timers.clear(_TOKEN_RETRANSMIT)
         else:
             self.counters.add("duplicates")
+
+    def _watch_successor(self) -> None:
+        """The successor has shown that it has the token. It may die before it passes the token on; so it is sent the
+        token once more if nothing is heard of that for long. A live one answers (departure 18)."""
+        self._hop.arrived(self._retransmit_s)
+        self.timers.set(_TOKEN_RETRANSMIT, self.now + self._retransmit_s)
 
     def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)

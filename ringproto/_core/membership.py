@@ -270,9 +270,12 @@ class Membership(Founder):
         else:
             ring.note_packet(packet)
             self._note_sign(sender)
-            if packet.seq > ring.forwarded_seq:
+            if packet.seq > ring.forwarded_seq and self.timers.is_set(_TOKEN_RETRANSMIT):
                 # Somebody after me had the token, so it is not lost between me and my successor.
-                self.timers.clear(_TOKEN_RETRANSMIT)
+                if packet.sender == ring.successor:
+                    self._watch_successor()
+                else:
+                    self.timers.clear(_TOKEN_RETRANSMIT)
 
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring

@@ -171,11 +171,14 @@ def test_missed_deadline_is_put_off_once_and_within_its_bounds() -> None:
 def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> None:
     ring = operational()
     token = ring.me.ring.forwarded_token
-    assert token is not None and ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
-    for number, waits in ((token.token_seq - 1, True), (token.token_seq, False)):
+    assert token is not None
+    soon = ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT)
+    late = ring.me.now + CONFIG.retransmit_s
+    assert soon < late
+    for number, deadline in ((token.token_seq - 1, soon), (token.token_seq, late)):
         body = Acknowledgement(MEMBER, ring.me.ring.name, int(Kind.TOKEN), 0, number)
         ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
-        assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is waits
+        assert ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT) == deadline
 
 
 def test_copy_of_a_token_that_came_before_is_answered() -> None:
