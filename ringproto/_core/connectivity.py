@@ -210,9 +210,15 @@ class Connectivity:
             if node == self._node:
                 if not all(other == node or self._hears(other, now) for other in others):
                     return False
-            elif not self._is_known(node, now) or not self._heard_by(node).issuperset(others):
+            elif not self._is_known(node, now) or not self._says_that_it_hears(node, others):
                 return False
         return True
+
+    def _says_that_it_hears(self, node: int, others: Collection[int]) -> bool:
+        """Whether another processor hears these by its last beacon; what it said before one was left out is too old."""
+        said_at = self._words[node].at
+        late = all(other not in self._marks or self._marks[other].left_out_at < said_at for other in others)
+        return late and self._heard_by(node).issuperset(others)
 
     def _misses(self, some: Collection[int], others: Collection[int], now: float) -> bool:
         """Whether fresh evidence shows that one of some does not hear one of the others."""
