@@ -30,7 +30,7 @@ from ringproto._core.states import Input
 from ringproto._core.timers import Timer
 from ringproto._core.wire import Codec, Kind, Token, ring_bytes
 from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
-from ringproto.types import RingId
+from ringproto.types import Priority, RingId
 
 SUCCESSOR, PREDECESSOR = 3, 1
 
@@ -216,6 +216,24 @@ def test_only_a_packet_after_the_token_shows_while_a_ring_forms_that_it_arrived(
     ring.me.handle(Input.DATA, SUCCESSOR, peer.decode_data(body.datagram))
     assert ring.me._forming.ring.window.high == 5 + after_me, "it is kept"
     assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is not after_me
+
+
+def test_token_is_not_missed_while_a_long_visit_is_sent_in_pieces() -> None:
+    ring = operational()
+    me = ring.me
+    for _ in range(200):
+        assert me.outbox.queues[Priority.RECOVERY].put(bytes(1000), AGREED)
+    _, token = make_input(ring, OPERATIONAL, Input.TOKEN)
+    missed_at = me.timers.deadline(Timer.TOKEN_LOSS)
+    me.now = missed_at - 0.000_1
+    me.handle(Input.TOKEN, PREDECESSOR, token)
+    assert me.goes_on()
+    me.now = missed_at
+    me.handle_timeouts()
+    assert me.state is OPERATIONAL
+    while me.goes_on():
+        me.go_on()
+    assert me.timers.deadline(Timer.TOKEN_LOSS) == missed_at + CONFIG.token_timeout_s
 
 
 # Proofs
