@@ -270,7 +270,7 @@ class Membership(Founder):
         else:
             ring.note_packet(packet)
             self._note_sign(sender)
-            if packet.seq > ring.forwarded_seq and self.timers.is_set(_TOKEN_RETRANSMIT):
+            if packet.seq > ring.forwarded_seq:
                 # Somebody after me had the token, so it is not lost between me and my successor.
                 if packet.sender == ring.successor:
                     self._watch_successor()

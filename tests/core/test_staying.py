@@ -181,6 +181,19 @@ def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> No
         assert ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT) == deadline
 
 
+def test_acknowledgement_that_comes_when_the_token_has_gone_on_changes_nothing() -> None:
+    ring = operational()
+    name, passed = ring.me.ring.name, ring.me.ring.forwarded_token
+    assert passed is not None
+    peer = Codec(CONFIG.cluster_hash, PREDECESSOR)
+    later = peer.encode_data(name, passed.seq + 1, 0, False, packet(1).chunks())
+    ring.me.handle(Input.DATA, PREDECESSOR, peer.decode_data(later.datagram))
+    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    body = Acknowledgement(MEMBER, name, int(Kind.TOKEN), 0, passed.token_seq)
+    ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
+    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+
+
 def test_copy_of_a_token_that_came_before_is_answered() -> None:
     ring = operational()
     _, token = make_input(ring, OPERATIONAL, Input.TOKEN)
