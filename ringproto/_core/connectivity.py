@@ -244,8 +244,13 @@ class Connectivity:
                 return ()
             return [other for other in others if other != node and not self._hears(other, now)]
         if self._is_known(node, now):
-            return set(others).difference(self._heard_by(node))
+            missed = set(others).difference(self._heard_by(node))
+            return missed if known else missed.union(self._left_out_since(self._words[node].at, others))
         return () if known else [other for other in others if other != node]
+
+    def _left_out_since(self, at: float, nodes: Iterable[int]) -> Iterator[int]:
+        """Of whom nothing that was said by then is evidence."""
+        return (node for node in nodes if node in self._marks and self._marks[node].left_out_at >= at)
 
     def _is_known(self, node: int, now: float) -> bool:
         word = self._words.get(node)

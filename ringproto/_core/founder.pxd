@@ -1,4 +1,4 @@
-# C types of founder.py. The method that stands here is called for every token that a lone processor has.
+# C types of founder.py. The methods that stand here are called for every token that a lone processor has, and for packets.
 from ringproto._core.seeker cimport Seeker
 
 
@@ -10,3 +10,4 @@ cdef class Founder(Seeker):
     cdef object _obligations
 
     cpdef pump(self)
+    cdef _watch_successor(self)

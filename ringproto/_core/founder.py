@@ -145,11 +145,21 @@ class Founder(Seeker):
             expected = (int(Kind.COMMIT), self._forming.commit.hop)
         if (acknowledgement.what, acknowledgement.number) == expected:
             self._hop.acknowledged(acknowledgement.copy, self.now)
-            self.timers.clear(_TOKEN_RETRANSMIT)
             self._unanswered = 0
             self._sign_at = self.now
+            if formation is None:
+                self._watch_successor()
+            else:
+                self.timers.clear(_TOKEN_RETRANSMIT)
         else:
             self.counters.add("duplicates")
+
+    def _watch_successor(self) -> None:
+        """The successor has shown that it has the token. It may die before it passes the token on; so it is sent the
+        token once more if nothing is heard of that for long. A live one answers (departure 18)."""
+        if self.timers.is_set(_TOKEN_RETRANSMIT):  # else the token went on, and this comes late
+            self._hop.arrived(self._retransmit_s)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._retransmit_s)
 
     def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)
@@ -246,7 +256,9 @@ class Founder(Seeker):
         elif not formation.ring.window.insert(packet):
             self.counters.add("duplicates")
         else:
-            self.timers.clear(_TOKEN_RETRANSMIT)
+            if packet.seq > formation.ring.forwarded_seq:
+                # Somebody after me had the token, so it is not lost between me and my successor.
+                self.timers.clear(_TOKEN_RETRANSMIT)
             if packet.old_ring:
                 formation.exchange.receive(packet)
 
@@ -304,6 +316,9 @@ class Founder(Seeker):
         self.ring = ring
         entries = formation.commit.entries
         self._incarnations = {entry.node: entry.incarnation for entry in entries}
+        for entry in entries:
+            if entry.node != self.node:
+                self._speakers.peers.is_on_ring(entry.node, entry.incarnation, self.now)
         self._patience.begin(entries)
         self._obligations = frozenset()
         self._formation = None

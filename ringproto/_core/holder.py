@@ -191,6 +191,7 @@ class Holder:
         self._resting = visit
         self._broadcast(visit.take_datagrams(0)[0])
         self._kept_without_clock = False
+        self.timers.clear(_TOKEN_LOSS)
         self.timers.set(_TOKEN_HOLD, math.nextafter(self.now, math.inf))
 
     def _rest(self, visit: Visit, rest_s: float) -> None:

@@ -273,7 +273,10 @@ class Membership(Founder):
             self._note_sign(sender)
             if packet.seq > ring.forwarded_seq:
                 # Somebody after me had the token, so it is not lost between me and my successor.
-                self.timers.clear(_TOKEN_RETRANSMIT)
+                if packet.sender == ring.successor:
+                    self._watch_successor()
+                else:
+                    self.timers.clear(_TOKEN_RETRANSMIT)
 
     def _token_in_operational(self, sender: int, token: Token) -> None:
         ring = self.ring
@@ -305,7 +308,7 @@ class Membership(Founder):
             ring.members, sender, self.now, gathers=join.identity.incarnation
         ):
             self._put_off(sender)
-        elif not member and any(node in ring.members for node in join.fail_set):
+        elif not (member and same) and any(node in ring.members for node in join.fail_set):
             # A ring with it would be one without that member. When its gather has ended, it asks for no such thing.
             self.counters.add("ignored")
         else:

@@ -45,7 +45,7 @@ class Word(NamedTuple):
 class _Life:
     """The incarnation of a processor that was proven to live last."""
 
-    __slots__ = ("asked_at", "heard_at", "incarnation", "nonce", "serial")
+    __slots__ = ("asked_at", "drawn_at", "heard_at", "incarnation", "nonce", "serial")
 
     def __init__(self, incarnation: int, serial: int, now: float) -> None:
         self.incarnation = incarnation
@@ -54,6 +54,8 @@ class _Life:
         self.asked_at = -math.inf
         self.nonce = 0
         """The challenge that it was sent because its serials went back, or because another claims its id; 0: none."""
+        self.drawn_at = -math.inf
+        """When that was drawn."""
 
 
 class _Claim:
@@ -120,6 +122,12 @@ class Peers:
         if life is not None:
             life.heard_at = -math.inf
 
+    def is_on_ring(self, node: int, incarnation: int, now: float) -> None:
+        """A ring with this incarnation is installed: it is the one that is known, whoever else has proven that it
+        lives while the ring formed."""
+        if self.incarnation(node) != incarnation:
+            self.believe(node, incarnation, 0, now)
+
     # Challenges
 
     def claim(self, node: int, identity: Identity, word: Word | None, now: float) -> int:
@@ -166,8 +174,9 @@ class Peers:
         life = self._lives.get(node)
         if life is None or now - life.asked_at < max(spacing_s, self._spacing_s):
             return 0
-        if not life.nonce:
+        if not life.nonce or now - life.drawn_at >= self._proof_s:
             life.nonce = self._draw() or 1
+            life.drawn_at = now
         life.asked_at = now
         return life.nonce
 
@@ -176,15 +185,17 @@ class Peers:
         life = self._lives.get(node)
         if life is None or life.incarnation != incarnation or not nonce or life.nonce != nonce:
             return False
+        if now - life.drawn_at >= self._proof_s:
+            return False  # a copy, maybe: who gave this answer lived then
         life.nonce = 0
         life.serial = min(life.serial, serial)
         life.heard_at = now
         return True
 
-    def answers(self, node: int, incarnation: int, nonce: int) -> bool:
-        """Whether this answers the challenge to an incarnation that was not known to live."""
+    def answers(self, node: int, incarnation: int, nonce: int, now: float) -> bool:
+        """Whether this answers the challenge to an incarnation that was not known to live, and in time."""
         claim = self._claims.get((node, incarnation))
-        return claim is not None and claim.nonce == nonce
+        return claim is not None and claim.nonce == nonce and now - claim.made_at < self._proof_s
 
     def believe(self, node: int, incarnation: int, serial: int, now: float) -> Word | None:
         """It has proven that it lives, with a serial: it is the one that is known from now on.

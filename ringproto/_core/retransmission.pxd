@@ -20,6 +20,8 @@ cdef class Retransmission:
     @cython.locals(margin_s=double)
     cpdef begin_acknowledged(self, long long successor, double now, double longest_s)
 
+    cpdef arrived(self, double wait_s)
+
     cpdef repeat(self, double now, double least_s)
 
     @cython.locals(round_trip_s=double)

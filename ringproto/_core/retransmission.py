@@ -66,6 +66,10 @@ class Retransmission:
         if self.copy < _COPIES_MAX:
             self._sent_at.append(now)
 
+    def arrived(self, wait_s: float) -> None:
+        """The successor has it: it is sent again after ``wait_s``, if nothing shows until then that it went on."""
+        self.wait_s = wait_s
+
     def acknowledged(self, copy: int, now: float) -> None:
         """The successor has this copy: measure the round trip."""
         if not 0 <= copy < len(self._sent_at):

@@ -167,7 +167,7 @@ class Seeker(Holder):
         incarnation = response.incarnation
         if peers.lives_on(sender, incarnation, nonce, serial, self.now):
             self._rivals.answered(sender, self.now)
-        elif not peers.answers(sender, incarnation, nonce):
+        elif not peers.answers(sender, incarnation, nonce, self.now):
             self.counters.add("dropped_late_copy")
         elif sender == self.node:
             self._meet_own_id(response)
@@ -217,11 +217,19 @@ class Seeker(Holder):
 
     def _is_leaving(self, sender: int, leave: Leave) -> bool:
         """Whether the incarnation that I know says that it leaves."""
-        known = self._incarnations.get(sender, self._speakers.incarnation_of(sender))
+        known = self._incarnation_here(sender)
         if known != leave.identity.incarnation:
             self.counters.add("dropped_stranger")
             return False
         return self._listens(sender, leave)
+
+    def _incarnation_here(self, node: int) -> int | None:
+        """The incarnation that is on the ring that forms, or on the installed one; of others the one proven last."""
+        if self._formation is not None:
+            for entry in self._formation.commit.entries:
+                if entry.node == node and entry.filled:
+                    return entry.incarnation
+        return self._incarnations.get(node, self._speakers.incarnation_of(node))
 
     # Ring sequences that are far from the own one
 
@@ -473,7 +481,7 @@ class Seeker(Holder):
         gather = self._gather
         self._reasons.gone((sender,), LEFT_IN_ORDER)
         if gather.fail((sender,)):
-            self._alone_at_once = gather.alive == (self.node,)
+            self._alone_at_once = gather.alive == (self.node,) and sender in self.ring.members
             self._sets_changed()
             self._check_consensus()
 

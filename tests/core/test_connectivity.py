@@ -302,6 +302,18 @@ def test_what_was_heard_before_it_was_left_out_says_nothing_of_the_link_however_
     assert not mine.puts_off((1, 2), 3, now + 3)
 
 
+def test_what_others_said_before_it_was_left_out_says_nothing_of_their_links_with_it() -> None:
+    """The last beacon of 2 names 3 among those it hears, or among the members of its ring."""
+    mine = make()
+    mine.hear_beacon(2, beacon(1, (1, 2, 3)), 4.9)
+    left_out(mine, 3, 2, 5.0)
+    for number in (1, 2, 3):
+        mine.hear_beacon(3, beacon(number, (3,), (1, 2)), 5.0 + number)
+    assert mine.puts_off((1, 2), 3, 8.0), "whether 2 hears 3 was not said since"
+    mine.hear_beacon(2, beacon(2, (1, 2), (3,)), 8.1)
+    assert not mine.puts_off((1, 2), 3, 8.1)
+
+
 def test_mark_is_forgotten_after_its_bound_without_another_one_being_made() -> None:
     mine = make()
     left_out(mine, 3, 5, 0.0)

@@ -315,6 +315,46 @@ def test_crash_costs_little_more_than_the_token_timeout(judged: list[Cluster], d
     assert sum(counted(ring.cluster, node, "successors_given_up") for node in others) == 1
 
 
+def test_crash_of_who_has_acknowledged_the_token_costs_no_more(judged: list[Cluster]) -> None:
+    """While tokens are lost each hop is acknowledged, and the token of an idle ring rests: at 3, which sent last."""
+    ring = Three(judged)
+    say(ring.cluster, 3, 1)
+    ring.cluster.run(0.3)
+    lost: list[Seen] = []
+
+    def lose_once(seen: Seen) -> bool:
+        if seen.kind is Kind.TOKEN and not lost:
+            lost.append(seen)
+            return True
+        return False
+
+    ring.wire.lose = lose_once
+    assert ring.cluster.run_until(lambda: bool(lost))
+    ring.cluster.run(0.06)
+
+    def acknowledged() -> bool:
+        last = ring.wire.log[-1]
+        return last.kind is Kind.ACKNOWLEDGEMENT and last.source == 3
+
+    assert ring.cluster.run_until(acknowledged)
+    ring.cluster.run(0.002)
+    ring.cluster.crash(3)
+    assert ring.cluster.run_until_settled({1, 2})
+    assert counted(ring.cluster, 2, "successors_given_up") == 1
+
+
+def test_crash_in_the_middle_of_a_visit_costs_no_more(judged: list[Cluster]) -> None:
+    """Who sends alone keeps the token for a moment, and its packets have shown that the token came to it."""
+    ring = Three(judged)
+    for number in range(200):
+        say(ring.cluster, 2, number)
+        ring.cluster.run(0.2 * CONFIG.keep_s)
+    assert ring.wire.log[-1].kind is Kind.DATA, "it has the token still"
+    ring.cluster.crash(2)
+    assert ring.cluster.run_until_settled({1, 3})
+    assert counted(ring.cluster, 1, "successors_given_up") == 1
+
+
 def test_live_successor_answers_each_copy_of_the_token_and_is_not_given_up(ring: Three) -> None:
     """Its own tokens are lost, so the ring breaks; and it is the one between that is blamed."""
     ring.wire.lose = lambda seen: seen.kind is Kind.TOKEN and seen.source == 2

@@ -26,7 +26,7 @@ def identity(incarnation: int, serial: int) -> Identity:
 def proven(peers: Peers, node: int, incarnation: int, serial: int, now: float = 0.0) -> None:
     """Have an incarnation speak, be asked, and answer; what it said is handled then."""
     nonce = peers.claim(node, identity(incarnation, serial), WORD, now)
-    assert nonce and peers.answers(node, incarnation, nonce)
+    assert nonce and peers.answers(node, incarnation, nonce, now)
     assert peers.believe(node, incarnation, serial, now) == WORD
     assert peers.hear(node, identity(incarnation, serial), now, present=False) is Verdict.NEWS
 
@@ -40,10 +40,9 @@ def test_first_word_of_a_processor_counts_only_when_it_has_answered() -> None:
     assert peers.incarnation(1) is None
     assert hear(peers, 1, 100, 5) is Verdict.UNPROVEN
     nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
-    assert (
-        not peers.answers(1, 100, nonce + 2) and not peers.answers(1, 101, nonce) and not peers.answers(2, 100, nonce)
-    )
-    assert peers.answers(1, 100, nonce)
+    for node, incarnation, number in ((1, 100, nonce + 2), (1, 101, nonce), (2, 100, nonce)):
+        assert not peers.answers(node, incarnation, number, 0.0)
+    assert peers.answers(1, 100, nonce, 0.0)
     assert peers.believe(1, 100, 5, 0.0) == WORD
     assert peers.incarnation(1) == 100
     assert hear(peers, 1, 100, 5) is Verdict.NEWS, "the word that was kept is handled now"
@@ -100,7 +99,35 @@ def test_one_incarnation_is_asked_with_one_nonce_and_not_too_often() -> None:
     assert peers.claim(1, identity(100, 6), WORD, SPACING_S / 2) == 0
     assert peers.claim(1, identity(100, 7), WORD, SPACING_S) == nonce, "an answer that is late counts still"
     assert peers.claim(1, identity(100, 8), WORD, PROOF_S) not in (0, nonce), "but not for ever"
-    assert not peers.answers(1, 100, nonce)
+    assert not peers.answers(1, 100, nonce, PROOF_S)
+
+
+def test_answer_counts_no_longer_than_the_claim_that_was_asked() -> None:
+    """A copy of it may come minutes later, when who gave it is dead, and what was kept of it is as old."""
+    peers = make()
+    nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
+    assert peers.answers(1, 100, nonce, 0.9 * PROOF_S)
+    assert not peers.answers(1, 100, nonce, PROOF_S)
+
+
+def test_answer_to_who_was_asked_once_more_does_not_count_for_ever() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    nonce = peers.ask(1, 1.0, 0.0)
+    assert peers.ask(1, 0.9 * PROOF_S, 0.0) == nonce, "an answer that is late counts still"
+    assert not peers.lives_on(1, 100, nonce, 8, 1.0 + PROOF_S)
+    assert peers.ask(1, 1.0 + PROOF_S, 0.0) not in (0, nonce)
+
+
+def test_member_of_a_ring_is_the_one_that_is_known_whoever_claimed_its_id_meanwhile() -> None:
+    peers = make()
+    proven(peers, 1, 100, 7)
+    peers.is_on_ring(1, 100, 1.0)
+    assert hear(peers, 1, 100, 7) is Verdict.LATE, "nothing is forgotten of who was known"
+    proven(peers, 1, 200, 1)
+    peers.is_on_ring(1, 100, 1.0)
+    assert hear(peers, 1, 200, 2) is Verdict.UNPROVEN
+    assert hear(peers, 1, 100, 8, 100 * PROOF_S, present=True) is Verdict.NEWS
 
 
 def test_who_does_not_answer_is_asked_four_times_more_after_its_last_word() -> None:
@@ -215,12 +242,12 @@ def test_dead_incarnations_of_one_id_do_not_keep_the_living_one_from_being_asked
         peers.claim(1, identity(incarnation, 5), WORD, 0.0)
     assert len(peers._claims) == 4
     nonce = peers.claim(1, identity(999, 1), WORD, 0.0)
-    assert peers.answers(1, 999, nonce)
+    assert peers.answers(1, 999, nonce, 0.0)
 
 
 def test_dismissed_claim_is_forgotten() -> None:
     peers = make()
     nonce = peers.claim(1, identity(100, 5), WORD, 0.0)
     peers.dismiss(1, 100)
-    assert not peers.answers(1, 100, nonce)
+    assert not peers.answers(1, 100, nonce, 0.0)
     peers.dismiss(1, 100)

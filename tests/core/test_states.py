@@ -146,15 +146,20 @@ class Ring:
     def __init__(self, under_test: int) -> None:
         self.now = 100.0
         self.audits: dict[int, list[tuple[Any, ...]]] = {node: [] for node in NODES}
-        self.nodes = {
-            node: Membership(Beginning(node, CONFIG, 1400, Entropy(bytes([node]) * 16), self.now, 0, self.audits[node]))
-            for node in NODES
-        }
+        self.nodes = {node: self._begin(node, bytes([node]) * 16) for node in NODES}
         self.me = self.nodes[under_test]
         self.queue: deque[tuple[int, bytes]] = deque()
         self.offered: list[bytes] = []
         self.serials = dict.fromkeys(NODES, 0)
         """The last serial of each that was sent."""
+
+    def _begin(self, node: int, seed: bytes) -> Membership:
+        return Membership(Beginning(node, CONFIG, 1400, Entropy(seed), self.now, 0, self.audits[node]))
+
+    def start_anew(self, node: int) -> None:
+        """Another life of a processor begins; the one before says nothing more."""
+        self.audits[node] = []
+        self.nodes[node] = self._begin(node, bytes([100 + node]) * 16)
 
     def identity(self, node: int) -> Identity:
         """That of its next datagram of membership."""

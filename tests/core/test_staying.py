@@ -7,6 +7,7 @@ one, on a processor that is driven by hand.
 from __future__ import annotations
 
 import pytest
+from packets import packet
 from papers import AGREED, Three, say
 from rings import Seen, history
 from test_states import (
@@ -16,6 +17,7 @@ from test_states import (
     MEMBER,
     NODES,
     OPERATIONAL,
+    RECOVERY,
     STRANGER,
     Ring,
     answer_challenges,
@@ -26,11 +28,11 @@ from test_states import (
 from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Kind, Token, ring_bytes
-from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join
+from ringproto._core.wire import Codec, Kind, Token, ring_bytes
+from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
-from ringproto.types import RingId
+from ringproto.types import Priority, RingId
 
 SUCCESSOR, PREDECESSOR = 3, 1
 
@@ -171,11 +173,27 @@ def test_missed_deadline_is_put_off_once_and_within_its_bounds() -> None:
 def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> None:
     ring = operational()
     token = ring.me.ring.forwarded_token
-    assert token is not None and ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
-    for number, waits in ((token.token_seq - 1, True), (token.token_seq, False)):
+    assert token is not None
+    soon = ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT)
+    late = ring.me.now + CONFIG.retransmit_s
+    assert soon < late
+    for number, deadline in ((token.token_seq - 1, soon), (token.token_seq, late)):
         body = Acknowledgement(MEMBER, ring.me.ring.name, int(Kind.TOKEN), 0, number)
         ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
-        assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is waits
+        assert ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT) == deadline
+
+
+def test_acknowledgement_that_comes_when_the_token_has_gone_on_changes_nothing() -> None:
+    ring = operational()
+    name, passed = ring.me.ring.name, ring.me.ring.forwarded_token
+    assert passed is not None
+    peer = Codec(CONFIG.cluster_hash, PREDECESSOR)
+    later = peer.encode_data(name, passed.seq + 1, 0, False, packet(1).chunks())
+    ring.me.handle(Input.DATA, PREDECESSOR, peer.decode_data(later.datagram))
+    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    body = Acknowledgement(MEMBER, name, int(Kind.TOKEN), 0, passed.token_seq)
+    ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
+    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
 
 
 def test_copy_of_a_token_that_came_before_is_answered() -> None:
@@ -197,6 +215,40 @@ def test_token_that_is_sent_again_has_its_hops_acknowledged_from_then_on() -> No
     (token,) = sent(ring, Kind.TOKEN)
     assert isinstance(token, Token)
     assert (token.copy, token.acknowledge) == (1, ACKNOWLEDGED_ROTATIONS)
+
+
+@pytest.mark.parametrize("after_me", [False, True])
+def test_only_a_packet_after_the_token_shows_while_a_ring_forms_that_it_arrived(after_me: bool) -> None:
+    """One from before it may come later than the token; where the next hop is lost the formation would fail for it."""
+    ring = Ring(MEMBER)
+    ring.bring_to(RECOVERY)
+    token = decode(ring.me.codec, ring.next_for_me(Kind.TOKEN))
+    assert isinstance(token, Token)
+    ring.me.handle(Input.TOKEN, PREDECESSOR, token._replace(seq=5))
+    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    peer = Codec(CONFIG.cluster_hash, SUCCESSOR)
+    body = peer.encode_recovered(token.ring, 5 + after_me, packet(1, sender=SUCCESSOR))
+    ring.me.handle(Input.DATA, SUCCESSOR, peer.decode_data(body.datagram))
+    assert ring.me._forming.ring.window.high == 5 + after_me, "it is kept"
+    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is not after_me
+
+
+def test_token_is_not_missed_while_a_long_visit_is_sent_in_pieces() -> None:
+    ring = operational()
+    me = ring.me
+    for _ in range(200):
+        assert me.outbox.queues[Priority.RECOVERY].put(bytes(1000), AGREED)
+    _, token = make_input(ring, OPERATIONAL, Input.TOKEN)
+    missed_at = me.timers.deadline(Timer.TOKEN_LOSS)
+    me.now = missed_at - 0.000_1
+    me.handle(Input.TOKEN, PREDECESSOR, token)
+    assert me.goes_on()
+    me.now = missed_at
+    me.handle_timeouts()
+    assert me.state is OPERATIONAL
+    while me.goes_on():
+        me.go_on()
+    assert me.timers.deadline(Timer.TOKEN_LOSS) == missed_at + CONFIG.token_timeout_s
 
 
 # Proofs
@@ -244,10 +296,32 @@ def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
     assert ring.me.state is GATHER
 
 
+def test_answer_that_comes_minutes_later_makes_no_old_word_count() -> None:
+    """It was lost, and the network has kept a copy: who gave it may be dead since."""
+    ring = operational()
+    ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
+    ring.me.now += 120.0
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+    assert counted(ring, "dropped_late_copy") == 1
+
+
 def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once() -> None:
     ring = operational()
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
     assert len(sent(ring, Kind.CHALLENGE)) == 1
+    answer_challenges(ring.me)
+    assert ring.me.state is OPERATIONAL
+
+
+def test_second_process_that_has_proven_that_it_lives_while_the_ring_formed_does_not_break_it() -> None:
+    ring = Ring(MEMBER)
+    ring.bring_to(RECOVERY)
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
+    answer_challenges(ring.me)
+    while ring.me.state is not OPERATIONAL:
+        ring.step()
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**41, LIMITS), 1, (SUCCESSOR,), ()))
     answer_challenges(ring.me)
     assert ring.me.state is OPERATIONAL
 
@@ -339,6 +413,51 @@ def test_stranger_that_has_given_a_member_up_is_waited_for_until_its_gather_has_
     ring.me.handle(Input.BEACON, STRANGER, Beacon(Identity(99, 2**41, LIMITS), other, 1, 100, (STRANGER,), ()))
     assert ring.me.state is GATHER
     assert [join for join in sent(ring, Kind.JOIN) if not set(join.fail_set).isdisjoint(NODES)] == []
+
+
+def test_what_a_member_that_started_anew_has_given_up_is_not_followed() -> None:
+    """It may have heard no answer while the member that it was is asked whether it lives."""
+    ring = operational()
+    began = ring.me.now
+    for number in range(10):
+        ring.me.now = began + number * CONFIG.join_timeout_s
+        join = Join(Identity(88, 2**41 + number, LIMITS), 1, NODES, (PREDECESSOR,))
+        ring.me.handle(Input.JOIN, SUCCESSOR, join)
+        answer_challenges(ring.me)
+        ring.me.transmits.clear()
+    assert ring.me.state is OPERATIONAL
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**42, LIMITS), 1, (SUCCESSOR,), ()))
+    assert ring.me.state is GATHER, "it has its place"
+
+
+def test_leave_of_a_member_that_started_anew_counts_while_the_ring_with_it_forms() -> None:
+    ring = operational()
+    ring.start_anew(SUCCESSOR)
+    ring.bring_to(RECOVERY)
+    assert SUCCESSOR in ring.me._forming.ring.members
+    ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(ring.identity(SUCCESSOR), bytes(20)))
+    assert ring.me.state is GATHER
+
+
+def test_leave_of_a_second_process_with_the_id_of_a_member_does_not_end_the_ring_that_forms() -> None:
+    ring = Ring(MEMBER)
+    ring.bring_to(RECOVERY)
+    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
+    answer_challenges(ring.me)
+    ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(Identity(88, 2**41, LIMITS), bytes(20)))
+    assert ring.me.state is RECOVERY
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_only_a_member_that_leaves_is_a_reason_to_go_on_alone_at_once(member: bool) -> None:
+    """Who has just started waits for those that may be about to answer, although one that it met has left."""
+    ring = operational() if member else Ring(MEMBER)
+    ring.me._enter_gather((MEMBER, SUCCESSOR))
+    if not member:
+        ring.me.handle(Input.JOIN, SUCCESSOR, Join(ring.identity(SUCCESSOR), 1, (SUCCESSOR,), ()))
+        answer_challenges(ring.me)
+    ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(Identity(ring.incarnation(SUCCESSOR), 2**41, LIMITS), bytes(20)))
+    assert (ring.me.state is OPERATIONAL) is member
 
 
 def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
