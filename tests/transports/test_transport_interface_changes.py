@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import ipaddress
 import select
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import namespaces
@@ -18,6 +20,7 @@ from transport_openers import GROUP, free_ports
 
 from ringproto.transports import TransportError, open_multicast_udp
 from ringproto.transports._addresses import pack_address
+from ringproto.transports._detection import Detection, detection_of
 from ringproto.transports.interfaces import Interface, find_interface
 from ringproto.transports.membership import Membership
 from ringproto.transports.multicast_udp import MulticastUDP
@@ -166,7 +169,7 @@ async def test_address_that_another_host_has_too_is_said_until_it_can_be_used() 
             hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
             hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0")
             hosts.set_link(1, "up")
-            await until_said(peers[0], "is tentative: the system still looks for another host that has it")
+            await until_said(peers[0], "is a duplicate: the system found another host that has it")
             numbers = await peers[0].statistics()
             for _ in range(60):
                 await peers[0].send((0, "lost"))
@@ -555,6 +558,44 @@ async def test_tentative_address_is_called_so() -> None:
                 await peer.call("open_unicast", node=1, peers=table)
             with pytest.raises(RemoteError, match=why):
                 await peer.call("open_multicast", node=1, port=5405, group="ff15::7:1", interface="fd77::7")
+
+
+@on_hosts
+async def test_address_that_another_host_has_is_called_a_duplicate() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.ip(2, "addr", "add", "fd77::7/64", "dev", "eth0", "nodad")
+        hosts.sysctl(1, ipv6__conf__eth0__accept_dad=1)
+        hosts.ip(1, "addr", "add", "fd77::7/64", "dev", "eth0")
+        async with peer_in(hosts[1]) as peer:
+            why = "fd77::7.* is tentative"
+            with trio.fail_after(30):
+                while "tentative" in why:
+                    with pytest.raises(RemoteError, match="fd77::7") as raised:
+                        await peer.call("open_unicast", node=1, peers={"1": ("fd77::7", 5001), "2": ("fd77::2", 5001)})
+                    why = str(raised.value)
+                    await trio.sleep(0.1)
+            for text in ("TransportError", "is a duplicate: the system found another host", "remove and add it here"):
+                assert text in why
+
+
+def test_detection_is_told_for_each_interface_by_itself(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    address = ipaddress.IPv6Address("fe80::1")
+    table.write_text(
+        "".join(
+            f"{int(address):032x} {index:02x} 40 20 {flags:02x} eth{index}\n"
+            for index, flags in ((2, 0x80), (3, 0xC0), (4, 0xC8), (11, 0xC0))
+        )
+    )
+    assert [detection_of(address, index, table) for index in (2, 3, 4, 11, 5)] == [
+        Detection.OVER,
+        Detection.UNDER_WAY,
+        Detection.FAILED,
+        Detection.UNDER_WAY,
+        Detection.OVER,
+    ]
+    assert detection_of(ipaddress.IPv6Address("fe80::2"), table=table) is Detection.OVER
+    assert detection_of(address, table=tmp_path / "none") is Detection.OVER
 
 
 async def test_link_local_address_without_its_interface_is_called_so() -> None:
