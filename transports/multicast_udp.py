@@ -146,8 +146,8 @@ async def open_multicast_udp(
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if silence_s is not None:
         check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
-    await trio.lowlevel.checkpoint()
-    found = usable_interface(interface, address)
+    # Where there are many interfaces this takes some tenths of a second.
+    found = await trio.to_thread.run_sync(usable_interface, interface, address, abandon_on_cancel=True)
     if (str(address), port, found.index, node) in _open_transports:
         raise ValueError(
             f"node {node} is open already on group {address}, port {port}, interface {found.name} in this process: "
