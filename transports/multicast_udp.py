@@ -34,7 +34,7 @@ from collections.abc import Callable
 
 import trio
 
-from ringproto.log import BoundedLog
+from ringproto.log import BoundedLog, Lasting
 from ringproto.transports._addresses import format_address, format_packed, pack_address
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_seconds, check_whole
@@ -242,6 +242,7 @@ class MulticastUDP(SocketTransport):
         self._trouble = 0
         self._rejoin_at = -math.inf
         self._search: Search[Interface] | None = None
+        self._not_joined = Lasting()
         self._silence_given = silence_s is not None
         self._silence = Silence(SILENCE_S if silence_s is None else silence_s)
         self._answer_at = -math.inf
@@ -471,11 +472,13 @@ class MulticastUDP(SocketTransport):
             text = str(exc)
             if isinstance(exc, OSError) and not isinstance(exc, TransportError):
                 text = f"{errno_name(number)}, {exc.strerror}"
-            self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
+            if self._not_joined.due(self._now(), text):
+                self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
             self._trouble = self._trouble or number or errno.ENODEV
             return
         self._counts["rejoins"] += 1
         self._trouble = 0
+        self._not_joined.over()
         self._silence.joined()
         if why is not None:
             self._log.warning("joined again", f"{self._where()} was joined again: {why}")

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from ringproto.log import BoundedLog
+from ringproto.log import BoundedLog, Lasting
 from ringproto.transports._addresses import format_packed, is_wildcard, pack_address, unpack_address
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
@@ -155,6 +155,7 @@ class UnicastUDP(SocketTransport):
         self._table = table
         self._family = family
         self._own = OwnAddress(table, family, *own, limiters.own)
+        self._taken = Lasting()
         self._lookups = limiters.others
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
         # ones in their place.
@@ -479,10 +480,13 @@ class UnicastUDP(SocketTransport):
             self._peers_log.warning("own address refused", f"node {self.node} does not go where its name leads: {exc}")
             return
         except AddressInUseError as exc:
-            self._log.warning("own address taken", f"node {self.node} cannot go on at its new address: {exc.strerror}")
+            text = f"node {self.node} cannot go on at its new address: {exc.strerror}"
+            if self._taken.due(self._now(), text):
+                self._log.warning("own address taken", text)
             return
         if place is None:
             return
+        self._taken.over()
         former = self._table.own
         found, sock = place
         fresh = self._make_socket(sock)

@@ -18,6 +18,7 @@ import trio
 from namespaces import Peer, RemoteError, hosts_on_a_bridge, peer_in
 from transport_openers import GROUP, free_ports
 
+from ringproto.log import BoundedLog
 from ringproto.transports import TransportError, open_multicast_udp
 from ringproto.transports._addresses import pack_address
 from ringproto.transports._detection import Detection, detection_of
@@ -154,6 +155,33 @@ async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_n
             await meet_again(peers, "after")
             hosts.ip(1, "link", "set", "lan7", "mtu", "600")
             await until_said(peers[0], "may have 600 bytes (as the MTU of the interface says)", peers[1])
+
+
+@on_hosts
+async def test_interface_given_by_name_that_is_renamed_is_said_when_it_begins_and_when_its_name_is_back() -> None:
+    def about(lines: list[str]) -> list[str]:
+        return [line for line in lines if "joined" in line]
+
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV4_NAME) as peers:
+            hosts.set_link(1, "down")
+            hosts.ip(1, "link", "set", "eth0", "name", "lan7")
+            hosts.ip(1, "link", "set", "lan7", "up")
+            await until_said(
+                peers[0], "cannot be joined now, and is tried again: there is no interface 'eth0'", peers[1]
+            )
+            before = (await peers[0].statistics())["rejoins_failed"]
+            while (await peers[0].statistics())["rejoins_failed"] < before + 5:
+                await peers[0].send((0, "by its index"))
+                await peers[0].receive(1, patience_s=0.05)
+            # The addresses of an interface are in its text, and come one after the other when it is up again.
+            lines = about(await peers[0].logged())
+            assert len(set(lines)) <= len(lines) <= len(set(lines)) + 2
+            hosts.ip(1, "link", "set", "lan7", "down")
+            hosts.ip(1, "link", "set", "lan7", "name", "eth0")
+            hosts.ip(1, "link", "set", "eth0", "up")
+            await until_said(peers[0], "joined again", peers[1])
+            await meet_again(peers, "after")
 
 
 @on_hosts
@@ -516,6 +544,44 @@ async def test_first_batch_after_a_change_goes_by_the_new_interface(monkeypatch:
         first._addresses[2] = before
     for transport in (first, second):
         await transport.aclose()
+
+
+async def test_group_that_cannot_be_joined_is_said_ever_more_seldom_and_when_the_cause_is_another(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    first._log = BoundedLog("ringproto.transports", trio.current_time, waiting=first._unsaid)
+    why = ["there is no interface 'eth0'"]
+
+    def fail(*arguments: Any) -> Any:
+        raise TransportError(errno.ENODEV, why[-1])
+
+    async def said_within(seconds: int) -> list[str]:
+        caplog.clear()
+        for _ in range(seconds):
+            await first.send([(0, b"x")])
+            await trio.sleep(1)
+        return [line.partition("tried again: [Errno 19] ")[2] for line in caplog.messages if "joined" in line]
+
+    look_up_by(monkeypatch, fail)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    caplog.clear()
+    assert await said_within(60) == why * 5  # after 0, 2, 6, 14 and 30 seconds
+    why.append("interface 'eth0' is down")
+    assert (await said_within(3))[:1] == why[1:]
+    monkeypatch.undo()
+    assert any("was joined again" in line for line in await joined_again(first, caplog))
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def joined_again(transport: MulticastUDP, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What it says until it has joined again."""
+    caplog.clear()
+    while transport._trouble:
+        await transport.send([(0, b"x")])
+        await trio.sleep(1)
+    return caplog.messages
 
 
 async def test_address_that_cannot_be_bound_yet_is_tried_again(

@@ -668,6 +668,23 @@ async def test_all_addresses_of_the_own_name_are_tried_when_the_one_that_is_boun
         assert transport.address_of(1) == f"127.0.0.9:{port}"
 
 
+async def test_new_own_address_whose_port_is_taken_is_said_ever_more_seldom(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._log = BoundedLog("ringproto.transports", trio.current_time, waiting=transport._unsaid)
+    other = await open_unicast_udp(3, {3: ("127.0.0.9", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        resolver.table["alpha"] = ["127.0.0.9"]
+        await sends_for(transport, 60)
+        assert len([line for line in lines(caplog) if "cannot go on at its new address" in line]) == 5
+        await other.aclose()
+        await sends_for(transport, 3)
+        assert transport.address_of(1) == f"127.0.0.9:{port}"
+
+
 async def test_address_to_which_this_processor_moves_is_not_that_of_a_peer_any_more(
     autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
