@@ -45,7 +45,7 @@ from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
-from ringproto.transports.interfaces import Interface, is_stopgap
+from ringproto.transports.interfaces import Interface
 from ringproto.transports.membership import Membership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
@@ -491,7 +491,7 @@ class MulticastUDP(SocketTransport):
             RuntimeError: there is no thread to look with.
         """
         former = self._membership
-        found = as_before(self._wanted, former.interface)
+        found = as_before(self._wanted, former.group, former.interface)
         if found is not None:
             self._search = None
             return found
@@ -554,8 +554,8 @@ class MulticastUDP(SocketTransport):
                 raise
 
     def _open_probe(self) -> socket.socket:
-        former = self._membership.interface
-        if is_stopgap(former.address) and as_before(self._wanted, former) is None:
+        membership, former = self._membership, self._membership.interface
+        if membership.is_stopgap and as_before(self._wanted, membership.group, former) is None:
             # Nothing fails: others are heard there, and do not reach it.
             self._trouble = errno.EADDRNOTAVAIL
         try:
@@ -566,7 +566,7 @@ class MulticastUDP(SocketTransport):
                 self._trouble = errno.EADDRNOTAVAIL
             raise
         try:
-            if self._membership.send_by(probe) != former.index:
+            if membership.send_by(probe) != former.index:
                 self._trouble = errno.ENODEV  # another interface has its name
         except OSError as exc:
             probe.close()

@@ -145,6 +145,17 @@ async def test_stopgap_gives_way_to_the_address_that_comes_back_beside_it() -> N
 
 
 @on_hosts
+async def test_link_local_address_gives_way_to_the_wider_one_that_comes_back_beside_it() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **{**IPV6, "interface": "eth0"}) as peers:
+            hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+            await until_said(peers[0], "with fe80::1: the sockets were opened anew", peers[1])
+            hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+            await until_said(peers[0], "with fd77::1: the sockets were opened anew", peers[1])
+            await meet_again(peers, "after")
+
+
+@on_hosts
 async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_name() -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with two_on(hosts, **IPV4) as peers:
