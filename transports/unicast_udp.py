@@ -165,7 +165,8 @@ class UnicastUDP(SocketTransport):
         # What was said of since the last look, and where claims came from that do not fit.
         self._noted: set[int] = set()
         self._claims: dict[int, bytes] = {}
-        self._last_stranger = ""
+        # Where the last datagram of a stranger came from, and what it claimed.
+        self._last_stranger: tuple[bytes, Claim | None] = b"", None
         # The first nodes that are not in the table and were heard of.
         self._strangers: set[int] = set()
         # The number that stands for the own cluster, once a peer that fits was heard.
@@ -192,7 +193,9 @@ class UnicastUDP(SocketTransport):
     def claims_of(self, node: int) -> str | None:
         """Where else a node was; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
         address = self._claims.get(node)
-        return None if address is None else format_packed(address)
+        here = self._table.own if node == self.node else self._addresses.get(node)
+        # A peer that was followed to where it was heard is nowhere else.
+        return None if address is None or address == here else format_packed(address)
 
     async def run_background(self) -> None:
         """Look names up again; see :meth:`ringproto.transports.BackgroundTransport.run_background`."""
@@ -279,8 +282,8 @@ class UnicastUDP(SocketTransport):
         claim = claim_of(head)
         node = self._nodes.get(origin)
         if node is None:
-            self._counts["drops_unknown_source"] += 1
             self._note_stranger(origin, claim)
+            self._counts["drops_unknown_source"] += 1
             return False
         self._origins.add(origin)
         if claim is not None and claim.is_sender:
@@ -307,6 +310,7 @@ class UnicastUDP(SocketTransport):
 
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
         """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
+        self._last_stranger = origin, claim
         foreign = claim is not None and self._is_foreign(claim)
         known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
@@ -321,7 +325,6 @@ class UnicastUDP(SocketTransport):
             return
         self._noted.add(about)
         source = format_packed(origin)
-        self._last_stranger = source if claim is None else f"{source}, of node {claim.node}"
         if claim is None:
             self._peers_log.warning(
                 "unknown_source",
@@ -398,11 +401,15 @@ class UnicastUDP(SocketTransport):
         dropped = self._silence.strangers
         strangers = ""
         if dropped:
+            origin, claim = self._last_stranger
             strangers = (
                 f". Meanwhile {dropped} datagrams from addresses that are not in the table were dropped, the last of "
-                f"them from {self._last_stranger}"
+                f"them from {format_packed(origin)}"
             )
-        self._peers_log.warning(
+            if claim is not None and claim.is_sender:
+                strangers += f", of node {claim.node}"
+        # Between two lines something came and then nothing for some looks, so they are few enough.
+        self._log.warning(
             "silence",
             f"nothing came from any of {len(self._addresses)} peers for {SILENT_LOOKS * LOOK_EVERY_S:g} s, although "
             f"{self._silence.sent} datagrams were sent to them: if they run, see whether their tables have node "

@@ -350,6 +350,7 @@ async def test_claim_from_elsewhere_brings_the_look_up_forward(
         assert await waiting(first) == []
         await trio.sleep(5)
         assert first.address_of(2) == f"127.0.0.3:{port}", "where it was heard, of all addresses that it has"
+        assert first.claims_of(2) is None, "it is nowhere else"
         await latter.send([(1, JOIN_OF_2)])
         assert await waiting(first) == [JOIN_OF_2]
         await latter.aclose()
