@@ -7,6 +7,7 @@ network it is in (``"10.77.0.0/24"``), which is the form that can be the same on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import socket
@@ -88,7 +89,7 @@ def find_interface(
     matches = [
         (name, one)
         for name, addresses in here.items()
-        if not scope or name == scope
+        if _is_scope(scope, name)
         for one in addresses
         if one.version == version and one in network
     ]
@@ -141,7 +142,16 @@ def _means(wanted: str, name: str, address: Address) -> bool:
     network = _parse(text)
     if wanted == name or network is None:
         return wanted == name
-    return scope in ("", name) and address in network
+    return _is_scope(scope, name) and address in network
+
+
+def _is_scope(scope: str, name: str) -> bool:
+    """Whether what stands behind the "%" of an address is this interface: nothing, its name or its index."""
+    if scope in ("", name):
+        return True
+    with contextlib.suppress(OSError):
+        return scope.isdecimal() and socket.if_nametoindex(name.partition(":")[0]) == int(scope)
+    return False
 
 
 def is_stopgap(address: Address, link_local: bool = False) -> bool:
@@ -179,15 +189,24 @@ def _may_be_used(name: str, address: Address) -> bool:
 
 
 def _names() -> list[str]:
-    """The interfaces of this host.
+    """The interfaces of this host whose names are UTF-8. A user cannot give another one.
 
     Raises:
         InterfaceError: the system does not say which interfaces there are.
     """
     try:
-        return list(netifaces.interfaces())
+        names = [name for _, name in socket.if_nameindex()]
+        if all(map(_is_text, names)):
+            return list(netifaces.interfaces())  # has the names of IPv4 addresses too, such as eth0:1
+        # netifaces ends the whole process (SIGSEGV) when a name is not UTF-8.
+        return list(filter(_is_text, names))
     except OSError as exc:
         raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name that the system gave is UTF-8; Python marks the bytes that are not by surrogates."""
+    return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
 def _addresses() -> dict[str, list[Address]]:

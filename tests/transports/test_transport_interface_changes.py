@@ -156,6 +156,18 @@ async def test_link_local_address_gives_way_to_the_wider_one_that_comes_back_bes
 
 
 @on_hosts
+async def test_interface_whose_name_is_not_utf_8_is_left_out() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.ip(1, "link", "add", "d\udcff1", "type", "veth", "peer", "name", "d2")
+        for wire in (IPV4, IPV4_NAME):
+            async with two_on(hosts, **wire):
+                pass
+        async with peer_in(hosts[1]) as peer:
+            with pytest.raises(RemoteError, match=r"InterfaceError.*there are d2 \(no address\), eth0 "):
+                await peer.call("open_multicast", node=1, port=5405, group="239.192.7.1", interface="eth9")
+
+
+@on_hosts
 async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_name() -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with two_on(hosts, **IPV4) as peers:

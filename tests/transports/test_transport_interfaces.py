@@ -67,6 +67,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("fd77::/64", 6, "eth0", "fd77::5"),
         ("fd77::5", 6, "eth0", "fd77::5"),
         ("fe80::5%eth1", 6, "eth1", "fe80::5"),
+        ("fe80::5%3", 6, "eth1", "fe80::5"),
         ("127.0.0.0/8", 4, "lo", "127.0.0.1"),
         ("lo", 4, "lo", "127.0.0.1"),
     ],
