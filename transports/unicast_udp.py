@@ -270,7 +270,8 @@ class UnicastUDP(SocketTransport):
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
         self._look_at_paths_at = -math.inf
-        hint_at_reach(self._table, self._log)
+        if not self._own.gone:
+            hint_at_reach(self._table, self._log)
 
     # What does not fit
 
@@ -466,13 +467,15 @@ class UnicastUDP(SocketTransport):
             raise
         if self._own.gone:
             self._own.gone = False
-            self._log.warning("own address back", f"{format_packed(self._table.own)} is of this host again")
+            text = f"{format_packed(self._table.own)} is of this host again"
+            self._log.state(logging.WARNING, "own address", text)
         return probe
 
     def _lose_address(self, error: TransportError) -> None:
         """The own address is not there any more: have looked up where the own name leads now, and go there."""
         if self._own.lost():
-            self._log.warning(
+            self._log.state(
+                logging.WARNING,
                 "own address",
                 f"node {self.node} is bound to {format_packed(self._table.own)}, and reaches nobody until that address "
                 f"is back or its name leads to another one: {error.strerror}",

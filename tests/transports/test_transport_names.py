@@ -746,6 +746,34 @@ async def test_all_addresses_of_the_own_name_are_tried_when_the_one_that_is_boun
         assert transport.address_of(1) == f"127.0.0.9:{port}"
 
 
+async def test_log_ends_with_whether_the_own_address_is_there(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._log = BoundedLog("ringproto.transports", trio.current_time, waiting=transport._unsaid)
+
+    async def last_line() -> str:
+        transport._look_at_paths_at = -math.inf
+        for _ in range(2):
+            await transport.send([(0, b"anybody?")])
+            await trio.sleep(2)
+        return [record.getMessage() for record in caplog.records if vars(record)["ringproto_kind"] == "own address"][-1]
+
+    del resolver.table["alpha"]
+    resolver.table["beta"] = ["203.0.113.2"]
+    async with in_background(transport):
+        # The network changes: the peer is outside of this host now, and the own address is gone at the same time.
+        while transport.address_of(2) != f"203.0.113.2:{port}":
+            await trio.sleep(0.1)
+        with monkeypatch.context() as gone:
+            lose(gone, "127.0.0.1")
+            assert "reaches nobody until that address is back" in await last_line()
+            transport._apply()
+            assert "reaches nobody until that address is back" in await last_line()
+        assert "is of this host again" in await last_line()
+
+
 async def test_new_own_address_whose_port_is_taken_is_said_ever_more_seldom(
     autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
