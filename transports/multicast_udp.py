@@ -146,8 +146,11 @@ async def open_multicast_udp(
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if silence_s is not None:
         check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
-    # Where there are many interfaces this takes some tenths of a second.
-    found = await trio.to_thread.run_sync(usable_interface, interface, address, abandon_on_cancel=True)
+    # Where there are many interfaces this takes some tenths of a second. The limiter is its own: a program that uses up
+    # the threads of trio's must not keep its ring from starting.
+    found = await trio.to_thread.run_sync(
+        usable_interface, interface, address, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+    )
     if (str(address), port, found.index, node) in _open_transports:
         raise ValueError(
             f"node {node} is open already on group {address}, port {port}, interface {found.name} in this process: "

@@ -364,6 +364,14 @@ async def test_interface_is_looked_up_beside_the_program(monkeypatch: pytest.Mon
     assert in_time == [True]
 
 
+async def test_program_that_uses_up_its_threads_does_not_keep_the_transport_from_opening() -> None:
+    threads = trio.to_thread.current_default_thread_limiter()
+    for number in range(int(threads.total_tokens)):
+        await threads.acquire_on_behalf_of(number)
+    with trio.fail_after(10):
+        await close(*await open_nodes(1))
+
+
 async def test_interface_that_is_down_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_interface(monkeypatch, name="eth9", up=False)
     with pytest.raises(InterfaceError, match="interface 'eth9' is down"):
