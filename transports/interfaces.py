@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import ipaddress
 import socket
 import struct
@@ -246,7 +247,8 @@ def _interface(name: str, address: Address) -> Interface:
     try:
         index = socket.if_nametoindex(device)
     except OSError as exc:
-        raise InterfaceError(exc.errno, f"interface {name!r} has gone away") from exc
+        # Python gives it no number.
+        raise InterfaceError(exc.errno or errno.ENODEV, f"interface {name!r} has gone away") from exc
     flags, mtu = _flags_and_mtu(device)
     if flags is None:
         return Interface(name, index, address, True, address.is_loopback, True, mtu)

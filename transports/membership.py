@@ -90,8 +90,10 @@ class Membership:
             self.join()
         except OSError as exc:
             self.close()
+            # Python raises what has no number where there is no interface of that name, or no socket to ask with.
+            reason = exc.strerror or str(exc)
             raise TransportError(
-                exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
+                exc.errno or errno.ENODEV, f"group {group} cannot be joined on interface {interface.name}: {reason}"
             ) from exc
 
     @property

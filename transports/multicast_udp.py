@@ -26,6 +26,7 @@ import functools
 import ipaddress
 import logging
 import math
+import os
 import socket
 import struct
 import weakref
@@ -473,8 +474,8 @@ class MulticastUDP(SocketTransport):
             self._counts["rejoins_failed"] += 1
             number = (exc.errno or 0) if isinstance(exc, OSError) else 0
             text = str(exc)
-            if isinstance(exc, OSError) and not isinstance(exc, TransportError):
-                text = f"{errno_name(number)}, {exc.strerror}"
+            if number and not isinstance(exc, TransportError):
+                text = f"{errno_name(number)}, {os.strerror(number)}"
             if self._not_joined.due(self._now(), text):
                 self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
             self._trouble = self._trouble or number or errno.ENODEV

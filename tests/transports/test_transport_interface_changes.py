@@ -569,6 +569,27 @@ async def test_first_batch_after_a_change_goes_by_the_new_interface(monkeypatch:
         await transport.aclose()
 
 
+async def test_interface_that_goes_away_while_the_group_is_joined_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    former = first._membership
+
+    def fail(name: str) -> int:
+        raise OSError("no interface with this name")  # as Python does
+
+    monkeypatch.setattr("ringproto.transports.multicast_udp.as_before", lambda *arguments: former.interface)
+    monkeypatch.setattr("ringproto.transports.membership.socket.if_nametoindex", fail)
+    with pytest.raises(TransportError, match=f"cannot be joined on interface {LO}: no interface with") as raised:
+        Membership(former.group, former.port, former.interface, former.ttl)
+    assert raised.value.errno == errno.ENODEV
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    await first.send([(0, b"x")])
+    assert caplog.messages[-1].endswith("cannot be joined now, and is tried again: no interface with this name")
+    for transport in (first, second):
+        await transport.aclose()
+
+
 async def test_group_that_cannot_be_joined_is_said_ever_more_seldom_and_when_the_cause_is_another(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
