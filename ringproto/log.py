@@ -17,12 +17,41 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["BoundedLog"]
+__all__ = ["BoundedLog", "Lasting"]
 
 _SPACING_S = 1.0
 """The shortest time between two lines of one kind."""
 _KINDS_MAX = 256
 """Most kinds that are remembered, unless a log is told otherwise."""
+_AGAIN_S = 2.0
+_AGAIN_MAX_S = 60.0
+"""What lasts is said again after the first of these, then after twice as long each time, at most after the second."""
+
+
+class Lasting:
+    """Something that lasts, and when it is to be said again."""
+
+    __slots__ = ("_again_s", "_at", "_text")
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._again_s = _AGAIN_S
+        self._text = ""
+
+    def due(self, now: float, text: str = "") -> bool:
+        """It is so at this time, in seconds on a steady clock: whether to say it. Another ``text`` than before is news,
+        and what is news is said."""
+        if now < self._at and text == self._text:
+            return False
+        self._text = text
+        self._at = now + self._again_s
+        self._again_s = min(2 * self._again_s, _AGAIN_MAX_S)
+        return True
+
+    def over(self) -> None:
+        """It is not so any more."""
+        self._at = -math.inf
+        self._again_s = _AGAIN_S
 
 
 class _Held(NamedTuple):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from ringproto._core import Change, Notice, Processor
 from ringproto.events import RecoveryComplete, RegularConfiguration
 from ringproto.failures import whereabouts
-from ringproto.log import BoundedLog
+from ringproto.log import BoundedLog, Lasting
 from ringproto.transports import Transport
 
 __all__ = ["Reports"]
@@ -30,9 +30,6 @@ _LOOK_S = 1.0
 """The shortest time between two looks at the rotation and the reader."""
 _WAITED_S = 1.0
 """A barrier that is not complete after this time is said."""
-_AGAIN_S = 2.0
-_AGAIN_MAX_S = 60.0
-"""What lasts is said again after the first of these, then after twice as long each time, at most after the second."""
 _FORMING_PART = 2.0
 """A processor that is on no ring for so many times the consensus and the token timeout together, and a second at least,
 says so: once each of the two should have led to a ring."""
@@ -45,29 +42,6 @@ _ROOM = 4
 """A token timeout of so many rotations would do: a lost token is missed and sent again several times within it."""
 _SLOW_PART = 0.5
 """An application that has read nothing for this part of ``Config.slow_consumer_timeout_s`` is told of."""
-
-
-class _Lasting:
-    """Something that lasts, and when it is to be said again."""
-
-    __slots__ = ("_again_s", "_at")
-
-    def __init__(self) -> None:
-        self._at = -math.inf
-        self._again_s = _AGAIN_S
-
-    def due(self, now: float) -> bool:
-        """It is so at this time: whether to say it."""
-        if now < self._at:
-            return False
-        self._at = now + self._again_s
-        self._again_s = min(2 * self._again_s, _AGAIN_MAX_S)
-        return True
-
-    def over(self) -> None:
-        """It is not so any more."""
-        self._at = -math.inf
-        self._again_s = _AGAIN_S
 
 
 class Reports:
@@ -95,15 +69,15 @@ class Reports:
         self._clock = clock
         self._log = BoundedLog(clock=clock)
         self._installed_at = clock()
-        self._barrier_lasts = _Lasting()
+        self._barrier_lasts = Lasting()
         self._unformed_since = math.inf
-        self._unformed_lasts = _Lasting()
+        self._unformed_lasts = Lasting()
         self._unformed_max_s = max(1.0, _FORMING_PART * (config.consensus_timeout_s + config.token_timeout_s))
         self._recovering = 0
         self._recovered_at = -math.inf
         self._near = 0
-        self._near_lasts = _Lasting()
-        self._slow_lasts = _Lasting()
+        self._near_lasts = Lasting()
+        self._slow_lasts = Lasting()
 
     @property
     def failures(self) -> int:

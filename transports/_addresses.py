@@ -28,6 +28,7 @@ __all__ = [
     "reach",
     "unpack_address",
     "unusable",
+    "without_scope",
 ]
 
 IPV4_SIZE = 6
@@ -91,15 +92,16 @@ def unusable(packed: bytes) -> str:
 
 
 def reach(packed: bytes) -> int:
-    """How far what is sent from there goes: 0 within the host (loopback), 1 on one link, 2 farther.
-
-    The second is said of IPv4 alone, where a link-local address takes the place of one that is missing. Those of IPv6
-    stand beside others, and are asked for by their interface.
-    """
+    """How far what is sent from there goes: 0 within the host (loopback), 1 on one link, 2 farther."""
     ip = _ip(packed)
     if ip.is_loopback:
         return 0
-    return 1 if ip.version == 4 and ip.is_link_local else 2
+    return 1 if ip.is_link_local else 2
+
+
+def without_scope(packed: bytes) -> bytes:
+    """It, whatever interface it is at."""
+    return packed[:18]
 
 
 def lacks_scope(packed: bytes) -> bool:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 from ringproto.transports._addresses import format_address
+from ringproto.transports._detection import Detection, detection_of
 from ringproto.transports._interface import AddressInUseError, TransportError
 
 __all__ = ["bound_socket", "opening_error"]
 
-# From <linux/if_addr.h>.
-_TENTATIVE = 0x40
-_DUPLICATE = 0x08
+_NOT_AVAILABLE = {
+    Detection.OVER: "is not an address of this host",
+    Detection.UNDER_WAY: "is tentative: the system still looks for another host that has it (duplicate address "
+    "detection, which takes a second or so); wait for it, or see `ip -6 addr`",
+    Detection.FAILED: "is a duplicate: the system found another host that has it (duplicate address detection), and "
+    "does not let it be used nor look again by itself; take it from one of the two, then remove and add it here with "
+    "`ip -6 addr`",
+}
 
 
 def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
@@ -52,14 +56,8 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
         place = f"{format_address(address) if address[1] else address[0]}, {what},"
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUseError(exc.errno, f"{place} is taken by another socket on this host") from exc
-        if exc.errno == errno.EADDRNOTAVAIL and _is_tentative(address):
-            raise TransportError(
-                exc.errno,
-                f"{place} is tentative: the system still looks for another host that has it (duplicate address "
-                "detection, which takes a second or so), or has found one; wait for it, or see `ip -6 addr`",
-            ) from exc
         if exc.errno == errno.EADDRNOTAVAIL:
-            raise TransportError(exc.errno, f"{place} is not an address of this host") from exc
+            raise TransportError(exc.errno, f"{place} {_NOT_AVAILABLE[_detection(family, address)]}") from exc
         if exc.errno in (errno.EACCES, errno.EPERM):
             raise TransportError(exc.errno, f"{place} may not be used by this user (ports below 1024?)") from exc
         raise TransportError(exc.errno, f"{place} cannot be used: {exc.strerror}") from exc
@@ -73,16 +71,11 @@ def opening_error(error: OSError) -> TransportError:
     return TransportError(error.errno, f"the transport cannot be opened: {error.strerror}")
 
 
-def _is_tentative(address: tuple[Any, ...], table: Path = Path("/proc/net/if_inet6")) -> bool:
-    """Whether the system has an IPv6 address and does not let it be used yet."""
-    with contextlib.suppress(OSError, ValueError):
-        wanted = ipaddress.IPv6Address(str(address[0]).partition("%")[0])
-        for line in table.read_text().splitlines():
-            # Address, index, prefix length, scope, flags, name
-            fields = line.split()
-            if int(fields[0], 16) == int(wanted) and int(fields[4], 16) & (_TENTATIVE | _DUPLICATE):
-                return True
-    return False
+def _detection(family: int, address: tuple[Any, ...]) -> Detection:
+    """Whether the system has an address and does not let it be used."""
+    if family != socket.AF_INET6:
+        return Detection.OVER
+    return detection_of(ipaddress.IPv6Address(str(address[0]).partition("%")[0]), address[3] if address[3:] else 0)
 
 
 def _family_name(family: int) -> str:

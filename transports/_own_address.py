@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import trio
 
-from ringproto.transports._addresses import format_packed, unpack_address, unusable
+from ringproto.transports._addresses import format_packed, reach, unpack_address, unusable, without_scope
 from ringproto.transports._binding import bound_socket
 from ringproto.transports._interface import AddressInUseError, TransportError
 from ringproto.transports._names import LOOKUP_S, look_up, may_move
@@ -29,13 +29,15 @@ ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.
 def bind_own(node: int, family: int, addresses: Sequence[bytes]) -> tuple[bytes, socket.socket]:
     """The first of these that is an address of this host, and a socket that is bound to it.
 
+    Those that reach farther come first, as where peers are chosen (``_peers.py``).
+
     Raises:
         ValueError: none of them can be that of a processor.
         AddressInUseError: the port of the first that is here is taken. Another one is no way out: whoever has the port
             is perhaps this processor, started twice.
         TransportError: none of them can be bound; what is wrong with the first.
     """
-    usable = [address for address in addresses if not unusable(address)]
+    usable = [address for address in sorted(addresses, key=reach, reverse=True) if not unusable(address)]
     if not usable:
         raise ValueError(f"the own address of node {node}, {format_packed(addresses[0])}, {unusable(addresses[0])}")
     failure: TransportError | None = None
@@ -102,7 +104,7 @@ class OwnAddress:
             AddressInUseError: as :func:`bind_own`.
         """
         found, self._found = [one for one in self._found if one != self._table.own], []
-        objections = {address: self._table.own_objection(address) for address in found}
+        objections = {address: self._objection(address) for address in found}
         usable = [address for address in found if not objections[address]]
         if found and not usable:
             raise ValueError(f"{format_packed(found[0])} {objections[found[0]]}")
@@ -112,3 +114,9 @@ class OwnAddress:
             raise
         except TransportError:
             return None  # not here yet
+
+    def _objection(self, address: bytes) -> str:
+        """Why this processor cannot move there; empty if it can."""
+        if self.gone and without_scope(address) == without_scope(self._table.own):
+            return ""  # the user's address, whose interface was put in again
+        return self._table.own_objection(address)

@@ -159,7 +159,7 @@ class Paths:
         return found
 
     def _say(self) -> None:
-        """Log what changed, in one line."""
+        """Log what changed: in one line what became small, and in one what is as usual again."""
         # Where there is a group, its size is that of everything.
         concerned = {*self._measured, *self._told} if self.group is None else {self.group}
         now = {address: mtu for address in sorted(concerned) if (mtu := self.mtu(address)) is not None}
@@ -178,7 +178,7 @@ class Paths:
                 f"packets to {_places(least, news)} may have {now[least]} bytes ({why}): what goes there is cut into "
                 f"datagrams of {self.size(least) + self._header} bytes in place of {self._segment + self._header}",
             )
-        elif back:
+        if back:
             self._log.state(
                 logging.INFO, "mtu back", f"packets to {_places(back[0], back)} may have the usual size again"
             )

@@ -205,10 +205,12 @@ class PeerTable:
 
     def _choose(self, peer: Peer, found: Sequence[bytes]) -> tuple[bytes | None, str]:
         """Which of the addresses to take, and what is wrong with the last of those that cannot be taken."""
-        # Where the peer was heard of says more than where it was before, and that more than the order of the resolver.
-        first = [one for one in (peer.claimed, peer.address) if one is not None and one in found]
+        # Where the peer was heard of says most. Then come those that reach farther, and among equals where it was
+        # before, and then the order of the resolver.
+        heard_of = [one for one in found if one == peer.claimed]
+        others = sorted(found, key=lambda one: (-reach(one), one != peer.address))
         wrong = ""
-        for address in (*first, *found):
+        for address in (*heard_of, *others):
             objection = self.objection(peer, address)
             if not objection:
                 return address, ""

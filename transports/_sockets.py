@@ -345,8 +345,8 @@ class SocketTransport(Traffic):
                 self._look_at_loss()
         finally:
             self._sending = False
-        if self._unsaid:
-            self._say()
+            if self._unsaid:
+                self._say()
         self._sent_since_yield += len(datagrams)
         if self._sent_since_yield >= YIELD_EVERY:
             self._sent_since_yield = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,7 +115,8 @@ def hint_at_reach(table: PeerTable, log: BoundedLog) -> None:
     """A table that probably does not work."""
     outside = table.beyond()
     if outside is not None:
-        log.warning(
+        log.state(
+            logging.WARNING,
             "own address",
             f"the own address of node {table.node}, {format_packed(table.own)}, reaches "
             f"{'its link' if reach(table.own) else 'this host'} alone, and node {outside} is at "

@@ -7,7 +7,9 @@ network it is in (``"10.77.0.0/24"``), which is the form that can be the same on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import ipaddress
 import socket
 import struct
@@ -17,6 +19,7 @@ from typing import Union
 
 import netifaces
 
+from ringproto.transports._detection import Detection, detection_of
 from ringproto.transports._interface import InterfaceError
 
 __all__ = ["SHOWN_MAX", "Interface", "describe_interfaces", "find_interface", "former_interface", "is_stopgap"]
@@ -57,8 +60,8 @@ def find_interface(
     Args:
         wanted: a name, an address or a network.
         version: 4 or 6.
-        link_local: which of several IPv6 addresses to take when a name was given: a link-local one, or a wider one if
-            there is one.
+        link_local: which of several IPv6 addresses to take: a link-local one, or a wider one, if there is one that may
+            be used.
         former: what was found before. It is taken while it is there with its address and ``wanted`` means it, unless
             that is a stopgap, as :func:`former_interface` has it.
 
@@ -70,7 +73,7 @@ def find_interface(
         raise ValueError(
             f"interface must be a name ('eth0'), an address ('10.77.0.1') or a network ('10.77.0.0/24'), not {wanted!r}"
         )
-    found = None if former is None else former_interface(wanted, former)
+    found = None if former is None else former_interface(wanted, former, link_local=link_local)
     if found is not None:
         return found
     if wanted in _names():
@@ -87,7 +90,7 @@ def find_interface(
     matches = [
         (name, one)
         for name, addresses in here.items()
-        if not scope or name == scope
+        if _is_scope(scope, name)
         for one in addresses
         if one.version == version and one in network
     ]
@@ -96,14 +99,14 @@ def find_interface(
     names = sorted({name for name, _ in matches})
     if len(names) > 1:
         raise InterfaceError(f"{wanted} means several interfaces, {_some(names, ' and ')}: give the name of one")
-    return _interface(*min(matches, key=lambda match: is_stopgap(match[1])))
+    return _interface(names[0], _best(names[0], [one for _, one in matches], link_local))
 
 
-def former_interface(wanted: str, former: Interface) -> Interface | None:
+def former_interface(wanted: str, former: Interface, *, link_local: bool = False) -> Interface | None:
     """``former`` as it is now, if it is there with its address and ``wanted`` means it; else ``None``.
 
-    A link-local IPv4 address is a stopgap (RFC 3927, section 1.9): it is not taken when another one that ``wanted``
-    means stands beside it, since hosts that have theirs do not reach it.
+    A stopgap (see :func:`is_stopgap`) is not taken when an address that is none, that ``wanted`` means and that may be
+    used stands beside it.
 
     It asks the system once, where :func:`find_interface` may ask it once for each interface.
 
@@ -113,10 +116,10 @@ def former_interface(wanted: str, former: Interface) -> Interface | None:
     addresses = _addresses_of(former.name) or []
     if former.address not in addresses or not _means(wanted, former.name, former.address):
         return None
-    if is_stopgap(former.address) and any(
-        one.version == 4 and not is_stopgap(one) and _means(wanted, former.name, one) for one in addresses
-    ):
-        return None
+    if is_stopgap(former.address, link_local):
+        meant = [one for one in addresses if one.version == former.address.version and _means(wanted, former.name, one)]
+        if not is_stopgap(_best(former.name, meant, link_local), link_local):
+            return None
     return _interface(former.name, former.address)
 
 
@@ -140,12 +143,25 @@ def _means(wanted: str, name: str, address: Address) -> bool:
     network = _parse(text)
     if wanted == name or network is None:
         return wanted == name
-    return scope in ("", name) and address in network
+    return _is_scope(scope, name) and address in network
 
 
-def is_stopgap(address: Address) -> bool:
-    """Whether it is one that takes the place of an address that is missing."""
-    return address.version == 4 and address.is_link_local
+def _is_scope(scope: str, name: str) -> bool:
+    """Whether what stands behind the "%" of an address is this interface: nothing, its name or its index."""
+    if scope in ("", name):
+        return True
+    with contextlib.suppress(OSError):
+        return scope.isdecimal() and socket.if_nametoindex(name.partition(":")[0]) == int(scope)
+    return False
+
+
+def is_stopgap(address: Address, link_local: bool = False) -> bool:
+    """Whether it takes the place of an address that is missing, as long as that is so.
+
+    A link-local IPv4 address does (RFC 3927, section 1.9): hosts that have theirs do not reach it. Of IPv6 addresses
+    those that are link-local do, or with ``link_local`` those that are not.
+    """
+    return address.is_link_local != (link_local and address.version == 6)
 
 
 def _by_name(name: str, addresses: Collection[Address], version: int, link_local: bool) -> Interface:
@@ -153,20 +169,45 @@ def _by_name(name: str, addresses: Collection[Address], version: int, link_local
     if not candidates:
         others = _some(list(map(str, addresses)), " ") or "no address at all"
         raise InterfaceError(f"interface {name!r} has no IPv{version} address (it has {others})")
-    candidates.sort(key=lambda one: is_stopgap(one) if version == 4 else one.is_link_local != link_local)
-    return _interface(name, candidates[0])
+    return _interface(name, _best(name, candidates, link_local))
+
+
+def _best(name: str, candidates: Sequence[Address], link_local: bool) -> Address:
+    """Which of the addresses of an interface to take: one that may be used and is no stopgap, if there is one."""
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda one: (not _may_be_used(name, one), is_stopgap(one, link_local)))
+
+
+def _may_be_used(name: str, address: Address) -> bool:
+    if address.version == 4:
+        return True
+    try:
+        index = socket.if_nametoindex(name.partition(":")[0])
+    except OSError:
+        return False  # it has gone away
+    return detection_of(address, index) is Detection.OVER
 
 
 def _names() -> list[str]:
-    """The interfaces of this host.
+    """The interfaces of this host whose names are UTF-8. A user cannot give another one.
 
     Raises:
         InterfaceError: the system does not say which interfaces there are.
     """
     try:
-        return list(netifaces.interfaces())
+        names = [name for _, name in socket.if_nameindex()]
+        if all(map(_is_text, names)):
+            return list(netifaces.interfaces())  # has the names of IPv4 addresses too, such as eth0:1
+        # netifaces ends the whole process (SIGSEGV) when a name is not UTF-8.
+        return list(filter(_is_text, names))
     except OSError as exc:
         raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name that the system gave is UTF-8; Python marks the bytes that are not by surrogates."""
+    return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
 def _addresses() -> dict[str, list[Address]]:
@@ -206,7 +247,8 @@ def _interface(name: str, address: Address) -> Interface:
     try:
         index = socket.if_nametoindex(device)
     except OSError as exc:
-        raise InterfaceError(exc.errno, f"interface {name!r} has gone away") from exc
+        # Python gives it no number.
+        raise InterfaceError(exc.errno or errno.ENODEV, f"interface {name!r} has gone away") from exc
     flags, mtu = _flags_and_mtu(device)
     if flags is None:
         return Interface(name, index, address, True, address.is_loopback, True, mtu)

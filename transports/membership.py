@@ -12,7 +12,7 @@ from typing import Any
 
 from ringproto.transports._binding import bound_socket
 from ringproto.transports._interface import InterfaceError, TransportError
-from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface, former_interface
+from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface, former_interface, is_stopgap
 
 __all__ = ["Group", "Membership", "as_before", "usable_interface"]
 
@@ -42,10 +42,10 @@ def usable_interface(wanted: str, group: Group, former: Interface | None = None)
     return interface
 
 
-def as_before(wanted: str, former: Interface) -> Interface | None:
+def as_before(wanted: str, group: Group, former: Interface) -> Interface | None:
     """``former`` as it is now, if ``wanted`` still means it and it can carry the group, else ``None``; quickly."""
     try:
-        interface = former_interface(wanted, former)
+        interface = former_interface(wanted, former, link_local=on_link(group))
     except InterfaceError:
         return None
     return interface if interface is not None and interface.up and interface.multicast else None
@@ -90,14 +90,21 @@ class Membership:
             self.join()
         except OSError as exc:
             self.close()
+            # Python raises what has no number where there is no interface of that name, or no socket to ask with.
+            reason = exc.strerror or str(exc)
             raise TransportError(
-                exc.errno, f"group {group} cannot be joined on interface {interface.name}: {exc.strerror}"
+                exc.errno or errno.ENODEV, f"group {group} cannot be joined on interface {interface.name}: {reason}"
             ) from exc
 
     @property
     def place(self) -> tuple[object, ...]:
         """What the sockets are made for: name, index and address of the interface."""
         return self.interface.name, self.interface.index, self.interface.address
+
+    @property
+    def is_stopgap(self) -> bool:
+        """Whether another address of the interface would be better, if there was one."""
+        return is_stopgap(self.interface.address, on_link(self.group))
 
     def close(self) -> None:
         self.group_socket.close()

@@ -26,6 +26,7 @@ import functools
 import ipaddress
 import logging
 import math
+import os
 import socket
 import struct
 import weakref
@@ -34,7 +35,7 @@ from collections.abc import Callable
 
 import trio
 
-from ringproto.log import BoundedLog
+from ringproto.log import BoundedLog, Lasting
 from ringproto.transports._addresses import format_address, format_packed, pack_address
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_seconds, check_whole
@@ -45,7 +46,7 @@ from ringproto.transports._segments import NOTICE_ANSWER, NOTICE_ASK, notice
 from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
-from ringproto.transports.interfaces import Interface, is_stopgap
+from ringproto.transports.interfaces import Interface
 from ringproto.transports.membership import Membership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
@@ -146,8 +147,11 @@ async def open_multicast_udp(
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if silence_s is not None:
         check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
-    await trio.lowlevel.checkpoint()
-    found = usable_interface(interface, address)
+    # Where there are many interfaces this takes some tenths of a second. The limiter is its own: a program that uses up
+    # the threads of trio's must not keep its ring from starting.
+    found = await trio.to_thread.run_sync(
+        usable_interface, interface, address, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+    )
     if (str(address), port, found.index, node) in _open_transports:
         raise ValueError(
             f"node {node} is open already on group {address}, port {port}, interface {found.name} in this process: "
@@ -242,6 +246,7 @@ class MulticastUDP(SocketTransport):
         self._trouble = 0
         self._rejoin_at = -math.inf
         self._search: Search[Interface] | None = None
+        self._not_joined = Lasting()
         self._silence_given = silence_s is not None
         self._silence = Silence(SILENCE_S if silence_s is None else silence_s)
         self._answer_at = -math.inf
@@ -469,13 +474,15 @@ class MulticastUDP(SocketTransport):
             self._counts["rejoins_failed"] += 1
             number = (exc.errno or 0) if isinstance(exc, OSError) else 0
             text = str(exc)
-            if isinstance(exc, OSError) and not isinstance(exc, TransportError):
-                text = f"{errno_name(number)}, {exc.strerror}"
-            self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
+            if number and not isinstance(exc, TransportError):
+                text = f"{errno_name(number)}, {os.strerror(number)}"
+            if self._not_joined.due(self._now(), text):
+                self._log.warning("not joined", f"{self._where()} cannot be joined now, and is tried again: {text}")
             self._trouble = self._trouble or number or errno.ENODEV
             return
         self._counts["rejoins"] += 1
         self._trouble = 0
+        self._not_joined.over()
         self._silence.joined()
         if why is not None:
             self._log.warning("joined again", f"{self._where()} was joined again: {why}")
@@ -488,7 +495,7 @@ class MulticastUDP(SocketTransport):
             RuntimeError: there is no thread to look with.
         """
         former = self._membership
-        found = as_before(self._wanted, former.interface)
+        found = as_before(self._wanted, former.group, former.interface)
         if found is not None:
             self._search = None
             return found
@@ -551,8 +558,8 @@ class MulticastUDP(SocketTransport):
                 raise
 
     def _open_probe(self) -> socket.socket:
-        former = self._membership.interface
-        if is_stopgap(former.address) and as_before(self._wanted, former) is None:
+        membership, former = self._membership, self._membership.interface
+        if membership.is_stopgap and as_before(self._wanted, membership.group, former) is None:
             # Nothing fails: others are heard there, and do not reach it.
             self._trouble = errno.EADDRNOTAVAIL
         try:
@@ -563,7 +570,7 @@ class MulticastUDP(SocketTransport):
                 self._trouble = errno.EADDRNOTAVAIL
             raise
         try:
-            if self._membership.send_by(probe) != former.index:
+            if membership.send_by(probe) != former.index:
                 self._trouble = errno.ENODEV  # another interface has its name
         except OSError as exc:
             probe.close()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from ringproto.log import BoundedLog
+from ringproto.log import BoundedLog, Lasting
 from ringproto.transports._addresses import format_packed, is_wildcard, pack_address, unpack_address
 from ringproto.transports._binding import bound_socket, opening_error
 from ringproto.transports._checks import check_node, check_whole
@@ -155,6 +155,7 @@ class UnicastUDP(SocketTransport):
         self._table = table
         self._family = family
         self._own = OwnAddress(table, family, *own, limiters.own)
+        self._taken = Lasting()
         self._lookups = limiters.others
         # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
         # ones in their place.
@@ -164,7 +165,8 @@ class UnicastUDP(SocketTransport):
         # What was said of since the last look, and where claims came from that do not fit.
         self._noted: set[int] = set()
         self._claims: dict[int, bytes] = {}
-        self._last_stranger = ""
+        # Where the last datagram of a stranger came from, and what it claimed.
+        self._last_stranger: tuple[bytes, Claim | None] = b"", None
         # The first nodes that are not in the table and were heard of.
         self._strangers: set[int] = set()
         # The number that stands for the own cluster, once a peer that fits was heard.
@@ -191,7 +193,9 @@ class UnicastUDP(SocketTransport):
     def claims_of(self, node: int) -> str | None:
         """Where else a node was; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
         address = self._claims.get(node)
-        return None if address is None else format_packed(address)
+        here = self._table.own if node == self.node else self._addresses.get(node)
+        # A peer that was followed to where it was heard is nowhere else.
+        return None if address is None or address == here else format_packed(address)
 
     async def run_background(self) -> None:
         """Look names up again; see :meth:`ringproto.transports.BackgroundTransport.run_background`."""
@@ -266,7 +270,8 @@ class UnicastUDP(SocketTransport):
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
         self._look_at_paths_at = -math.inf
-        hint_at_reach(self._table, self._log)
+        if not self._own.gone:
+            hint_at_reach(self._table, self._log)
 
     # What does not fit
 
@@ -278,8 +283,8 @@ class UnicastUDP(SocketTransport):
         claim = claim_of(head)
         node = self._nodes.get(origin)
         if node is None:
-            self._counts["drops_unknown_source"] += 1
             self._note_stranger(origin, claim)
+            self._counts["drops_unknown_source"] += 1
             return False
         self._origins.add(origin)
         if claim is not None and claim.is_sender:
@@ -306,6 +311,7 @@ class UnicastUDP(SocketTransport):
 
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
         """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
+        self._last_stranger = origin, claim
         foreign = claim is not None and self._is_foreign(claim)
         known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
@@ -320,7 +326,6 @@ class UnicastUDP(SocketTransport):
             return
         self._noted.add(about)
         source = format_packed(origin)
-        self._last_stranger = source if claim is None else f"{source}, of node {claim.node}"
         if claim is None:
             self._peers_log.warning(
                 "unknown_source",
@@ -397,11 +402,15 @@ class UnicastUDP(SocketTransport):
         dropped = self._silence.strangers
         strangers = ""
         if dropped:
+            origin, claim = self._last_stranger
             strangers = (
                 f". Meanwhile {dropped} datagrams from addresses that are not in the table were dropped, the last of "
-                f"them from {self._last_stranger}"
+                f"them from {format_packed(origin)}"
             )
-        self._peers_log.warning(
+            if claim is not None and claim.is_sender:
+                strangers += f", of node {claim.node}"
+        # Between two lines something came and then nothing for some looks, so they are few enough.
+        self._log.warning(
             "silence",
             f"nothing came from any of {len(self._addresses)} peers for {SILENT_LOOKS * LOOK_EVERY_S:g} s, although "
             f"{self._silence.sent} datagrams were sent to them: if they run, see whether their tables have node "
@@ -458,13 +467,15 @@ class UnicastUDP(SocketTransport):
             raise
         if self._own.gone:
             self._own.gone = False
-            self._log.warning("own address back", f"{format_packed(self._table.own)} is of this host again")
+            text = f"{format_packed(self._table.own)} is of this host again"
+            self._log.state(logging.WARNING, "own address", text)
         return probe
 
     def _lose_address(self, error: TransportError) -> None:
         """The own address is not there any more: have looked up where the own name leads now, and go there."""
         if self._own.lost():
-            self._log.warning(
+            self._log.state(
+                logging.WARNING,
                 "own address",
                 f"node {self.node} is bound to {format_packed(self._table.own)}, and reaches nobody until that address "
                 f"is back or its name leads to another one: {error.strerror}",
@@ -479,10 +490,13 @@ class UnicastUDP(SocketTransport):
             self._peers_log.warning("own address refused", f"node {self.node} does not go where its name leads: {exc}")
             return
         except AddressInUseError as exc:
-            self._log.warning("own address taken", f"node {self.node} cannot go on at its new address: {exc.strerror}")
+            text = f"node {self.node} cannot go on at its new address: {exc.strerror}"
+            if self._taken.due(self._now(), text):
+                self._log.warning("own address taken", text)
             return
         if place is None:
             return
+        self._taken.over()
         former = self._table.own
         found, sock = place
         fresh = self._make_socket(sock)

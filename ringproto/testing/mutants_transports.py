@@ -124,8 +124,8 @@ MUTANTS = (
         ),
         Change(
             "unicast_udp",
-            "            self._note_stranger(origin, claim)\n            return False",
-            "            self._note_stranger(origin, claim)\n            return True",
+            '            self._counts["drops_unknown_source"] += 1\n            return False',
+            '            self._counts["drops_unknown_source"] += 1\n            return True',
         ),
     ),
     _mutant(

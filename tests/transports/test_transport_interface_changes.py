@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import ipaddress
 import select
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import namespaces
@@ -16,8 +18,10 @@ import trio
 from namespaces import Peer, RemoteError, hosts_on_a_bridge, peer_in
 from transport_openers import GROUP, free_ports
 
+from ringproto.log import BoundedLog
 from ringproto.transports import TransportError, open_multicast_udp
 from ringproto.transports._addresses import pack_address
+from ringproto.transports._detection import Detection, detection_of
 from ringproto.transports.interfaces import Interface, find_interface
 from ringproto.transports.membership import Membership
 from ringproto.transports.multicast_udp import MulticastUDP
@@ -141,6 +145,29 @@ async def test_stopgap_gives_way_to_the_address_that_comes_back_beside_it() -> N
 
 
 @on_hosts
+async def test_link_local_address_gives_way_to_the_wider_one_that_comes_back_beside_it() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **{**IPV6, "interface": "eth0"}) as peers:
+            hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
+            await until_said(peers[0], "with fe80::1: the sockets were opened anew", peers[1])
+            hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0", "nodad")
+            await until_said(peers[0], "with fd77::1: the sockets were opened anew", peers[1])
+            await meet_again(peers, "after")
+
+
+@on_hosts
+async def test_interface_whose_name_is_not_utf_8_is_left_out() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.ip(1, "link", "add", "d\udcff1", "type", "veth", "peer", "name", "d2")
+        for wire in (IPV4, IPV4_NAME):
+            async with two_on(hosts, **wire):
+                pass
+        async with peer_in(hosts[1]) as peer:
+            with pytest.raises(RemoteError, match=r"InterfaceError.*there are d2 \(no address\), eth0 "):
+                await peer.call("open_multicast", node=1, port=5405, group="239.192.7.1", interface="eth9")
+
+
+@on_hosts
 async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_name() -> None:
     with hosts_on_a_bridge(2) as hosts:
         async with two_on(hosts, **IPV4) as peers:
@@ -151,6 +178,33 @@ async def test_interface_that_is_renamed_while_it_is_up_is_found_under_its_new_n
             await meet_again(peers, "after")
             hosts.ip(1, "link", "set", "lan7", "mtu", "600")
             await until_said(peers[0], "may have 600 bytes (as the MTU of the interface says)", peers[1])
+
+
+@on_hosts
+async def test_interface_given_by_name_that_is_renamed_is_said_when_it_begins_and_when_its_name_is_back() -> None:
+    def about(lines: list[str]) -> list[str]:
+        return [line for line in lines if "joined" in line]
+
+    with hosts_on_a_bridge(2) as hosts:
+        async with two_on(hosts, **IPV4_NAME) as peers:
+            hosts.set_link(1, "down")
+            hosts.ip(1, "link", "set", "eth0", "name", "lan7")
+            hosts.ip(1, "link", "set", "lan7", "up")
+            await until_said(
+                peers[0], "cannot be joined now, and is tried again: there is no interface 'eth0'", peers[1]
+            )
+            before = (await peers[0].statistics())["rejoins_failed"]
+            while (await peers[0].statistics())["rejoins_failed"] < before + 5:
+                await peers[0].send((0, "by its index"))
+                await peers[0].receive(1, patience_s=0.05)
+            # The addresses of an interface are in its text, and come one after the other when it is up again.
+            lines = about(await peers[0].logged())
+            assert len(set(lines)) <= len(lines) <= len(set(lines)) + 2
+            hosts.ip(1, "link", "set", "lan7", "down")
+            hosts.ip(1, "link", "set", "lan7", "name", "eth0")
+            hosts.ip(1, "link", "set", "eth0", "up")
+            await until_said(peers[0], "joined again", peers[1])
+            await meet_again(peers, "after")
 
 
 @on_hosts
@@ -166,7 +220,7 @@ async def test_address_that_another_host_has_too_is_said_until_it_can_be_used() 
             hosts.ip(1, "addr", "del", "fd77::1/64", "dev", "eth0")
             hosts.ip(1, "addr", "add", "fd77::1/64", "dev", "eth0")
             hosts.set_link(1, "up")
-            await until_said(peers[0], "is tentative: the system still looks for another host that has it")
+            await until_said(peers[0], "is a duplicate: the system found another host that has it")
             numbers = await peers[0].statistics()
             for _ in range(60):
                 await peers[0].send((0, "lost"))
@@ -515,6 +569,65 @@ async def test_first_batch_after_a_change_goes_by_the_new_interface(monkeypatch:
         await transport.aclose()
 
 
+async def test_interface_that_goes_away_while_the_group_is_joined_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    former = first._membership
+
+    def fail(name: str) -> int:
+        raise OSError("no interface with this name")  # as Python does
+
+    monkeypatch.setattr("ringproto.transports.multicast_udp.as_before", lambda *arguments: former.interface)
+    monkeypatch.setattr("ringproto.transports.membership.socket.if_nametoindex", fail)
+    with pytest.raises(TransportError, match=f"cannot be joined on interface {LO}: no interface with") as raised:
+        Membership(former.group, former.port, former.interface, former.ttl)
+    assert raised.value.errno == errno.ENODEV
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    await first.send([(0, b"x")])
+    assert caplog.messages[-1].endswith("cannot be joined now, and is tried again: no interface with this name")
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def test_group_that_cannot_be_joined_is_said_ever_more_seldom_and_when_the_cause_is_another(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await on_loopback()
+    first._log = BoundedLog("ringproto.transports", trio.current_time, waiting=first._unsaid)
+    why = ["there is no interface 'eth0'"]
+
+    def fail(*arguments: Any) -> Any:
+        raise TransportError(errno.ENODEV, why[-1])
+
+    async def said_within(seconds: int) -> list[str]:
+        caplog.clear()
+        for _ in range(seconds):
+            await first.send([(0, b"x")])
+            await trio.sleep(1)
+        return [line.partition("tried again: [Errno 19] ")[2] for line in caplog.messages if "joined" in line]
+
+    look_up_by(monkeypatch, fail)
+    first._after_loss(errno.ENODEV, first._everybody[0])
+    caplog.clear()
+    assert await said_within(60) == why * 5  # after 0, 2, 6, 14 and 30 seconds
+    why.append("interface 'eth0' is down")
+    assert (await said_within(3))[:1] == why[1:]
+    monkeypatch.undo()
+    assert any("was joined again" in line for line in await joined_again(first, caplog))
+    for transport in (first, second):
+        await transport.aclose()
+
+
+async def joined_again(transport: MulticastUDP, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What it says until it has joined again."""
+    caplog.clear()
+    while transport._trouble:
+        await transport.send([(0, b"x")])
+        await trio.sleep(1)
+    return caplog.messages
+
+
 async def test_address_that_cannot_be_bound_yet_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -555,6 +668,44 @@ async def test_tentative_address_is_called_so() -> None:
                 await peer.call("open_unicast", node=1, peers=table)
             with pytest.raises(RemoteError, match=why):
                 await peer.call("open_multicast", node=1, port=5405, group="ff15::7:1", interface="fd77::7")
+
+
+@on_hosts
+async def test_address_that_another_host_has_is_called_a_duplicate() -> None:
+    with hosts_on_a_bridge(2) as hosts:
+        hosts.ip(2, "addr", "add", "fd77::7/64", "dev", "eth0", "nodad")
+        hosts.sysctl(1, ipv6__conf__eth0__accept_dad=1)
+        hosts.ip(1, "addr", "add", "fd77::7/64", "dev", "eth0")
+        async with peer_in(hosts[1]) as peer:
+            why = "fd77::7.* is tentative"
+            with trio.fail_after(30):
+                while "tentative" in why:
+                    with pytest.raises(RemoteError, match="fd77::7") as raised:
+                        await peer.call("open_unicast", node=1, peers={"1": ("fd77::7", 5001), "2": ("fd77::2", 5001)})
+                    why = str(raised.value)
+                    await trio.sleep(0.1)
+            for text in ("TransportError", "is a duplicate: the system found another host", "remove and add it here"):
+                assert text in why
+
+
+def test_detection_is_told_for_each_interface_by_itself(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    address = ipaddress.IPv6Address("fe80::1")
+    table.write_text(
+        "".join(
+            f"{int(address):032x} {index:02x} 40 20 {flags:02x} eth{index}\n"
+            for index, flags in ((2, 0x80), (3, 0xC0), (4, 0xC8), (11, 0xC0))
+        )
+    )
+    assert [detection_of(address, index, table) for index in (2, 3, 4, 11, 5)] == [
+        Detection.OVER,
+        Detection.UNDER_WAY,
+        Detection.FAILED,
+        Detection.UNDER_WAY,
+        Detection.OVER,
+    ]
+    assert detection_of(ipaddress.IPv6Address("fe80::2"), table=table) is Detection.OVER
+    assert detection_of(address, table=tmp_path / "none") is Detection.OVER
 
 
 async def test_link_local_address_without_its_interface_is_called_so() -> None:

@@ -12,6 +12,7 @@ import netifaces
 import pytest
 
 from ringproto.transports import InterfaceError, TransportError, interfaces
+from ringproto.transports._detection import Detection
 from ringproto.transports.interfaces import describe_interfaces, find_interface, former_interface
 
 IPV4, IPV6 = int(netifaces.AF_INET), int(netifaces.AF_INET6)
@@ -66,6 +67,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("fd77::/64", 6, "eth0", "fd77::5"),
         ("fd77::5", 6, "eth0", "fd77::5"),
         ("fe80::5%eth1", 6, "eth1", "fe80::5"),
+        ("fe80::5%3", 6, "eth1", "fe80::5"),
         ("127.0.0.0/8", 4, "lo", "127.0.0.1"),
         ("lo", 4, "lo", "127.0.0.1"),
     ],
@@ -238,6 +240,34 @@ def test_link_local_ipv4_address_is_a_stopgap(wanted: str, monkeypatch: pytest.M
     assert str(find_interface(wanted, 4).address) == "10.79.0.5"
     for asked_for in ("169.254.5.5", "169.254.0.0/16"):
         assert former_interface(asked_for, former) == find_interface(asked_for, 4, former=former) == former
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("wanted", ["eth0", "::/0%eth0"])
+@pytest.mark.parametrize("on_link", [False, True])
+def test_ipv6_address_that_suits_the_group_less_is_a_stopgap(
+    wanted: str, on_link: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lasting, stopgap = {"addr": "fd77::5"}, {"addr": "fe80::5%eth0"}
+    if on_link:
+        lasting, stopgap = stopgap, lasting
+    state = Detection.UNDER_WAY
+    monkeypatch.setattr(
+        interfaces, "detection_of", lambda one, index: state if str(one) in lasting["addr"] else Detection.OVER
+    )
+    monkeypatch.setitem(TABLE["eth0"], IPV6, [stopgap])
+    former = find_interface(wanted, 6, link_local=on_link)
+    assert former_interface(wanted, former, link_local=on_link) == former, "better than none"
+    for both in ([stopgap, lasting], [lasting, stopgap]):
+        monkeypatch.setitem(TABLE["eth0"], IPV6, both)
+        state = Detection.FAILED
+        assert former_interface(wanted, former, link_local=on_link) == former, "the other one may not be used"
+        assert find_interface(wanted, 6, link_local=on_link) == former
+        state = Detection.OVER
+        assert former_interface(wanted, former, link_local=on_link) is None
+        assert str(find_interface(wanted, 6, link_local=on_link, former=former).address) in lasting["addr"]
+    exactly = str(former.address)
+    assert former_interface(exactly, former, link_local=on_link) == former
 
 
 @pytest.mark.parametrize("wanted", ["eht0", "10.1.0.0/16", "10.99.0.0/16"])

@@ -6,6 +6,7 @@ import errno
 import gc
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from transport_openers import GROUP, free_ports
 from ringproto.transports import AddressInUseError, InterfaceError, TransportError, interfaces, open_multicast_udp
 from ringproto.transports._sockets import Sizes
 from ringproto.transports.interfaces import Interface, find_interface
-from ringproto.transports.membership import Membership
+from ringproto.transports.membership import Membership, usable_interface
 from ringproto.transports.multicast_udp import HEADER_SIZE, HELD_ROUNDS_MAX, MAGIC, PEERS_MAX, MulticastUDP
 
 LO = find_interface("127.0.0.1", 4).name
@@ -342,6 +343,33 @@ def fake_interface(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     real = find_interface("127.0.0.1", 4)
     fake = Interface(**{**{name: getattr(real, name) for name in Interface.__dataclass_fields__}, **changes})
     monkeypatch.setattr("ringproto.transports.membership.find_interface", lambda *_, **__: fake)
+
+
+async def test_interface_is_looked_up_beside_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    in_time: list[bool] = []
+
+    def slowly(*arguments: Any) -> Interface:
+        in_time.append(goes_on.wait(10))
+        return usable_interface(*arguments)
+
+    async def open_and_close() -> None:
+        await close(*await open_nodes(1))
+
+    monkeypatch.setattr("ringproto.transports.multicast_udp.usable_interface", slowly)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_and_close)
+        await trio.testing.wait_all_tasks_blocked()
+        goes_on.set()
+    assert in_time == [True]
+
+
+async def test_program_that_uses_up_its_threads_does_not_keep_the_transport_from_opening() -> None:
+    threads = trio.to_thread.current_default_thread_limiter()
+    for number in range(int(threads.total_tokens)):
+        await threads.acquire_on_behalf_of(number)
+    with trio.fail_after(10):
+        await close(*await open_nodes(1))
 
 
 async def test_interface_that_is_down_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,17 @@ from transport_resolver import installed
 from trio.testing import MockClock
 
 from ringproto.log import BoundedLog
-from ringproto.transports import AddressInUseError, BackgroundTransport, TransportError, _binding, open_unicast_udp
+from ringproto.transports import (
+    AddressInUseError,
+    BackgroundTransport,
+    TransportError,
+    _binding,
+    _own_address,
+    open_unicast_udp,
+)
+from ringproto.transports._addresses import pack_address
 from ringproto.transports._names import LOOKUP_S, LOOKUPS_AT_ONCE, OPENING_S, is_name, may_move
+from ringproto.transports._peers import Peer, PeerTable
 from ringproto.transports._sockets import SAID_EVERY_S
 from ringproto.transports.unicast_udp import UnicastUDP
 
@@ -341,6 +350,7 @@ async def test_claim_from_elsewhere_brings_the_look_up_forward(
         assert await waiting(first) == []
         await trio.sleep(5)
         assert first.address_of(2) == f"127.0.0.3:{port}", "where it was heard, of all addresses that it has"
+        assert first.claims_of(2) is None, "it is nowhere else"
         await latter.send([(1, JOIN_OF_2)])
         assert await waiting(first) == [JOIN_OF_2]
         await latter.aclose()
@@ -377,6 +387,25 @@ async def test_name_that_has_several_addresses_keeps_the_one_that_was_taken(
         await trio.sleep(40)
     assert transport.address_of(2) == f"127.0.0.2:{port}"
     assert transport.statistics()["lookups"] == 3
+
+
+@pytest.mark.skipif(ipv6_reason() is not None, reason=str(ipv6_reason()))
+async def test_peer_with_a_link_local_address_takes_the_wider_one_to_which_its_name_leads_too(
+    autojump_clock: MockClock, port: int
+) -> None:
+    near, far, other = (
+        answer_of((host, port, 0, scope), socket.AF_INET6)
+        for host, scope in (("fe80::2", 1), ("fd77::2", 0), ("fe80::3", 1))
+    )
+    resolver = installed({"alpha": ["::1"], "beta": lambda: [near], "gamma": lambda: [other]})
+    peers = {1: ("alpha", port), 2: ("beta", port), 3: ("gamma", port)}
+    transport = await open_unicast_udp(1, peers, family=socket.AF_INET6)
+    assert transport.address_of(2) == f"[fe80::2%1]:{port}", "better than none"
+    resolver.table["beta"] = lambda: [near, far]
+    async with in_background(transport):
+        await trio.sleep(12)
+    assert transport.address_of(2) == f"[fd77::2]:{port}"
+    assert transport.address_of(3) == f"[fe80::3%1]:{port}"
 
 
 async def test_address_is_kept_when_its_name_is_gone(
@@ -647,6 +676,55 @@ async def test_all_addresses_of_the_own_name_are_tried_at_the_opening(autojump_c
         await open_unicast_udp(1, {1: ("beta", port)})
 
 
+def packed_ipv6(host: str, scope: int = 0) -> bytes:
+    return pack_address((host, 5001, 0, scope))
+
+
+def bind_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every address is one of this host."""
+    monkeypatch.setattr(_own_address, "bound_socket", lambda *_: None)
+
+
+async def test_own_name_with_a_link_local_address_leads_to_the_wider_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The system's resolver gives that of the smaller scope first (RFC 6724, rule 8); the peers do not know it perhaps.
+    bind_anything(monkeypatch)
+    near, far = packed_ipv6("fe80::1", 2), packed_ipv6("fd77::1")
+    for addresses in ([near, far], [far, near]):
+        assert _own_address.bind_own(1, socket.AF_INET6, addresses)[0] == far
+    assert _own_address.bind_own(1, socket.AF_INET6, [near])[0] == near
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_link_local_own_address_is_left_for_a_wider_one_and_for_its_own_interface_alone(
+    monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    bind_anything(monkeypatch)
+    table = PeerTable(1, packed_ipv6("fe80::1", 2))
+    table.add(Peer(2, "fd77::2", 5001, named=False))
+    table.answered(table.peers[2], [packed_ipv6("fd77::2")], "")
+    own = _own_address.OwnAddress(table, socket.AF_INET6, "alpha", 5001, trio.CapacityLimiter(1))
+    own.gone = gone
+    resolver = installed({})
+
+    async def leads_to(*addresses: tuple[Any, ...]) -> bytes | None:
+        resolver.table["alpha"] = lambda: [answer_of(one, socket.AF_INET6) for one in addresses]
+        assert own.due
+        await own.look_up()
+        place = own.bind_elsewhere()
+        return None if place is None else place[0]
+
+    before = ("fe80::1", 5001, 0, 2)
+    assert await leads_to(before) is None
+    assert await leads_to(before, ("fd77::1", 5001, 0, 0)) == packed_ipv6("fd77::1")
+    with pytest.raises(ValueError, match=r"fe80::9%2\]:5001 does not reach node 2 at \[fd77::2\]:5001"):
+        await leads_to(("fe80::9", 5001, 0, 2))
+    if gone:
+        assert await leads_to(("fe80::1", 5001, 0, 7)) == packed_ipv6("fe80::1", 7), "taken out and put in again"
+    else:
+        with pytest.raises(ValueError, match=r"fe80::1%7\]:5001 does not reach"):
+            await leads_to(("fe80::1", 5001, 0, 7))
+
+
 async def test_processor_that_is_started_twice_does_not_take_the_next_address_of_its_name(
     autojump_clock: MockClock, port: int
 ) -> None:
@@ -665,6 +743,51 @@ async def test_all_addresses_of_the_own_name_are_tried_when_the_one_that_is_boun
     async with in_background(transport):
         lose(monkeypatch, "127.0.0.1")
         await sends_for(transport, 4)
+        assert transport.address_of(1) == f"127.0.0.9:{port}"
+
+
+async def test_log_ends_with_whether_the_own_address_is_there(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._log = BoundedLog("ringproto.transports", trio.current_time, waiting=transport._unsaid)
+
+    async def last_line() -> str:
+        transport._look_at_paths_at = -math.inf
+        for _ in range(2):
+            await transport.send([(0, b"anybody?")])
+            await trio.sleep(2)
+        return [record.getMessage() for record in caplog.records if vars(record)["ringproto_kind"] == "own address"][-1]
+
+    del resolver.table["alpha"]
+    resolver.table["beta"] = ["203.0.113.2"]
+    async with in_background(transport):
+        # The network changes: the peer is outside of this host now, and the own address is gone at the same time.
+        while transport.address_of(2) != f"203.0.113.2:{port}":
+            await trio.sleep(0.1)
+        with monkeypatch.context() as gone:
+            lose(gone, "127.0.0.1")
+            assert "reaches nobody until that address is back" in await last_line()
+            transport._apply()
+            assert "reaches nobody until that address is back" in await last_line()
+        assert "is of this host again" in await last_line()
+
+
+async def test_new_own_address_whose_port_is_taken_is_said_ever_more_seldom(
+    autojump_clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = installed({"alpha": ["127.0.0.1"], "beta": ["127.0.0.2"]})
+    transport = await open_unicast_udp(1, {1: ("alpha", port), 2: ("beta", port)})
+    transport._log = BoundedLog("ringproto.transports", trio.current_time, waiting=transport._unsaid)
+    other = await open_unicast_udp(3, {3: ("127.0.0.9", port)})
+    async with in_background(transport):
+        lose(monkeypatch, "127.0.0.1")
+        resolver.table["alpha"] = ["127.0.0.9"]
+        await sends_for(transport, 60)
+        assert len([line for line in lines(caplog) if "cannot go on at its new address" in line]) == 5
+        await other.aclose()
+        await sends_for(transport, 3)
         assert transport.address_of(1) == f"127.0.0.9:{port}"
 
 

@@ -162,3 +162,19 @@ def test_each_news_is_logged_once(probe: Probe, caplog: pytest.LogCaptureFixture
         probe.mtus["10.0.0.1"] = 1500
         paths.look([A, B, C])
         assert caplog.messages[1:] == ["packets to 10.0.0.1:5001 may have the usual size again"]
+
+
+def test_path_that_is_as_usual_again_is_told_though_another_one_is_not(
+    probe: Probe, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = paths_of(probe)
+    probe.mtus = {"10.0.0.1": 1280, "10.0.0.2": 1500}
+    paths.look([A, B])
+    probe.mtus = {"10.0.0.1": 1500, "10.0.0.2": 1280}
+    paths._log = BoundedLog("ringproto.transports")
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "ringproto.transports"):
+        paths.look([A, B])
+    small, usual = caplog.messages
+    assert small.startswith("packets to 10.0.0.2:5001 may have 1280 bytes")
+    assert usual == "packets to 10.0.0.1:5001 may have the usual size again"

@@ -590,6 +590,28 @@ async def test_handler_that_raises_is_counted(pair: Pair) -> None:
     assert first.statistics()["log_failures"] == 2
 
 
+async def test_last_lines_are_written_though_it_is_closed_while_it_waits_for_room(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, _ = pair
+
+    async def write_rest(self: DatagramSocket, *rest: Any) -> None:
+        await trio.lowlevel.wait_readable(self.socket)  # for ever, until it is closed
+
+    async def send() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await first.send([])
+
+    monkeypatch.setattr(DatagramSocket, "write_rest", write_rest)
+    first._kept = ([], [], [], 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        first._log.warning("offload", "something happened meanwhile")
+        await first.aclose()
+    assert caplog.messages == ["something happened meanwhile"]
+
+
 async def test_handler_that_sends_comes_when_no_batch_is_half_sent(pair: Pair) -> None:
     first, second = pair
     sender = first._writer.sender

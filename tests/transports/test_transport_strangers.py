@@ -315,7 +315,7 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
             f"dropped, the last of them from 127.0.0.4:{port}"
         )
         caplog.clear()
-        first._peers_log = BoundedLog("ringproto.transports")
+        first._log = BoundedLog("ringproto.transports")
         second.socket.sendto(datagram(2), ("127.0.0.1", port))
         await waiting(first)
         await trio.sleep(1.5)
@@ -323,6 +323,28 @@ async def test_silence_of_all_peers_is_told_once_with_what_to_check(
         await trio.sleep(7)
         (line,) = lines(caplog)  # it is told again after something came
         assert "Meanwhile" not in line, "the datagram of the stranger was before that"
+
+
+async def test_second_silence_within_a_minute_is_told_too(
+    autojump_clock: MockClock, two: Any, port: int, somebody: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = two
+    stranger = somebody("127.0.0.4", port)
+    for one in ("_log", "_peers_log"):
+        setattr(first, one, BoundedLog("ringproto.transports", trio.current_time, getattr(first, one)._spacing_s))
+    async with in_background(first):
+        for _ in range(2):
+            second.socket.sendto(datagram(2), ("127.0.0.1", port))
+            await waiting(first)
+            await trio.sleep(1.5)
+            await first.send([(0, b"is anybody there?")])
+            # A packet says who originated it, not who sends it.
+            stranger.socket.sendto(datagram(2, 1), ("127.0.0.1", port))
+            await waiting(first)
+            await trio.sleep(7)
+    told = [line for line in lines(caplog) if "nothing came" in line]
+    assert len(told) == 2
+    assert told[1].endswith(f"the last of them from 127.0.0.4:{port}")
 
 
 async def test_program_that_stood_still_does_not_say_that_nothing_came(
