@@ -156,10 +156,11 @@ class Founder(Seeker):
 
     def _watch_successor(self) -> None:
         """The successor has shown that it has the token. It may die before it passes the token on; so it is sent the
-        token once more if nothing is heard of that for long. A live one answers (departure 18)."""
+        token once more if nothing is heard of that for half of the token timeout. A live one answers (departure 18)."""
         if self.timers.is_set(_TOKEN_RETRANSMIT):  # else the token went on, and this comes late
-            self._hop.arrived(self._retransmit_s)
-            self.timers.set(_TOKEN_RETRANSMIT, self.now + self._retransmit_s)
+            wait_s = self._token_timeout_s / 2
+            self._hop.arrived(wait_s)
+            self.timers.set(_TOKEN_RETRANSMIT, self.now + wait_s)
 
     def _commit_in_gather(self, sender: int, part: CommitPart) -> None:
         token = self._commit_token(part)

@@ -120,9 +120,10 @@ def lost_token(trial: _Trial) -> str | None:
         if kind_of(datagram) != "token" or len(lost) == copies:
             return True
         token = read_token(datagram)
-        # Of the first tokens that are seen an earlier copy may be on its way; later ones did not exist before.
-        known = max((one.token_seq for one in passed), default=token.token_seq)
-        fresh = len(passed) > TOKENS_PASSED and token.token_seq > known
+        # Each member may send the token again that it had last, and one more may be on its way; later ones did not
+        # exist before.
+        seen = [one.token_seq for one in passed] or [token.token_seq]
+        fresh = len(passed) > TOKENS_PASSED and token.token_seq > max(max(seen), min(seen) + len(trial.core))
         if not (token == lost[0] if lost else fresh):
             passed.add(token)
             return True

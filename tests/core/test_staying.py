@@ -175,7 +175,7 @@ def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> No
     token = ring.me.ring.forwarded_token
     assert token is not None
     soon = ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT)
-    late = ring.me.now + CONFIG.retransmit_s
+    late = ring.me.now + CONFIG.token_timeout_s / 2
     assert soon < late
     for number, deadline in ((token.token_seq - 1, soon), (token.token_seq, late)):
         body = Acknowledgement(MEMBER, ring.me.ring.name, int(Kind.TOKEN), 0, number)
