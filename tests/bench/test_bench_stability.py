@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench import stability
-from bench.stability import Cell, Cost, Healed, Stayed, cost, heal, idle, late, link
+from bench.stability import Cell, Healed, Stayed, cost, crash, heal, idle, late, link
 
 SHORT_S = {"lan": 60.0, "testing": 10.0, "wan": 400.0}
 """So many simulated seconds of each preset cost about the same."""
@@ -57,7 +57,11 @@ def test_late_copies_of_the_dead_change_nothing() -> None:
 
 @pytest.mark.parametrize("preset", stability.PRESETS)
 def test_stability_costs_no_datagrams_and_no_slower_crash(preset: str) -> None:
-    text, fine = stability.show_cost(Cell(preset, 3, 0.0), (1,), [cost(preset, 3, 0.0, 1, 30.0)])
+    cell = Cell(preset, 3, 0.0)
+    text, fine = stability.show_cost(cell, (1,), [cost(*cell, 1, 30.0)])
+    assert fine, text
+    seeds = range(1, 41)
+    text, fine = stability.show_crash(cell, seeds, [crash(*cell, seed) for seed in seeds])
     assert fine, text
 
 
@@ -98,11 +102,14 @@ def test_goals_are_met_and_missed(show: stability.Show, loss: float, stayed: Sta
 
 
 def test_more_datagrams_and_a_slower_crash_miss_the_goal() -> None:
-    sent, crash_s = stability.COST["lan", 3]
     cell = Cell("lan", 3, 0.0)
-    assert stability.show_cost(cell, (1,), [Cost(sent, crash_s)])[1]
-    assert not stability.show_cost(cell, (1,), [Cost(sent * 1.01, crash_s)])[1]
-    assert not stability.show_cost(cell, (1,), [Cost(sent, crash_s * 1.2)])[1]
+    for show, goal, slack in (
+        (stability.show_cost, stability.COST["lan", 3], stability.COST_SLACK),
+        (stability.show_crash, stability.CRASH["lan", 3], stability.CRASH_SLACK),
+    ):
+        assert show(cell, (1, 2), [0.5 * goal, 1.5 * goal])[1]
+        assert not show(cell, (1, 2), [1.01 * slack * goal] * 2)[1]
+        assert show(cell._replace(loss=0.05), (1, 2), [2 * goal] * 2)[1], "no goal is known"
 
 
 def test_the_command_measures_what_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
