@@ -18,7 +18,6 @@ unless somebody is known, from fresh evidence, not to hear the processor.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -265,14 +264,24 @@ class Connectivity:
 def _outnumbers(mine: Collection[int], theirs: Collection[int], unheard: Iterable[tuple[int, int]]) -> bool:
     """Whether a ring of all but those who must be left out would have more members than each of the two. Of two that do
     not hear each other one is left out: again and again who has most of them, which is close to the least there is."""
-    pairs = set(unheard)
     spare = min(len(mine), len(theirs)) - 1
-    while pairs and spare > 0:
-        often = Counter(node for pair in pairs for node in pair)
-        worst = max(sorted(often), key=often.__getitem__)
-        pairs = {pair for pair in pairs if worst not in pair}
+    misses: dict[int, set[int]] = {}
+    apart: set[int] = set()
+    for first, second in unheard:
+        misses.setdefault(first, set()).add(second)
+        misses.setdefault(second, set()).add(first)
+        if first not in apart and second not in apart:
+            apart |= {first, second}
+            if len(apart) > 2 * spare:
+                return False  # so many pairs have nobody in common: one of each is left out
+    while any(misses.values()):
+        if not spare:
+            return False
+        worst = max(sorted(misses), key=lambda node: len(misses[node]))
+        for other in misses.pop(worst):
+            misses[other].discard(worst)
         spare -= 1
-    return not pairs
+    return True
 
 
 def _bound(known: dict[int, Any], most: int) -> None:
