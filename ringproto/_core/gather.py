@@ -4,6 +4,9 @@ A processor says in joins whom it knows (``proc_set``) and whom of those it has 
 while it gathers, so it ends. When all in ``proc_set`` without ``fail_set`` have said the same two sets there is
 consensus, and the one with the smallest id forms the ring.
 
+Both sets have a bound, ``members_max`` for those that would be on the ring, and as many for those given up. These are
+counted apart: where they shared a bound, processors that had given each other up had no room for anybody else.
+
 Every member of a large ring says a join to every other one, so a join that says nothing new, which most do, is to cost
 no more than the comparison of two tuples.
 """
@@ -28,7 +31,6 @@ class Gather:
         "node",
         "overfull",
         "proc_set",
-        "procs",
     )
 
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
@@ -45,11 +47,10 @@ class Gather:
         """Have other sets than before: to these nobody else has agreed yet."""
         self.proc_set = procs
         self.fail_set = fails
-        self.procs = tuple(sorted(procs))
-        """``proc_set`` and ``fails`` ``fail_set`` as a join says them, sorted."""
-        self.fails = tuple(sorted(fails))
         self.alive = tuple(sorted(procs - fails))
-        """Who would be on the ring, sorted."""
+        """Who would be on the ring, as a join says them, sorted."""
+        self.fails = tuple(sorted(fails))
+        """``fail_set`` as a join says it, sorted."""
         self._silent = set(self.alive) - {self.node}
 
     def receive(self, sender: int, join: Join) -> bool:
@@ -59,8 +60,8 @@ class Gather:
         if self.same(join):
             self._silent.discard(sender)
             return False
-        procs = {sender, *join.proc_set}
         fails = set(join.fail_set)
+        procs = {sender, *join.alive} | fails
         if procs <= self.proc_set and fails <= self.fail_set:
             return False  # it will learn what I know
         if self.node in fails:
@@ -76,23 +77,32 @@ class Gather:
         return node not in self.fail_set and self._merge({node}, set())
 
     def fail(self, nodes: Iterable[int]) -> bool:
-        """Give processors up."""
-        return self._merge(set(), set(nodes))
+        """Give processors up. Where there is no room to say so, those given up before are forgotten."""
+        nodes = self.proc_set.intersection(nodes) - {self.node}
+        if len(self.fail_set | nodes) > self._members_max:
+            self._set(self.proc_set - (self.fail_set - nodes), nodes)
+            return True
+        return self._merge(set(), nodes)
 
     def _merge(self, procs: set[int], fails: set[int]) -> bool:
+        """Take these in, or, of too many, only who of those known is given up, or nothing at all."""
         procs = self.proc_set | procs
-        if len(procs) > self._members_max:
-            procs = self.proc_set
-            self.overfull = True
         fails = ((self.fail_set | fails) & procs) - {self.node}
-        if procs == self.proc_set and fails == self.fail_set:
+        if not self._fit(procs, fails):
+            self.overfull = True
+            procs = self.proc_set
+            fails = fails & procs
+        if (procs == self.proc_set and fails == self.fail_set) or not self._fit(procs, fails):
             return False
         self._set(procs, fails)
         return True
 
+    def _fit(self, procs: set[int], fails: set[int]) -> bool:
+        return len(fails) <= self._members_max and len(procs) - len(fails) <= self._members_max
+
     def same(self, join: Join) -> bool:
         """Whether a join says the two sets that are said here."""
-        return join.proc_set == self.procs and join.fail_set == self.fails
+        return join.alive == self.alive and join.fail_set == self.fails
 
     @property
     def agreed(self) -> bool:

@@ -300,7 +300,7 @@ class Membership(Founder):
         same = self._incarnations.get(sender) == join.identity.incarnation
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
-        elif not member and self._overfills({sender, *join.proc_set}.difference(join.fail_set)):
+        elif not member and self._overfills({sender, *join.alive}):
             self.counters.add("dropped_ring_full")
         elif not member and self._undisturbed():
             return

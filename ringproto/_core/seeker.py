@@ -385,7 +385,7 @@ class Seeker(Holder):
         join = Join(
             self._speakers.identity(),
             self.ring_sequence,
-            gather.procs,
+            gather.alive,
             gather.fails,
             gather.informed,
         )

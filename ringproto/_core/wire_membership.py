@@ -67,8 +67,11 @@ class Join(NamedTuple):
     identity: Identity
     ring_sequence: int
     """The highest ring sequence that the sender knows."""
-    proc_set: tuple[int, ...]
+    alive: tuple[int, ...]
+    """Whom it knows and has not given up: the ``proc_set`` of the paper without its ``fail_set``. A ring of these has
+    at most ``members_max`` members, however many are given up."""
     fail_set: tuple[int, ...]
+    """Whom it has given up."""
     informed: bool = False
     """Whether beacons were enough evidence for a ring with others: to the sender, or to the member of its ring that
     made it gather."""
@@ -206,17 +209,19 @@ class MembershipCodec:
     def encode_join(self, join: Join) -> bytes:
         body = (
             _pack_identity(join.identity)
-            + _join.pack(join.ring_sequence, len(join.proc_set), len(join.fail_set))
-            + _pack_nodes(join.proc_set + join.fail_set)
+            + _join.pack(join.ring_sequence, len(join.alive), len(join.fail_set))
+            + _pack_nodes(join.alive + join.fail_set)
         )
         return self._codec.seal(Kind.JOIN, body, FLAG_INFORMED if join.informed else 0)
 
     def decode_join(self, datagram: bytes, members_max: int) -> Join:
         """Raises Malformed."""
-        (ring_sequence,), (proc_set, fail_set) = _unpack_sets(_join, 2, datagram, members_max)
+        (ring_sequence,), (alive, fail_set) = _unpack_sets(_join, 2, datagram, members_max)
         if ring_sequence > SEQUENCE_MAX:
             raise Malformed("sequence")
-        return Join(_unpack_identity(datagram), ring_sequence, proc_set, fail_set, bool(datagram[3]))
+        if not set(alive).isdisjoint(fail_set):
+            raise Malformed("nodes")
+        return Join(_unpack_identity(datagram), ring_sequence, alive, fail_set, bool(datagram[3]))
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
         sets = beacon.members, beacon.heard, beacon.put_off

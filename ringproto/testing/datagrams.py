@@ -187,9 +187,9 @@ class JoinSeen(NamedTuple):
 def read_join(datagram: bytes) -> JoinSeen:
     """Of an intact join. Raises struct.error for a forged one whose counts are wrong."""
     at = HEADER + IDENTITY
-    ring_sequence, procs, fails = _join.unpack_from(datagram, at)
-    nodes = struct.unpack_from(f">{procs + fails}I", datagram, at + _join.size)
-    return JoinSeen(ring_sequence, frozenset(nodes[:procs]), frozenset(nodes[procs:]))
+    ring_sequence, alive, fails = _join.unpack_from(datagram, at)
+    nodes = struct.unpack_from(f">{alive + fails}I", datagram, at + _join.size)
+    return JoinSeen(ring_sequence, frozenset(nodes), frozenset(nodes[alive:]))
 
 
 def read_identity(datagram: bytes) -> tuple[int, int]:

@@ -42,6 +42,10 @@ BAD_LOSS = 0.80
 AGAIN_INTERVALS = 64
 """Behind a link that loses more than ``BAD_LOSS`` beacons still say now and then that it is good, and a ring may form
 in vain: a configuration more in so many ``merge_detect_s`` (departure 8 in docs/protocol.md)."""
+LEAST_PART = 0.25
+"""A lost token is sent again after so much of ``token_retransmit_min_s`` at the earliest (departure 20)."""
+DEVIATIONS = 4
+"""What happens so many times in the mean may happen so many standard deviations more often in one stretch."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,9 +145,30 @@ class LastingLoss:
         )
 
 
-def tries_max(loss: float, seconds: float, merge_detect_s: float) -> int:
-    """How many configurations may come in so many seconds of tries with somebody behind a link with this loss."""
-    return 0 if loss <= BAD_LOSS else math.ceil(seconds / (AGAIN_INTERVALS * merge_detect_s))
+def in_vain_max(loss: float, seconds: float, config: Config) -> int:
+    """How many configurations may come in so many seconds because somebody behind a link with this loss is on the ring:
+    it breaks, or is formed in vain."""
+    if loss <= BAD_LOSS:
+        return 0
+    return math.ceil(seconds / (AGAIN_INTERVALS * config.merge_detect_s)) + breaks_max(loss, seconds, config)
+
+
+def breaks_max(loss: float, seconds: float, config: Config) -> int:
+    """How often a ring breaks because a link of it loses every copy of a token within the token timeout, and forms with
+    the same members, since the joins of a whole consensus timeout are more than that: the lesser of two numbers.
+
+    The first is how many tokens are lost so in this time. The second is how many gathers pass until an end of the link
+    was left out twice, from when on it is put off. On a dead link there is no token to be lost, and so no break.
+    """
+    least_s = config.token_retransmit_min_s * LEAST_PART
+    copies, wait_s, left_s = 1, config.retransmit_s, config.token_timeout_s
+    while left_s >= wait_s:
+        copies, wait_s, left_s = copies + 1, max(least_s, wait_s / 2), left_s - wait_s
+    hops = seconds * (1 - loss) / least_s  # each needs 1 / (1 - loss) copies in the mean
+    lost = hops * loss**copies
+    unheard = loss ** (1 + math.ceil(config.consensus_timeout_s / config.join_timeout_s))
+    twice, deviation = 2 / unheard, math.sqrt(2 * (1 - unheard)) / unheard
+    return math.ceil(min(lost + DEVIATIONS * math.sqrt(lost), twice + DEVIATIONS * deviation))
 
 
 def changes_max(kind: str, loss: float, members: int, seconds: float, config: Config) -> int:
@@ -151,7 +176,7 @@ def changes_max(kind: str, loss: float, members: int, seconds: float, config: Co
     if LastingLoss(kind, loss).steady():
         return 0
     if kind == "bad link":
-        return FEW + tries_max(loss, seconds, config.merge_detect_s)
+        return FEW + in_vain_max(loss, seconds, config)
     few = min(FEW, math.ceil(FEW * seconds / (STRETCH_UNITS * unit_s(config))))
     interval_s = max(60.0, PER_UNITS * unit_s(config))
     return few + math.floor(PER_MINUTE * max(1.0, members / 12) * seconds / interval_s)

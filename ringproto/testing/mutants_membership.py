@@ -90,10 +90,22 @@ MUTANTS = (
         (
             Change(
                 "gather",
-                "return join.proc_set == self.procs and join.fail_set == self.fails",
-                "return join.proc_set == tuple(self.proc_set) and join.fail_set == tuple(self.fail_set)",
+                "return join.alive == self.alive and join.fail_set == self.fails",
+                "return join.alive == tuple(self.proc_set - self.fail_set) and join.fail_set == tuple(self.fail_set)",
             ),
         ),
+    ),
+    Mutant(
+        "those-given-up-take-a-place",
+        "Those given up in a gather count as members of the ring that is to be.",
+        (
+            Change(
+                "gather",
+                "return len(fails) <= self._members_max and len(procs) - len(fails) <= self._members_max",
+                "return len(procs) <= self._members_max",
+            ),
+        ),
+        tests=("tests/core/test_gather.py",),
     ),
     Mutant(
         "no-consensus-timeout",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import Stretch, Violation
-from ringproto.testing.lasting import tries_max
+from ringproto.testing.lasting import in_vain_max
 from ringproto.testing.settings import BOUND_UNITS, bound_s
 from ringproto.types import Guarantee, Priority
 
@@ -226,7 +226,7 @@ class StandingFault:
         while cluster.now < began + seconds and cluster.timeline.steps < last:
             cluster.run(min(began + seconds - cluster.now, seconds if steps is None else self.unit_s))
         after, seconds = self._installed(), cluster.now - began
-        most += tries_max(self.loss, seconds, cluster.config.merge_detect_s)
+        most += in_vain_max(self.loss, seconds, cluster.config)
         self._ask_for_stability(places, kept, most)
         for node in self.core:
             if after[node] < 0:

@@ -13,7 +13,8 @@ from ringproto._core.wire_membership import Join
 
 
 def join(procs: tuple[int, ...], fails: tuple[int, ...] = ()) -> Join:
-    return Join(IDENTITY, 1, tuple(sorted(procs)), tuple(sorted(fails)))
+    """A join of who knows ``procs`` and has given up ``fails`` of them."""
+    return Join(IDENTITY, 1, tuple(sorted(set(procs) - set(fails))), tuple(sorted(fails)))
 
 
 def said(gather: Gather) -> Join:
@@ -158,9 +159,38 @@ def test_ring_that_would_be_too_large_takes_nobody_more() -> None:
 
 def test_full_ring_still_learns_who_is_given_up() -> None:
     gather = Gather(1, (2, 3), (), 3)
-    assert gather.receive(3, join((1, 3, 9), (2,)))
+    assert gather.receive(3, join((1, 2, 3, 9, 10), (2,)))
+    assert gather.overfull
     assert gather.proc_set == {1, 2, 3}
     assert gather.fail_set == {2}
+
+
+def test_those_given_up_take_no_place_on_the_ring() -> None:
+    """Processors that had all given each other up had no room for those who had not (full seed 1387)."""
+    gather = Gather(1, (2, 3), (2, 3), 3)
+    assert gather.receive(5, join((5, 6)))
+    assert gather.alive == (1, 5, 6) and gather.fail_set == {2, 3}
+    assert not gather.add(7)
+    assert gather.overfull
+
+
+def test_too_many_given_up_are_not_taken_from_others() -> None:
+    gather = Gather(1, (2, 3, 4, 5), (2, 3, 4), 4)
+    assert gather.receive(5, join((1, 5, 6), (6,)))
+    assert gather.fail_set == {2, 3, 4, 6} and not gather.overfull
+    assert not gather.receive(5, join((1, 5, 7), (7,)))
+    assert gather.overfull
+    assert gather.alive == (1, 5) and gather.fail_set == {2, 3, 4, 6}
+    assert not gather.receive(5, join((5,), (1,)))
+    assert gather.alive == (1, 5), "5 is given up when the time has come"
+
+
+def test_who_must_be_given_up_is_and_those_before_are_forgotten_where_there_is_no_room_for_all() -> None:
+    gather = Gather(1, (2, 3, 4, 5, 6), (2, 3, 4), 4)
+    assert gather.fail((5, 6))
+    assert gather.proc_set == {1, 5, 6} and gather.fail_set == {5, 6}
+    assert gather.receive(2, join((1, 2)))
+    assert gather.alive == (1, 2)
 
 
 @settings(max_examples=60)
@@ -171,10 +201,35 @@ def test_full_ring_still_learns_who_is_given_up() -> None:
         max_size=6,
     ),
     order=st.randoms(use_true_random=False),
+    most=st.sampled_from((6, 64)),
 )
-def test_sets_only_grow_and_joins_come_to_an_end(sets: list[tuple[set[int], set[int]]], order: object) -> None:
+def test_sets_only_grow_and_joins_come_to_an_end(
+    sets: list[tuple[set[int], set[int]]], order: object, most: int
+) -> None:
     """However six processors begin, saying and hearing joins comes to an end in few rounds."""
-    gathers = {node: Gather(node, procs, fails & procs, 64) for node, (procs, fails) in enumerate(sets, 1)}
+    end_joins(sets, order, most)
+
+
+@settings(max_examples=200)
+@given(
+    sets=st.lists(
+        st.tuples(st.sets(st.integers(1, 9), max_size=3), st.sets(st.integers(1, 9), max_size=3)),
+        min_size=9,
+        max_size=9,
+    ),
+    order=st.randoms(use_true_random=False),
+    most=st.sampled_from((3, 4, 5)),
+)
+def test_joins_come_to_an_end_where_there_is_not_room_for_all(
+    sets: list[tuple[set[int], set[int]]], order: object, most: int
+) -> None:
+    end_joins(
+        [(set(sorted(procs - {node})[: most - 1]), fails) for node, (procs, fails) in enumerate(sets, 1)], order, most
+    )
+
+
+def end_joins(sets: list[tuple[set[int], set[int]]], order: object, most: int) -> None:
+    gathers = {node: Gather(node, procs, fails & procs, most) for node, (procs, fails) in enumerate(sets, 1)}
     for _ in range(30):
         changed = False
         pairs = list(itertools.permutations(gathers, 2))
@@ -190,6 +245,7 @@ def test_sets_only_grow_and_joins_come_to_an_end(sets: list[tuple[set[int], set[
     else:
         raise AssertionError("joins went on for ever")
     for gather in gathers.values():
+        assert len(gather.alive) <= most and len(gather.fail_set) <= most
         for other in gather.alive:
             # Whom I hear and want on my ring has given me up, or has said the same and has my consent.
             if gathers[other].proc_set == gather.proc_set and gathers[other].fail_set == gather.fail_set:

@@ -245,6 +245,7 @@ def test_token_round_trip(token: Token) -> None:
 
 @given(join=st.builds(Join, IDENTITIES, SEQUENCES, NODES, NODES, st.booleans()))
 def test_join_round_trip(join: Join) -> None:
+    join = join._replace(alive=tuple(sorted(set(join.alive) - set(join.fail_set))))
     assert decode(membership_codec().encode_join(join)) == join
 
 

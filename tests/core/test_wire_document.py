@@ -116,7 +116,7 @@ def test_fields_of_a_table_follow_each_other_without_gap(heading: str) -> None:
                 "chunks",
                 "payload",
                 "requests",
-                "proc_set",
+                "alive_set",
                 "fail_set",
                 "member_set",
                 "heard_set",
@@ -144,7 +144,7 @@ def test_sizes_of_the_tables_are_those_of_the_code() -> None:
     for heading in ("ACKNOWLEDGEMENT", "CHALLENGE", "RESPONSE"):
         assert fixed_size(heading) + TRAILER_SIZE == len(GOLDEN[heading.lower()])
     assert fixed_size("TOKEN") + 8 * 2 + TRAILER_SIZE == len(GOLDEN["token"])
-    assert fixed_size("JOIN") + 4 * 4 + TRAILER_SIZE == len(GOLDEN["join"])
+    assert fixed_size("JOIN") + 3 * 4 + TRAILER_SIZE == len(GOLDEN["join"])
     entry = fixed_size("Entry")
     assert fixed_size("COMMIT") + 2 * entry + 4 * 2 + TRAILER_SIZE == len(GOLDEN["commit"])
 
@@ -215,9 +215,9 @@ def test_identity_reads_as_the_document_says() -> None:
 
 def test_membership_reads_as_the_document_says() -> None:
     join = read("JOIN", GOLDEN["join"])
-    assert (join["ring_sequence"], join["procs"], join["fails"]) == (JOIN.ring_sequence, 3, 1)
-    numbers = tuple(int.from_bytes(GOLDEN["join"][at : at + 4], "big") for at in range(56, 72, 4))
-    assert numbers == JOIN.proc_set + JOIN.fail_set
+    assert (join["ring_sequence"], join["alive"], join["fails"]) == (JOIN.ring_sequence, 2, 1)
+    numbers = tuple(int.from_bytes(GOLDEN["join"][at : at + 4], "big") for at in range(56, 68, 4))
+    assert numbers == JOIN.alive + JOIN.fail_set
     beacon = read("BEACON", GOLDEN["beacon"])
     assert (beacon["ring"], beacon["members"], beacon["heard"], beacon["put_off"]) == (OLD_ID, 3, 2, 1)
     assert (beacon["number"], beacon["interval_ms"]) == (BEACON.number, BEACON.interval_ms)

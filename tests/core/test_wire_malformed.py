@@ -267,15 +267,19 @@ def test_count_that_lies_is_dropped(name: str, at: int, well_formed: Sequence[in
 
 def test_counts_above_what_this_processor_permits_are_dropped() -> None:
     assert reason(GOLDEN["token"], requests_max=1) == "range"
-    assert reason(GOLDEN["join"], members_max=2) == "range"
+    assert reason(GOLDEN["join"], members_max=1) == "range"
     assert reason(GOLDEN["beacon"], members_max=2) == "range"
     crowded = membership_codec().encode_beacon(BEACON._replace(put_off=(1, 4)))
     assert reason(crowded, members_max=3) == "range"
     assert reason(GOLDEN["commit"], members_max=1) == "range"
-    many = membership_codec().encode_join(JOIN._replace(proc_set=(1,), fail_set=(1, 2, 3)))
+    many = membership_codec().encode_join(JOIN._replace(alive=(4,), fail_set=(1, 2, 3)))
     assert reason(many, members_max=2) == "range"
     owing = membership_codec().encode_commit(8, NEW, 1, (ENTRIES[0]._replace(obligations=(1, 2, 3)), ENTRIES[1]), 1400)
     assert reason(owing[0], members_max=2) == "range"
+
+
+def test_join_of_who_knows_somebody_alive_and_given_up_is_dropped() -> None:
+    assert reason(membership_codec().encode_join(JOIN._replace(alive=(1, 2, 7), fail_set=(2,)))) == "nodes"
 
 
 def test_small_numbers_above_their_range_are_dropped() -> None:
@@ -308,7 +312,7 @@ def test_token_with_the_highest_aru_there_is_is_dropped() -> None:
 
 @pytest.mark.parametrize("nodes", [(0,), (0, 1), (2, 1), (1, 1), (1, 3, 2)])
 def test_node_ids_that_do_not_rise_or_are_nobody_are_dropped(nodes: tuple[int, ...]) -> None:
-    assert reason(membership_codec().encode_join(JOIN._replace(proc_set=nodes))) == "nodes"
+    assert reason(membership_codec().encode_join(JOIN._replace(alive=nodes))) == "nodes"
     assert reason(membership_codec().encode_join(JOIN._replace(fail_set=nodes))) == "nodes"
     assert reason(membership_codec().encode_beacon(BEACON._replace(members=nodes))) == "nodes"
     assert reason(membership_codec().encode_beacon(BEACON._replace(heard=nodes))) == "nodes"
@@ -414,7 +418,7 @@ def test_what_is_read_from_mutated_bytes_is_well_formed(name: str, changes: list
         assert all(0 < seq <= body.seq for seq in body.requests)
         assert codec().encode_token(body) == datagram
     elif isinstance(body, Join):
-        assert 0 not in body.proc_set + body.fail_set
+        assert 0 not in body.alive + body.fail_set
         assert membership_codec().encode_join(body) == datagram
     elif isinstance(body, CommitPart):
         assert body.first + len(body.entries) <= body.members <= 64

@@ -59,7 +59,7 @@ TOKEN = Token(
     acknowledge=5,
     copy=3,
 )
-JOIN = Join(IDENTITY, ring_sequence=0x21, proc_set=(1, 2, 7), fail_set=(2,), informed=True)
+JOIN = Join(IDENTITY, ring_sequence=0x21, alive=(1, 7), fail_set=(2,), informed=True)
 BEACON = Beacon(IDENTITY, OLD, 0x12, 263, (2, 7, 9), (2, 3), (4,))
 LEAVE = Leave(IDENTITY, OLD)
 REFUSE = Refuse(target=3, target_incarnation=0xD1D2D3D4D5D6D7D8, members=4, limits=LIMITS)
@@ -99,7 +99,7 @@ GOLDEN: dict[str, bytes] = {
         ),
         "join": (
             "01030001 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 01000578 "
-            "00000000 00000021 00030001 00000001 00000002 00000007 00000002 1b352c2f"
+            "00000000 00000021 00020001 00000001 00000007 00000002 5f6e5ea2"
         ),
         "commit": (
             "01040000 01234567 89abcdef 00000007 00000008 00000000 00000009 00000001 f1f2f3f4 f5f6f7f8 "

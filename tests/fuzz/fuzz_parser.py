@@ -100,7 +100,7 @@ def decode_and_encode(kind: int, codec: Codec, datagram: bytes, members_max: int
     membership = MembershipCodec(codec)
     if kind == Kind.JOIN:
         join = membership.decode_join(datagram, members_max)
-        assert_nodes(join.proc_set, members_max)
+        assert_nodes(join.alive, members_max)
         assert_nodes(join.fail_set, members_max)
         return membership.encode_join(join)
     if kind == Kind.COMMIT:
