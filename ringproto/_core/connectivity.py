@@ -107,9 +107,16 @@ class Connectivity:
     def _is_fresh(word: _Word, now: float) -> bool:
         return now - word.at < word.fresh_s
 
-    def heard(self, now: float, without: Collection[int] = ()) -> tuple[int, ...]:
-        """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last."""
+    def heard(self, now: float, without: Collection[int] = (), *, busy: bool = False) -> tuple[int, ...]:
+        """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last.
+
+        ``busy``: of those who are put off nothing counts, so it is not said of them either, or they would come in vain.
+        """
         heard = [node for node in self._words if node not in without and self._hears(node, now)]
+        if busy:
+            heard = [
+                node for node in heard if node not in self._marks or not self._counts(self._marks[node], node, now)
+            ]
         return tuple(sorted(heard[-self._members_max :]))
 
     def _hears(self, node: int, now: float) -> bool:
@@ -150,17 +157,23 @@ class Connectivity:
             if node in self._marks:
                 self._marks[node].lifted = True
 
-    def puts_off(self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None) -> bool:
+    def puts_off(
+        self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None, busy: bool = False
+    ) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
         out, or puts somebody of mine off, and the evidence is not enough.
 
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
+
+        ``busy``: no evidence is enough for who was left out. Beacons do not show that data comes.
         """
         theirs = self._ring_of(sender, now)
         marks = self._marks_of(theirs, sender, now, gathers)
         if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
+        if marks and busy:
+            return True
         if self._is_shown(mine, theirs, marks, now):
             return False
         if next(self._unheard(mine, theirs, now, known=True), None) is not None:

@@ -119,6 +119,12 @@ class Membership(Founder):
         self.counters.add("rejoins_put_off")
         return True
 
+    def _is_busy(self) -> bool:
+        """Whether members are recovering: who was left out and cannot receive would come back before they have ended,
+        each time, and be left out again."""
+        primary = self.delivery.configuration.primary
+        return primary and not self.barrier.complete and len(self.ring.members) > 1
+
     def unblock(self, ring_id: RingId, now: float) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
         self.note_time(now)
@@ -298,14 +304,19 @@ class Membership(Founder):
         ring = self.ring
         member = sender in ring.members
         same = self._incarnations.get(sender) == join.identity.incarnation
+        busy = self._is_busy()
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.alive}):
             self.counters.add("dropped_ring_full")
         elif not member and self._undisturbed():
             return
-        elif not (member or join.informed) and self._connectivity.puts_off(
-            ring.members, sender, self.now, gathers=join.identity.incarnation
+        elif (
+            not member
+            and (busy or not join.informed)
+            and self._connectivity.puts_off(
+                ring.members, sender, self.now, gathers=join.identity.incarnation, busy=busy
+            )
         ):
             self._put_off(sender)
         elif not (member and same) and any(node in ring.members for node in join.fail_set):
@@ -335,7 +346,7 @@ class Membership(Founder):
             self.counters.add("dropped_ring_full")
         elif sender not in self.ring.members and self._undisturbed():
             return
-        elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now):
+        elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now, busy=self._is_busy()):
             self._put_off(sender)
         else:
             informed = self._connectivity.is_shown(self.ring.members, sender, self.now)
@@ -420,7 +431,7 @@ class Membership(Founder):
     def _say_beacon(self) -> None:
         self._beacons = (self._beacons + 1) % 2**32
         members = self.ring.members
-        heard = self._connectivity.heard(self.now, without=members)
+        heard = self._connectivity.heard(self.now, without=members, busy=self._is_busy())
         room = put_off_that_fit(len(members), len(heard), self.config.members_max)
         beacon = Beacon(
             self._speakers.identity(),

@@ -135,6 +135,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "join-of-who-put-me-off-ignored": Test("tests/core/test_connectivity.py"),
     "rings-with-a-bad-link-between-them-stay-apart": Test("tests/core/test_connectivity.py"),
     "nothing-to-gain-and-tried": Test("tests/core/test_connectivity.py"),
+    "who-was-left-out-ends-recoveries": Test("tests/core/test_papers_membership.py"),
     "asks-two-rounds-later": Test("tests/core/test_patience_ends.py"),
     "questions-asked-once": Test("tests/core/test_peers.py"),
     "who-was-left-out-asked-once": Test("tests/core/test_peers.py"),

@@ -246,6 +246,12 @@ MUTANTS = (
         Change("connectivity", "spare = min(len(mine), len(theirs)) - 1", "spare = min(len(mine), len(theirs))"),
     ),
     _mutant(
+        "who-was-left-out-ends-recoveries",
+        "Who was left out, and is heard by all, comes back while the others recover.",
+        ("papers_membership", "connectivity"),
+        Change("connectivity", "        if marks and busy:\n            return True\n", ""),
+    ),
+    _mutant(
         "asks-two-rounds-later",
         "Who has unblocked goes on asking for what it needed before, until the next configuration is installed.",
         ("patience_ends",),

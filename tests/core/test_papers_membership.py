@@ -7,6 +7,7 @@ from papers import CONFIG, Three, audit, deaf_to_data, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, read
 
 from ringproto._core.wire import Kind, Phase, ring_bytes
+from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
 
 
@@ -221,6 +222,27 @@ def test_member_that_receives_no_packets_is_left_out_by_the_others(ring: Three) 
     assert counted(ring.cluster, 1, "failures_to_receive") + counted(ring.cluster, 2, "failures_to_receive") >= 1
     if ring.cluster.alive(3):
         assert counted(ring.cluster, 3, "failures_to_receive") == 0
+
+
+def test_member_that_receives_no_packets_does_not_keep_the_others_from_recovering_for_ever(
+    judged: list[Cluster],
+) -> None:
+    """It hears all beacons, so it would come back after three of them, and a recovery takes longer (full seed
+    193562729)."""
+    slow_s = 100 * CONFIG.merge_detect_s
+    cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
+    judged.append(cluster)
+    wire = Wire(cluster)
+    cluster.start(1, 2, 3, habits=Habits(late_unblock=1.0, late_unblock_s=slow_s))
+    assert cluster.run_until_settled({1, 2, 3}, 3 * slow_s)
+    deaf_to_data(wire, 3)
+    say(cluster, 1, 1)
+    wait_s = 3 * (CONFIG.fail_to_receive_s + CONFIG.token_timeout_s + CONFIG.consensus_timeout_s + slow_s)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2), wait_s)
+    message = say(cluster, 1, 2)
+    assert cluster.run_until(lambda: message in cluster.messages(2), wait_s)
+    wire.lose = None
+    assert cluster.run_until_settled({1, 2, 3}, wait_s)
 
 
 def test_member_that_is_only_slow_to_receive_is_not_left_out(ring: Three) -> None:
