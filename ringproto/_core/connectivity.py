@@ -30,6 +30,8 @@ _ENOUGH = 3
 in one of 20, and at 95 % it reaches it in one of 170."""
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
+_BUSY = 3
+"""Who was left out more often ends no recovery of others by coming back."""
 _FORGIVEN = 256
 """A mark is forgotten after so many beacon intervals without a further one and without evidence of a bad link."""
 _STRETCH_MAX = 16
@@ -110,13 +112,11 @@ class Connectivity:
     def heard(self, now: float, without: Collection[int] = (), *, busy: bool = False) -> tuple[int, ...]:
         """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last.
 
-        ``busy``: of those who are put off nothing counts, so it is not said of them either, or they would come in vain.
+        ``busy``: as of :meth:`puts_off`. It is not said of whom it is no evidence, or they would come in vain.
         """
         heard = [node for node in self._words if node not in without and self._hears(node, now)]
         if busy:
-            heard = [
-                node for node in heard if node not in self._marks or not self._counts(self._marks[node], node, now)
-            ]
+            heard = [node for node in heard if not self._disturbs(self._marks_of((node,), node, now, None))]
         return tuple(sorted(heard[-self._members_max :]))
 
     def _hears(self, node: int, now: float) -> bool:
@@ -166,13 +166,14 @@ class Connectivity:
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
 
-        ``busy``: no evidence is enough for who was left out. Beacons do not show that data comes.
+        ``busy``: members recover. Whatever the evidence is, who was left out often may not end that: beacons do not
+        show that data comes.
         """
         theirs = self._ring_of(sender, now)
         marks = self._marks_of(theirs, sender, now, gathers)
         if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
-        if marks and busy:
+        if busy and self._disturbs(marks):
             return True
         if self._is_shown(mine, theirs, marks, now):
             return False
@@ -204,6 +205,10 @@ class Connectivity:
             and self._counts(mark, node, now)
             and not (node == sender and gathers not in (None, mark.incarnation))
         ]
+
+    @staticmethod
+    def _disturbs(marks: Collection[_Mark]) -> bool:
+        return any(mark.level > _BUSY for mark in marks)
 
     def put_off(self, most: int, now: float) -> tuple[int, ...]:
         """With whom no ring is formed without evidence, sorted; of more than ``most``, those left out last."""

@@ -120,8 +120,8 @@ class Membership(Founder):
         return True
 
     def _is_busy(self) -> bool:
-        """Whether members are recovering: who was left out and cannot receive would come back before they have ended,
-        each time, and be left out again."""
+        """Whether members are recovering: who cannot receive would come back before they have ended, and be left out
+        again, each time."""
         primary = self.delivery.configuration.primary
         return primary and not self.barrier.complete and len(self.ring.members) > 1
 

@@ -470,8 +470,8 @@ class Seeker(Holder):
         self.counters.add("rejoins_put_off")
         self.notices.add(
             "put_off",
-            f"processor {sender} was left out before, or left a member of this ring out; it waits until no member of "
-            "this ring recovers, and beacons have shown that all hear all",
+            f"processor {sender} was left out before, or left a member of this ring out; it waits until beacons have "
+            "shown that all hear all, and, if that was often, until no member of this ring recovers",
             processor=sender,
         )
 

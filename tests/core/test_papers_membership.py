@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papers import CONFIG, Three, audit, deaf_to_data, say
+from papers import CONFIG, SAFE, Three, audit, deaf_to_data, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, read
 
 from ringproto._core.wire import Kind, Phase, ring_bytes
@@ -237,9 +237,9 @@ def test_member_that_receives_no_packets_does_not_keep_the_others_from_recoverin
     assert cluster.run_until_settled({1, 2, 3}, 3 * slow_s)
     deaf_to_data(wire, 3)
     say(cluster, 1, 1)
-    wait_s = 3 * (CONFIG.fail_to_receive_s + CONFIG.token_timeout_s + CONFIG.consensus_timeout_s + slow_s)
+    wait_s = 8 * (CONFIG.fail_to_receive_s + CONFIG.token_timeout_s + CONFIG.consensus_timeout_s + slow_s)
     assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2), wait_s)
-    message = say(cluster, 1, 2)
+    message = say(cluster, 1, 2, SAFE)
     assert cluster.run_until(lambda: message in cluster.messages(2), wait_s)
     wire.lose = None
     assert cluster.run_until_settled({1, 2, 3}, wait_s)
