@@ -69,6 +69,19 @@ class Wire:
         self.got.setdefault(destination, []).append(datagram)
         return True
 
+    def lose_once(self, which: Callable[[Seen], bool]) -> list[Seen]:
+        """Lose the first datagram of which this is true; it is in what is returned from then on."""
+        lost: list[Seen] = []
+
+        def lose(seen: Seen) -> bool:
+            if lost or not which(seen):
+                return False
+            lost.append(seen)
+            return True
+
+        self.lose = lose
+        return lost
+
     def of(self, kind: Kind) -> Iterator[tuple[Seen, Any]]:
         """Datagrams of one type, each with what is in it."""
         for seen in self.log:

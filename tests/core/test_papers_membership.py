@@ -101,15 +101,11 @@ def test_lost_commit_token_is_sent_again(judged: list[Cluster]) -> None:
         cluster = Cluster(1, CONFIG, datagram_size=DATAGRAM_SIZE)
         judged.append(cluster)
         wire = Wire(cluster)
-        lost: list[Seen] = []
 
-        def lose_once(seen: Seen, hop: int = lost_hop, lost: list[Seen] = lost) -> bool:
-            if seen.kind is Kind.COMMIT and read(seen.datagram).hop == hop and not lost:
-                lost.append(seen)
-                return True
-            return False
+        def is_hop(seen: Seen, hop: int = lost_hop) -> bool:
+            return seen.kind is Kind.COMMIT and read(seen.datagram).hop == hop
 
-        wire.lose = lose_once
+        lost = wire.lose_once(is_hop)
         cluster.start(1, 2, 3)
         assert cluster.run_until_settled({1, 2, 3})
         # The formation was not begun again: it is the ring of the commit token that was lost.
@@ -342,15 +338,7 @@ def test_crash_of_who_has_acknowledged_the_token_costs_no_more(judged: list[Clus
     ring = Three(judged)
     say(ring.cluster, 3, 1)
     ring.cluster.run(0.3)
-    lost: list[Seen] = []
-
-    def lose_once(seen: Seen) -> bool:
-        if seen.kind is Kind.TOKEN and not lost:
-            lost.append(seen)
-            return True
-        return False
-
-    ring.wire.lose = lose_once
+    lost = ring.wire.lose_once(lambda seen: seen.kind is Kind.TOKEN)
     assert ring.cluster.run_until(lambda: bool(lost))
     ring.cluster.run(0.06)
 

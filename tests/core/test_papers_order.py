@@ -45,21 +45,14 @@ def test_all_members_number_their_packets_in_one_sequence(ring: Three) -> None:
 
 
 def test_lost_packet_is_asked_for_in_the_token_and_sent_again(ring: Three) -> None:
-    lost: list[int] = []
-
-    def lose_once(seen: Seen) -> bool:
-        if seen.kind is Kind.DATA and seen.destination == 3 and not lost:
-            lost.append(read(seen.datagram).seq)
-            return True
-        return False
-
-    ring.wire.lose = lose_once
+    lost = ring.wire.lose_once(lambda seen: seen.kind is Kind.DATA and seen.destination == 3)
     payload = say(ring.cluster, 1, 1)
     assert ring.cluster.run_until_settled({1, 2, 3})
     assert ring.cluster.messages(3) == [payload]
-    asked = [token for _, token in ring.wire.tokens() if lost[0] in token.requests]
+    seq = read(lost[0].datagram).seq
+    asked = [token for _, token in ring.wire.tokens() if seq in token.requests]
     assert asked
-    copies = [seen for seen, packet in ring.wire.packets() if packet.seq == lost[0] and seen.destination == 3]
+    copies = [seen for seen, packet in ring.wire.packets() if packet.seq == seq and seen.destination == 3]
     assert len(copies) == 1
     assert sum(counted(ring.cluster, node, "retransmissions") for node in (1, 2, 3)) == 1
 
@@ -83,15 +76,7 @@ def test_gap_is_not_asked_for_before_it_is_a_rotation_old(ring: Three) -> None:
 
 
 def test_lost_token_is_sent_again_by_who_passed_it_on(ring: Three) -> None:
-    lost: list[Seen] = []
-
-    def lose_once(seen: Seen) -> bool:
-        if seen.kind is Kind.TOKEN and not lost:
-            lost.append(seen)
-            return True
-        return False
-
-    ring.wire.lose = lose_once
+    lost = ring.wire.lose_once(lambda seen: seen.kind is Kind.TOKEN)
     payload = say(ring.cluster, 2, 1)
     assert ring.cluster.run_until_settled({1, 2, 3})
     assert ring.cluster.messages(3) == [payload]

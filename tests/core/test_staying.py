@@ -314,11 +314,17 @@ def test_second_process_with_the_id_of_a_member_does_not_take_its_place_at_once(
     assert ring.me.state is OPERATIONAL
 
 
-def test_second_process_that_has_proven_that_it_lives_while_the_ring_formed_does_not_break_it() -> None:
+def recovering_with_a_second_process() -> Ring:
+    """A ring that forms while a second process with the id of a member proves that it lives."""
     ring = Ring(MEMBER)
     ring.bring_to(RECOVERY)
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
     answer_challenges(ring.me)
+    return ring
+
+
+def test_second_process_that_has_proven_that_it_lives_while_the_ring_formed_does_not_break_it() -> None:
+    ring = recovering_with_a_second_process()
     while ring.me.state is not OPERATIONAL:
         ring.step()
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**41, LIMITS), 1, (SUCCESSOR,), ()))
@@ -440,10 +446,7 @@ def test_leave_of_a_member_that_started_anew_counts_while_the_ring_with_it_forms
 
 
 def test_leave_of_a_second_process_with_the_id_of_a_member_does_not_end_the_ring_that_forms() -> None:
-    ring = Ring(MEMBER)
-    ring.bring_to(RECOVERY)
-    ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 1, LIMITS), 1, (SUCCESSOR,), ()))
-    answer_challenges(ring.me)
+    ring = recovering_with_a_second_process()
     ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(Identity(88, 2**41, LIMITS), bytes(20)))
     assert ring.me.state is RECOVERY
 
