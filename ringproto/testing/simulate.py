@@ -644,7 +644,10 @@ class _Run:
                 cluster.together(cluster.configuration(node).members) for node in core
             )
 
-        limit_s = 0.0 if self.lasting.steady() else bound_s(cluster.config, len(core), self.lasting.loss)
+        limit_s = 0.0
+        if not self.lasting.steady():
+            # An end of a bad link that is out may wait for somebody who recovers as well.
+            limit_s = bound_s(cluster.config, len(core), self.lasting.loss) + self._patience_s(core)
         if all(map(cluster.alive, core)) and cluster.run_until(agreed, limit_s, every_s=unit_s(cluster.config) / 20):
             return True
         self.fail("B15", f"{sorted(core)} do not agree who is together while {self.lasting}: {self._state(core)}")

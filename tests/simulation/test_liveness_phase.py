@@ -274,6 +274,25 @@ def test_who_is_out_has_to_know_it():
     assert [rule for rule, _ in phase.failures] == ["B15"]
 
 
+def test_who_is_out_may_wait_for_one_that_has_stood_still_while_it_recovers():
+    """It cannot tell that this one has crashed since (full seed 365)."""
+    cluster = ring_of(*NODES)
+    cluster.start(9, habits=Habits(hold=True))
+    cluster.partition(NODES[:2], (3, 9))
+    assert cluster.run_until(lambda: cluster.together((3, 9)) and cluster.together(NODES[:2]), 10.0)
+    cluster.pause(9, 40 * TIMEOUT_S)
+    cluster.run(41 * TIMEOUT_S)
+    assert cluster.run_until(lambda: cluster.together((3, 9)), 10.0)
+    cluster.crash(9)
+    phase = Phase(cluster, LastingLoss("bad link", 1.0, 1, 3))
+    waits_s = phase._patience_s(NODES)
+    assert waits_s > 50 * TIMEOUT_S
+    began = cluster.now
+    assert phase._agree(NODES)
+    assert waits_s / 2 < cluster.now - began < waits_s + 2 * TIMEOUT_S
+    assert phase.failures == []
+
+
 @pytest.mark.parametrize("lasting", [LastingLoss(""), LastingLoss("uniform", 0.05), LastingLoss("one link", 0.3, 1, 2)])
 def test_where_nothing_may_change_a_ring_that_is_apart_at_the_beginning_of_the_stretch_fails(lasting):
     cluster = ring_of(*NODES)
