@@ -248,10 +248,12 @@ class Connectivity:
         the second hears the first; ``known``: of which fresh evidence shows that it is not so."""
         for node in mine:
             for other in self._missed(node, theirs, now, known):
-                yield node, other
+                if other != node:  # by an old beacon somebody may be on both rings
+                    yield node, other
         for node in theirs:
             for other in self._missed(node, mine, now, known):
-                yield other, node
+                if other != node:
+                    yield other, node
 
     def _missed(self, node: int, others: Collection[int], now: float, known: bool) -> Collection[int]:
         """Whom of others this processor is not shown to hear, or is shown not to hear."""
@@ -259,11 +261,11 @@ class Connectivity:
             # Who says nothing is not heard, if somebody else of its ring says beacons: while one is put off all do.
             if known and not any(self._is_known(other, now) for other in others):
                 return ()
-            return [other for other in others if other != node and not self._hears(other, now)]
+            return [other for other in others if not self._hears(other, now)]
         if self._is_known(node, now):
             missed = set(others).difference(self._heard_by(node))
             return missed if known else missed.union(self._left_out_since(self._words[node].at, others))
-        return () if known else [other for other in others if other != node]
+        return () if known else others
 
     def _left_out_since(self, at: float, nodes: Iterable[int]) -> Iterator[int]:
         """Of whom nothing that was said by then is evidence."""

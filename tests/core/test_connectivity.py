@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from wire_samples import LIMITS, OLD
 
 from ringproto._core.connectivity import Connectivity
@@ -442,3 +445,53 @@ def test_memory_is_bounded() -> None:
             mine.hear_beacon(node, beacon(number), 1.0)
     assert len(mine._words) <= 4 * MEMBERS_MAX and len(mine._marks) <= 4 * MEMBERS_MAX
     assert len(mine.heard(1.0)) == MEMBERS_MAX
+
+
+def test_who_is_on_both_rings_by_an_old_beacon_is_no_pair_with_itself() -> None:
+    """What 3 said before it was left out is no evidence; of itself that raised ``KeyError`` (full seed 594)."""
+    mine = make()
+    left_out(mine, 2, 1, 0.0)
+    mine.hear_beacon(3, beacon(1, (3,), interval_ms=9000), 0.0)
+    mine.mark({2: 77, 3: 77}, 0.0)
+    mine.hear_beacon(2, beacon(2, (ME, 2, 3)), 8.0)
+    mine.puts_off((ME, 2, 3), 2, 8.0)
+
+
+NODES = st.integers(1, 6)
+SETS = st.sets(NODES, max_size=6)
+MOMENTS = st.lists(
+    st.tuples(
+        st.sampled_from((0.0, 0.5, 1.0, 8.0)),
+        NODES,
+        SETS,
+        SETS,
+        SETS,
+        st.sampled_from((77, 78)),
+        st.sampled_from((1000, 9000)),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(moments=MOMENTS)
+def test_whatever_beacons_say_and_whoever_is_left_out_nothing_raises(moments: list[tuple[Any, ...]]) -> None:
+    """Rings may overlap, a beacon may name its receiver, and an old one comes after a newer one."""
+    mine = make()
+    now = 0.0
+    for number, (later, node, members, heard, others, incarnation, interval_ms, flag) in enumerate(moments):
+        now += later
+        if node != ME:
+            said = beacon(number, members | {node}, heard, incarnation, interval_ms, tuple(others))
+            mine.hear_beacon(node, said, now)
+        if flag:
+            mine.mark(dict.fromkeys(others - {ME}, incarnation), now)
+        else:
+            mine.lift(heard)
+        ring = members | {ME}
+        put_off = mine.puts_off(ring, node, now, gathers=incarnation if flag else None, busy=len(heard) > 4)
+        assert put_off in (True, False)
+        assert mine.is_shown(ring, node, now) in (True, False)
+        assert len(mine.heard(now, others, busy=flag)) <= MEMBERS_MAX
+        assert len(mine.put_off(4, now)) <= 4
