@@ -158,13 +158,22 @@ class Connectivity:
                 self._marks[node].lifted = True
 
     def puts_off(
-        self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None, busy: bool = False
+        self,
+        mine: Collection[int],
+        sender: int,
+        now: float,
+        *,
+        gathers: int | None = None,
+        informed: bool = False,
+        busy: bool = False,
     ) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
         out, or puts somebody of mine off, and the evidence is not enough.
 
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
+
+        ``informed``: the join says that beacons were evidence enough for its sender. That is believed.
 
         ``busy``: members recover. Whatever the evidence is, who was left out often may not end that: beacons do not
         show that data comes.
@@ -175,7 +184,7 @@ class Connectivity:
             return False
         if busy and self._disturbs(marks):
             return True
-        if self._is_shown(mine, theirs, marks, now):
+        if informed or self._is_shown(mine, theirs, marks, now):
             return False
         if next(self._unheard(mine, theirs, now, known=True), None) is not None:
             for mark in marks:

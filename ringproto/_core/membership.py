@@ -304,19 +304,19 @@ class Membership(Founder):
         ring = self.ring
         member = sender in ring.members
         same = self._incarnations.get(sender) == join.identity.incarnation
-        busy = self._is_busy()
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.alive}):
             self.counters.add("dropped_ring_full")
         elif not member and self._undisturbed():
             return
-        elif (
-            not member
-            and (busy or not join.informed)
-            and self._connectivity.puts_off(
-                ring.members, sender, self.now, gathers=join.identity.incarnation, busy=busy
-            )
+        elif not member and self._connectivity.puts_off(
+            ring.members,
+            sender,
+            self.now,
+            gathers=join.identity.incarnation,
+            informed=join.informed,
+            busy=self._is_busy(),
         ):
             self._put_off(sender)
         elif not (member and same) and any(node in ring.members for node in join.fail_set):

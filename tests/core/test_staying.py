@@ -25,6 +25,8 @@ from test_states import (
     make_input,
 )
 
+from ringproto._core import seeker
+from ringproto._core.connectivity import Connectivity
 from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
@@ -286,6 +288,26 @@ def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(infor
     said = sent(ring, Kind.JOIN)
     assert len(said) >= 2
     assert {join.informed for join in said} == {informed and not stranger}
+
+
+@pytest.mark.parametrize("informed", [False, True])
+@pytest.mark.parametrize(("times", "followed"), [(2, True), (3, True), (4, False)])
+def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_recover(
+    monkeypatch: pytest.MonkeyPatch, times: int, followed: bool, informed: bool
+) -> None:
+    """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8)."""
+    made: list[Connectivity] = []
+    monkeypatch.setattr(seeker, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
+    ring = operational()
+    assert not ring.me.barrier.complete
+    for _ in range(times):
+        for known in made:
+            known.mark({STRANGER: 99}, ring.me.now)
+    join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, (STRANGER,), (), informed)
+    ring.me.handle(Input.JOIN, STRANGER, join)
+    answer_challenges(ring.me)
+    assert ring.me.state is (GATHER if informed and followed else OPERATIONAL)
+    assert counted(ring, "rejoins_put_off") == (not (informed and followed))
 
 
 def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
