@@ -112,11 +112,14 @@ class Connectivity:
     def heard(self, now: float, without: Collection[int] = (), *, busy: bool = False) -> tuple[int, ...]:
         """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last.
 
-        ``busy``: as of :meth:`puts_off`. It is not said of whom it is no evidence, or they would come in vain.
+        ``busy``: as of :meth:`puts_off`. Those whose ring is put off whatever the evidence is are not among them: if
+        only one of that ring were not, the others would come without it, in vain.
         """
         heard = [node for node in self._words if node not in without and self._hears(node, now)]
         if busy:
-            heard = [node for node in heard if not self._disturbs(self._marks_of((node,), node, now, None))]
+            heard = [
+                node for node in heard if not self._disturbs(self._marks_of(self._ring_of(node, now), node, now, None))
+            ]
         return tuple(sorted(heard[-self._members_max :]))
 
     def _hears(self, node: int, now: float) -> bool:
