@@ -119,12 +119,6 @@ class Membership(Founder):
         self.counters.add("rejoins_put_off")
         return True
 
-    def _is_busy(self) -> bool:
-        """Whether members are recovering: who cannot receive would come back before they have ended, and be left out
-        again, each time."""
-        primary = self.delivery.configuration.primary
-        return primary and not self.barrier.complete and len(self.ring.members) > 1
-
     def unblock(self, ring_id: RingId, now: float) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
         self.note_time(now)

@@ -506,6 +506,26 @@ def test_member_that_says_a_later_ring_breaks_this_one_also_if_it_puts_this_proc
     assert ring.me.state is GATHER
 
 
+def test_who_waits_for_others_that_recover_does_not_wait_longer_when_their_configuration_changes() -> None:
+    """Nobody says that it is heard meanwhile, and that is no evidence that it is not, in a gather either."""
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    nodes, rest = (1, 2, 3, 4, 5), (1, 2, 4, 5)
+    cluster.start(*nodes)
+    for times in range(1, 5):
+        assert cluster.run_until_settled(nodes, 5.0)
+        if times == 4:
+            cluster.hold(1, 2)
+        cluster.partition(rest, (3,))
+        assert cluster.run_until(lambda: {cluster.configuration(node).members for node in nodes} == {rest, (3,)}, 5.0)
+        cluster.heal()
+    cluster.run(200 * config.merge_detect_s)
+    cluster.leave(5)
+    cluster.run(20 * config.merge_detect_s)
+    assert cluster.configuration(1).members == (1, 2, 4)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2, 3, 4), 50 * config.merge_detect_s)
+
+
 @pytest.mark.parametrize(("mine", "theirs"), [((1, 2, 3), (4, 5)), ((1, 2), (4, 5)), ((2, 3), (1, 4, 5))])
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
