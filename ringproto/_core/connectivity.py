@@ -112,11 +112,14 @@ class Connectivity:
     def heard(self, now: float, without: Collection[int] = (), *, busy: bool = False) -> tuple[int, ...]:
         """Whose beacons come, sorted, but for some; of more than fit into a ring, those that were heard last.
 
-        ``busy``: as of :meth:`puts_off`. It is not said of whom it is no evidence, or they would come in vain.
+        ``busy``: as of :meth:`puts_off`. Those whose ring is put off whatever the evidence is are not among them: if
+        only one of that ring were not, the others would come without it, in vain.
         """
         heard = [node for node in self._words if node not in without and self._hears(node, now)]
         if busy:
-            heard = [node for node in heard if not self._disturbs(self._marks_of((node,), node, now, None))]
+            heard = [
+                node for node in heard if not self._disturbs(self._marks_of(self._ring_of(node, now), node, now, None))
+            ]
         return tuple(sorted(heard[-self._members_max :]))
 
     def _hears(self, node: int, now: float) -> bool:
@@ -158,13 +161,22 @@ class Connectivity:
                 self._marks[node].lifted = True
 
     def puts_off(
-        self, mine: Collection[int], sender: int, now: float, *, gathers: int | None = None, busy: bool = False
+        self,
+        mine: Collection[int],
+        sender: int,
+        now: float,
+        *,
+        gathers: int | None = None,
+        informed: bool = False,
+        busy: bool = False,
     ) -> bool:
         """Whether a word of this stranger is no reason to form a ring with it: it, or somebody on its ring, was left
         out, or puts somebody of mine off, and the evidence is not enough.
 
         ``gathers``: its word is a join of this incarnation, so it puts nobody off any more, whatever its last beacon
         said, and it is not put off for what another incarnation was.
+
+        ``informed``: the join says that beacons were evidence enough for its sender. That is believed.
 
         ``busy``: members recover. Whatever the evidence is, who was left out often may not end that: beacons do not
         show that data comes.
@@ -175,7 +187,7 @@ class Connectivity:
             return False
         if busy and self._disturbs(marks):
             return True
-        if self._is_shown(mine, theirs, marks, now):
+        if informed or self._is_shown(mine, theirs, marks, now):
             return False
         if next(self._unheard(mine, theirs, now, known=True), None) is not None:
             for mark in marks:

@@ -1,8 +1,8 @@
 """Gather: who will be on the next ring (Totem, section 5.1).
 
 A processor says in joins whom it knows (``proc_set``) and whom of those it has given up (``fail_set``). Sets only grow
-while it gathers, so it ends. When all in ``proc_set`` without ``fail_set`` have said the same two sets there is
-consensus, and the one with the smallest id forms the ring.
+while it gathers, and from when on they have no room it takes nobody in any more, so it ends. When all in ``proc_set``
+without ``fail_set`` have said the same two sets there is consensus, and the one with the smallest id forms the ring.
 
 Both sets have a bound, ``members_max`` for those that would be on the ring, and as many for those given up. These are
 counted apart: where they shared a bound, processors that had given each other up had no room for anybody else.
@@ -22,6 +22,7 @@ class Gather:
     """The sets of one attempt to agree."""
 
     __slots__ = (
+        "_closed",
         "_members_max",
         "_silent",
         "alive",
@@ -36,6 +37,8 @@ class Gather:
     def __init__(self, node: int, procs: Iterable[int], fails: Iterable[int], members_max: int) -> None:
         self.node = node
         self._members_max = members_max
+        self._closed = False
+        """Whether nobody is taken in any more, as some of those given up were forgotten."""
         procs = {node, *procs}
         self._set(procs, procs.intersection(fails) - {node})
         self.informed = False
@@ -77,16 +80,21 @@ class Gather:
         return node not in self.fail_set and self._merge({node}, set())
 
     def fail(self, nodes: Iterable[int]) -> bool:
-        """Give processors up. Where there is no room to say so, those given up before are forgotten."""
+        """Give processors up. Where there is no room to say so, those given up before are forgotten.
+
+        From then on nobody is taken in: two that have given each other up would tell each other again and again of
+        those that both have forgotten.
+        """
         nodes = self.proc_set.intersection(nodes) - {self.node}
         if len(self.fail_set | nodes) > self._members_max:
+            self._closed = True
             self._set(self.proc_set - (self.fail_set - nodes), nodes)
             return True
         return self._merge(set(), nodes)
 
     def _merge(self, procs: set[int], fails: set[int]) -> bool:
         """Take these in, or, of too many, only who of those known is given up, or nothing at all."""
-        procs = self.proc_set | procs
+        procs = self.proc_set if self._closed else self.proc_set | procs
         fails = ((self.fail_set | fails) & procs) - {self.node}
         if not self._fit(procs, fails):
             self.overfull = True

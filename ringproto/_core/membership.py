@@ -119,12 +119,6 @@ class Membership(Founder):
         self.counters.add("rejoins_put_off")
         return True
 
-    def _is_busy(self) -> bool:
-        """Whether members are recovering: who cannot receive would come back before they have ended, and be left out
-        again, each time."""
-        primary = self.delivery.configuration.primary
-        return primary and not self.barrier.complete and len(self.ring.members) > 1
-
     def unblock(self, ring_id: RingId, now: float) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over."""
         self.note_time(now)
@@ -304,19 +298,19 @@ class Membership(Founder):
         ring = self.ring
         member = sender in ring.members
         same = self._incarnations.get(sender) == join.identity.incarnation
-        busy = self._is_busy()
         if member and same and join.ring_sequence < ring.id.sequence:
             self.counters.add("dropped_late_copy")
         elif not member and self._overfills({sender, *join.alive}):
             self.counters.add("dropped_ring_full")
         elif not member and self._undisturbed():
             return
-        elif (
-            not member
-            and (busy or not join.informed)
-            and self._connectivity.puts_off(
-                ring.members, sender, self.now, gathers=join.identity.incarnation, busy=busy
-            )
+        elif not member and self._connectivity.puts_off(
+            ring.members,
+            sender,
+            self.now,
+            gathers=join.identity.incarnation,
+            informed=join.informed,
+            busy=self._is_busy(),
         ):
             self._put_off(sender)
         elif not (member and same) and any(node in ring.members for node in join.fail_set):

@@ -129,6 +129,12 @@ class Seeker(Holder):
         self._note_sign(sender)
         return True
 
+    def _is_busy(self) -> bool:
+        """Whether members are recovering: who cannot receive would come back before they have ended, and be left out
+        again, each time."""
+        primary = self.delivery.configuration.primary
+        return primary and not self.barrier.complete and len(self.ring.members) > 1
+
     # Who lives
 
     def _ask(self, node: int, spacing_s: float = 0.0) -> None:
@@ -461,7 +467,7 @@ class Seeker(Holder):
     def _beacon_in_gather(self, sender: int, beacon: Beacon) -> None:
         if not self._hears_beacon(sender, beacon) or sender in self._gather.proc_set:
             return
-        if self._connectivity.puts_off(self._gather.alive, sender, self.now):
+        if self._connectivity.puts_off(self._gather.alive, sender, self.now, busy=self._is_busy()):
             self._note_put_off(sender)
         elif self._gather.add(sender):
             self._sets_changed()

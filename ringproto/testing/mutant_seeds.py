@@ -77,6 +77,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "signed-comparison-of-sequences": Seed(light=True, number=1),
     "unordered-comparison": Seed(light=True, number=2),
     "those-given-up-take-a-place": Test("tests/core/test_gather.py"),
+    "takes-in-whom-it-forgot": Test("tests/core/test_gather.py"),
     "no-consensus-timeout": Seed(light=False, number=1),
     "who-is-named-as-failed-believes-it": Seed(light=True, number=2),
     "late-copies-are-news": Seed(light=False, number=50),

@@ -108,6 +108,12 @@ MUTANTS = (
         tests=("tests/core/test_gather.py",),
     ),
     Mutant(
+        "takes-in-whom-it-forgot",
+        "Who forgot some of those given up takes them in again when somebody says that they are there.",
+        (Change("gather", "self.proc_set if self._closed else self.proc_set | procs", "self.proc_set | procs"),),
+        tests=("tests/core/test_gather.py",),
+    ),
+    Mutant(
         "no-consensus-timeout",
         "Who does not agree is never given up.",
         (Change("seeker", "silent = gather.silent()", "silent: set[int] = set()"),),

@@ -249,7 +249,7 @@ MUTANTS = (
         "who-was-left-out-ends-recoveries",
         "Who was left out, and is heard by all, comes back while the others recover.",
         ("papers_membership", "connectivity"),
-        Change("membership", "return primary and not self.barrier.complete and", "return False and primary and"),
+        Change("seeker", "return primary and not self.barrier.complete and", "return False and primary and"),
     ),
     _mutant(
         "asks-two-rounds-later",

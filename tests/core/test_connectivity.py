@@ -102,6 +102,16 @@ def test_while_others_recover_nothing_is_evidence_for_who_was_left_out_often() -
     assert mine.heard(now, (ME, 2), busy=True) == ()
 
 
+def test_while_others_recover_nobody_says_that_it_hears_the_ring_of_who_was_left_out_often() -> None:
+    """The whole ring is put off. If only one of it seemed not to be heard, the others would come in vain without it."""
+    mine = make()
+    left_out(mine, 4, 4, 0.0)
+    now = all_speak(mine, [(ME, 2), (3, 4), (5,)], 8.0)
+    assert mine.puts_off((ME, 2), 3, now, busy=True)
+    assert mine.heard(now, (ME, 2)) == (3, 4, 5)
+    assert mine.heard(now, (ME, 2), busy=True) == (5,)
+
+
 def test_who_was_left_out_often_waits_for_others_that_recover_until_its_mark_is_forgotten() -> None:
     mine = make()
     left_out(mine, 3, 4, 0.0)

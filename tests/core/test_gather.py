@@ -189,8 +189,27 @@ def test_who_must_be_given_up_is_and_those_before_are_forgotten_where_there_is_n
     gather = Gather(1, (2, 3, 4, 5, 6), (2, 3, 4), 4)
     assert gather.fail((5, 6))
     assert gather.proc_set == {1, 5, 6} and gather.fail_set == {5, 6}
-    assert gather.receive(2, join((1, 2)))
-    assert gather.alive == (1, 2)
+
+
+def test_who_has_forgotten_whom_it_gave_up_takes_nobody_in_any_more() -> None:
+    gather = Gather(1, (2, 3, 4, 5, 6, 7), (2, 3, 4), 4)
+    assert gather.fail((5,)) and gather.fail((6,))
+    assert gather.alive == (1, 7) and gather.fail_set == {6}
+    assert not gather.add(8)
+    assert not gather.receive(2, join((1, 2)))
+    assert gather.receive(7, join((1, 7, 9), (6, 7, 9)))
+    assert gather.alive == (1,) and gather.fail_set == {6, 7}, "whom it knows it still gives up"
+
+
+def test_two_that_gave_each_other_up_do_not_tell_each_other_for_ever_whom_they_had_forgotten() -> None:
+    """Each forgot, with the other, those that nobody heard, and had them back from the other's next join."""
+    one, other = Gather(1, (2, 3, 4, 5, 6, 7), (2, 3, 6, 7), 4), Gather(2, (1, 3, 4, 5, 6, 7), (1, 3, 4), 4)
+    for _ in range(8):
+        for mine, theirs in ((one, other), (other, one)):
+            mine.fail(mine.silent())
+            mine.receive(theirs.node, said(theirs))
+            theirs.receive(mine.node, said(mine))
+    assert one.alive == (1,) and other.alive == (2,)
 
 
 @settings(max_examples=60)

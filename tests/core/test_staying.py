@@ -25,6 +25,8 @@ from test_states import (
     make_input,
 )
 
+from ringproto._core import seeker
+from ringproto._core.connectivity import Connectivity
 from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
@@ -288,6 +290,26 @@ def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(infor
     assert {join.informed for join in said} == {informed and not stranger}
 
 
+@pytest.mark.parametrize("informed", [False, True])
+@pytest.mark.parametrize(("times", "followed"), [(2, True), (3, True), (4, False)])
+def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_recover(
+    monkeypatch: pytest.MonkeyPatch, times: int, followed: bool, informed: bool
+) -> None:
+    """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8)."""
+    made: list[Connectivity] = []
+    monkeypatch.setattr(seeker, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
+    ring = operational()
+    assert not ring.me.barrier.complete
+    for _ in range(times):
+        for known in made:
+            known.mark({STRANGER: 99}, ring.me.now)
+    join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, (STRANGER,), (), informed)
+    ring.me.handle(Input.JOIN, STRANGER, join)
+    answer_challenges(ring.me)
+    assert ring.me.state is (GATHER if informed and followed else OPERATIONAL)
+    assert counted(ring, "rejoins_put_off") == (not (informed and followed))
+
+
 def test_word_of_a_stranger_counts_when_it_has_proven_that_it_lives() -> None:
     ring = operational()
     ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
@@ -482,6 +504,26 @@ def test_member_that_says_a_later_ring_breaks_this_one_also_if_it_puts_this_proc
     beacon = Beacon(ring.identity(PREDECESSOR), other, 1, 100, (PREDECESSOR,), (), (MEMBER,))
     ring.me.handle(Input.BEACON, PREDECESSOR, beacon)
     assert ring.me.state is GATHER
+
+
+def test_who_waits_for_others_that_recover_does_not_wait_longer_when_their_configuration_changes() -> None:
+    """Nobody says that it is heard meanwhile, and that is no evidence that it is not, in a gather either."""
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    nodes, rest = (1, 2, 3, 4, 5), (1, 2, 4, 5)
+    cluster.start(*nodes)
+    for times in range(1, 5):
+        assert cluster.run_until_settled(nodes, 5.0)
+        if times == 4:
+            cluster.hold(1, 2)
+        cluster.partition(rest, (3,))
+        assert cluster.run_until(lambda: {cluster.configuration(node).members for node in nodes} == {rest, (3,)}, 5.0)
+        cluster.heal()
+    cluster.run(200 * config.merge_detect_s)
+    cluster.leave(5)
+    cluster.run(20 * config.merge_detect_s)
+    assert cluster.configuration(1).members == (1, 2, 4)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2, 3, 4), 50 * config.merge_detect_s)
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [((1, 2, 3), (4, 5)), ((1, 2), (4, 5)), ((2, 3), (1, 4, 5))])

@@ -101,7 +101,7 @@ def test_how_many_configurations_a_loss_explains(
 @pytest.mark.parametrize(
     ("loss", "most"),
     [
-        (0.81, 1),  # one token in a million needs more than 54 copies
+        (0.81, 1),  # one token in 90,000 needs more than 54 copies
         (0.90, 28),  # in 20 minutes 21 to 42 were measured, in 5 of 11 rings
         (0.96, 10),  # one gather in three leaves an end out
         (0.999, 3),  # nearly every one does
