@@ -113,7 +113,7 @@ MUTANTS = (
         Change(
             "connectivity",
             "        for node in theirs:\n            for other in self._missed(node, mine, now, known):\n"
-            "                yield other, node\n",
+            "                if other != node:\n                    yield other, node\n",
             "",
         ),
     ),
