@@ -215,8 +215,7 @@ class Connectivity:
 
     def _wait_s(self, mark: _Mark) -> float:
         """How long after it was left out less than all evidence may be enough: long if that was in vain before."""
-        times: int = _IN_VAIN ** min(mark.level - _FREE - 1, _IN_VAIN_MAX)
-        return self.memory_s * times
+        return self.memory_s * _IN_VAIN ** min(mark.level - _FREE - 1, _IN_VAIN_MAX)
 
     def _marks_of(self, theirs: Collection[int], sender: int, now: float, gathers: int | None) -> list[_Mark]:
         return [
