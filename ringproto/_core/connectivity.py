@@ -30,10 +30,6 @@ _ENOUGH = 3
 in one of 20, and at 95 % it reaches it in one of 170."""
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
-_IN_VAIN = 16
-"""A ring for which less than all evidence was enough may be formed in vain: each time that somebody was left out more
-the wait for the next such ring is so many times longer."""
-_IN_VAIN_MAX = 4
 _BUSY = 3
 """Who was left out more often ends no recovery of others by coming back."""
 _FORGIVEN = 256
@@ -209,13 +205,9 @@ class Connectivity:
         pair = next(unheard, None)
         if pair is None:
             return True
-        if not marks or any(now - mark.left_out_at < self._wait_s(mark) for mark in marks):
+        if not marks or any(now - mark.left_out_at < self.memory_s for mark in marks):
             return False
         return _outnumbers(mine, theirs, [pair, *unheard])
-
-    def _wait_s(self, mark: _Mark) -> float:
-        """How long after it was left out less than all evidence may be enough: long if that was in vain before."""
-        return self.memory_s * _IN_VAIN ** min(mark.level - _FREE - 1, _IN_VAIN_MAX)
 
     def _marks_of(self, theirs: Collection[int], sender: int, now: float, gathers: int | None) -> list[_Mark]:
         return [

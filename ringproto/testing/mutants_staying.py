@@ -249,12 +249,6 @@ MUTANTS = (
         Change("connectivity", "mark.incarnation == gathers and self._puts_off(mine, theirs, now)", "False"),
     ),
     _mutant(
-        "tries-in-vain-as-often-as-ever",
-        "A ring for which less than all evidence was enough is tried as soon again after it was formed in vain.",
-        ("connectivity",),
-        Change("connectivity", "_IN_VAIN = 16", "_IN_VAIN = 1"),
-    ),
-    _mutant(
         "evidence-for-another-ring-is-believed",
         "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
         ("staying",),
