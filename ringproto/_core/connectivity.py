@@ -183,7 +183,7 @@ class Connectivity:
         """
         theirs = self._ring_of(sender, now)
         marks = self._marks_of(theirs, sender, now, gathers)
-        if not marks and not self._is_put_off_by(mine, theirs, now, sender, gathers):
+        if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
         if busy and self._disturbs(marks):
             return True
@@ -227,21 +227,11 @@ class Connectivity:
         nodes = [node for node, mark in self._marks.items() if self._counts(mark, node, now)]
         return tuple(sorted(nodes[max(0, len(nodes) - most) :]))
 
-    def _is_put_off_by(
-        self, mine: Collection[int], theirs: Collection[int], now: float, sender: int, gathers: int | None
-    ) -> bool:
-        """Whether somebody of one ring puts somebody of the other off. Of a join that counts only if the incarnation
-        that gathers was left out here as well: what a beacon says of putting off is of no certain incarnation."""
-        if gathers is None:
-            return self._puts_off(theirs, mine, now) or self._puts_off(mine, theirs, now)
-        mark = self._marks.get(sender)
-        return mark is not None and mark.incarnation == gathers and self._puts_off(mine, theirs, now)
-
-    def _puts_off(self, mine: Collection[int], theirs: Collection[int], now: float) -> bool:
-        """Whether somebody of mine said last that it puts somebody of theirs off."""
-        for node in mine:
+    def _is_put_off(self, mine: Collection[int], theirs: Collection[int], now: float) -> bool:
+        """Whether somebody of theirs said last that it puts somebody of mine off."""
+        for node in theirs:
             word = self._words.get(node)
-            if word is not None and self._is_fresh(word, now) and not set(word.beacon.put_off).isdisjoint(theirs):
+            if word is not None and self._is_fresh(word, now) and not set(word.beacon.put_off).isdisjoint(mine):
                 return True
         return False
 

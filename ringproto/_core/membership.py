@@ -309,7 +309,7 @@ class Membership(Founder):
             sender,
             self.now,
             gathers=join.identity.incarnation,
-            informed=join.informed and any(node in ring.members for node in join.alive),
+            informed=join.informed,
             busy=self._is_busy(),
         ):
             self._put_off(sender)

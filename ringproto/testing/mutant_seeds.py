@@ -134,8 +134,6 @@ KILLED_BY: dict[str, Seed | Test] = {
     "nobody-is-told-that-it-is-put-off": Test("tests/core/test_connectivity.py"),
     "put-off-by-another-ignored": Test("tests/core/test_connectivity.py"),
     "join-of-who-put-me-off-ignored": Test("tests/core/test_connectivity.py"),
-    "what-others-of-my-ring-put-off-ignored": Test("tests/core/test_connectivity.py"),
-    "evidence-for-another-ring-is-believed": Test("tests/core/test_staying.py"),
     "rings-with-a-bad-link-between-them-stay-apart": Test("tests/core/test_connectivity.py"),
     "nothing-to-gain-and-tried": Test("tests/core/test_connectivity.py"),
     "who-was-left-out-ends-recoveries": Test("tests/core/test_papers_membership.py"),

@@ -223,36 +223,15 @@ MUTANTS = (
         ("connectivity", "staying"),
         Change(
             "connectivity",
-            "return self._puts_off(theirs, mine, now) or self._puts_off(mine, theirs, now)",
-            "return self._puts_off(mine, theirs, now)",
+            "if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):",
+            "if not marks:",
         ),
     ),
     _mutant(
         "join-of-who-put-me-off-ignored",
         "What a beacon said of putting off holds against a join of its sender.",
         ("connectivity", "staying"),
-        Change(
-            "connectivity",
-            "        if gathers is None:\n            return self._puts_off(theirs",
-            "        if True:\n            return self._puts_off(theirs",
-        ),
-    ),
-    _mutant(
-        "what-others-of-my-ring-put-off-ignored",
-        "Who was not left out by this member comes in, although the other members put it off.",
-        ("connectivity", "staying"),
-        Change(
-            "connectivity",
-            "return self._puts_off(theirs, mine, now) or self._puts_off(mine, theirs, now)",
-            "return self._puts_off(theirs, mine, now)",
-        ),
-        Change("connectivity", "mark.incarnation == gathers and self._puts_off(mine, theirs, now)", "False"),
-    ),
-    _mutant(
-        "evidence-for-another-ring-is-believed",
-        "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
-        ("staying",),
-        Change("membership", " and any(node in ring.members for node in join.alive)", ""),
+        Change("connectivity", "(gathers is not None or not self", "(not self"),
     ),
     _mutant(
         "rings-with-a-bad-link-between-them-stay-apart",

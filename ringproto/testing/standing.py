@@ -21,8 +21,6 @@ from ringproto.types import Guarantee, Priority
 
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
 
-PAIRS_MAX = 3
-"""So many pairs of two sides hear each other no more, at most."""
 SETTLE_UNITS = 8
 """So many times (token timeout + consensus timeout) the processors have to come to rest, or so many intervals of
 beacons where those are longer: who was left out is met by beacons, and left out once more before it is put off."""
@@ -98,25 +96,18 @@ def _lossy(fault: StandingFault) -> None:
 
 def _divided(fault: StandingFault) -> None:
     """Two sides that were parted twice, so that each puts the other off; when they hear each other again, one of each
-    side does not hear one of the other, or neither hears the other. All but one of the two must come together. Or there
-    are several such pairs: then they may be any rings, that rest."""
+    side does not hear one of the other, or neither hears the other. All but one of the two must come together."""
     nodes = fault.random.sample(fault.core, len(fault.core))
     cut = fault.random.randint(1, len(nodes) - 1)
     sides = nodes[:cut], nodes[cut:]
-    most = min(*map(len, sides), PAIRS_MAX)
-    pairs = fault.random.randint(2, most) if most > 1 and fault.random.random() < 0.5 else 1
-    both_ways = fault.random.random() < 0.5
-    for first, second in zip(sides[0][:pairs], sides[1][:pairs], strict=True):
-        fault.cluster.block(first, second)
-        if both_ways:
-            fault.cluster.block(second, first)
-    fault.ends = frozenset((sides[0][0], sides[1][0]) if pairs == 1 else fault.core)
+    first, second = sides[0][0], sides[1][0]
+    fault.ends = frozenset((first, second))
+    fault.cluster.block(first, second)
+    if fault.random.random() < 0.5:
+        fault.cluster.block(second, first)
     for _ in range(2):
         fault.part_and_heal(*sides)
-        if pairs == 1:
-            fault.come_together()
-        else:
-            fault.cluster.run(SETTLE_UNITS * fault.unit_s)
+        fault.come_together()
 
 
 KINDS: dict[str, Callable[[StandingFault], None]] = {

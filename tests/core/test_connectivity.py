@@ -172,17 +172,6 @@ def test_what_a_member_of_its_ring_says_of_putting_off_counts_as_well(ahead: tup
     assert mine.puts_off((1, 2), 3, 0.0)
 
 
-@pytest.mark.parametrize(("left_out_here", "gathers", "waits"), [(77, None, True), (77, 77, True), (77, 78, False)])
-def test_who_is_put_off_by_a_member_of_mine_is_put_off(left_out_here: int, gathers: int | None, waits: bool) -> None:
-    """Each member would let it in once more else. A join of a later incarnation does not wait for that."""
-    mine = make()
-    mine.mark({3: left_out_here}, 0.0)
-    mine.hear_beacon(2, beacon(1, (ME, 2), put_off=(3,)), 1.0)
-    assert mine.puts_off((ME, 2), 3, 1.0, gathers=gathers) is waits
-    now = all_speak(mine, [(ME, 2), (3,)], 1.0)
-    assert not mine.puts_off((ME, 2), 3, now, gathers=gathers)
-
-
 def test_who_puts_somebody_off_is_welcome_when_all_hear_all_or_when_it_says_so_no_more() -> None:
     mine = make()
     now = all_speak(mine, [(1, 2), (3,)], 0.0)

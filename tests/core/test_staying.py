@@ -291,15 +291,11 @@ def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(infor
 
 
 @pytest.mark.parametrize("informed", [False, True])
-@pytest.mark.parametrize(
-    ("times", "wanted", "followed"),
-    [(2, PREDECESSOR, True), (3, PREDECESSOR, True), (4, PREDECESSOR, False), (2, STRANGER + 1, False)],
-)
+@pytest.mark.parametrize(("times", "followed"), [(2, True), (3, True), (4, False)])
 def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_recover(
-    monkeypatch: pytest.MonkeyPatch, times: int, wanted: int, followed: bool, informed: bool
+    monkeypatch: pytest.MonkeyPatch, times: int, followed: bool, informed: bool
 ) -> None:
-    """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8), and what
-    was seen of another ring is no evidence for this one."""
+    """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8)."""
     made: list[Connectivity] = []
     monkeypatch.setattr(seeker, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
     ring = operational()
@@ -307,7 +303,7 @@ def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_r
     for _ in range(times):
         for known in made:
             known.mark({STRANGER: 99}, ring.me.now)
-    join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, tuple(sorted((STRANGER, wanted))), (), informed)
+    join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, (STRANGER,), (), informed)
     ring.me.handle(Input.JOIN, STRANGER, join)
     answer_challenges(ring.me)
     assert ring.me.state is (GATHER if informed and followed else OPERATIONAL)
@@ -530,19 +526,6 @@ def test_who_waits_for_others_that_recover_does_not_wait_longer_when_their_confi
     assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2, 3, 4), 50 * config.merge_detect_s)
 
 
-def parted_twice(config: Config, mine: tuple[int, ...], theirs: tuple[int, ...], seed: int = 1) -> Cluster:
-    """Two rings that put each other off, and hear each other again."""
-    cluster = Cluster(seed, config)
-    nodes = tuple(sorted((*mine, *theirs)))
-    cluster.start(*nodes)
-    for _ in range(2):
-        assert cluster.run_until(lambda: cluster.formed(nodes), 5.0)
-        cluster.partition(mine, theirs)
-        assert cluster.run_until(lambda: cluster.formed(mine) and cluster.formed(theirs), 5.0)
-        cluster.heal()
-    return cluster
-
-
 @pytest.mark.parametrize(("mine", "theirs"), [((1, 2, 3), (4, 5)), ((1, 2), (4, 5)), ((2, 3), (1, 4, 5))])
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
@@ -550,9 +533,15 @@ def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
 ) -> None:
     """The halves were parted twice, so they put each other off. All but one end of the link come together, and rest."""
     config = Config.testing()
-    cluster = parted_twice(config, mine, theirs)
+    cluster = Cluster(1, config)
     nodes = tuple(sorted((*mine, *theirs)))
     wholes = [nodes, *(tuple(node for node in nodes if node != end) for end in (2, 4))]
+    cluster.start(*nodes)
+    for _ in range(2):
+        assert cluster.run_until(lambda: cluster.formed(nodes), 5.0)
+        cluster.partition(mine, theirs)
+        assert cluster.run_until(lambda: cluster.formed(mine) and cluster.formed(theirs), 5.0)
+        cluster.heal()
     cluster.block(2, 4)
     if both_ways:
         cluster.block(4, 2)
@@ -561,20 +550,3 @@ def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
     before = [cluster.processor(node).statistics()["configurations"] for node in nodes]
     cluster.run(300 * config.merge_detect_s)
     assert [cluster.processor(node).statistics()["configurations"] for node in nodes] == before
-
-
-@pytest.mark.parametrize("seed", range(1, 7))
-def test_several_dead_links_between_two_halves_do_not_make_memberships_flap(seed: int) -> None:
-    """A gather may leave out both ends of each. A third ring believed what a join said of another one, and each member
-    let everybody in once who was put off by the others: up to 112 configurations."""
-    config = Config.testing()
-    cluster = parted_twice(config, (1, 2, 3, 4), (5, 6, 7, 8), seed)
-    for first, second in ((1, 5), (2, 6), (3, 7)):
-        cluster.block(first, second)
-        cluster.block(second, first)
-    began = [cluster.processor(node).statistics()["configurations"] for node in range(1, 9)]
-    cluster.run(40 * config.merge_detect_s)
-    before = [cluster.processor(node).statistics()["configurations"] for node in range(1, 9)]
-    assert max(now - was for now, was in zip(before, began, strict=True)) <= 5
-    cluster.run(600 * config.merge_detect_s)
-    assert [cluster.processor(node).statistics()["configurations"] for node in range(1, 9)] == before
