@@ -7,8 +7,8 @@ was left out just before. From the second mark on a processor is put off: a ring
 since then show that all of one ring hear all of the other. Beacons say who is put off, so that those who are know that
 a ring with the sender would be tried in vain, and ask for the same evidence (departure 8 in docs/protocol.md).
 
-Where two rings of several members are apart and a link between them is bad for good, all cannot hear all. Then it is
-enough, some time later, that so few are not heard that the rest is more than each ring has.
+Where two rings of several members are apart and a link between them is bad for good, all cannot hear all. Then, some
+time later, a ring is formed without those who must be left out, if it has more members than each of the two.
 
 What is remembered has bounds. The evidence is what came of the last beacons that the other side really said, which it
 numbers, and is forgotten when none came for as long as so many take. A mark is forgotten some time after it was made,
@@ -125,7 +125,7 @@ class Connectivity:
     def _hears(self, node: int, now: float) -> bool:
         return self._is_known(node, now) and self._words[node].received.bit_count() >= _ENOUGH
 
-    def mark(self, left_out: Mapping[int, int | None], now: float) -> None:
+    def mark(self, left_out: Mapping[int, int | None], now: float, planned: Collection[int] = ()) -> None:
         """These incarnations were left out (``None``: nothing is known of that processor, and nothing remembered).
 
         Who was there and who was not cannot be told apart: a member that receives no data is silent in a gather whose
@@ -134,7 +134,7 @@ class Connectivity:
         What came of their beacons before counts no more: with that evidence the ring was formed that has just failed.
 
         Nothing is free for whoever is left out soon after another one was: the two may be the ends of one bad link,
-        which leave each other out in turn.
+        which leave each other out in turn. Nor is it for ``planned``, whom beacons have shown not to hear all.
         """
         others = any(
             now - mark.left_out_at < self.memory_s for node, mark in self._marks.items() if node not in left_out
@@ -145,7 +145,7 @@ class Connectivity:
             mark = self._marks.pop(node, None)
             if mark is None or mark.incarnation != incarnation or self._is_forgiven(mark, now):
                 mark = _Mark(incarnation)
-                mark.level = _FREE if others else 0
+                mark.level = _FREE if others or node in planned else 0
             mark.level += 1
             mark.left_out_at = now
             mark.lifted = False
@@ -187,7 +187,7 @@ class Connectivity:
             return False
         if busy and self._disturbs(marks):
             return True
-        if informed or self._is_shown(mine, theirs, marks, now):
+        if informed or self._all_hear_all(mine, theirs, now):
             return False
         if next(self._unheard(mine, theirs, now, known=True), None) is not None:
             for mark in marks:
@@ -195,19 +195,32 @@ class Connectivity:
         return True
 
     def is_shown(self, mine: Collection[int], sender: int, now: float) -> bool:
-        """Whether the last beacons of all are evidence enough for a ring of mine and the sender's, whoever was left
-        out: all hear all, or, some time after that, enough of them do."""
-        theirs = self._ring_of(sender, now)
-        return self._is_shown(mine, theirs, self._marks_of(theirs, sender, now, None), now)
+        """Whether the last beacons of all show that all of mine and all of the sender's ring hear each other."""
+        return self._all_hear_all(mine, self._ring_of(sender, now), now)
 
-    def _is_shown(self, mine: Collection[int], theirs: Collection[int], marks: Collection[_Mark], now: float) -> bool:
-        unheard = self._unheard(mine, theirs, now)
-        pair = next(unheard, None)
-        if pair is None:
-            return True
-        if not marks or any(now - mark.left_out_at < self.memory_s for mark in marks):
-            return False
-        return _outnumbers(mine, theirs, [pair, *unheard])
+    def _all_hear_all(self, mine: Collection[int], theirs: Collection[int], now: float) -> bool:
+        return next(self._unheard(mine, theirs, now), None) is None
+
+    def plan(
+        self, mine: Collection[int], sender: int, now: float, *, busy: bool = False
+    ) -> tuple[frozenset[int], frozenset[int]] | None:
+        """The members of both rings, and those of them who must be left out of a ring of both, where they were apart
+        for long and all do not hear all; ``None`` if there is none that has more members than each of the two, or if it
+        has no place for this processor.
+
+        Who knows everybody's beacons plans first: others might leave out another end of a dead link.
+        """
+        theirs = self._ring_of(sender, now)
+        marks = self._marks_of(theirs, sender, now, None)
+        if not marks or (busy and self._disturbs(marks)):
+            return None
+        both = frozenset(mine) | frozenset(theirs)
+        knows_all = all(node == self._node or self._is_known(node, now) for node in both)
+        wait_s = self.memory_s if knows_all else 2 * self.memory_s
+        if any(now - mark.left_out_at < wait_s for mark in marks):
+            return None
+        out = _left_out(mine, theirs, self._unheard(mine, theirs, now))
+        return None if out is None or self._node in out else (both, out)
 
     def _marks_of(self, theirs: Collection[int], sender: int, now: float, gathers: int | None) -> list[_Mark]:
         return [
@@ -293,10 +306,15 @@ class Connectivity:
         return {node, *beacon.members, *beacon.heard}
 
 
-def _outnumbers(mine: Collection[int], theirs: Collection[int], unheard: Iterable[tuple[int, int]]) -> bool:
-    """Whether a ring of all but those who must be left out would have more members than each of the two. Of two that do
-    not hear each other one is left out: again and again who has most of them, which is close to the least there is."""
-    spare = min(len(mine), len(theirs)) - 1
+def _left_out(
+    mine: Collection[int], theirs: Collection[int], unheard: Iterable[tuple[int, int]]
+) -> frozenset[int] | None:
+    """Who must be left out of a ring of both; ``None`` if the rest has not more members than each of the two.
+
+    Of two that do not hear each other one is left out: again and again who has most of them, which is close to the
+    least there is, and of equals the smallest, so that all who know the same come to the same.
+    """
+    spare = len({*mine, *theirs}) - max(len(mine), len(theirs)) - 1
     misses: dict[int, set[int]] = {}
     apart: set[int] = set()
     for first, second in unheard:
@@ -305,15 +323,16 @@ def _outnumbers(mine: Collection[int], theirs: Collection[int], unheard: Iterabl
         if first not in apart and second not in apart:
             apart |= {first, second}
             if len(apart) > 2 * spare:
-                return False  # so many pairs have nobody in common: one of each is left out
+                return None  # so many pairs have nobody in common: one of each is left out
+    out: set[int] = set()
     while any(misses.values()):
-        if not spare:
-            return False
+        if len(out) == spare:
+            return None
         worst = max(sorted(misses), key=lambda node: len(misses[node]))
         for other in misses.pop(worst):
             misses[other].discard(worst)
-        spare -= 1
-    return True
+        out.add(worst)
+    return frozenset(out)
 
 
 def _bound(known: dict[int, Any], most: int) -> None:

@@ -302,7 +302,7 @@ class Founder(Seeker):
         self.outbox.abort_round()
         gather = self._gather
         self._connectivity.mark(
-            {node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now
+            {node: self._speakers.incarnation_of(node) for node in sorted(gather.fail_set)}, self.now, gather.planned
         )
         self._connectivity.lift(ring.members)
         for node in sorted({*old.members, *gather.fail_set}.difference(ring.members)):

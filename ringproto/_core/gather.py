@@ -31,6 +31,7 @@ class Gather:
         "informed",
         "node",
         "overfull",
+        "planned",
         "proc_set",
     )
 
@@ -43,6 +44,8 @@ class Gather:
         self._set(procs, procs.intersection(fails) - {node})
         self.informed = False
         """Whether beacons were enough evidence for a ring with others, here or for who made this processor gather."""
+        self.planned: set[int] = set()
+        """Who was given up because beacons show that not all hear it."""
         self.overfull = False
         """Whether somebody was left out because the ring would have more members than ``Config.members_max``."""
 
@@ -71,6 +74,8 @@ class Gather:
             changed = self._merge(procs, {sender})
         else:
             changed = self._merge(procs, fails)
+            if join.informed:
+                self.planned |= fails & self.fail_set
         if self.same(join):
             self._silent.discard(sender)
         return changed

@@ -309,12 +309,17 @@ class Membership(Founder):
             sender,
             self.now,
             gathers=join.identity.incarnation,
-            informed=join.informed,
+            informed=join.informed and any(node in ring.members for node in join.alive),
             busy=self._is_busy(),
         ):
             self._put_off(sender)
-        elif not (member and same) and any(node in ring.members for node in join.fail_set):
+        elif (
+            not (member and same)
+            and any(node in ring.members for node in join.fail_set)
+            and not (join.informed and self.node in join.alive and len(join.alive) > len(ring.members))
+        ):
             # A ring with it would be one without that member. When its gather has ended, it asks for no such thing.
+            # Not so if beacons have shown that one must be without it, and it is a larger one.
             self.counters.add("ignored")
         else:
             if member and same:
@@ -341,7 +346,14 @@ class Membership(Founder):
         elif sender not in self.ring.members and self._undisturbed():
             return
         elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now, busy=self._is_busy()):
-            self._put_off(sender)
+            plan = self._connectivity.plan(self.ring.members, sender, self.now, busy=self._is_busy())
+            if plan is None:
+                self._put_off(sender)
+                return
+            members, out = plan
+            self._reasons.gone(out, "does not hear all, or is not heard by all")
+            self._reasons.ended(f"processor {sender} is on another ring; all who hear each other merge")
+            self._enter_gather(members, out, informed=True)
         else:
             informed = self._connectivity.is_shown(self.ring.members, sender, self.now)
             self._reasons.ended(f"processor {sender} is on another ring; they merge")

@@ -326,6 +326,8 @@ class Seeker(Holder):
         self._gather = Gather(self.node, procs, fails, self.config.members_max)
         self._alone_at_once = alone_at_once
         self._gather.informed = informed
+        if informed:
+            self._gather.planned.update(fails)
         self._agreed = False
         self._suspect = 0
         self._await_consensus()

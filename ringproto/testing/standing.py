@@ -9,8 +9,9 @@ that rule B15 gives. Who is no end of what is broken is left out by nobody meanw
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ringproto.errors import RingError
 from ringproto.testing.cluster import Cluster
@@ -21,6 +22,8 @@ from ringproto.types import Guarantee, Priority
 
 __all__ = ["KINDS", "REST_MAX", "REST_UNITS", "SETTLE_MAX", "SETTLE_UNITS", "StandingFault"]
 
+PAIRS_MAX = 3
+"""So many pairs of two sides hear each other no more, at most."""
 SETTLE_UNITS = 8
 """So many times (token timeout + consensus timeout) the processors have to come to rest, or so many intervals of
 beacons where those are longer: who was left out is met by beacons, and left out once more before it is put off."""
@@ -95,19 +98,41 @@ def _lossy(fault: StandingFault) -> None:
 
 
 def _divided(fault: StandingFault) -> None:
-    """Two sides that were parted twice, so that each puts the other off; when they hear each other again, one of each
-    side does not hear one of the other, or neither hears the other. All but one of the two must come together."""
-    nodes = fault.random.sample(fault.core, len(fault.core))
-    cut = fault.random.randint(1, len(nodes) - 1)
+    """Two sides that were parted twice, so that each puts the other off; when they hear each other again, up to three
+    of one side do not hear one of the other each, or neither hears the other. If there is a ring that has more members
+    than each side, there must be one of as many as can be; if not, any rings that rest."""
+    random = fault.random
+    nodes = random.sample(fault.core, len(fault.core))
+    cut = random.randint(1, len(nodes) - 1)
     sides = nodes[:cut], nodes[cut:]
-    first, second = sides[0][0], sides[1][0]
-    fault.ends = frozenset((first, second))
-    fault.cluster.block(first, second)
-    if fault.random.random() < 0.5:
-        fault.cluster.block(second, first)
+    between = list(itertools.product(*sides))
+    pairs = random.sample(between, min(len(between), random.choice((1, 1, 1, 2, PAIRS_MAX))))
+    for first, second in pairs:
+        fault.cluster.block(first, second)
+        if random.random() < 0.5:
+            fault.cluster.block(second, first)
+    ends = frozenset(itertools.chain(*pairs))
+    least = least_left_out(pairs)
+    largest = len(nodes) - least
+    comes = largest > max(map(len, sides)) or len(pairs) == 1
+    fault.ends = ends if comes else frozenset(fault.core)
     for _ in range(2):
         fault.part_and_heal(*sides)
-        fault.come_together()
+        if comes:
+            fault.come_together(largest)
+        else:
+            fault.cluster.run(SETTLE_UNITS * fault.unit_s)
+
+
+def least_left_out(pairs: Collection[tuple[int, int]]) -> int:
+    """How many must be left out so that of each of these pairs one is."""
+    ends = sorted(set(itertools.chain(*pairs)))
+    return next(
+        count
+        for count in range(len(ends) + 1)
+        for out in itertools.combinations(ends, count)
+        if not any(set(pair).isdisjoint(out) for pair in pairs)
+    )
 
 
 KINDS: dict[str, Callable[[StandingFault], None]] = {
@@ -182,18 +207,22 @@ class StandingFault:
         for link in between:
             link.blocked = False
 
-    def come_together(self) -> None:
-        """All, or all but one end, are one ring within the bound of rule B15."""
+    def come_together(self, least: int) -> None:
+        """So many, or more, are one ring within the bound of rule B15, and only ends are not on it."""
         cluster, core = self.cluster, self.core
-        wholes = [core, *(tuple(node for node in core if node != end) for end in sorted(self.ends))]
+        kept = set(core) - self.ends
         limit_s = bound_s(cluster.config, len(core), max(BOUND_UNITS))
         alive = [cluster.processor(node) for node in core if cluster.alive(node)]
         limit_s += max((float(processor.statistics()["token_patience_s"]) for processor in alive), default=0.0)
-        if not cluster.run_until(
-            lambda: any(cluster.formed(whole) for whole in wholes), limit_s, every_s=self.unit_s / 20
-        ):
-            rings = sorted({processor.configuration.members for processor in alive})
-            text = f"{rings} did not come together within {limit_s:.2f} s"
+
+        def rings() -> list[tuple[int, ...]]:
+            return sorted({processor.configuration.members for processor in alive})
+
+        def together(ring: tuple[int, ...]) -> bool:
+            return len(ring) >= least and kept.issubset(ring) and cluster.formed(ring)
+
+        if not cluster.run_until(lambda: any(map(together, rings())), limit_s, every_s=self.unit_s / 20):
+            text = f"{rings()} did not come together within {limit_s:.2f} s"
             self._fail("B15", f"{text} although only links between {sorted(self.ends)} are bad ({self.kind})")
 
     def _installed(self) -> dict[int, int]:

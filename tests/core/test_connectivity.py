@@ -220,12 +220,14 @@ def test_ring_of_the_stranger_counts_as_a_whole() -> None:
     assert mine.puts_off((1, 2), 3, now)
 
 
-def hearing(rings: Collection[Collection[int]], dead: Collection[tuple[int, int]], apart_s: float) -> Connectivity:
-    """What 1 knows when all have been left out for so long, and beacons have shown that these links are dead."""
+def hearing(
+    rings: Collection[Collection[int]], dead: Collection[tuple[int, int]], apart_s: float, times: int = 2
+) -> Connectivity:
+    """What 1 knows when all have been left out so often, and for so long, and by beacons these links are dead."""
     mine = make()
     everybody = {node for ring in rings for node in ring}
     for node in everybody - set(rings[0]):
-        left_out(mine, node, 2, 10.0 - apart_s)
+        left_out(mine, node, times, 10.0 - apart_s)
     for number in (1, 2, 3):
         for ring in rings:
             for node in ring:
@@ -235,21 +237,24 @@ def hearing(rings: Collection[Collection[int]], dead: Collection[tuple[int, int]
     return mine
 
 
-ONE_TO_ALL = [(4, 2), (4, 3), (4, 1)]
+ALL_OF_4 = [(4, 2), (4, 3), (4, 1)]
 
 
 @pytest.mark.parametrize(
-    ("rings", "dead", "apart_s", "put_off"),
+    ("rings", "dead", "apart_s", "out"),
     [
-        ([(1, 2, 3), (4, 5)], [(2, 4)], 8.0, False),
-        ([(1, 2, 3), (4, 5)], [(2, 4)], 7.9, True),
-        ([(1, 2, 3), (4, 5)], [(4, 2), (2, 4)], 8.0, False),
-        ([(1, 2, 3), (4,)], [(2, 4)], 250.0, True),
-        ([(1,), (4, 5, 6)], [(4, 1)], 250.0, True),
-        ([(1, 2, 3), (4, 5)], ONE_TO_ALL, 8.0, False),
-        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 5)], 250.0, True),
-        ([(1, 2, 3), (4, 5, 6)], [(2, 4), (3, 5)], 8.0, False),
-        ([(1, 2, 3), (4, 5)], [(2, 4), (2, 5), (1, 4), (1, 5)], 250.0, True),
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 8.0, {2}),
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 7.9, None),
+        ([(1, 2, 3), (4, 5)], [(4, 2), (2, 4)], 8.0, {2}),
+        ([(1, 2, 3), (4,)], [(2, 4)], 250.0, None),
+        ([(1,), (4, 5, 6)], [(4, 1)], 250.0, None),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 4)], 8.0, {4}),
+        ([(1, 2, 3), (4, 5)], ALL_OF_4, 15.9, None),
+        ([(1, 2, 3), (4, 5)], ALL_OF_4, 16.0, {4}),
+        ([(1, 2, 3), (4, 5)], [(1, 4)], 250.0, None),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 5)], 250.0, None),
+        ([(1, 2, 3), (4, 5, 6)], [(2, 4), (3, 5)], 8.0, {2, 3}),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (2, 5), (1, 4), (1, 5)], 250.0, None),
     ],
     ids=[
         "one link",
@@ -257,19 +262,42 @@ ONE_TO_ALL = [(4, 2), (4, 3), (4, 1)]
         "one link, both ways",
         "the other ring is one",
         "this ring is one",
-        "all links of one",
+        "two links of one",
+        "one that is not heard here, too soon",
+        "one that is not heard here",
+        "no place for this processor",
         "as many bad ends as the smaller ring has",
         "fewer",
         "a bridge",
     ],
 )
-def test_rings_with_a_bad_link_between_them_come_together_if_all_but_its_end_are_more_than_each(
-    rings: list[tuple[int, ...]], dead: list[tuple[int, int]], apart_s: float, put_off: bool
+def test_plan_leaves_out_who_must_be_if_all_others_are_more_than_each_ring(
+    rings: list[tuple[int, ...]], dead: list[tuple[int, int]], apart_s: float, out: set[int] | None
 ) -> None:
     """All will never hear all: they would be apart for ever. A ring of one has nothing to gain but the bad end."""
     mine = hearing(rings, dead, apart_s)
-    assert mine.puts_off(rings[0], 5 if len(rings[1]) > 1 else 4, 10.0) is put_off
-    assert mine.is_shown(rings[0], 5 if len(rings[1]) > 1 else 4, 10.0) is not put_off
+    sender = 5 if len(rings[1]) > 1 else 4
+    assert mine.puts_off(rings[0], sender, 10.0)
+    everybody = {node for ring in rings for node in ring}
+    assert mine.plan(rings[0], sender, 10.0) == (None if out is None else (everybody, out))
+
+
+def test_there_is_no_plan_for_a_ring_of_which_nobody_was_left_out() -> None:
+    assert make().plan((1, 2, 3), 5, 10.0) is None
+
+
+def test_while_members_recover_there_is_no_plan_with_who_was_left_out_often() -> None:
+    for times, waits in ((2, False), (4, True)):
+        mine = hearing([(1, 2, 3), (4, 5)], [(2, 4)], 100.0, times)
+        assert mine.plan((1, 2, 3), 5, 10.0)
+        assert (mine.plan((1, 2, 3), 5, 10.0, busy=True) is None) is waits
+
+
+def test_it_is_not_free_for_whom_a_plan_left_out() -> None:
+    mine = make()
+    mine.mark({2: 77, 3: 77}, 0.0, planned={3})
+    assert not mine.puts_off((1,), 2, 0.0)
+    assert mine.puts_off((1,), 3, 0.0)
 
 
 def test_heard_is_who_had_three_of_its_last_eight_beacons_received() -> None:
@@ -503,5 +531,9 @@ def test_whatever_beacons_say_and_whoever_is_left_out_nothing_raises(moments: li
         put_off = mine.puts_off(ring, node, now, gathers=incarnation if flag else None, busy=len(heard) > 4)
         assert put_off in (True, False)
         assert mine.is_shown(ring, node, now) in (True, False)
+        plan = mine.plan(ring, node, now, busy=flag)
+        if plan is not None:
+            everybody, out = plan
+            assert ring < everybody and out <= everybody and ME not in out and len(everybody) - len(out) > len(ring)
         assert len(mine.heard(now, others, busy=flag)) <= MEMBERS_MAX
         assert len(mine.put_off(4, now)) <= 4
