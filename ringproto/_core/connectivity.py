@@ -41,11 +41,13 @@ _STRETCH_MAX = 16
 class _Word:
     """What came of the beacons of one incarnation."""
 
-    __slots__ = ("at", "beacon", "fresh_s", "incarnation", "received")
+    __slots__ = ("at", "beacon", "fresh_s", "incarnation", "received", "since")
 
     def __init__(self, beacon: Beacon, now: float, fresh_s: float) -> None:
         self.incarnation = beacon.identity.incarnation
         self.beacon = beacon
+        self.since = now
+        """When the first of them came."""
         self.at = now
         self.fresh_s = fresh_s
         self.received = 1
@@ -204,9 +206,12 @@ class Connectivity:
     def plan(
         self, mine: Collection[int], sender: int, now: float, *, busy: bool = False
     ) -> tuple[frozenset[int], frozenset[int]] | None:
-        """The members of both rings, and those of them who must be left out of a ring of both, where they were apart
-        for long and all do not hear all; ``None`` if there is none that has more members than each of the two, or if it
+        """The members of both rings, and those of them who must be left out of a ring of both, where beacons came for
+        long and all do not hear all; ``None`` if there is none that has more members than each of the two, or if it
         has no place for this processor.
+
+        For how long the rings were apart before says nothing: when a network has just healed, of some of them the
+        third beacon comes later than of others.
 
         Who knows everybody's beacons plans first: others might leave out another end of a dead link.
         """
@@ -215,9 +220,10 @@ class Connectivity:
         if not marks or (busy and self._disturbs(marks)):
             return None
         both = frozenset(mine) | frozenset(theirs)
-        knows_all = all(node == self._node or self._is_known(node, now) for node in both)
-        wait_s = self.memory_s if knows_all else 2 * self.memory_s
-        if any(now - mark.left_out_at < wait_s for mark in marks):
+        others = both - {self._node}
+        words = [self._words[node] for node in others if self._is_known(node, now)]
+        began = max(*(mark.left_out_at for mark in marks), *(word.since for word in words), -math.inf)
+        if now - began < (self.memory_s if len(words) == len(others) else 2 * self.memory_s):
             return None
         out = _left_out(mine, theirs, self._unheard(mine, theirs, now))
         return None if out is None or self._node in out else (both, out)

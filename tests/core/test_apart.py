@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from test_states import GATHER, LIMITS, MEMBER, OPERATIONAL, STRANGER, Ring, answer_challenges, decode
 
@@ -75,6 +77,24 @@ def test_one_dead_link_between_two_halves_does_not_keep_the_others_apart(
     before = [cluster.processor(node).statistics()["configurations"] for node in nodes]
     cluster.run(300 * config.merge_detect_s)
     assert [cluster.processor(node).statistics()["configurations"] for node in nodes] == before
+
+
+@pytest.mark.parametrize("preset", [Config.testing, Config.lan])
+@pytest.mark.parametrize("mine", [(1, 2), (1, 4), (2, 3, 5), (1, 3, 4)])
+def test_two_rings_that_were_apart_for_long_come_together_at_once(
+    preset: Callable[[], Config], mine: tuple[int, ...]
+) -> None:
+    """No link is dead, so nobody is left out, although of some the third beacon comes later than of others."""
+    config = preset()
+    nodes = tuple(range(1, 7))
+    theirs = tuple(node for node in nodes if node not in mine)
+    cluster = parted_twice(config, mine, theirs)
+    cluster.partition(mine, theirs)
+    cluster.run(30 * config.merge_detect_s)
+    before = [cluster.processor(node).statistics()["configurations"] for node in nodes]
+    cluster.heal()
+    assert cluster.run_until(lambda: cluster.formed(nodes), 20 * config.merge_detect_s)
+    assert [cluster.processor(node).statistics()["configurations"] for node in nodes] == [was + 1 for was in before]
 
 
 HALVES = ((1, 2, 3, 4), (5, 6, 7, 8))

@@ -221,19 +221,25 @@ def test_ring_of_the_stranger_counts_as_a_whole() -> None:
 
 
 def hearing(
-    rings: Collection[Collection[int]], dead: Collection[tuple[int, int]], apart_s: float, times: int = 2
+    rings: Collection[Collection[int]],
+    dead: Collection[tuple[int, int]],
+    apart_s: float,
+    times: int = 2,
+    *,
+    heard_s: int = 16,
 ) -> Connectivity:
-    """What 1 knows when all have been left out so often, and for so long, and by beacons these links are dead."""
+    """What 1 knows when all have been left out so often, and for so long, and beacons, which came for so many seconds,
+    say that these links are dead."""
     mine = make()
     everybody = {node for ring in rings for node in ring}
     for node in everybody - set(rings[0]):
         left_out(mine, node, times, 10.0 - apart_s)
-    for number in (1, 2, 3):
+    for number in range(heard_s + 1):
         for ring in rings:
             for node in ring:
                 if node != ME and (node, ME) not in dead:
                     hears = {other for other in everybody - {node} if (other, node) not in dead}
-                    mine.hear_beacon(node, beacon(number, ring, hears), 7.0 + number)
+                    mine.hear_beacon(node, beacon(number, ring, hears), 10.0 - heard_s + number)
     return mine
 
 
@@ -280,6 +286,14 @@ def test_plan_leaves_out_who_must_be_if_all_others_are_more_than_each_ring(
     assert mine.puts_off(rings[0], sender, 10.0)
     everybody = {node for ring in rings for node in ring}
     assert mine.plan(rings[0], sender, 10.0) == (None if out is None else (everybody, out))
+
+
+@pytest.mark.parametrize(("dead", "least_s"), [([(2, 4)], 8), (ALL_OF_4, 16)], ids=["all known", "one not known"])
+def test_there_is_no_plan_before_beacons_came_for_long(dead: list[tuple[int, int]], least_s: int) -> None:
+    """However long the rings were apart: when a network has just healed, not all have had the beacons of all."""
+    rings = [(1, 2, 3), (4, 5)]
+    assert hearing(rings, dead, 250.0, heard_s=least_s - 1).plan(rings[0], 5, 10.0) is None
+    assert hearing(rings, dead, 250.0, heard_s=least_s).plan(rings[0], 5, 10.0)
 
 
 def test_there_is_no_plan_for_a_ring_of_which_nobody_was_left_out() -> None:
