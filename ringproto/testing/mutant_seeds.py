@@ -140,6 +140,8 @@ KILLED_BY: dict[str, Seed | Test] = {
     "plan-of-a-larger-ring-is-not-followed": Test("tests/core/test_apart.py"),
     "plan-that-takes-more-than-it-brings-is-followed": Test("tests/core/test_apart.py"),
     "who-knows-less-plans-as-soon": Test("tests/core/test_connectivity.py"),
+    "plan-before-beacons-came-for-long": Test("tests/core/test_connectivity.py"),
+    "lossy-links-are-dead-to-a-plan": Test("tests/core/test_connectivity.py"),
     "whom-a-plan-left-out-may-try": Test("tests/core/test_connectivity.py"),
     "evidence-for-another-ring-is-believed": Test("tests/core/test_staying.py"),
     "who-was-left-out-ends-recoveries": Test("tests/core/test_papers_membership.py"),

@@ -113,7 +113,7 @@ MUTANTS = (
         Change(
             "connectivity",
             "        for node in theirs:\n            for other in self._missed(node, mine, now, known):\n"
-            "                if other != node:\n                    yield other, node\n",
+            "                if other != node:\n                    yield node, other\n",
             "",
         ),
     ),
@@ -271,7 +271,19 @@ MUTANTS = (
         "who-knows-less-plans-as-soon",
         "Who does not hear everybody plans at the same time as who does, and leaves out the other end of a dead link.",
         ("connectivity", "apart"),
-        Change("connectivity", "else 2 * self.memory_s", "else self.memory_s"),
+        Change("connectivity", "else wait_s + self.memory_s", "else wait_s"),
+    ),
+    _mutant(
+        "plan-before-beacons-came-for-long",
+        "Two rings that were apart for long plan at once when they hear each other, and leave out who is heard later.",
+        ("connectivity", "apart"),
+        Change("connectivity", "*(word.since for word in words), ", ""),
+    ),
+    _mutant(
+        "lossy-links-are-dead-to-a-plan",
+        "A plan leaves out who was heard of late, only because its last beacons are not enough for evidence.",
+        ("connectivity", "apart"),
+        Change("connectivity", " if not self._has_heard(*pair, now)", ""),
     ),
     _mutant(
         "whom-a-plan-left-out-may-try",

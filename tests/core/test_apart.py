@@ -100,6 +100,20 @@ def test_two_rings_that_were_apart_for_long_come_together_at_once(
 HALVES = ((1, 2, 3, 4), (5, 6, 7, 8))
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_rings_come_together_at_once_although_all_links_lose_much(seed: int) -> None:
+    """A link that loses a quarter is not dead, so nobody is left out for it."""
+    config = Config.testing()
+    cluster = parted_twice(config, *HALVES, seed)
+    nodes = tuple(range(1, 9))
+    for source in nodes:
+        for destination in set(nodes) - {source}:
+            cluster.network.link(source, destination).loss = 0.25
+    before = [cluster.processor(node).statistics()["configurations"] for node in nodes]
+    assert cluster.run_until(lambda: cluster.formed(nodes), 50 * config.merge_detect_s)
+    assert [cluster.processor(node).statistics()["configurations"] for node in nodes] == [was + 1 for was in before]
+
+
 @pytest.mark.parametrize(
     ("dead", "most"),
     [

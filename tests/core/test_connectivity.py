@@ -226,7 +226,7 @@ def hearing(
     apart_s: float,
     times: int = 2,
     *,
-    heard_s: int = 16,
+    heard_s: int = 24,
 ) -> Connectivity:
     """What 1 knows when all have been left out so often, and for so long, and beacons, which came for so many seconds,
     say that these links are dead."""
@@ -249,17 +249,17 @@ ALL_OF_4 = [(4, 2), (4, 3), (4, 1)]
 @pytest.mark.parametrize(
     ("rings", "dead", "apart_s", "out"),
     [
-        ([(1, 2, 3), (4, 5)], [(2, 4)], 8.0, {2}),
-        ([(1, 2, 3), (4, 5)], [(2, 4)], 7.9, None),
-        ([(1, 2, 3), (4, 5)], [(4, 2), (2, 4)], 8.0, {2}),
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 16.0, {2}),
+        ([(1, 2, 3), (4, 5)], [(2, 4)], 15.9, None),
+        ([(1, 2, 3), (4, 5)], [(4, 2), (2, 4)], 16.0, {2}),
         ([(1, 2, 3), (4,)], [(2, 4)], 250.0, None),
         ([(1,), (4, 5, 6)], [(4, 1)], 250.0, None),
-        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 4)], 8.0, {4}),
-        ([(1, 2, 3), (4, 5)], ALL_OF_4, 15.9, None),
-        ([(1, 2, 3), (4, 5)], ALL_OF_4, 16.0, {4}),
+        ([(1, 2, 3), (4, 5)], [(2, 4), (3, 4)], 16.0, {4}),
+        ([(1, 2, 3), (4, 5)], ALL_OF_4, 23.9, None),
+        ([(1, 2, 3), (4, 5)], ALL_OF_4, 24.0, {4}),
         ([(1, 2, 3), (4, 5)], [(1, 4)], 250.0, None),
         ([(1, 2, 3), (4, 5)], [(2, 4), (3, 5)], 250.0, None),
-        ([(1, 2, 3), (4, 5, 6)], [(2, 4), (3, 5)], 8.0, {2, 3}),
+        ([(1, 2, 3), (4, 5, 6)], [(2, 4), (3, 5)], 16.0, {2, 3}),
         ([(1, 2, 3), (4, 5)], [(2, 4), (2, 5), (1, 4), (1, 5)], 250.0, None),
     ],
     ids=[
@@ -288,12 +288,60 @@ def test_plan_leaves_out_who_must_be_if_all_others_are_more_than_each_ring(
     assert mine.plan(rings[0], sender, 10.0) == (None if out is None else (everybody, out))
 
 
-@pytest.mark.parametrize(("dead", "least_s"), [([(2, 4)], 8), (ALL_OF_4, 16)], ids=["all known", "one not known"])
+@pytest.mark.parametrize(("dead", "least_s"), [([(2, 4)], 16), (ALL_OF_4, 24)], ids=["all known", "one not known"])
 def test_there_is_no_plan_before_beacons_came_for_long(dead: list[tuple[int, int]], least_s: int) -> None:
     """However long the rings were apart: when a network has just healed, not all have had the beacons of all."""
     rings = [(1, 2, 3), (4, 5)]
     assert hearing(rings, dead, 250.0, heard_s=least_s - 1).plan(rings[0], 5, 10.0) is None
     assert hearing(rings, dead, 250.0, heard_s=least_s).plan(rings[0], 5, 10.0)
+
+
+HALVES = [(1, 2, 3), (4, 5, 6)]
+
+
+def lossy(last: int, *, here: bool) -> Connectivity:
+    """What 1 knows when beacons 0 to ``last`` came, one a second. From the 17th on 2 says that it does not hear 4; or,
+    ``here``, only one of four beacons of 4 comes."""
+    mine = make()
+    for node in HALVES[1]:
+        left_out(mine, node, 2, -100.0)
+    for number in range(last + 1):
+        for ring in HALVES:
+            for node in set(ring) - {ME}:
+                deaf = number > 16 and node == 2 and not here
+                if not (here and node == 4 and number > 16 and number % 4):
+                    hears = set(range(1, 7)) - {node} - ({4} if deaf else set())
+                    mine.hear_beacon(node, beacon(number, ring, hears), float(number))
+    return mine
+
+
+def test_who_was_heard_of_late_is_not_left_out() -> None:
+    """A link that loses much is not dead, though its last beacons are not enough for evidence."""
+    everybody = frozenset(range(1, 7))
+    assert lossy(31, here=False).plan(HALVES[0], 5, 31.0) == (everybody, frozenset())
+    assert lossy(32, here=False).plan(HALVES[0], 5, 32.0) == (everybody, {2})
+    # The last beacon with which enough of 4 had come is the 20th; then 1, who would be left out, has no plan.
+    assert lossy(35, here=True).puts_off(HALVES[0], 5, 35.0)
+    assert lossy(35, here=True).plan(HALVES[0], 5, 35.0) == (everybody, frozenset())
+    assert lossy(36, here=True).plan(HALVES[0], 5, 36.0) is None
+
+
+def test_who_was_heard_before_it_was_left_out_last_is_left_out_by_a_plan() -> None:
+    mine = lossy(20, here=False)
+    left_out(mine, 4, 1, 20.0)
+    for number in range(21, 37):
+        for node in (2, 3, 4, 5, 6):
+            hears = set(range(1, 7)) - {node} - ({4} if node == 2 else set())
+            mine.hear_beacon(node, beacon(number, HALVES[node > 3], hears), float(number))
+    assert mine.plan(HALVES[0], 5, 36.0) == (frozenset(range(1, 7)), {2})
+
+
+def test_ring_of_one_does_not_come_back_for_what_was_heard_of_late() -> None:
+    """It has nothing to gain from a plan, so it waits until all hear all."""
+    mine = hearing([(1, 2, 3), (4,)], [], 250.0)
+    mine.hear_beacon(2, beacon(25, (1, 2, 3), (1, 3)), 10.0)
+    assert mine.puts_off((1, 2, 3), 4, 10.0)
+    assert mine.plan((1, 2, 3), 4, 10.0) is None
 
 
 def test_there_is_no_plan_for_a_ring_of_which_nobody_was_left_out() -> None:
