@@ -215,9 +215,7 @@ class Connectivity:
     def _all_hear_all(self, mine: Collection[int], theirs: Collection[int], now: float) -> bool:
         return next(self._unheard(mine, theirs, now), None) is None
 
-    def plan(
-        self, mine: Collection[int], sender: int, now: float, *, busy: bool = False
-    ) -> tuple[frozenset[int], frozenset[int]] | None:
+    def plan(self, mine: Collection[int], sender: int, now: float) -> tuple[frozenset[int], frozenset[int]] | None:
         """The members of both rings, and those of them who must be left out of a ring of both, where beacons came for
         long and all do not hear all; ``None`` if there is none that has more members than each of the two, or if it
         has no place for this processor.
@@ -225,15 +223,18 @@ class Connectivity:
         For how long the rings were apart before says nothing: when a network has just healed, of some of them the
         third beacon comes later than of others.
 
-        Who knows everybody's beacons plans first: others might leave out another end of a dead link.
+        Who knows everybody's beacons plans first: others might leave out another end of a dead link. There is no plan
+        while members of the other ring recover, who do not say of all whom they hear that they do.
         """
         theirs = self._ring_of(sender, now)
         marks = self._marks_of(theirs, sender, now, None)
-        if not marks or (busy and self._disturbs(marks)):
+        if not marks:
             return None
         both = frozenset(mine) | frozenset(theirs)
         others = both - {self._node}
         words = [self._words[node] for node in others if self._is_known(node, now)]
+        if any(word.beacon.busy for word in words):
+            return None
         began = max(*(mark.left_out_at for mark in marks), *(word.since for word in words), -math.inf)
         wait_s = _DEAD * self._interval_s
         if now - began < (wait_s if len(words) == len(others) else wait_s + self.memory_s):

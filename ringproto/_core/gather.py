@@ -61,6 +61,12 @@ class Gather:
 
     def receive(self, sender: int, join: Join) -> bool:
         """Take a join in; ``True`` if the sets changed, so that a new join must be said."""
+        changed = self._take(sender, join)
+        if join.informed and self.node not in join.fail_set:
+            self.planned.update(self.fail_set.intersection(join.fail_set))
+        return changed
+
+    def _take(self, sender: int, join: Join) -> bool:
         if sender in self.fail_set:
             return False
         if self.same(join):
@@ -74,8 +80,6 @@ class Gather:
             changed = self._merge(procs, {sender})
         else:
             changed = self._merge(procs, fails)
-            if join.informed:
-                self.planned |= fails & self.fail_set
         if self.same(join):
             self._silent.discard(sender)
         return changed

@@ -346,7 +346,7 @@ class Membership(Founder):
         elif sender not in self.ring.members and self._undisturbed():
             return
         elif not same and self._connectivity.puts_off(self.ring.members, sender, self.now, busy=self._is_busy()):
-            plan = self._connectivity.plan(self.ring.members, sender, self.now, busy=self._is_busy())
+            plan = None if self._is_busy() else self._connectivity.plan(self.ring.members, sender, self.now)
             if plan is None:
                 self._put_off(sender)
                 return
@@ -436,8 +436,8 @@ class Membership(Founder):
 
     def _say_beacon(self) -> None:
         self._beacons = (self._beacons + 1) % 2**32
-        members = self.ring.members
-        heard = self._connectivity.heard(self.now, without=members, busy=self._is_busy())
+        members, busy = self.ring.members, self._is_busy()
+        heard = self._connectivity.heard(self.now, without=members, busy=busy)
         room = put_off_that_fit(len(members), len(heard), self.config.members_max)
         beacon = Beacon(
             self._speakers.identity(),
@@ -447,6 +447,7 @@ class Membership(Founder):
             members,
             heard,
             self._connectivity.put_off(room, self.now),
+            busy,
         )
         self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")
         self._await_beacon()

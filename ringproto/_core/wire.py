@@ -42,6 +42,8 @@ FLAG_SAFE = 1
 FLAG_RECOVERED = 2
 FLAG_INFORMED = 1
 """Of a JOIN."""
+FLAG_BUSY = 1
+"""Of a BEACON."""
 
 CHUNK_SIZE = 3
 CHUNK_PRIORITY = 3
@@ -310,7 +312,7 @@ class Codec:
         flags = data[3]
         if not 1 <= kind <= 11:
             raise Malformed("type")
-        if flags and (kind > 4 or (kind == 1 and flags > 3) or (kind == 3 and flags > 1)):
+        if flags and (kind > 5 or (kind == 1 and flags > 3) or ((kind == 3 or kind == 5) and flags > 1)):
             raise Malformed("flags")
         sender = read_u32(data, 12)
         if sender == 0:

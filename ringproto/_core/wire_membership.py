@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ringproto._core.wire import (
+    FLAG_BUSY,
     FLAG_INFORMED,
     HEADER_SIZE,
     SEQUENCE_MAX,
@@ -91,6 +92,8 @@ class Beacon(NamedTuple):
     """Of whose last beacons enough came to the sender."""
     put_off: tuple[int, ...] = ()
     """With whom the sender forms no ring without evidence."""
+    busy: bool = False
+    """Whether members of its ring recover: then it does not say of all whom it hears that it does."""
 
     @property
     def interval_s(self) -> float:
@@ -230,7 +233,7 @@ class MembershipCodec:
             + _beacon.pack(beacon.ring, beacon.number, beacon.interval_ms, *map(len, sets))
             + _pack_nodes(beacon.members + beacon.heard + beacon.put_off)
         )
-        return self._codec.seal(Kind.BEACON, body)
+        return self._codec.seal(Kind.BEACON, body, FLAG_BUSY if beacon.busy else 0)
 
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
@@ -238,7 +241,8 @@ class MembershipCodec:
         _check_ring(ring)
         if len(put_off) > put_off_that_fit(len(members), len(heard), members_max):
             raise Malformed("range")
-        return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard, put_off)
+        busy = bool(datagram[3])
+        return Beacon(_unpack_identity(datagram), ring, number, interval_ms, members, heard, put_off, busy)
 
     def encode_leave(self, leave: Leave) -> bytes:
         return self._codec.seal(Kind.LEAVE, _pack_identity(leave.identity) + leave.ring)

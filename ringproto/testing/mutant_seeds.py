@@ -143,6 +143,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "plan-before-beacons-came-for-long": Test("tests/core/test_connectivity.py"),
     "lossy-links-are-dead-to-a-plan": Test("tests/core/test_connectivity.py"),
     "whom-a-plan-left-out-may-try": Test("tests/core/test_connectivity.py"),
+    "who-recovers-is-left-out-by-a-plan": Test("tests/core/test_connectivity.py"),
     "evidence-for-another-ring-is-believed": Test("tests/core/test_staying.py"),
     "who-was-left-out-ends-recoveries": Test("tests/core/test_papers_membership.py"),
     "asks-two-rounds-later": Test("tests/core/test_patience_ends.py"),

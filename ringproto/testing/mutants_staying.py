@@ -292,6 +292,12 @@ MUTANTS = (
         Change("connectivity", "if others or node in planned else 0", "if others else 0"),
     ),
     _mutant(
+        "who-recovers-is-left-out-by-a-plan",
+        "That who recovers does not say that it hears somebody is taken for a dead link.",
+        ("connectivity", "apart"),
+        Change("connectivity", "if any(word.beacon.busy for word in words):", "if False:"),
+    ),
+    _mutant(
         "evidence-for-another-ring-is-believed",
         "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
         ("staying",),

@@ -142,3 +142,44 @@ def test_several_dead_links_between_two_halves_do_not_make_memberships_flap(
     assert max(len(cluster.configuration(node).members) for node in range(1, 9)) == most
     cluster.run(300 * config.merge_detect_s)
     assert [cluster.processor(node).statistics()["configurations"] for node in range(1, 9)] == before
+
+
+@pytest.mark.parametrize("held", [(5,), (5, 6, 7)])
+def test_who_recovers_and_does_not_say_whom_it_hears_is_left_out_by_no_plan(held: tuple[int, ...]) -> None:
+    """5 was left out often by 1 to 4, and 6 and 7, which have started anew, were not: all hear each other."""
+    config = Config.testing()
+    interval_s = config.merge_detect_s
+    cluster = Cluster(1, config)
+    ours, theirs = (1, 2, 3, 4), (5, 6, 7)
+    everybody = ours + theirs
+
+    def formed(*rings: tuple[int, ...]) -> bool:
+        return cluster.run_until(
+            lambda: all(cluster.configuration(node).members == ring for ring in rings for node in ring), 5.0
+        )
+
+    cluster.start(*everybody)
+    assert formed(everybody)
+    for times in range(1, 6):
+        assert cluster.run_until_settled(everybody, 5.0)
+        if times == 4:
+            cluster.crash(6, 7)
+            cluster.run(1.0)
+            cluster.restart(6)
+            cluster.restart(7)
+            assert cluster.run_until_settled(everybody, 5.0)
+        cluster.partition(ours, theirs)
+        assert formed(ours, theirs)
+        if times < 5:
+            cluster.heal()
+    cluster.hold(*held)
+    cluster.partition(ours, (5, 6), (7,))
+    assert formed((5, 6))
+    cluster.partition(ours, theirs)
+    assert formed(theirs)
+    cluster.run(20 * interval_s)
+    cluster.heal()
+    cluster.run(60 * interval_s)
+    assert {cluster.configuration(node).members for node in everybody} in ({ours, theirs}, {everybody})
+    cluster.release(*held)
+    assert formed(everybody)

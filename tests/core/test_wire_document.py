@@ -167,7 +167,7 @@ def test_envelope_reads_as_the_document_says(name: str) -> None:
     word = Kind(golden[1]).name
     assert re.search(rf"\b{golden[1]} {word}\b", DOCUMENT)
     assert re.search(rf"^## {word}\n\nType {golden[1]}\.", DOCUMENT, re.MULTILINE)
-    assert values["flags"] == {"data": 1, "recovered": 3, "join": 1, "token": TOKEN.copy}.get(name, 0)
+    assert values["flags"] == {"data": 1, "recovered": 3, "join": 1, "beacon": 1, "token": TOKEN.copy}.get(name, 0)
 
 
 def test_data_reads_as_the_document_says() -> None:

@@ -154,7 +154,7 @@ def test_reserved_flags_are_dropped() -> None:
         assert reason(overwrite(GOLDEN["data"], 3, bytes([flags]))) == "flags"
     for name in NAMES:
         if GOLDEN[name][1] not in (Kind.DATA, Kind.TOKEN, Kind.COMMIT):
-            for flags in (2, 3, 128) if GOLDEN[name][1] == Kind.JOIN else (1, 2, 3, 128):
+            for flags in (2, 3, 128) if GOLDEN[name][1] in (Kind.JOIN, Kind.BEACON) else (1, 2, 3, 128):
                 assert reason(overwrite(GOLDEN[name], 3, bytes([flags]))) == "flags"
 
 

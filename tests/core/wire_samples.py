@@ -60,7 +60,7 @@ TOKEN = Token(
     copy=3,
 )
 JOIN = Join(IDENTITY, ring_sequence=0x21, alive=(1, 7), fail_set=(2,), informed=True)
-BEACON = Beacon(IDENTITY, OLD, 0x12, 263, (2, 7, 9), (2, 3), (4,))
+BEACON = Beacon(IDENTITY, OLD, 0x12, 263, (2, 7, 9), (2, 3), (4,), busy=True)
 LEAVE = Leave(IDENTITY, OLD)
 REFUSE = Refuse(target=3, target_incarnation=0xD1D2D3D4D5D6D7D8, members=4, limits=LIMITS)
 ACKNOWLEDGEMENT = Acknowledgement(destination=6, ring=OLD, what=Kind.TOKEN, copy=3, number=0x102)
@@ -119,9 +119,9 @@ GOLDEN: dict[str, bytes] = {
             "00000000 00000000 00000000 00000000 00000000 0007af16 ae"
         ),
         "beacon": (
-            "01050000 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 01000578 "
+            "01050001 01234567 89abcdef 00000007 c1c2c3c4 c5c6c7c8 00000000 00000011 00020040 00100000 01000578 "
             "00000000 00000005 00000002 03a1b2c3 d4e5f607 00000012 00000107 00030002 00010000 00020000 00070000 "
-            "00090000 00020000 00030000 0004e847 5431"
+            "00090000 00020000 00030000 00041d22 55f3"
         ),
         "wake": "01060000 01234567 89abcdef 00000007 00000000 00000005 00000002 03a1b2c3 d4e5f607 88dddcf2",
         "leave": (
