@@ -1,14 +1,14 @@
-"""How datagrams travel between processors: in memory, by unicast UDP, by multicast UDP, or by a way of your own.
+"""Transports carry datagrams between processors: in memory, by unicast UDP, by multicast UDP, or by your own class.
 
 Every transport keeps the promises of :class:`Transport`; ``ringproto.testing.transport_contract`` checks them. A
-transport knows trio, sockets and interfaces. It does not know the ring: it looks into a datagram only when that comes
-from where it should not, to tell an operator whose it claims to be.
+transport knows trio, sockets and interfaces. It does not know the ring: it reads the contents of a datagram only if the
+datagram comes from an unexpected address, to tell an operator which node it claims to come from.
 """
 
 from __future__ import annotations
 
 if __name__ != "ringproto.transports":
-    # The folder lies at the top of the source tree, where Python would also find it under a name that is not ours.
+    # The folder is at the top of the source tree, where Python also finds it under the wrong name ``transports``.
     raise ImportError(
         f"this package is ringproto.transports, not {__name__}: write `from ringproto.transports import ...` "
         "(and if another package named `transports` was wanted, leave the source folder of ringproto)"

@@ -1,7 +1,7 @@
 """Socket addresses as short byte strings.
 
-The address of a datagram is looked up for each one that comes in. A packed address is one immutable object that hashes
-fast, that C code builds without the interpreter, and that is the same whichever way a datagram was read:
+A transport looks up the source address of each incoming datagram. A packed address is one immutable object. It hashes
+fast, C code builds it without the interpreter, and it is the same for every way of reading a datagram:
 
     IPv4    4 bytes of address, 2 of port                         6 bytes
     IPv6    16 bytes of address, 2 of port, 4 of scope id        22 bytes
@@ -35,12 +35,13 @@ IPV4_SIZE = 6
 IPV6_SIZE = 22
 
 WITHOUT_SCOPE = "is link-local, so it means nothing without its interface: name its interface, such as fe80::1%eth0"
-"""What is wrong with an address that :func:`lacks_scope`."""
+"""Error text for an address for which :func:`lacks_scope` is true."""
 
 
 @functools.lru_cache(maxsize=1024)
 def pack_address(address: tuple[Any, ...]) -> bytes:
-    """The packed form of an address as the ``socket`` module gives it: (host, port) or (host, port, flow, scope)."""
+    """Return the packed form of an address that the ``socket`` module gave: (host, port) or (host, port, flow,
+    scope)."""
     host: str = address[0]
     port: int = address[1]
     if len(address) == 2:
@@ -52,10 +53,10 @@ def pack_address(address: tuple[Any, ...]) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def unpack_address(packed: bytes) -> tuple[Any, ...]:
-    """The address as the ``socket`` module takes it.
+    """Return the address in the form that the ``socket`` module takes.
 
     Raises:
-        ValueError: it is neither 6 nor 22 bytes long.
+        ValueError: ``packed`` is neither 6 nor 22 bytes long.
     """
     if len(packed) == IPV4_SIZE:
         return socket.inet_ntop(socket.AF_INET, packed[:4]), int.from_bytes(packed[4:6], "big")
@@ -66,7 +67,7 @@ def unpack_address(packed: bytes) -> tuple[Any, ...]:
 
 
 def format_address(address: tuple[Any, ...]) -> str:
-    """The address as a person writes it: ``10.0.0.1:5001``, ``[fe80::1%2]:5001``."""
+    """Return the address as a person writes it: ``10.0.0.1:5001``, ``[fe80::1%2]:5001``."""
     host, port = str(address[0]), address[1]
     if len(address) == 2:
         return f"{host}:{port}"
@@ -75,24 +76,24 @@ def format_address(address: tuple[Any, ...]) -> str:
 
 
 def format_packed(packed: bytes) -> str:
-    """The packed address as a person writes it."""
+    """Return the packed address as a person writes it."""
     return format_address(unpack_address(packed))
 
 
 def is_wildcard(packed: bytes) -> bool:
-    """Whether it stands for every address of the host."""
+    """Return whether the address means every address of the host."""
     return _ip(packed).is_unspecified
 
 
 def unusable(packed: bytes) -> str:
-    """Why no processor can be at this address, whoever it is; empty if one can."""
+    """Return the reason why no processor can have this address, or an empty string if a processor can."""
     if _ip(packed).is_multicast:
         return "is a multicast group: give an address of one host, or use open_multicast_udp"
     return WITHOUT_SCOPE if lacks_scope(packed) else ""
 
 
 def reach(packed: bytes) -> int:
-    """How far what is sent from there goes: 0 within the host (loopback), 1 on one link, 2 farther."""
+    """Return how far a datagram from this address goes: 0 within the host (loopback), 1 on one link, 2 farther."""
     ip = _ip(packed)
     if ip.is_loopback:
         return 0
@@ -100,12 +101,12 @@ def reach(packed: bytes) -> int:
 
 
 def without_scope(packed: bytes) -> bytes:
-    """It, whatever interface it is at."""
+    """Return the address and port without the scope id, to compare addresses on any interface."""
     return packed[:18]
 
 
 def lacks_scope(packed: bytes) -> bool:
-    """Whether it is link-local and does not say on which link."""
+    """Return whether the address is link-local and does not name its link."""
     if len(packed) != IPV6_SIZE or any(packed[18:]):
         return False
     return ipaddress.IPv6Address(packed[:16]).is_link_local

@@ -1,13 +1,14 @@
 # cython: boundscheck=False, wraparound=False
 """Reading and writing datagrams in batches: ``recvmmsg``, ``sendmmsg`` and segmentation offload, Linux only.
 
-One system call moves many messages. Where the kernel can do it (``UDP_SEGMENT``, Linux 4.18, and ``UDP_GRO``, 5.0), a
-message is a run of datagrams: those that go to one address and have one size, but for the last, which may be shorter,
-go through the kernel as one, and come out at the receiver as one. Whether that works is found out by trying, for each
-address by itself, since it depends on the way: where it does not, every datagram is a message of its own.
+One system call moves many messages. Where the kernel supports it (``UDP_SEGMENT``, Linux 4.18, and ``UDP_GRO``, 5.0), a
+message is a run of datagrams. The datagrams of a run have one destination and one size; the last may be shorter. A run
+passes through the kernel as one message, and arrives at the receiver as one. The module tries runs for each address
+separately, since support depends on the path. Where a path does not support them, every datagram is a message of its
+own.
 
-Buffers, message headers and socket addresses are allocated once, when the object is made. What each method promises is
-written in ``_plain.py``, which has the same face and which a test holds against this module.
+Buffers, message headers and socket addresses are allocated once, when the object is made. The promises of each method
+are in ``_plain.py``, which has the same interface; a test compares the two modules.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -86,16 +87,16 @@ cdef enum:
     COALESCED_MAX = 65536
     COALESCED_COUNT = 16
     CONTROL_SIZE = 64
-    # The header of a segment, and the most zeros behind one (_segments.py).
+    # The header of a segment, and the maximum number of padding zeros after a segment (_segments.py).
     HEAD_SIZE = 8
     PADDING_MAX = 64
-    # What goes out as one datagram is a front, a piece and padding at most.
+    # An outgoing datagram consists of at most a front, a piece and padding.
     PARTS_MAX = 3
-    # What is shown of a datagram of somebody who is not known (_claims.py).
+    # The number of bytes of a datagram from an unknown origin that are passed to `introduce` (_claims.py).
     HEAD_MAX = 24
-    # Most addresses that are remembered as those to which no runs go; more than a transport knows.
+    # Maximum number of addresses that are remembered as those to which no runs go; more than a transport knows.
     PLAIN_MAX = 2048
-    # To send more messages than these takes so long that other threads may as well have Python's lock meanwhile.
+    # Sending more messages than this takes long enough to release Python's lock for other threads.
     KEPT_MAX = 16
 
 
@@ -103,7 +104,7 @@ cdef unsigned char[PADDING_MAX] zeros
 
 
 cdef int pack(const sockaddr_storage *address, unsigned char *packed) noexcept nogil:
-    """Write the packed form of an address (see ``_addresses.py``) and return its size, 0 for a foreign family."""
+    """Write the packed form of an address (see ``_addresses.py``) and return its size, 0 for an unsupported family."""
     cdef const sockaddr_in *v4
     cdef const sockaddr_in6 *v6
     cdef uint32_t scope
@@ -123,7 +124,7 @@ cdef int pack(const sockaddr_storage *address, unsigned char *packed) noexcept n
 
 
 cdef socklen_t unpack(const unsigned char *packed, Py_ssize_t size, sockaddr_storage *address) noexcept nogil:
-    """Write the socket address of a packed one and return its size, 0 if it is none."""
+    """Write the socket address of a packed address and return its size, 0 if the packed address is invalid."""
     cdef sockaddr_in *v4
     cdef sockaddr_in6 *v6
     cdef uint32_t scope
@@ -147,7 +148,7 @@ cdef socklen_t unpack(const unsigned char *packed, Py_ssize_t size, sockaddr_sto
 
 
 cdef class Receiver:
-    """Reads what waits in one non-blocking socket; see ``_plain.Receiver``."""
+    """Reads waiting datagrams from one non-blocking socket; see ``_plain.Receiver``."""
 
     cdef object _socket
     cdef mmsghdr *_messages
@@ -162,7 +163,7 @@ cdef class Receiver:
     cdef size_t _size
     cdef size_t _header_size
     cdef bytes _skip
-    # The origin of the datagram that came last, whether it was looked up in this call, and what came of that.
+    # The origin of the last datagram, whether it was looked up in this call, and the result of the look-up.
     cdef bytes _origin
     cdef bint _looked_up
     cdef bint _welcome
@@ -183,7 +184,7 @@ cdef class Receiver:
             )
         self.coalesces = coalesce and setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) == 0
         if self.coalesces:
-            # A message may be as long as one can be at all, so there are fewer of them.
+            # A message may have the maximum length of a UDP datagram, so there are fewer of them.
             count = min(count, COALESCED_COUNT)
             stride = COALESCED_MAX
         self._messages = <mmsghdr *> calloc(count, sizeof(mmsghdr))
@@ -223,11 +224,12 @@ cdef class Receiver:
         free(self._controls)
 
     def receive(self, Joiner joiner not None, known, introduce, list whole not None):
-        """Give what waits to ``joiner``; see ``_plain.Receiver.receive``."""
+        """Pass waiting datagrams to ``joiner``; see ``_plain.Receiver.receive``."""
         cdef int fd = self._socket.fileno()
         cdef int read, place, error
         cdef mmsghdr *message
-        # The system writes the size of each address, and of what it says beside, over the room there is for it.
+        # The system overwrites these sizes of buffer space with the actual sizes of the address and of the control
+        # data.
         for place in range(self._used):
             self._messages[place].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
             self._messages[place].msg_hdr.msg_controllen = CONTROL_SIZE
@@ -254,9 +256,10 @@ cdef class Receiver:
     cdef int _take_apart(
         self, int place, size_t length, size_t segment, Joiner joiner, object known, object introduce, list whole
     ) except -1:
-        """Give the datagrams of one message on: ``length`` bytes, each of ``segment`` bytes but the last.
+        """Pass on the datagrams of one message: ``length`` bytes in total, each datagram of ``segment`` bytes but the
+        last.
 
-        The joiner copies them out of the buffer, each once.
+        The joiner copies each datagram once, out of the buffer.
         """
         cdef const unsigned char *data = <const unsigned char *> self._vectors[place].iov_base
         cdef size_t at = 0
@@ -278,7 +281,7 @@ cdef class Receiver:
                 if self._skip is not None and _same(self._skip, origin, origin_size):
                     self.skipped += 1
                 else:
-                    # Datagrams come in runs of one sender: most share the origin of the one before.
+                    # Datagrams of one sender come in runs: most have the same origin as the one before.
                     if not _same(self._origin, origin, origin_size):
                         self._origin = PyBytes_FromStringAndSize(<char *> origin, origin_size)
                         self._looked_up = False
@@ -299,7 +302,7 @@ cdef class Receiver:
 
 
 cdef size_t _segment_size(msghdr *message) noexcept:
-    """The size of the datagrams that a message was put together from, 0 if it is one datagram."""
+    """Return the size of the datagrams from which a message was coalesced, 0 if it is one datagram."""
     cdef cmsghdr *control = CMSG_FIRSTHDR(message)
     cdef int size
     while control != NULL:
@@ -311,7 +314,7 @@ cdef size_t _segment_size(msghdr *message) noexcept:
 
 
 cdef inline bint _same(bytes known, const unsigned char *data, size_t size) noexcept:
-    """Whether ``known`` is exactly these bytes."""
+    """Return whether ``known`` consists of exactly these bytes."""
     return <size_t> PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), data, size) == 0
 
 
@@ -322,7 +325,7 @@ cdef struct Extent:
 
 
 cdef int find_extent(bytes head, Py_ssize_t length, Extent *extent) except -1:
-    """Which piece of a datagram follows a header; see ``_segments.extent``."""
+    """Find which piece of a datagram follows a header; see ``_segments.extent``."""
     cdef const unsigned char *fields = <const unsigned char *> PyBytes_AS_STRING(head)
     cdef Py_ssize_t place, count, size, start, lacks
     cdef Py_ssize_t padding = 0
@@ -412,11 +415,12 @@ cdef class Sender:
         free(self._runs)
 
     cdef inline unsigned char *_front(self, int place) noexcept:
-        """What goes before a datagram or a piece: the header, and room for that of a segment."""
+        """Return the memory before a datagram or a piece: the transport's header, and space for the header of a
+        segment."""
         return self._fronts + place * (self._header_size + HEAD_SIZE)
 
     def send(self, list addresses not None, list heads not None, list datagrams not None, Py_ssize_t start):
-        """Send from place ``start`` on; see ``_plain.Sender.send``."""
+        """Send from index ``start`` on; see ``_plain.Sender.send``."""
         cdef int fd = self._socket.fileno()
         cdef int sent, error, place, count, messages
         cdef int taken = 0
@@ -435,7 +439,8 @@ cdef class Sender:
                 sent = sendmmsg(fd, self._messages, messages, MSG_DONTWAIT | MSG_NOSIGNAL)
                 error = errno
         if sent < 0 and self._runs[0] > 1 and (error == EMSGSIZE or error == EINVAL or error == EIO):
-            # This kernel or the way to this address does not take runs, or none of this size: one by one from now on.
+            # This kernel or the path to this address does not support runs, or not of this size. From now on its
+            # datagrams go one by one.
             if len(self.plain) >= PLAIN_MAX:
                 self.plain.clear()
             self.plain[addresses[start]] = error
@@ -450,7 +455,8 @@ cdef class Sender:
         return taken
 
     cdef int _lay_out(self, list addresses, list heads, list datagrams, Py_ssize_t start, int count) except -1:
-        """Make messages of ``count`` datagrams and segments, and return how many. Nothing but fronts is copied."""
+        """Make messages of ``count`` datagrams and segments, and return the number of messages. Only fronts are
+        copied."""
         cdef int place = 0
         cdef int messages = 0
         cdef int run
@@ -510,7 +516,7 @@ cdef class Sender:
         return messages
 
     cdef iovec *_lay_out_one(self, int place, iovec *vector, bytes head, char *datagram, Extent *extent) noexcept:
-        """Fill in the parts of one datagram or segment from ``vector`` on, and return where the next may go."""
+        """Fill in the parts of one datagram or segment from ``vector`` on, and return the place for the next."""
         cdef size_t head_size = PyBytes_GET_SIZE(head)
         cdef unsigned char *front
         if self._header_size + head_size:

@@ -1,4 +1,4 @@
-"""Sockets that are bound to an address, and what to say when one cannot be."""
+"""Bound UDP sockets, and error messages for addresses that cannot be bound."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _NOT_AVAILABLE = {
 
 
 def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bool = False) -> socket.socket:
-    """A non-blocking UDP socket bound to ``address``.
+    """Return a non-blocking UDP socket bound to ``address``.
 
     Args:
         family: ``socket.AF_INET`` or ``socket.AF_INET6``.
-        address: as ``socket.bind`` takes it.
-        what: whose address it is, for the message.
+        address: in the form that ``socket.bind`` takes.
+        what: the owner of the address, for the error message.
         shared: whether other processors on this host may bind the same address (multicast groups).
 
     Raises:
-        AddressInUseError: another socket has it.
-        TransportError: it cannot be had for another reason.
+        AddressInUseError: another socket has the address.
+        TransportError: the address cannot be bound for another reason.
     """
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -48,7 +48,7 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
-                # The BSDs ask for it; on Linux it would shut out processors of other users.
+                # The BSDs require SO_REUSEPORT. On Linux it would exclude processors of other users.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
     except OSError as exc:
@@ -65,14 +65,14 @@ def bound_socket(family: int, address: tuple[Any, ...], what: str, *, shared: bo
 
 
 def opening_error(error: OSError) -> TransportError:
-    """What the system refused while a transport was opened, when its address was bound already."""
+    """Return the error for a failure while opening a transport whose address is already bound."""
     if isinstance(error, TransportError):
         return error
     return TransportError(error.errno, f"the transport cannot be opened: {error.strerror}")
 
 
 def _detection(family: int, address: tuple[Any, ...]) -> Detection:
-    """Whether the system has an address and does not let it be used."""
+    """Return whether the system has this address and does not allow its use."""
     if family != socket.AF_INET6:
         return Detection.OVER
     return detection_of(ipaddress.IPv6Address(str(address[0]).partition("%")[0]), address[3] if address[3:] else 0)

@@ -1,8 +1,8 @@
 """Waiting for sockets on a thread that trio does not know.
 
-A thread that keeps a ring going beside a busy program gets Python's global lock (the GIL) only when the program lets it
-go, which a computation does each ``sys.getswitchinterval()``, usually 5 ms. So one pass of such a thread asks for the
-lock once: it waits here without the lock, and what it reads and writes between two waits keeps it (``keeps_gil``).
+A thread that runs a ring beside a busy program gets Python's global lock (the GIL) only when the program releases it. A
+computation releases it each ``sys.getswitchinterval()``, usually 5 ms. So such a thread acquires the lock once for each
+pass: it waits here without the lock, and keeps the lock while it reads and writes between two waits (``keeps_gil``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class BlockingWait:
     """Waits until one of several sockets can be read, a time has passed, or another thread interrupts.
 
     Args:
-        sockets: what is read. From now on, reading and writing them keeps Python's lock where it can.
+        sockets: the sockets to read. From now on, reads and writes of them keep Python's lock where they can.
     """
 
     def __init__(self, sockets: Sequence[DatagramSocket]) -> None:
@@ -48,15 +48,16 @@ class BlockingWait:
         self._all.register(one.socket.fileno(), select.POLLIN)
 
     def replace(self, old: DatagramSocket, new: DatagramSocket) -> None:
-        """Wait for ``new`` in place of ``old``, which is closed next. On the thread that waits."""
+        """Wait for ``new`` in place of ``old``, which the caller closes next. Call it on the thread that waits."""
         self._sockets[self._sockets.index(old)] = new
         self._all.unregister(old.socket.fileno())
         self._add(new)
 
     def wait(self, timeout_s: float) -> None:
-        """Return when a read is worth a try, after ``timeout_s`` (to the next millisecond), or when interrupted."""
+        """Return when a read is worth a try, after ``timeout_s`` seconds (rounded up to the millisecond), or when
+        interrupted."""
         pause_s = max([one.pause_s() for one in self._sockets])
-        # Sockets that keep failing are left alone for a moment; then they are tried.
+        # While a socket keeps failing, no socket is polled for the pause. After it the sockets are tried.
         poll = self._interrupts if pause_s else self._all
         wait_s = min(timeout_s, pause_s) if pause_s else min(timeout_s, _FOREVER_S)
         for end, _ in poll.poll(math.ceil(max(wait_s, 0.0) * 1000)):
@@ -65,12 +66,12 @@ class BlockingWait:
                     os.read(self._reading, 4096)
 
     def interrupt(self) -> None:
-        """Let :meth:`wait` return, or the next call of it, if none is under way. From any thread."""
-        with contextlib.suppress(BlockingIOError):  # it is full: there are interrupts enough
+        """Make :meth:`wait` return, or its next call if no call is in progress. May be called from any thread."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so an interrupt is pending
             os.write(self._writing, b"\0")
 
     def close(self) -> None:
-        """End it, from any thread; a wait that is under way returns and touches nothing that was closed."""
+        """Close the pipe, from any thread. A wait in progress returns and touches nothing that was closed."""
         self._closed = True
         self.interrupt()
         os.close(self._reading)
@@ -78,7 +79,7 @@ class BlockingWait:
 
 
 def wait_for_room(one: DatagramSocket, timeout_s: float) -> bool:
-    """Wait until a write is worth a try; ``False`` after ``timeout_s``."""
+    """Wait until a write is worth a try; return ``False`` after ``timeout_s`` seconds."""
     poll = select.poll()
     poll.register(one.socket.fileno(), select.POLLOUT)
     return bool(poll.poll(math.ceil(timeout_s * 1000)))

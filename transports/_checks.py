@@ -1,6 +1,6 @@
-"""What a caller may not do, said once for all transports.
+"""Argument checks for all transports.
 
-Each check raises with what was wrong and what would be right, before anything was changed.
+Each check raises before anything changes. Its error says what was wrong and what would be right.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from ringproto.types import NODE_MAX
 __all__ = ["YIELD_EVERY", "check_node", "check_seconds", "check_whole", "is_node", "refuse_transmit"]
 
 YIELD_EVERY = 512
-"""After so many datagrams sent without a wait, a transport lets other tasks run."""
+"""Number of datagrams sent without a wait after which a transport lets other tasks run."""
 
 
 def is_node(value: Any) -> bool:
-    """Whether ``value`` can be the id of a processor."""
+    """Return whether ``value`` is a valid node id."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= NODE_MAX
 
 
 def check_node(value: Any, what: str = "node") -> int:
-    """Return ``value`` if it can be the id of a processor.
+    """Return ``value`` if it is a valid node id.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it is not.
     """
     if not is_node(value):
         raise ValueError(f"{what} must be a node id, a whole number from 1 to {NODE_MAX}, not {value!r}")
@@ -32,7 +32,7 @@ def check_node(value: Any, what: str = "node") -> int:
 
 
 def check_whole(value: Any, what: str, least: int, greatest: int) -> int:
-    """Return ``value`` if it is a whole number within the bounds.
+    """Return ``value`` if it is a whole number from ``least`` to ``greatest``.
 
     Raises:
         ValueError: it is not.
@@ -43,7 +43,7 @@ def check_whole(value: Any, what: str, least: int, greatest: int) -> int:
 
 
 def check_seconds(value: Any, what: str, least: float, greatest: float) -> float:
-    """Return ``value`` if it is a number of seconds within the bounds.
+    """Return ``value`` as a float if it is a number of seconds from ``least`` to ``greatest``.
 
     Raises:
         ValueError: it is not.
@@ -54,11 +54,11 @@ def check_seconds(value: Any, what: str, least: float, greatest: float) -> float
 
 
 def refuse_transmit(destination: Any, datagram: Any, size_max: int) -> NoReturn:
-    """Raise for a (destination, datagram) that ``send`` does not take, whichever of the two is wrong.
+    """Raise for a (destination, datagram) pair that ``send`` does not take. Either of the two may be wrong.
 
     Raises:
         TypeError: the datagram is not ``bytes``.
-        ValueError: its size is wrong, or the destination cannot be one.
+        ValueError: the size of the datagram is wrong, or the destination is not valid.
     """
     if not isinstance(datagram, bytes):
         raise TypeError(f"a datagram must be bytes, not {type(datagram).__name__}")

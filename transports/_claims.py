@@ -1,9 +1,9 @@
-"""What the first bytes of a datagram say of its sender, so that a transport can name who does not fit.
+"""The claimed sender of a datagram, read from its first bytes, so that a transport can name a misconfigured processor.
 
-A transport carries bytes and need not know what they are. When a datagram comes from where none should, though, an
-operator wants to know whose it claims to be, and that stands at fixed places at the front of every datagram of a ring
-(docs/wire.md, the envelope), also of one that is cut into segments. It is a claim: nothing here is authenticated, and
-nothing but messages, counters and look-ups of names may come of it.
+A transport carries bytes and need not know their meaning. But if a datagram comes from an unexpected address, an
+operator wants to know which node it claims to come from. The claim is at fixed offsets at the front of every datagram
+of a ring (docs/wire.md, the envelope), and of every datagram that is cut into segments. It is only a claim: nothing
+here is authenticated. A claim may cause only messages, counters and look-ups of names.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ _DATA = 1
 _TYPES = range(1, 12)
 
 HEAD_SIZE = SEGMENT_HEADER_SIZE + _ENVELOPE.size
-"""How many bytes of a datagram are looked at."""
+"""Number of bytes that are read from the front of a datagram."""
 
 
 class Claim(NamedTuple):
-    """Whose a datagram says it is."""
+    """The node that a datagram claims to come from."""
 
     node: int
     """Node id, 1 or more."""
     cluster: int
-    """The number that stands for the name of the cluster."""
+    """The number that identifies the name of the cluster."""
     is_sender: bool
-    """Whether ``node`` is who sent it; a packet (DATA) names who originated it, whoever sends it again."""
+    """Whether ``node`` sent the datagram. A packet (DATA) names its originator, also when another node sends it
+    again."""
 
 
 def claim_of(head: bytes) -> Claim | None:
-    """The claim of a datagram that begins with ``head``; ``None`` if it makes none that can be read.
+    """Return the claim of a datagram that begins with ``head``, or ``None`` if it has no readable claim.
 
-    ``head`` may be longer than :data:`HEAD_SIZE`. A segment other than the first of its datagram makes no claim.
+    ``head`` may be longer than :data:`HEAD_SIZE`. Only the first segment of a datagram has a claim.
     """
     if head[:1] == bytes([MARK]):
         if head[1:2] != b"\0":

@@ -1,7 +1,8 @@
-"""What the system says of its own IPv6 addresses: whether another host may have the same one, or has.
+"""Duplicate address detection: whether another host has, or may have, an IPv6 address of this host.
 
-Before an address may be used the system looks for another host that has it (duplicate address detection, RFC 4862,
-section 5.4). Meanwhile, and for good if there is one, it lists the address and does not let it be bound.
+Before an address may be used, the system looks for another host that has it (duplicate address detection, RFC 4862,
+section 5.4). During that time the system lists the address and does not let it be bound. If another host has it, this
+state is permanent.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from pathlib import Path
 
 __all__ = ["Detection", "detection_of"]
 
-# From <linux/if_addr.h>. An address that failed is tentative still.
+# From <linux/if_addr.h>. An address that failed detection is still flagged as tentative.
 _DAD_FAILED = 0x08
 _TENTATIVE = 0x40
 
 
 class Detection(enum.Enum):
-    """How far the search for another host with an address is."""
+    """The progress of the search for another host with an address."""
 
     OVER = enum.auto()
-    """Nobody else has it, or the system does not tell, or does not have it at all."""
+    """No other host has the address, or the system does not tell, or this host does not have it."""
     UNDER_WAY = enum.auto()
     FAILED = enum.auto()
-    """Another host has it."""
+    """Another host has the address."""
 
 
 def detection_of(address: ipaddress.IPv6Address, index: int = 0, table: Path = Path("/proc/net/if_inet6")) -> Detection:
-    """How far it is for an address of this host.
+    """Return the state of duplicate address detection for an address of this host.
 
     Args:
-        address: without a scope.
-        index: that of its interface; 0 for any.
-        table: where the system tells its addresses.
+        address: the address, without a scope.
+        index: the index of its interface; 0 for any.
+        table: the file in which the system lists its addresses.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in table.read_text().splitlines():

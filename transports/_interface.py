@@ -1,9 +1,9 @@
-"""What the ring asks of a network, written down once.
+"""The interface between a ring and its network.
 
 A transport carries datagrams between processors: unreliable, unordered in general, and cheap. Totem (Amir et al., ACM
-TOCS 13(4), 1995, section 3) asks for no more than a broadcast domain in which datagrams may be lost, delayed and
-reordered, so everything that makes messages reliable lives above this interface and nothing of it below. Both calls
-take and give batches, because datagrams are the price of a ring: one wake-up has to do much work.
+TOCS 13(4), 1995, section 3) requires only a broadcast domain in which datagrams may be lost, delayed and reordered. So
+everything that makes messages reliable is above this interface, and nothing of it is below. Both calls take and return
+batches, because datagrams dominate the cost of a ring: one wake-up must do much work.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class TransportError(OSError):
-    """A transport could not be opened. What happens after that is counted in ``statistics()`` and never raised."""
+    """A transport could not be opened. Later failures are counted in ``statistics()`` and never raised."""
 
 
 class AddressInUseError(TransportError):
@@ -33,26 +33,26 @@ class AddressInUseError(TransportError):
 
 
 class InterfaceError(TransportError):
-    """There is no such interface, or it does not have what was asked of it."""
+    """The interface does not exist, or it lacks a required property."""
 
 
 @runtime_checkable
 class Transport(Protocol):
     """Datagrams between processors, in batches both ways.
 
-    One task may be in :meth:`send` and one in :meth:`receive` at the same time. A second task in the same one gets
-    :class:`trio.BusyResourceError`, if the two meet.
+    One task may be in :meth:`send` and one in :meth:`receive` at the same time. A second task in the same method gets
+    :class:`trio.BusyResourceError` if both are in it at the same time.
 
-    **May be lost, doubled, delayed and reordered:** every datagram, on any network that is not said to be perfect.
-    **Never happens:** a datagram comes out changed, cut short, joined to another, empty or longer than
+    **May be lost, duplicated, delayed and reordered:** every datagram, on any network that is not documented as
+    perfect. **Never happens:** a datagram comes out changed, cut short, joined to another, empty or longer than
     ``datagram_size_max``, or at the processor that sent it. On an idle network that loses nothing, the datagrams of one
-    sender reach each destination in the order in which they were sent, as far as broadcasts (destination 0) and
-    unicasts are each concerned; a unicast may overtake a broadcast or be overtaken by it.
+    sender reach each destination in the order in which they were sent. This holds for broadcasts (destination 0) and
+    for unicasts separately: a unicast may overtake a broadcast or be overtaken by it.
     """
 
     @property
     def node(self) -> int:
-        """The own node id, 1 .. 2**32 - 1."""
+        """The node id of this processor, 1 .. 2**32 - 1."""
 
     @property
     def datagram_size_max(self) -> int:
@@ -61,10 +61,11 @@ class Transport(Protocol):
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
         """Hand datagrams to the network, in the order given.
 
-        Each is (destination, datagram). Destination 0 is every other processor, any other number is one node id. A
-        unicast to a node whose address is not known is counted and dropped, or sent to everybody where that can be
-        done. A datagram to the own node is counted and dropped. Trouble of the network is counted and the datagrams are
-        lost; it never raises. When the network takes no more, the call waits for a bounded time and then drops.
+        Each item is (destination, datagram). Destination 0 is every other processor; any other number is one node id. A
+        unicast to a node with an unknown address is counted and dropped, or sent to all processors if the transport can
+        do that. A datagram to this node itself is counted and dropped. A network error is counted, its datagrams are
+        lost, and it never raises. If the network accepts no more, the call waits for a bounded time and then drops the
+        rest.
 
         Raises:
             ValueError: a datagram has no bytes or more than ``datagram_size_max``, or a destination is not
@@ -73,137 +74,147 @@ class Transport(Protocol):
             trio.ClosedResourceError: the transport is closed.
             trio.BusyResourceError: another task is sending.
 
-        Cancellation: always noticed on entry, where it sends nothing; noticed again while the network takes no more,
-        where what is left of the batch is dropped and counted. Unlike most of trio, a call that need not wait does not
+        Cancellation: always noticed on entry; then nothing is sent. It is also noticed while the network accepts no
+        more; then the rest of the batch is dropped and counted. Unlike most of trio, a call that need not wait does not
         let other tasks run each time, but at least once in some hundreds of datagrams.
         """
 
     async def receive(self) -> list[bytes]:
-        """Wait until datagrams are there and return some of them: at least one, and a bounded number.
+        """Wait until datagrams have arrived and return some of them: at least one, and a bounded number.
 
-        They come in the order of their arrival. A transport that reads from several sockets gives what was broadcast
-        before what was unicast, so that the token does not overtake the messages it speaks of.
+        They come in the order of their arrival. A transport that reads from several sockets returns broadcasts before
+        unicasts, so that the token does not overtake the messages that it refers to.
 
         Raises:
-            trio.ClosedResourceError: the transport is closed, or was closed while this waited.
+            trio.ClosedResourceError: the transport is closed, or was closed during the wait.
             trio.BusyResourceError: another task is receiving.
 
-        Cancellation: loses nothing. What the call did not return, a later call does. It always lets other tasks run.
+        Cancellation: loses nothing. A later call returns the datagrams that this call did not return. A call always
+        lets other tasks run.
         """
 
     async def aclose(self) -> None:
-        """Close it. May be called again; later calls of :meth:`send` and :meth:`receive` raise
+        """Close the transport. May be called again. Later calls of :meth:`send` and :meth:`receive` raise
         :class:`trio.ClosedResourceError`.
 
-        Cancellation: the transport is closed all the same.
+        Cancellation: the transport is closed nevertheless.
         """
 
     def statistics(self) -> dict[str, int]:
-        """Counters since it was opened, and a few gauges. Works on a closed transport too.
+        """Return the counters since the transport was opened, and a few gauges. Works on a closed transport too.
 
-        Every transport has ``datagrams_sent``, ``bytes_sent``, ``datagrams_received`` and ``bytes_received`` (bytes of
-        the datagrams alone, without headers; a broadcast that goes out as several datagrams counts as several, and so
-        does a datagram that is cut to be sent, which counts with what each part has in front of it). What
-        was lost here is counted by reason under names that begin with ``drops_``, ``send_errors_`` and
-        ``receive_errors_``. A reason that never happened may be missing. A transport that knows how many bytes may wait
-        for it in the system says so as ``receive_buffer_bytes``; one processor sends no more than that in one go.
+        Every transport has ``datagrams_sent``, ``bytes_sent``, ``datagrams_received`` and ``bytes_received``. Bytes are
+        those of the datagrams alone, without headers. A broadcast that goes out as several datagrams counts as several.
+        So does a datagram that is cut for sending; the header of each part counts too. Local losses are counted by
+        reason under names that begin with ``drops_``, ``send_errors_`` and ``receive_errors_``. A reason that never
+        happened may be missing. A transport that knows how many bytes the system can buffer for it reports that number
+        as ``receive_buffer_bytes``; a processor sends no more bytes than that in one burst.
         """
 
 
 @runtime_checkable
 class EagerTransport(Transport, Protocol):
-    """A transport that can also send without waiting, as all of this package can; a hop of the token is cheaper so."""
+    """A transport that can also send without waiting, as all of this package can. This makes a hop of the token
+    cheaper."""
 
     def send_nowait(self, transmits: Sequence[tuple[int, bytes]]) -> bool:
-        """As :meth:`Transport.send`, with the same errors, but what would have to wait is kept.
+        """Send as :meth:`Transport.send` does, with the same errors, but keep the datagrams for which it would have to
+        wait.
 
-        ``False`` if something was kept: then :meth:`Transport.send`, perhaps of nothing, comes next and sends it first.
+        Returns ``False`` if something was kept. The caller then calls :meth:`Transport.send`, perhaps with nothing,
+        which sends the kept datagrams first.
 
         Raises:
-            trio.BusyResourceError: also if something is kept still.
+            trio.BusyResourceError: also if datagrams are still kept.
         """
 
 
 @runtime_checkable
 class AddressedTransport(Transport, Protocol):
-    """A transport that can say where processors are, for messages to people, as those over UDP can."""
+    """A transport that knows the addresses of processors, for log messages, as the UDP transports do."""
 
     def address_of(self, node: int) -> str | None:
-        """Where a node is, as a person writes it (``10.0.0.1:5001``): the address at which unicasts to it aim, or at
-        which it was last heard. That of the own node is where this transport sends from, as far as it knows.
+        """Return the address of a node as a person writes it (``10.0.0.1:5001``): the destination of unicasts to the
+        node, or the address from which it was last heard. For this node itself, it is the source address of this
+        transport, as far as the transport knows it.
 
-        ``None`` if it is not known. Works on a closed transport too. From any thread.
+        Returns ``None`` if the address is not known. Works on a closed transport too. May be called from any thread.
         """
 
     def claims_of(self, node: int) -> str | None:
-        """The last other address from which a datagram came that claims to be of this node.
+        """Return the last other address from which a datagram came that claims to come from this node.
 
         Two processes may have one id, a processor may have come back at another address, or a table may be wrong.
-        Claims to be of the own node count too. A claim proves nothing: whoever can send datagrams here can make it.
+        Claims to come from this processor's own node count too. A claim proves nothing: anyone who can send datagrams
+        to this host can make it.
 
-        ``None`` if there was none. Works on a closed transport too. From any thread.
+        Returns ``None`` if there was no such claim. Works on a closed transport too. May be called from any thread.
         """
 
 
 @runtime_checkable
 class BackgroundTransport(Transport, Protocol):
-    """A transport with something to do beside sending and receiving, such as looking names up again.
+    """A transport with background work beside sending and receiving, such as repeated look-ups of names.
 
-    :func:`ringproto.open_ring` runs it in its nursery as long as the transport is in use, whatever the driver is. Who
-    uses a transport alone does that in a nursery of his own: ``nursery.start_soon(transport.run_background)``. Without
-    it everything else works, and what it is for does not happen.
+    :func:`ringproto.open_ring` runs it in its nursery while the transport is in use, with either driver. A program that
+    uses a transport alone runs it in a nursery of its own: ``nursery.start_soon(transport.run_background)``. Without it
+    only the background work is missing; everything else works.
     """
 
     async def run_background(self) -> None:
-        """Do what there is to do until it is cancelled, or for a second at most after the transport was closed.
+        """Run the background work until cancelled. After the transport is closed, it returns within a second.
 
-        Trouble of the network never raises. All tasks are children of this call.
+        Network errors never raise. All tasks are children of this call.
 
         Raises:
             trio.BusyResourceError: another task runs it.
 
-        Cancellation: changes nothing that was done, and it may be run again.
+        Cancellation: undoes nothing that was done. The method may be called again.
         """
 
 
 @runtime_checkable
 class PacedTransport(Transport, Protocol):
-    """A transport that waits for signs of life, and so wants to know how often they come, as multicast UDP does."""
+    """A transport that waits for signs of life and needs to know their period, as multicast UDP does."""
 
     def set_pace(self, merge_detect_s: float) -> None:
-        """A ring uses it from now on whose beacons come each ``Config.merge_detect_s``, in seconds.
+        """Tell the transport the beacon period of the ring that uses it from now on: ``Config.merge_detect_s``, in
+        seconds.
 
-        :func:`ringproto.open_ring` calls it before anything is sent. What the transport was told when it was opened
-        counts more.
+        :func:`ringproto.open_ring` calls it before anything is sent. A value that was given when the transport was
+        opened takes precedence.
         """
 
 
 @runtime_checkable
 class BlockingTransport(Transport, Protocol):
-    """A transport that one thread can use which trio does not know: what ``open_ring(..., driver="thread")`` takes.
+    """A transport that a thread unknown to trio can use: ``open_ring(..., driver="thread")`` requires it.
 
-    The promises are those of :class:`Transport`. Between two waits, a call holds Python's global lock where it can, so
-    that a thread beside a busy program asks for it once for each wake-up.
+    The promises are those of :class:`Transport`. Between two waits a call holds Python's global lock where it can, so
+    that a thread beside a busy program acquires the lock once for each wake-up.
     """
 
     def begin_blocking(self) -> None:
-        """Call it once, before the other three. :meth:`send` and :meth:`receive` must not be used any more.
+        """Switch to blocking use. Call it once, before the other three methods. :meth:`send` and :meth:`receive` must
+        not be used afterwards.
 
         Raises:
             trio.ClosedResourceError: the transport is closed.
         """
 
     def send_blocking(self, transmits: Sequence[tuple[int, bytes]]) -> None:
-        """As :meth:`Transport.send`, on the thread, with the same errors."""
+        """Send as :meth:`Transport.send` does, on the thread, with the same errors."""
 
     def receive_blocking(self, timeout_s: float) -> list[bytes]:
-        """Wait for datagrams, at most ``timeout_s`` or until :meth:`interrupt`, and return some of what is there.
+        """Wait for datagrams, at most ``timeout_s`` seconds or until :meth:`interrupt`, and return some of those that
+        arrived.
 
-        The list is empty if there is nothing. What has arrived is returned however short the time is.
+        The list is empty if none arrived. Datagrams that have arrived are returned even if the time is 0.
 
         Raises:
             trio.ClosedResourceError: the transport is closed.
         """
 
     def interrupt(self) -> None:
-        """Let :meth:`receive_blocking` return, or its next call, if none is under way. From any thread."""
+        """Make :meth:`receive_blocking` return, or its next call if no call is in progress. May be called from any
+        thread."""

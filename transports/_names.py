@@ -1,10 +1,10 @@
-"""Looking names up: all side by side, each for a bounded time, and a name that is not there is an answer like others.
+"""Name look-ups: concurrent, each with a time limit, and a missing name is an ordinary answer.
 
-The system's resolver blocks, so it runs on a thread, and a look-up that is given up leaves its thread behind until the
-resolver comes back. So these threads are counted apart from those of the program's own calls of
-``trio.to_thread.run_sync``, of which trio has 40 at a time: a transport has ``LOOKUPS_AT_ONCE``, those that were given
-up included, and one more for the own name. A resolver that the program gave to trio
-(``trio.socket.set_custom_hostname_resolver``) is asked in place of the system's.
+The system's resolver blocks, so it runs on a thread. An abandoned look-up leaves its thread behind until the resolver
+returns. So these threads have their own limiter, apart from the 40 threads that trio gives the program's own calls of
+``trio.to_thread.run_sync``. A transport has at most ``LOOKUPS_AT_ONCE`` look-ups, including abandoned ones, and one
+more for the name of this processor. If the program gave a resolver to trio
+(``trio.socket.set_custom_hostname_resolver``), that one is used in place of the system's.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ FAMILIES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _PACKED = {socket.AF_INET: IPV4_SIZE, socket.AF_INET6: IPV6_SIZE}
 
 LOOKUPS_AT_ONCE = 16
-"""Most look-ups of one transport at a time; more wait for their turn."""
+"""Maximum number of concurrent look-ups of one transport. Further ones wait for a free place."""
 LOOKUP_S = 30.0
-"""How long one look-up may take, in seconds. Resolvers usually give up within this time themselves."""
+"""Seconds after which a look-up is abandoned. Resolvers usually give up by themselves within this time."""
 OPENING_S = 5.0
-"""How long opening a transport waits for the names of others, in seconds."""
+"""Seconds for which opening a transport waits for the names of other processors."""
 
 
 class Answer(NamedTuple):
-    """What came of a look-up."""
+    """The result of a look-up."""
 
     addresses: dict[int, list[tuple[Any, ...]]]
-    """The addresses by their family, in the order of the resolver, as the ``socket`` module has them."""
+    """The addresses by family, in the resolver's order and in the form of the ``socket`` module."""
     failure: str
-    """Why there are none; empty if there are some."""
+    """The reason why there are no addresses; empty if there are some."""
     error: Exception | None = None
-    """What the resolver raised."""
+    """The exception that the resolver raised, or ``None``."""
 
 
 def is_name(host: str) -> bool:
-    """Whether it takes a resolver to find the address of ``host``, which is not so for an address in digits."""
+    """Return whether ``host`` needs a resolver. An address in digits does not."""
     try:
         ipaddress.ip_address(host)
         return False
@@ -70,30 +70,33 @@ def is_name(host: str) -> bool:
 
 
 def may_move(host: str) -> bool:
-    """Whether ``host`` may lead to another address later: a name does, and so does a link-local address with the name
-    of its interface (``fe80::1%eth0``), whose index is another one when the interface was taken out and put in again.
+    """Return whether ``host`` may resolve to another address later.
+
+    This is true for a name. It is also true for a link-local address with the name of its interface (``fe80::1%eth0``):
+    the interface gets another index when it is removed and added again.
     """
     scope = host.partition("%")[2]
     return is_name(host) or (scope != "" and not scope.isdecimal())
 
 
 async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLimiter) -> Answer:
-    """The addresses of a host, or why there are none. Whatever a resolver raises is such a reason.
+    """Return the addresses of a host, or the reason why there are none. Any exception of the resolver is such a reason.
 
     Args:
-        host, port: as a user gave them.
-        wait_s: seconds that the look-up may take, once it has begun.
-        limiter: whose tokens look-ups hold until they end, also those that were given up. Waiting for one takes as long
-            as it takes.
+        host, port: as the user gave them.
+        wait_s: maximum duration of the look-up in seconds, counted from its start.
+        limiter: each look-up holds one of its tokens until it ends, also after it is abandoned. The wait for a token
+            has no limit.
 
-    Cancellation: the resolver's thread may go on for a while.
+    Cancellation: the resolver's thread may continue for a while.
     """
     found: dict[int, list[tuple[Any, ...]]] = {}
     with trio.CancelScope() as scope:
         try:
             answers = await _ask(host, port, _Turn(limiter, scope, wait_s))
         except Exception as exc:
-            # A program may have a resolver of its own, trio.socket.set_custom_hostname_resolver, with its own faults.
+            # The program may have given trio a resolver (trio.socket.set_custom_hostname_resolver), which may raise
+            # anything.
             return Answer({}, _reason(exc), exc)
         try:
             found = _sorted(answers)
@@ -105,7 +108,7 @@ async def look_up(host: str, port: int, wait_s: float, limiter: trio.CapacityLim
 
 
 def _sorted(answers: list[Any]) -> dict[int, list[tuple[Any, ...]]]:
-    """The addresses by their family. Raises whatever comes of answers that are not those of ``socket.getaddrinfo``."""
+    """Return the addresses by family. Raises any exception if the answers are not those of ``socket.getaddrinfo``."""
     found: dict[int, list[tuple[Any, ...]]] = {}
     for family, _, _, _, given in answers:
         if family in FAMILIES:
@@ -118,16 +121,17 @@ def _sorted(answers: list[Any]) -> dict[int, list[tuple[Any, ...]]]:
 
 
 def _without_needless_scope(address: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Only link-local addresses have a scope where datagrams come in, so the others must have none here."""
+    """Return the address without a needless scope. Received datagrams have a scope only in link-local addresses, so the
+    other addresses must have none here."""
     if len(address) != 4 or ipaddress.ip_address(str(address[0]).partition("%")[0]).is_link_local:
         return address
     return str(address[0]).partition("%")[0], address[1], address[2], 0
 
 
 class _Turn:
-    """The limiter of one look-up, whose time begins when it has its token.
+    """The limiter of one look-up. The time limit of the look-up starts when it gets its token.
 
-    The token is given back by whoever trio says has it: the thread, which may end after its look-up was given up.
+    trio releases the token on behalf of the thread, which may end after its look-up was abandoned.
     """
 
     def __init__(self, limiter: trio.CapacityLimiter, scope: trio.CancelScope, wait_s: float) -> None:
@@ -144,10 +148,10 @@ class _Turn:
 
 
 async def _ask(host: str, port: int, turn: _Turn) -> list[Any]:
-    """What the resolver says, as ``socket.getaddrinfo`` gives it, or raises."""
+    """Return the resolver's answer in the form of ``socket.getaddrinfo``, or raise its exception."""
     if not is_name(host):
         return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
-    # The only way to find out whether there is one; nothing else runs between these two lines.
+    # trio has no other way to find out whether a resolver is set. No other task runs between these two lines.
     resolver = trio.socket.set_custom_hostname_resolver(None)
     trio.socket.set_custom_hostname_resolver(resolver)
     if resolver is None:
@@ -165,24 +169,24 @@ async def _ask(host: str, port: int, turn: _Turn) -> list[Any]:
 
 
 class Limiters(NamedTuple):
-    """Of the look-ups of one transport."""
+    """The limiters for the look-ups of one transport."""
 
     own: trio.CapacityLimiter
-    """Of the own name, which waits for no other."""
+    """For the name of this processor, which waits for no other look-up."""
     others: trio.CapacityLimiter
-    """Of the names of the peers."""
+    """For the names of the peers."""
 
     @classmethod
     def make(cls) -> Limiters:
-        """New ones."""
+        """Return new limiters."""
         return cls(trio.CapacityLimiter(1), trio.CapacityLimiter(LOOKUPS_AT_ONCE))
 
 
 async def look_up_all(hosts: Mapping[int, tuple[str, int]], needed: int, limiters: Limiters) -> dict[int, Answer]:
-    """Look up the (host, port) of all nodes side by side.
+    """Look up the (host, port) of all nodes concurrently.
 
-    That of ``needed`` gets ``LOOKUP_S``, and without an address of it the others are not waited for. All others
-    together get ``OPENING_S``.
+    The look-up of ``needed`` may take ``LOOKUP_S``. If it finds no address, the others are not waited for. All others
+    together may take ``OPENING_S``.
     """
     answers: dict[int, Answer] = {}
     deadline = trio.current_time() + OPENING_S

@@ -1,8 +1,8 @@
-"""The own entry of a table of peers: which of its addresses is bound, and where its name leads when that one is gone.
+"""This processor's own entry in the table of peers: the address to bind, and the next address if that one is gone.
 
-An address that is gone may come back, or the name leads to another one (DHCP). So the name is looked up while the
-address is not there, and also while it reaches less far than the peers are away: a host whose network is not up yet
-has a name too, which leads to its loopback interface.
+An address that is gone may come back, or its name may resolve to another one (DHCP). So the name is looked up while the
+address is missing. It is also looked up while the address does not reach as far as the peers are: a host whose network
+is not up yet has a name too, which resolves to its loopback interface.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ringproto.transports._tables import of_family
 __all__ = ["ADDRESS_GONE", "OwnAddress", "bind_own"]
 
 ADDRESS_GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO, errno.EINVAL})
-"""What the system says when an address is bound that is not there any more, or whose interface is another one."""
+"""Errors of the system when a socket is bound to an address that no longer exists, or whose interface has changed."""
 
 
 def bind_own(node: int, family: int, addresses: Sequence[bytes]) -> tuple[bytes, socket.socket]:
-    """The first of these that is an address of this host, and a socket that is bound to it.
+    """Return the first of these addresses that this host has, and a socket bound to it.
 
-    Those that reach farther come first, as where peers are chosen (``_peers.py``).
+    Addresses with a greater reach come first, as in the choice of the peers' addresses (``_peers.py``).
 
     Raises:
-        ValueError: none of them can be that of a processor.
-        AddressInUseError: the port of the first that is here is taken. Another one is no way out: whoever has the port
-            is perhaps this processor, started twice.
-        TransportError: none of them can be bound; what is wrong with the first.
+        ValueError: none of the addresses can be that of a processor.
+        AddressInUseError: the port is taken at the first address that this host has. Another address is no alternative:
+            the owner of the port may be this processor, started twice.
+        TransportError: no address can be bound; the error is that of the first.
     """
     usable = [address for address in sorted(addresses, key=reach, reverse=True) if not unusable(address)]
     if not usable:
@@ -53,29 +53,29 @@ def bind_own(node: int, family: int, addresses: Sequence[bytes]) -> tuple[bytes,
 
 
 class OwnAddress:
-    """Where this processor is, and may go.
+    """The address of this processor, and the addresses to which it may move.
 
     Args:
-        table: has the address that is bound.
+        table: the table of peers, which has the bound address.
         family: ``socket.AF_INET`` or ``socket.AF_INET6``.
-        host, port: the own entry, as the user gave it.
-        limiter: of the look-ups.
+        host, port: the entry of this processor, as the user gave it.
+        limiter: the limiter for look-ups.
     """
 
     def __init__(self, table: PeerTable, family: int, host: str, port: int, limiter: trio.CapacityLimiter) -> None:
         self.gone = False
-        """Whether the address that is bound is not one of this host."""
+        """Whether the bound address is not an address of this host."""
         self._table = table
         self._family = family
         self._host = host
         self._port = port
         self._limiter = limiter
         self._asking = False
-        # Where the name leads, until that was tried.
+        # The addresses of the last look-up, until they are tried.
         self._found: list[bytes] = []
 
     def lost(self) -> bool:
-        """The address is not there; whether that is news."""
+        """Note that the address is gone; return whether this is new."""
         news = not self.gone
         if news:
             self.gone = True
@@ -84,11 +84,11 @@ class OwnAddress:
 
     @property
     def due(self) -> bool:
-        """Whether the name is to be looked up now."""
+        """Whether a look-up of the name is due."""
         return not self._asking and may_move(self._host) and (self.gone or self._table.beyond() is not None)
 
     async def look_up(self) -> None:
-        """Ask where the name leads."""
+        """Look up the name and keep its addresses for :meth:`bind_elsewhere`."""
         self._asking = True
         try:
             answer = await look_up(self._host, self._port, LOOKUP_S, self._limiter)
@@ -97,10 +97,11 @@ class OwnAddress:
             self._asking = False
 
     def bind_elsewhere(self) -> tuple[bytes, socket.socket] | None:
-        """Another address of this host to which the name leads, as :func:`bind_own`; ``None`` if there is none yet.
+        """Bind another address of this host to which the name resolves, as :func:`bind_own` does; return ``None`` if
+        there is none yet.
 
         Raises:
-            ValueError: the name leads only to addresses to which this processor cannot move.
+            ValueError: the name resolves only to addresses to which this processor cannot move.
             AddressInUseError: as :func:`bind_own`.
         """
         found, self._found = [one for one in self._found if one != self._table.own], []
@@ -113,10 +114,10 @@ class OwnAddress:
         except AddressInUseError:
             raise
         except TransportError:
-            return None  # not here yet
+            return None  # this host does not have it yet
 
     def _objection(self, address: bytes) -> str:
-        """Why this processor cannot move there; empty if it can."""
+        """Return the reason why this processor cannot move to this address; empty if it can."""
         if self.gone and without_scope(address) == without_scope(self._table.own):
-            return ""  # the user's address, whose interface was put in again
+            return ""  # the user's address, on an interface that was removed and added again
         return self._table.own_objection(address)

@@ -1,13 +1,13 @@
-"""How large packets may be on the way to each address, and how large segments are for that reason.
+"""Path MTU: the largest packet on the path to each address, and the segment size that follows from it.
 
-The way to an address has a largest packet, its MTU (RFC 1191, RFC 8201). The system knows that of the own interface and
-what routers said of those behind it; a connected socket tells it. A single datagram that is larger is cut into
-fragments by the system, which works and costs more; a run of datagrams (``UDP_SEGMENT``) is refused. So segments are
-made to fit.
+The path to an address has a largest packet, its MTU (RFC 1191, RFC 8201). The system knows the MTU of its own interface
+and those that routers on the path reported; a connected socket can be asked for the result. The system cuts a larger
+single datagram into fragments, which works but costs more. It refuses a larger run of datagrams (``UDP_SEGMENT``). So
+segments are made to fit.
 
-What the system cannot know is that the other host takes less than this one sends, as where the two ends of one link
-differ. So a transport to which only small packets can go says that to the others from time to time (a notice, see
-``_segments.py``), and these send no larger ones to it: whoever cannot send large packets cannot receive them either.
+The system cannot know that the other host accepts less than this one sends, as when the two ends of one link differ. So
+a transport whose own path takes only small packets tells the others from time to time (a notice, see ``_segments.py``),
+and these send it no larger ones: a host that cannot send large packets cannot receive them either.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from ringproto.transports._segments import HEADER_SIZE, SEGMENTS_MAX
 __all__ = ["ANNOUNCE_EVERY_S", "LOOK_EVERY_S", "Paths", "packet_headers"]
 
 LOOK_EVERY_S = 5.0
-"""How often the system is asked for MTUs, while something is sent: what fell or rose is known after that time."""
+"""Seconds between two queries of MTUs to the system, while datagrams are sent. A change of an MTU is known after this
+time."""
 LOOK_COUNT = 64
-"""Of so many addresses at a time."""
+"""Maximum number of addresses in one such query."""
 ANNOUNCE_EVERY_S = 2.0
-"""How often a transport says that only small packets reach it, while that is so and something is sent."""
+"""Seconds between two notices that only small packets reach this transport, while that is so and datagrams are sent."""
 TOLD_FOR_S = 20.0
-"""For how long that counts."""
+"""Seconds for which a received notice is valid."""
 PLAIN_FOR_S = 60.0
-"""After that time a run is tried again to an address to which the system took none."""
+"""Seconds after which a run is tried again to an address for which the system refused runs."""
 MTU_MIN = 68
-"""The smallest that there is (RFC 791), in bytes."""
+"""The smallest MTU (RFC 791), in bytes."""
 SEGMENT_MIN = 256
-"""Segments are never made smaller than this, in bytes. Where they do not fit, the system makes fragments."""
+"""Minimum size of a segment, in bytes. If segments of this size do not fit, the system makes fragments."""
 TOLD_MAX = 1024
-"""Most addresses of which something that they said is remembered."""
+"""Maximum number of addresses whose notices are remembered."""
 
 # From <linux/in.h> and <linux/in6.h>; the socket module lacks them.
 _IP_MTU = 14
@@ -47,7 +48,7 @@ _IPV6_MTU = 24
 
 
 def packet_headers(address: bytes) -> int:
-    """Bytes that IP and UDP put in front of a datagram to a packed address."""
+    """Return the number of bytes that IP and UDP put in front of a datagram to a packed address."""
     return 28 if len(address) == IPV4_SIZE else 48
 
 
@@ -55,12 +56,12 @@ class Paths:
     """The size of segments for each address.
 
     Args:
-        segment: bytes of the largest segment where the path takes it, without the transport's header.
-        datagram: bytes of the largest datagram of the ring, which must not have too many segments.
+        segment: bytes of the largest segment if the path accepts it, without the transport's header.
+        datagram: bytes of the largest datagram of the ring, which must not need more than ``SEGMENTS_MAX`` segments.
         header: bytes of the transport's header.
-        open_probe: makes a socket that sends the way the transport does, to ask the system with.
-        log: where it is said that segments are smaller than usual.
-        group: the multicast group, if there is one: what is small enough for it reaches everybody.
+        open_probe: makes a socket that sends as the transport does, for queries to the system.
+        log: the log for lines about segments that are smaller than usual.
+        group: the multicast group, if there is one: a packet that is small enough for it reaches all processors.
     """
 
     def __init__(
@@ -78,21 +79,23 @@ class Paths:
         self._header = header
         self._open_probe = open_probe
         self._log = log
-        # MTUs too small for the largest segment: what the system says, and what others say, and until when that counts.
+        # MTUs too small for the largest segment: those that the system reports, and those from notices with their
+        # expiry times.
         self._measured: dict[bytes, int] = {}
         self._told: dict[bytes, tuple[int, float]] = {}
-        # The address after which looking goes on.
+        # The address after which the next look continues.
         self._looked_at = b""
-        # What was logged, so that it is logged once.
+        # The MTUs that were logged, so that each is logged once.
         self._logged: dict[bytes, int] = {}
 
     @property
     def measured(self) -> Collection[bytes]:
-        """The addresses to which packets must be small because of what the system of this host says."""
+        """The addresses to which packets must be small according to the system of this host."""
         return self._measured.keys()
 
     def mtu(self, address: bytes) -> int | None:
-        """Bytes of the largest packet to an address, if that is less than the largest segment would need."""
+        """Return the bytes of the largest packet to an address if it is smaller than the largest segment needs, else
+        ``None``."""
         known = [self._measured[address]] if address in self._measured else []
         if address == self.group:
             known += [mtu for mtu, _ in self._told.values()]
@@ -101,14 +104,14 @@ class Paths:
         return min(known, default=None)
 
     def size(self, address: bytes) -> int:
-        """Bytes of the largest segment to an address, without the transport's header."""
+        """Return the bytes of the largest segment to an address, without the transport's header."""
         mtu = self.mtu(address)
         if mtu is None:
             return self._segment
         return max(self._least, mtu - packet_headers(address) - self._header)
 
     def look(self, addresses: Iterable[bytes]) -> None:
-        """Ask the system for the MTU of these, the next ``LOOK_COUNT`` of them."""
+        """Query the system for the MTUs of these addresses, of the next ``LOOK_COUNT`` of them."""
         given = sorted(set(addresses))
         after = [one for one in given if one > self._looked_at]
         chosen = (after + given)[: min(LOOK_COUNT, len(given))]
@@ -125,7 +128,7 @@ class Paths:
         self._say()
 
     def hear(self, address: bytes, mtu: int, now: float) -> None:
-        """The transport at an address says that only packets of ``mtu`` bytes reach it."""
+        """Handle a notice of the transport at an address: only packets of ``mtu`` bytes reach it."""
         if mtu < MTU_MIN or not self._too_small(address, mtu):
             return
         self._told.pop(address, None)
@@ -135,7 +138,7 @@ class Paths:
         self._say()
 
     def forget(self, now: float) -> None:
-        """Forget what was said too long ago."""
+        """Forget notices that have expired."""
         for address in [one for one, (_, until) in self._told.items() if until <= now]:
             del self._told[address]
 
@@ -143,13 +146,13 @@ class Paths:
         return mtu < self._segment + self._header + packet_headers(address)
 
     def _ask(self, addresses: Iterable[bytes]) -> dict[bytes, int]:
-        """The MTUs that the system tells."""
+        """Return the MTUs that the system reports."""
         found: dict[bytes, int] = {}
         if sys.platform != "linux":
             return found
         with contextlib.suppress(OSError), self._open_probe() as probe:
             for address in addresses:
-                # What has no route at this moment is asked for next time.
+                # An address without a route at this moment is queried again next time.
                 with contextlib.suppress(OSError):
                     probe.connect(unpack_address(address))
                     if len(address) == IPV4_SIZE:
@@ -159,8 +162,8 @@ class Paths:
         return found
 
     def _say(self) -> None:
-        """Log what changed: in one line what became small, and in one what is as usual again."""
-        # Where there is a group, its size is that of everything.
+        """Log changes: one line for the paths that became small, and one for those that have the usual size again."""
+        # If there is a group, its size applies to all addresses.
         concerned = {*self._measured, *self._told} if self.group is None else {self.group}
         now = {address: mtu for address in sorted(concerned) if (mtu := self.mtu(address)) is not None}
         news = [address for address, mtu in now.items() if self._logged.get(address) != mtu]

@@ -1,11 +1,11 @@
-"""Who is where: the addresses of all peers, and whose name is to be looked up again, and when.
+"""The table of peers: the address of each, and which names to look up again, and when.
 
-An address in digits stays what it is, unless it has the name of an interface in it. A name that is not there yet is
-looked up until it is; and the name of a peer of which nothing has come for a while is looked up again, because the peer
-may have come back with another address.
+An address in digits never changes, unless it contains the name of an interface. A missing name is looked up until it
+resolves. The name of a peer that has been silent for a while is looked up again, because the peer may have come back
+with another address.
 
-Time is counted in looks, which a transport takes every ``LOOK_EVERY_S``: a program that stands still takes none, and so
-does not judge others by the time in which it did not listen.
+Time is counted in looks. A look is a periodic check that a transport makes every ``LOOK_EVERY_S``. A suspended program
+makes none, so it does not judge peers by a time in which it did not listen.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ringproto.transports._addresses import format_packed, is_wildcard, reach, u
 __all__ = ["LOOK_EVERY_S", "SILENT_LOOKS", "Peer", "PeerTable", "Unanswered"]
 
 LOOK_EVERY_S = 1.0
-"""How often a transport looks who was heard, in seconds."""
+"""Seconds between two looks, at which a transport checks which peers were heard."""
 SILENT_LOOKS = 5
-"""After so many looks at which nothing had come of a peer, it counts as silent."""
+"""Number of looks without a datagram from a peer after which it counts as silent."""
 _MISSING_MAX = 5
-"""A name that is not there is looked up again after 1 look, 2, 4, and then every so many."""
+"""A missing name is looked up again after 1 look, 2, 4, and then each time after this number of looks."""
 _SAME_MAX = 30
-"""The name of a silent peer that has the address it had is looked up again after 5 looks, 10, 20, and then every so
-many: on an idle ring most peers are silent most of the time."""
+"""The name of a silent peer with an unchanged address is looked up again after 5 looks, 10, 20, and then each time
+after this number: on an idle ring most peers are silent most of the time."""
 
 
 class Peer:
@@ -51,20 +51,22 @@ class Peer:
         self.host = host
         self.port = port
         self.named = named
-        """Whether ``host`` may lead to another address later, as a name does."""
+        """Whether ``host`` may resolve to another address later, as a name does."""
         self.address: bytes | None = None
-        """Where it is, packed; ``None`` as long as its name gave no address."""
+        """The packed address of the peer; ``None`` while its name has no address."""
         self.failure = ""
-        """Why the last look-up gave no address that can be used."""
+        """The reason why the last look-up found no usable address."""
         self.asking = False
-        """Whether a look-up is under way."""
+        """Whether a look-up is in progress."""
         self.claimed: bytes | None = None
-        """An address from which somebody said that he is this peer, since the last look-up."""
+        """An address from which a datagram has claimed to come from this peer, since the last look-up."""
         self.displaced = False
-        """Whether somebody at its address said last that he is another node: what comes from there is not of it."""
+        """Whether the last claim from the peer's address was that of another node: then datagrams from there are not
+        from this peer."""
         self.refuted: bytes | None = None
-        """The same before the last look-up, which did not lead there."""
-        # In looks: when something of it came, or it got its address; when a look-up ended; how long to wait then.
+        """Such a claimed address from before the last look-up; the look-up did not lead to it."""
+        # In looks: when the peer was last heard or got its address; when its last look-up ended; how long to wait after
+        # that.
         self.heard_at = 0
         self.looked_up_at = 0
         self.wait = 0
@@ -74,8 +76,8 @@ class PeerTable:
     """The peers of one processor.
 
     Args:
-        node: the own node id.
-        own: the own address, packed; it may be a wildcard.
+        node: the node id of this processor.
+        own: the packed address of this processor; it may be a wildcard.
     """
 
     def __init__(self, node: int, own: bytes) -> None:
@@ -83,31 +85,32 @@ class PeerTable:
         self.own = own
         self.peers: dict[int, Peer] = {}
         self.looks = 0
-        """How many looks there were."""
+        """The number of looks so far."""
 
     def add(self, peer: Peer) -> None:
         self.peers[peer.node] = peer
 
     def addresses(self) -> dict[int, bytes]:
-        """Where each is of whom that is known, by node id and in its order."""
+        """Return the known addresses by node id, sorted by node id."""
         return {node: peer.address for node, peer in sorted(self.peers.items()) if peer.address is not None}
 
     def beyond(self) -> int | None:
-        """A peer that is farther away than what is sent from the own address goes; ``None`` if there is none."""
+        """Return a peer that is out of reach from this processor's address (see ``reach``); ``None`` if there is
+        none."""
         own = reach(self.own)
         return next((node for node, address in self.addresses().items() if reach(address) > own), None)
 
     def make_way(self) -> bool:
-        """Nobody else is where this processor has moved to; whether somebody was thought to be there."""
+        """Remove this processor's new address from peers that had it; return whether there were any."""
         there = [peer for peer in self.peers.values() if peer.address == self.own]
         for peer in there:
             self._turn_out(peer, "the own address")
         return bool(there)
 
     def look(self, heard: Iterable[int]) -> list[Peer]:
-        """Take the next look: ``heard`` are the nodes of whom something came since the last one.
+        """Take the next look. ``heard`` are the nodes that were heard since the last one.
 
-        Returns the peers whose names are to be looked up now; :meth:`answered` has to be called for each.
+        Returns the peers whose names must be looked up now; :meth:`answered` must be called for each.
         """
         self.looks += 1
         for node in heard:
@@ -122,14 +125,15 @@ class PeerTable:
         return due
 
     def give_up(self) -> None:
-        """What is being looked up will not be answered."""
+        """Note that look-ups in progress will not be answered."""
         for peer in self.peers.values():
             peer.asking = False
 
     def claim(self, node: int, address: bytes) -> bool:
-        """Somebody at an address that is not that of ``node`` says that he is that node: whether to believe the table.
+        """Handle a claim: a datagram from another address claims to come from ``node``. Return whether to trust the
+        table.
 
-        ``False`` as long as its name was not looked up since: then that comes first.
+        ``False`` until the name of the node has been looked up after the claim: the look-up comes first.
         """
         peer = self.peers.get(node)
         if peer is None or not peer.named:
@@ -138,11 +142,12 @@ class PeerTable:
         return peer.refuted == address
 
     def spoke(self, node: int, claimed: int) -> None:
-        """Somebody at the address of ``node`` said that he is ``claimed``."""
+        """Handle a claim: a datagram from the address of ``node`` claims to come from ``claimed``."""
         self.peers[node].displaced = node != claimed
 
     def answered(self, peer: Peer, found: Sequence[bytes], failure: str) -> bool:
-        """A look-up gave these addresses, or none for this reason; whether the peer has another address now."""
+        """Handle the result of a look-up: addresses, or the reason why there are none. Return whether the peer has a
+        new address."""
         peer.asking = False
         peer.looked_up_at = self.looks
         chosen, peer.failure = self._choose(peer, found)
@@ -155,7 +160,7 @@ class PeerTable:
             return False
         for other in self.peers.values():
             if other.address == chosen:
-                # Nothing came of it, or this would have been objected to.
+                # The other peer is silent, or there would be an objection to this address.
                 self._turn_out(other, f"the address of node {peer.node}")
         peer.address = chosen
         peer.displaced = False
@@ -164,7 +169,7 @@ class PeerTable:
         return True
 
     def objection(self, peer: Peer, address: bytes) -> str:
-        """Why a peer cannot have this address; empty if it can."""
+        """Return the reason why a peer cannot have this address; empty if it can."""
         if is_wildcard(address):
             return "stands for every address of a host and cannot be sent to: only the own entry may be one"
         wrong = unusable(address)
@@ -178,10 +183,10 @@ class PeerTable:
         return ""
 
     def own_objection(self, address: bytes) -> str:
-        """Why this processor cannot move to this address; empty if it can.
+        """Return the reason why this processor cannot move to this address; empty if it can.
 
-        Where it was when it was opened was the user's to say. What a name leads to while the own address is missing may
-        be a stopgap, which would be there still when the address is back.
+        The user chose the address at which the transport was opened. An address to which a name resolves while that
+        address is missing may be a stopgap, and it would still be in use when the address is back.
         """
         if is_wildcard(address):
             return "stands for every address of a host"
@@ -196,7 +201,7 @@ class PeerTable:
         return ""
 
     def _turn_out(self, peer: Peer, whose: str) -> None:
-        """It is somewhere else, wherever that is."""
+        """Take the address from a peer, whose new address is not known."""
         assert peer.address is not None
         peer.failure = f"{format_packed(peer.address)} is {whose} now"
         peer.address = None
@@ -204,9 +209,9 @@ class PeerTable:
         peer.wait = 0
 
     def _choose(self, peer: Peer, found: Sequence[bytes]) -> tuple[bytes | None, str]:
-        """Which of the addresses to take, and what is wrong with the last of those that cannot be taken."""
-        # Where the peer was heard of says most. Then come those that reach farther, and among equals where it was
-        # before, and then the order of the resolver.
+        """Return the address to take, or the objection to the last of those that cannot be taken."""
+        # The address that was claimed is the best evidence. Then come addresses with a greater reach. Among equals
+        # comes the former address, and then the resolver's order.
         heard_of = [one for one in found if one == peer.claimed]
         others = sorted(found, key=lambda one: (-reach(one), one != peer.address))
         wrong = ""
@@ -230,23 +235,24 @@ class PeerTable:
 
 
 class Unanswered:
-    """Whether nothing at all comes, although something is sent; told once until something comes again."""
+    """Detects that nothing at all is received although datagrams are sent. It reports once until something is received
+    again."""
 
     def __init__(self) -> None:
         self.sent = 0
-        """Datagrams sent since something came last."""
+        """Datagrams sent since the last one was received."""
         self.strangers = 0
-        """Datagrams of strangers that were dropped since then."""
+        """Datagrams from unknown senders that were dropped in that time."""
         self._received = 0
         self._sent_before = 0
         self._strangers_before = 0
         self.looks = 0
-        """Looks since the first datagram that was not answered."""
+        """Looks since the first datagram without an answer."""
         self._told = False
 
     def look(self, received: int, sent: int, strangers: int) -> bool:
-        """Take these counters, once a look; whether to tell somebody now. Datagrams of strangers are those that were
-        dropped."""
+        """Take these counters, once per look; return whether to report now. ``strangers`` are the dropped datagrams
+        from unknown senders."""
         self.strangers = strangers - self._strangers_before
         if received != self._received:
             self._received = received

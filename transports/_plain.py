@@ -1,11 +1,11 @@
 """Reading and writing datagrams with the ``socket`` module, one system call for each.
 
-The same face as ``_batch.pyx``, for platforms without ``recvmmsg`` and ``sendmmsg`` and for installations without the
-compiled module. Errors come back as numbers and not as exceptions, because on a busy socket «nothing there» is the most
-frequent answer of all.
+This module has the same interface as ``_batch.pyx``. It is for platforms without ``recvmmsg`` and ``sendmmsg`` and for
+installations without the compiled module. Errors are returned as numbers and not raised as exceptions, because "nothing
+to read" is the most frequent result on a busy socket.
 
-An *origin* is the packed address that a datagram came from, followed by the header it began with. It is one key for one
-look-up: «do I know this sender?».
+An *origin* is the packed source address of a datagram, followed by the datagram's header. It is one key for one
+look-up: is this sender known?
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from ringproto.transports._segments import Joiner, extent
 __all__ = ["Introduce", "Receiver", "Sender"]
 
 Introduce: TypeAlias = "Callable[[bytes, bytes], bool]"
-"""Says whether datagrams of an origin are welcome, given that origin and how one of them begins."""
+"""A callable that returns whether datagrams of an origin are welcome. Its arguments are the origin and the first bytes
+of one of the datagrams."""
 
 
 class Receiver:
-    """Reads what waits in one non-blocking socket. Not for use by several threads at a time.
+    """Reads waiting datagrams from one non-blocking socket. Not for concurrent use by several threads.
 
     Args:
         sock: the socket.
-        count: most datagrams of one call of :meth:`receive`.
+        count: maximum number of datagrams in one call of :meth:`receive`.
         size: the largest datagram, in bytes without header; longer ones are dropped and counted.
-        header_size: bytes that every datagram begins with; they become part of its origin.
-        skip: the origin of the own datagrams, which are dropped and counted.
-        coalesce: whether the kernel may hand over runs of datagrams as one message, if it can.
+        header_size: bytes of the header of every datagram; the header becomes part of the origin.
+        skip: the origin of this processor's own datagrams, which are dropped and counted.
+        coalesce: whether the kernel may return a run of datagrams as one message, if it can.
     """
 
     coalesces = False
     """Whether a message may be a run of datagrams."""
     keeps_gil = False
-    """Whether a call keeps Python's lock instead of letting it go for the time in the system. Of no effect here: the
-    ``socket`` module always lets it go."""
+    """Whether a call keeps Python's lock during the system call instead of releasing it. It has no effect here: the
+    ``socket`` module always releases it."""
 
     def __init__(
         self,
@@ -54,28 +55,29 @@ class Receiver:
     ) -> None:
         self._socket = sock
         self.count = count
-        """Most messages of one call of :meth:`receive`."""
+        """Maximum number of messages in one call of :meth:`receive`."""
         self._size = size
         self._header_size = header_size
         self._skip = skip
         self._error = 0
         self.last_origin = b""
-        """The origin of the last welcome datagram, empty if none came yet."""
+        """The origin of the last welcome datagram; empty before the first one."""
         self.skipped = 0
         """Datagrams whose origin was ``skip``."""
         self.oversized = 0
         """Datagrams longer than ``size``."""
         self.undersized = 0
-        """Datagrams with nothing in them beside a header."""
+        """Datagrams with nothing after the header."""
 
     def receive(self, joiner: Joiner, known: Collection[bytes], introduce: Introduce, whole: list[bytes]) -> int:
-        """Give what waits to ``joiner``, each datagram without its header, which appends to ``whole`` what is whole.
+        """Pass waiting datagrams to ``joiner``, without their headers. The joiner appends complete datagrams to
+        ``whole``.
 
-        ``known`` has the origins that are welcome. ``introduce`` is asked about each datagram with another one, is
-        shown its first ``HEAD_SIZE`` bytes after the header, and what it says no to is dropped.
+        ``known`` contains the welcome origins. ``introduce`` is called for each datagram of another origin, with the
+        first ``HEAD_SIZE`` bytes after its header; if it returns ``False``, the datagram is dropped.
 
-        Returns how many messages the system gave (as many as ``count`` means that more may wait), 0 if there were
-        none, or the error number of the system, negated. An error that comes after datagrams is returned next time.
+        Returns the number of messages that the system gave (``count`` means that more may wait), 0 if there were none,
+        or the system's error number, negated. An error after datagrams is returned by the next call.
         """
         if self._error:
             error, self._error = self._error, 0
@@ -108,7 +110,7 @@ class Receiver:
                 self.skipped += 1
                 continue
             if origin != former:
-                # Those of one sender come in runs, which are looked up once.
+                # Datagrams of one sender come in runs, and each run needs only one look-up.
                 former = origin
                 welcome = origin in known
             if not welcome:
@@ -120,46 +122,49 @@ class Receiver:
 
 
 class Sender:
-    """Writes to one non-blocking socket. Not for use by several threads at a time.
+    """Writes to one non-blocking socket. Not for concurrent use by several threads.
 
     Args:
         sock: the socket.
-        count: most datagrams of one call of :meth:`send`.
-        header: what is put before each datagram.
-        segment: whether runs of datagrams may go to the kernel as one message, if it can.
+        count: maximum number of datagrams in one call of :meth:`send`.
+        header: bytes that are put before each datagram.
+        segment: whether a run of datagrams may go to the kernel as one message, if the kernel can take it.
     """
 
     segments = False
     """Whether runs of datagrams go to the kernel as one message."""
     keeps_gil = False
-    """As that of :class:`Receiver`, for calls of a few messages."""
+    """As in :class:`Receiver`, for calls with few messages."""
     refused = 0
-    """The error of the last run that the system did not take, 0 if there was none. Who looks at it sets it to 0."""
+    """The error number of the last run that the system refused, 0 if there was none. The reader resets it to 0."""
 
     def __init__(self, sock: socket.socket, count: int, header: bytes = b"", segment: bool = False) -> None:
         self._socket = sock
         self._count = count
         self._header = header
         self.datagrams_sent = 0
-        """Datagrams and segments that the system took."""
+        """Datagrams and segments that the system accepted."""
         self.bytes_sent = 0
-        """Bytes of theirs, without ``header``."""
+        """The bytes of those, without ``header``."""
         self.plain: dict[bytes, int] = {}
-        """Packed addresses to which datagrams go one by one, not in runs, and the error for which each is here."""
+        """Packed addresses to which datagrams go one by one, not in runs, each with the error number that is the
+        reason."""
 
     def send(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], start: int) -> int:
-        """Send from place ``start`` on, each to the packed address at its place: the whole datagram, or a segment.
+        """Send from index ``start`` on, each to the packed address at the same index: the whole datagram, or a segment
+        of it.
 
         A head that is not empty is the header of a segment, and says which piece of the datagram follows it (see
-        ``_segments.extent``). The segments of a datagram have a place each, with the same datagram at all of them.
+        ``_segments.extent``). Each segment of a datagram has an index of its own, with the same datagram at all of
+        these.
 
-        Returns how many the system took, or, if it did not take the first, its error number, negated. The lists must
-        be of one length and must not change meanwhile. If what was not taken is a run, which is larger than the path
-        takes or which this way does not know, then ``refused`` is set too: nothing is lost, the address is in ``plain``
-        now, and the next call sends the same datagrams one by one.
+        Returns the number that the system accepted. If it did not accept the first, returns the system's error number,
+        negated. The lists must have equal lengths and must not change during the call. If the refused message is a run,
+        which is larger than the path accepts or not supported on it, then ``refused`` is set too. Nothing is lost in
+        this case: the address is now in ``plain``, and the next call sends the same datagrams one by one.
 
         Raises:
-            ValueError: a packed address is not one, or a head does not belong to its datagram.
+            ValueError: a packed address is not valid, or a head does not belong to its datagram.
         """
         end = min(len(datagrams), start + self._count)
         for place in range(start, end):
@@ -170,7 +175,7 @@ class Sender:
             try:
                 self._socket.sendto(self._header + data, address)
             except OSError as exc:
-                # As sendmmsg does: the first error ends the call, and belongs to the datagram it stopped at.
+                # As with sendmmsg, the first error ends the call and belongs to the datagram at which it stopped.
                 return place - start if place > start else -(exc.errno or errno.EIO)
             self.datagrams_sent += 1
             self.bytes_sent += len(data)

@@ -1,7 +1,7 @@
-"""The reverse path filter of Linux: what comes from an address to which another interface leads is dropped, silently.
+"""The reverse path filter of Linux: it silently drops packets whose source address is routed by another interface.
 
-Strict on an interface with several networks, or where the route back goes elsewhere, it lets nothing of the other
-processors through, and no socket ever hears of it.
+A strict filter on an interface with several networks, or with a different return route, drops all packets of the other
+processors, and no socket is notified.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ __all__ = ["FilterWatch", "explain_filter", "filter_drops"]
 
 _STRICT = 1
 _NAMED_MAX = 4
-"""Most interfaces that a text names."""
+"""Maximum number of interfaces that a message names."""
 
 
 def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int | None:
-    """How many packets the filter of this host dropped since it was started; ``None`` where that is not told, or not
-    at this moment."""
+    """Return the number of packets that the filter of this host dropped since boot; ``None`` if the system does not
+    report it, or not at this moment."""
     with contextlib.suppress(OSError, ValueError):
         lines = netstat.read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=False):
@@ -29,41 +29,42 @@ def filter_drops(netstat: Path = Path("/proc/net/netstat")) -> int | None:
 
 
 class FilterWatch:
-    """What the filter of this host dropped since it was looked at."""
+    """Counts the packets that the filter of this host dropped since the last check."""
 
     def __init__(self) -> None:
         self._before = filter_drops()
         self._told = False
 
     def explain(self, interface: str | None) -> str | None:
-        """Why nothing may be heard; ``None`` if the filter dropped nothing, is not strict, or this was told already.
+        """Return why nothing may be received; ``None`` if the filter dropped nothing, is not strict, or was reported
+        already.
 
         Args:
-            interface: the name of that by which datagrams should come, if that is known.
+            interface: the name of the interface by which datagrams should come in, if it is known.
         """
         dropped = None if self._told else filter_drops()
         if dropped is None:
             return None
         if self._before is None:
-            self._before = dropped  # it could not be told before, as while there are no more files
+            self._before = dropped  # it could not be read before, for example for lack of file descriptors
         text = explain_filter(interface, dropped - self._before)
         self._told = text is not None
         return text
 
     def begin(self) -> None:
-        """From here on it counts anew."""
+        """Start counting from here, and allow a new report."""
         self._before = filter_drops()
         self._told = False
 
 
 def explain_filter(interface: str | None, dropped: int, settings: Path = Path("/proc/sys/net/ipv4/conf")) -> str | None:
-    """Why nothing may be heard, if the filter is a cause.
+    """Return why nothing may be received, if the filter is a possible cause, else ``None``.
 
     Args:
-        interface: the name of that by which datagrams should come; the greater of its own setting and that of ``all``
-            counts. ``None``: any interface may be strict.
-        dropped: packets that the filter dropped meanwhile.
-        settings: where the system tells its settings.
+        interface: the name of the interface by which datagrams should come in; the greater of its own setting and that
+            of ``all`` applies. ``None``: any interface may be strict.
+        dropped: packets that the filter dropped in the time in question.
+        settings: the directory of the system's settings.
     """
     if dropped <= 0:
         return None
@@ -85,5 +86,6 @@ def explain_filter(interface: str | None, dropped: int, settings: Path = Path("/
 
 
 def _as_sysctl(name: str) -> str:
-    """The name of an interface within that of a setting, where a dot ends a part: ``eth0/100``."""
+    """Return the name of an interface as it is written within the name of a setting, where a dot separates parts:
+    ``eth0/100``."""
     return name.replace(".", "/")

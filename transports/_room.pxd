@@ -1,4 +1,4 @@
-# What _room.py does, with the memory of a bytes object that nobody else has seen yet.
+# The functions of _room.py, on the memory of a bytes object that no other code has seen yet.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
@@ -15,7 +15,7 @@ cdef inline void put(bytes room, Py_ssize_t at, const unsigned char *data, Py_ss
 
 
 cdef inline bytes finished(bytes room, Py_ssize_t size):
-    # Shorter in place. What is left over stays with it, and is less than one piece.
+    # Shorten the object in place. The unused memory stays allocated with it, and is smaller than one piece.
     Py_SET_SIZE(room, size)
     PyBytes_AS_STRING(room)[size] = 0
     return room

@@ -1,7 +1,8 @@
 """Bytes objects that are written piece by piece.
 
-Compiled (``_room.pxd``) the room in which a datagram is put together is the bytes object that is handed on in the end,
-and each piece is copied to its place in it, once. Python alone cannot write into one: there it is a ``bytearray``.
+A *room* is the buffer in which a datagram is assembled. In the compiled module (``_room.pxd``) it is the bytes object
+that is returned in the end, and each piece is copied once, to its final place. Pure Python cannot write into a bytes
+object, so here the buffer is a ``bytearray``.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ _head = struct.Struct(">BBBBHH")
 
 
 def empty(size: int) -> bytearray:
-    """Room for so many bytes, whatever is in them."""
+    """Return a buffer of ``size`` bytes with undefined contents."""
     return bytearray(size)
 
 
 def put(room: bytearray, at: int, data: bytes, start: int, size: int) -> None:
-    """Copy ``size`` bytes of ``data``, from ``start`` on, to their place. All of them must be within both."""
+    """Copy ``size`` bytes of ``data``, from ``start`` on, to offset ``at`` of the buffer. All of them must be within
+    both."""
     room[at : at + size] = data[start : start + size]
 
 
 def finished(room: bytearray, size: int) -> bytes:
-    """The first ``size`` bytes, which must all have been put there. The room is not to be used any more."""
+    """Return the first ``size`` bytes, all of which must have been written. The buffer must not be used afterwards."""
     return bytes(room[:size])
 
 
 def head(place: int, count: int, number: int, size: int) -> bytes:
-    """The header of a segment; see ``_segments.py``."""
+    """Return the header of a segment; see ``_segments.py``."""
     return _head.pack(0, place, count, number >> 16, number & 0xFFFF, size)

@@ -1,7 +1,7 @@
-"""Looking an interface up beside a ring that runs.
+"""Looking an interface up while a ring runs.
 
-Where there are many interfaces the system takes some tenths of a second to tell of all their addresses, which is longer
-than a token may be away. So a thread of its own asks, whoever drives the transport.
+On a host with many interfaces the system takes some tenths of a second to list all their addresses. This is longer than
+a token may be absent. So the look-up has a thread of its own, with every driver.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import Generic, TypeVar
 __all__ = ["PATIENCE_S", "Search"]
 
 PATIENCE_S = 0.002
-"""How long the first question waits for the answer, in seconds. With some interfaces it is there by then."""
+"""Seconds for which the constructor waits for the answer. With few interfaces this is long enough."""
 
 Found = TypeVar("Found")
 
 
 class Search(Generic[Found]):
-    """One look-up, under way from now on. A daemon thread, so that it keeps no program from ending.
+    """One look-up, which starts in the constructor. It runs on a daemon thread, which does not keep a program from
+    ending.
 
     Args:
-        look_up: finds the interface, or raises why there is none.
+        look_up: finds the interface, or raises the reason why there is none.
 
     Raises:
-        RuntimeError: no thread can be had.
+        RuntimeError: no thread can be started.
     """
 
     def __init__(self, look_up: Callable[[], Found]) -> None:
@@ -38,14 +39,14 @@ class Search(Generic[Found]):
 
     @property
     def over(self) -> bool:
-        """Whether the answer is there."""
+        """Whether the look-up has ended."""
         return not self._thread.is_alive()
 
     def answer(self) -> Found:
-        """What was found; call it when it is :attr:`over`.
+        """Return what was found. Call it only if :attr:`over` is true.
 
         Raises:
-            Exception: whatever the look-up raised.
+            Exception: the exception that the look-up raised.
         """
         if self._error is not None:
             raise self._error

@@ -1,7 +1,7 @@
-# C types of _segments.py: what is done for every segment must not make objects.
+# C types of _segments.py: the work for each segment must not create objects.
 import cython
 
-# Not `from ... cimport _room as room`: Cython would not see that what is built depends on it.
+# Not `from ... cimport _room as room`: Cython would not see that the build depends on that module.
 cimport ringproto.transports._room as room
 
 cdef Py_ssize_t _HEADER

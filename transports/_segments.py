@@ -1,28 +1,28 @@
-"""Datagrams larger than the network's frames: cut into *segments*, and put together again.
+"""Datagrams larger than the network's frames: they are cut into *segments*, and joined again.
 
-What a ring does for a datagram costs nearly the same whatever its size, and what the kernel does for a segment costs
-nearly nothing where it takes a run of them as one (``UDP_SEGMENT``, ``UDP_GRO``). So the datagrams of the ring may be
-several frames long. A datagram that fits into a segment goes as it is, unless its first byte is the mark of a segment;
-any other one becomes segments, each with a header before its piece:
+A ring's work for a datagram hardly depends on the size of the datagram. The kernel's work for a segment is nearly zero
+if it accepts a run of segments as one message (``UDP_SEGMENT``, ``UDP_GRO``). So a datagram of the ring may be several
+frames long. A datagram that fits into a segment is sent unchanged, unless its first byte is the mark of a segment. Any
+other datagram is cut into segments, each with a header before its piece:
 
     byte  0     mark, 0
     byte  1     place of this segment, from 0
     byte  2     number of segments of the datagram
     bytes 3-5   number of the datagram, one more for each that the sender cuts, big endian
-    bytes 6-7   size of the piece; what follows it is padding
+    bytes 6-7   size of the piece; any bytes after the piece are padding
 
-All pieces of a datagram but the last have one size, so each has its place whatever comes first. Only the last piece may
-be shorter, and be followed by padding. A run goes through the kernel as one only if its segments have one size, so a
-last segment that is just a little shorter than the others is filled up.
+All pieces of a datagram but the last have one size, so the offset of each is known in any order of arrival. Only the
+last piece may be shorter, and may be followed by padding. The kernel takes a run as one message only if its segments
+have one size, so a last segment that is only slightly shorter than the others is padded.
 
-Nothing is copied to be cut: the cutter makes headers, and the sender points into the datagram. A piece is copied once
-to be joined, to its place in the memory that becomes the datagram.
+Cutting copies nothing: the cutter makes headers, and the sender points into the datagram. Joining copies a piece once,
+to its offset in the memory that becomes the datagram.
 
-A header alone, with a count of 0, is a *notice*, which one transport gives another: byte 1 is its kind, and bytes 6-7 a
+A header alone, with a count of 0, is a *notice* from one transport to another: byte 1 is its kind, and bytes 6-7 are a
 number. A ring does not see it.
 
-A lost segment loses its datagram. One datagram of each sender is in the making at any time, so what an attacker or a
-bad network can make a receiver keep is bounded.
+A lost segment loses its datagram. A receiver joins at most one datagram of each sender at any time. This bounds the
+memory that an attacker or a bad network can make a receiver use.
 """
 
 from __future__ import annotations
@@ -46,24 +46,25 @@ __all__ = [
 ]
 
 MARK = 0
-"""What a segment begins with."""
+"""The first byte of a segment."""
 HEADER_SIZE = 8
 SEGMENTS_MAX = 255
 PADDING_MAX = 64
-"""A last segment is filled up if it lacks no more than this, in bytes."""
+"""Maximum number of padding bytes: a last segment that lacks more bytes is not padded."""
 LATE_MAX = 64
-"""Up to so many numbers back a segment is a late copy; further back it is of a sender that started anew."""
+"""A segment whose number is at most this many numbers behind the current one is a late copy. With a greater distance
+its sender has restarted."""
 
 NOTICE_MTU = 1
-"""Kind of a notice: packets of so many bytes are the largest that reach its sender."""
+"""Kind of a notice: the largest packets that reach its sender have this number of bytes."""
 NOTICE_ASK = 2
-"""Kind of a notice: who gets it multicasts an answer."""
+"""Kind of a notice: the recipient multicasts an answer."""
 NOTICE_ANSWER = 3
-"""Kind of a notice: the answer to one that asked. That it arrives is all it says."""
+"""Kind of a notice: the answer to a ``NOTICE_ASK``. Its arrival is its only information."""
 NOTICES_MAX = 16
-"""Most notices that are kept until they are looked at."""
+"""Maximum number of notices that are kept until the transport reads them."""
 
-# The same once more as numbers of C (_segments.pxd).
+# C copies of the constants above (see _segments.pxd).
 _MARK = MARK
 _HEADER = HEADER_SIZE
 
@@ -73,17 +74,18 @@ _KIND_MAX = NOTICE_ANSWER
 
 
 def notice(kind: int, number: int = 0) -> bytes:
-    """A notice as it goes over the network; ``number`` is 0 to 65,535."""
+    """Return the bytes of a notice; ``number`` is 0 to 65,535."""
     return bytes([MARK, kind, 0, 0, 0, 0]) + number.to_bytes(2, "big")
 
 
 def extent(head: bytes, length: int) -> tuple[int, int, int]:
-    """Which piece of a datagram of ``length`` bytes follows this header: where it begins, its size, zeros behind it.
+    """Return which piece of a datagram of ``length`` bytes follows this header: its start, its size, and its padding in
+    bytes.
 
-    No header is 0, the whole datagram, 0.
+    Without a header the result is 0, ``length``, 0.
 
     Raises:
-        ValueError: the header is not of a segment of such a datagram.
+        ValueError: the header does not belong to a segment of such a datagram.
     """
     if not head:
         return 0, length, 0
@@ -110,13 +112,15 @@ class Cutter:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        # A processor that starts anew does not go on where the last one with its address was.
+        # The first number is random: a restarted processor must not continue the numbers of its former incarnation.
         self._number = int.from_bytes(os.urandom(3), "big")
 
     def cut(self, datagram: bytes, size_max: int = 0) -> list[bytes]:
-        """The headers of the segments of a datagram that does not go as it is. Its bytes stay where they are.
+        """Return the headers of the segments of a datagram that is not sent unchanged. The bytes of the datagram are
+        not copied.
 
-        ``size_max`` are the bytes of the largest segment, if it is another than usual.
+        ``size_max`` is the size of the largest segment in bytes, if it differs from the usual one; 0 means the usual
+        one.
         """
         self._number = number = (self._number + 1) & _NUMBERS
         piece = (size_max or self.size) - _HEADER
@@ -128,7 +132,7 @@ class Cutter:
 
 
 class _Partial:
-    """The datagram that a sender began last, in the making or done."""
+    """The latest datagram of a sender, incomplete or complete."""
 
     __slots__ = ("count", "missing", "number", "piece", "rest", "room", "seen", "tail")
 
@@ -137,17 +141,17 @@ class _Partial:
         self.count = 0
         self.missing = 0
         self.piece = 0
-        """Bytes of each piece but the last, 0 as long as none of them came."""
+        """Bytes of each piece but the last; 0 until one of them arrives."""
         self.rest = 0
-        """Bytes of the last piece, 0 as long as it did not come."""
+        """Bytes of the last piece; 0 until it arrives."""
         self.room: bytearray | None = None
-        """Where the pieces go, once their size is known."""
+        """The buffer for the pieces; ``None`` until their size is known."""
         self.tail: bytes | None = None
-        """The last piece, when it came before all others: it has no place yet."""
+        """The last piece, if it arrived before all others: its offset is not known yet."""
         self.seen = bytearray(SEGMENTS_MAX)
 
     def begin(self, number: int, count: int) -> None:
-        """Make another datagram."""
+        """Start another datagram."""
         self.number = number
         self.count = self.missing = count
         self.piece = self.rest = 0
@@ -156,7 +160,7 @@ class _Partial:
             self.seen[place] = 0
 
     def finish(self) -> bytes:
-        """The datagram, when nothing is missing."""
+        """Return the datagram, once no piece is missing."""
         joined: bytes | None
         if self.room is None:
             joined, self.tail = self.tail, None  # there is one piece only
@@ -168,12 +172,13 @@ class _Partial:
 
 
 class Joiner:
-    """Puts together what comes in by one socket.
+    """Joins the datagrams that one socket receives.
 
     Args:
         size_max: bytes of the largest datagram.
-        senders_max: how many senders may have one in the making. None has more than ``size_max`` bytes of room.
-        counts: where what is dropped is counted by name.
+        senders_max: maximum number of senders with an incomplete datagram. Each uses at most ``size_max`` bytes of
+            buffer space.
+        counts: counters of dropped segments by name.
     """
 
     def __init__(self, size_max: int, senders_max: int, counts: Counter[str]) -> None:
@@ -182,14 +187,15 @@ class Joiner:
         self._counts = counts
         self._partials: dict[bytes, _Partial] = {}
         self.oversized = 0
-        """Datagrams of more than ``size_max`` bytes that came whole."""
+        """Datagrams of more than ``size_max`` bytes that arrived in one part."""
         self.notices: list[tuple[bytes, int, int]] = []
-        """Origin, kind and number of the notices that came. Who looks at them empties the list."""
+        """Origin, kind and number of the notices that arrived. The reader empties the list."""
 
     def add(self, origin: bytes, datagram: bytes, whole: list[bytes]) -> None:
-        """Take in a datagram of the network, and append the one of the ring that it is or makes whole, if any.
+        """Take a datagram of the network. Append the datagram of the ring that it is or completes, if any, to
+        ``whole``.
 
-        ``origin`` says from whom it came.
+        ``origin`` identifies the sender.
         """
         if datagram[0] != _MARK and len(datagram) <= self._size_max:
             whole.append(datagram)
@@ -197,7 +203,7 @@ class Joiner:
             self.take(origin, datagram, len(datagram), whole)
 
     def take(self, origin: bytes, data: bytes, size: int, whole: list[bytes]) -> None:
-        """As :meth:`add`, of ``size`` bytes at ``data``, one at least, which are copied once."""
+        """Do what :meth:`add` does for ``size`` bytes at ``data``, at least one. They are copied once."""
         if data[0] == _MARK:
             joined = self._join(origin, data, size)
             if joined is not None:
@@ -208,7 +214,7 @@ class Joiner:
             whole.append(data[:size])
 
     def _join(self, origin: bytes, data: bytes, size: int) -> bytes | None:
-        """Add a segment; the datagram, if that was the last piece that it lacked."""
+        """Add a segment; return the datagram if this was its last missing piece."""
         space = size - _HEADER
         if space <= 0:
             return self._take_notice(origin, data, size)
@@ -241,7 +247,7 @@ class Joiner:
         return None if partial.missing else partial.finish()
 
     def _take_notice(self, origin: bytes, data: bytes, size: int) -> bytes | None:
-        """Keep a notice, if it is one."""
+        """Keep a notice if it is valid; otherwise drop the segment."""
         known = size == _HEADER and data[2] == 0 and _KIND_MIN <= data[1] <= _KIND_MAX
         if not known or len(self.notices) >= NOTICES_MAX:
             return self._drop("drops_bad_segment")
@@ -249,9 +255,10 @@ class Joiner:
         return None
 
     def _put(self, partial: _Partial, place: int, data: bytes, length: int) -> bool:
-        """Put a piece that is not the last one to its place; ``False`` if it has not the size of the others."""
+        """Copy a piece other than the last to its offset; return ``False`` if its size differs from that of the others,
+        or if the datagram is too large."""
         if not partial.piece:
-            # The first of them says where each has its place, and how much room they take.
+            # The first of these pieces determines the offset of each, and the size of the buffer.
             before = partial.count - 1
             rest = partial.rest
             if rest > length or before * length + max(rest, 1) > self._size_max:
@@ -268,7 +275,7 @@ class Joiner:
         return True
 
     def _put_last(self, partial: _Partial, data: bytes, length: int) -> bool:
-        """Put the last piece behind the others; ``False`` if it is larger than those, or too large."""
+        """Copy the last piece behind the others; return ``False`` if it is larger than those, or too large."""
         if partial.room is None:
             partial.tail = data[_HEADER : _HEADER + length]
         else:
@@ -280,21 +287,21 @@ class Joiner:
         return True
 
     def _begin(self, origin: bytes, partial: _Partial | None, number: int, count: int) -> _Partial:
-        """Another datagram takes the place of the one that this sender began last, if there is one."""
+        """Start a datagram in place of the sender's former one, if there is one."""
         partials = self._partials
         if partial is not None:
             del partials[origin]
         elif len(partials) >= self._senders_max:
-            partial = partials.pop(next(iter(partials)))  # the one that began longest ago
+            partial = partials.pop(next(iter(partials)))  # the oldest one
         else:
             partial = _Partial()
         if partial.missing:
             self._counts["drops_incomplete"] += 1
         partial.begin(number, count)
-        partials[origin] = partial  # and is now the one that began last
+        partials[origin] = partial  # now the newest one
         return partial
 
     def _drop(self, count: str) -> bytes | None:
-        """Count a segment that nothing comes of."""
+        """Count a dropped segment."""
         self._counts[count] += 1
         return None

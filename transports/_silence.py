@@ -1,12 +1,12 @@
-"""Whether a processor still hears the group.
+"""Detection of lost multicast reception.
 
-Switches that read IGMP and MLD (snooping) forget who listens when nobody asks for it (a querier is missing). Then
-multicasts no longer reach a host while unicasts do, and the host learns nothing of that. All it can see is that nothing
-multicast comes any more; joining the group again makes the switch learn anew.
+Switches that read IGMP and MLD (snooping) forget the listeners of a group if no querier asks for them. Then multicasts
+no longer reach a host while unicasts do, and the host is not notified. It only observes that no multicast arrives any
+more. If the host joins the group again, the switch learns of it again.
 
-On an idle ring, who says the beacons hears no multicast of others although all is well. So a processor that hears
-unicasts and no multicasts asks the one from whom the last unicast came for a multicast (a notice, see
-``_segments.py``), well before it takes the silence for a fault.
+On an idle ring, the sender of the beacons hears no multicast of others although nothing is wrong. So a processor that
+hears unicasts but no multicasts asks the sender of the last unicast for a multicast (a notice, see ``_segments.py``),
+well before it treats the silence as a fault.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ __all__ = ["Hearing", "Silence"]
 
 _ASK_AFTER = 0.5
 _ASK_EVERY = 0.125
-"""When others are asked, in parts of the time after which the group is joined again: four times, at four moments."""
+"""The times at which others are asked, as fractions of the time after which the group is joined again. They make four
+different moments."""
 _QUIET_AFTER = 0.25
-"""A silence is said to have begun after this part of it: before that, one may have nothing to hear for a moment."""
+"""The fraction of that time after which a silence is reported as ``QUIET``: shorter silences may be normal."""
 _GAP_MAX = 0.25
-"""No more than this part of it counts between two looks: what was not looked at cannot be called silent."""
+"""The maximum fraction of that time that is counted between two looks: a time without looks is not known to be
+silent."""
 
 
 class Hearing(enum.Enum):
-    """What is to be done."""
+    """The action to take."""
 
     WELL = enum.auto()
     ASK = enum.auto()
-    """Ask for a multicast."""
+    """Ask the sender of the last unicast for a multicast."""
     JOIN = enum.auto()
     """Join the group again."""
     QUIET = enum.auto()
-    """Nothing yet: it is silent for a while now."""
+    """No action yet: nothing multicast has been heard for a while."""
     AGAIN = enum.auto()
-    """Nothing: what was silent is heard again after the group was joined again."""
+    """No action: multicasts are heard again after the group was joined again."""
 
 
 class Silence:
-    """How long nothing multicast was heard.
+    """Measures how long no multicast was heard.
 
     Args:
-        silence_s: after so long a time without multicasts the group is joined again, in seconds; and again each time
-            that it passes.
+        silence_s: seconds without multicasts after which the group is joined again, and between repeated joins.
     """
 
     def __init__(self, silence_s: float) -> None:
@@ -55,19 +56,20 @@ class Silence:
         self._since_join_s = 0.0
         self._asked_at_s = 0.0
         self.quiet_s = 0.0
-        """For how long nothing multicast was heard, in seconds."""
+        """Seconds without a multicast of others, as far as they were counted."""
         self.joins = 0
-        """How often the group was joined again in this silence."""
+        """The number of joins in this silence."""
         self.unicasts_heard = False
-        """Whether a unicast was heard in this silence, since the group was joined again last."""
+        """Whether a unicast was heard in this silence, since the last join."""
 
     @property
     def ever(self) -> bool:
-        """Whether anything was heard at all, ever."""
+        """Whether anything was ever heard."""
         return bool(self._multicasts or self._unicasts)
 
     def judge(self, now: float, multicasts: int, unicasts: int) -> Hearing:
-        """What is to be done at the time ``now``, when so many datagrams of others had come by each of the ways."""
+        """Return the action at the time ``now`` in seconds, given the numbers of multicasts and unicasts of others that
+        have arrived so far."""
         gap_s = 0.0 if self._looked_at is None else min(now - self._looked_at, _GAP_MAX * self.silence_s)
         self._looked_at = now
         if unicasts != self._unicasts:
@@ -94,5 +96,5 @@ class Silence:
         return Hearing.QUIET if began and self.quiet_s >= _QUIET_AFTER * self.silence_s else Hearing.WELL
 
     def joined(self) -> None:
-        """The group was joined again for another reason, so its silence begins anew."""
+        """Note that the group was joined again for another reason, so the time since the last join restarts at zero."""
         self._since_join_s = self._asked_at_s = 0.0

@@ -1,13 +1,13 @@
-"""UDP sockets under trio: batches both ways, and trouble that is counted instead of raised.
+"""UDP sockets under trio: batches both ways, and errors that are counted instead of raised.
 
-A socket is non-blocking; trio only says when it is worth another try (``wait_readable``, ``wait_writable``), and one
-wake-up reads or writes up to 128 datagrams. What the system answers besides that is the weather of a network: full
-buffers, unreachable hosts, an interface that goes away. The ring above repairs every loss, so an error costs the
-datagram it belongs to, is counted by its name, and is never raised. A socket that answers nothing but errors is left
-alone for a moment, so that trouble is not a busy loop.
+A socket is non-blocking; trio only tells when it is worth another try (``wait_readable``, ``wait_writable``), and one
+wake-up reads or writes up to 128 datagrams. All other results of system calls are network conditions: full buffers,
+unreachable hosts, an interface that disappears. The ring above repairs every loss. So an error costs the datagram it
+belongs to, is counted by its name, and is never raised. A socket that returns only errors is left alone for a moment,
+so that errors do not cause a busy loop.
 
-:class:`SocketTransport` is the part that all transports over UDP share: what to send where is a table, and what comes
-in is told apart by its origin (see ``_plain.py``).
+:class:`SocketTransport` is the part that all UDP transports share: a table says what is sent where, and incoming
+datagrams are distinguished by their origin (see ``_plain.py``).
 """
 
 from __future__ import annotations
@@ -58,64 +58,66 @@ __all__ = [
 ]
 
 BATCHED: bool = Receiver.__module__.endswith("_batch")
-"""Whether datagrams are read and written by the compiled module, many in one system call."""
+"""Whether the compiled module reads and writes datagrams, many in one system call."""
 
 DATAGRAM_SIZE_MIN = 64
 DATAGRAM_SIZE_MAX = 65_507
-"""What fits into one UDP datagram over IPv4, in bytes."""
+"""The largest UDP datagram over IPv4, in bytes."""
 
 _FRAME_SIZE = 1352
 _FRAMES_BYTES = 8 * _FRAME_SIZE
 _HOST_SIZE = 32_000 if sys.platform == "linux" else 8_952
 
 BATCH_MAX = 128
-"""Most messages that one system call reads."""
+"""Maximum number of messages that one system call reads."""
 SEND_BATCH_MAX = 512
-"""Most datagrams that one system call sends."""
+"""Maximum number of datagrams that one system call sends."""
 BUFFER_BYTES_MAX = 2**20
-"""Datagrams of more than 8 KiB are read in smaller batches, so that the buffers of a socket stay below this."""
+"""Maximum size of a socket's receive buffers, in bytes. Datagrams of more than 8 KiB are read in smaller batches to
+stay below it."""
 SEND_WAIT_S = 0.02
-"""How long one call of ``send`` waits for room in the send buffer before it drops the rest of its batch."""
+"""Seconds for which one call of ``send`` waits for space in the send buffer before it drops the rest of its batch."""
 
-_SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters, of which the ninth is drops
+_SO_MEMINFO = 55  # Linux 4.12 and later: an array of 32-bit counters; the ninth counts drops
 _MEMINFO = struct.Struct("=9I")
 
 LOG_NAME = "ringproto.transports"
 """The logger of all transports."""
 SAID_EVERY_S = 60.0
-"""The shortest time between two lines of the log about one peer, or one kind of stranger, in seconds."""
+"""Minimum number of seconds between two log lines about one peer, or about one kind of unknown sender."""
 PEERS_MAX = 1024
-"""Most other processors that a transport remembers."""
+"""Maximum number of other processors that a transport remembers."""
 REFUSED_MAX = 2048
-"""Most addresses of which it is remembered that runs to them were refused."""
+"""Maximum number of addresses that are remembered as refusing runs."""
 LOOK_WITHIN_S = 0.5
-"""While ``LOOK_EVERY`` writes take longer than this, the transport looks at the clock at each of them."""
+"""If ``LOOK_EVERY`` writes take longer than this number of seconds, the transport checks the clock at each write."""
 
 
 class Sizes(NamedTuple):
-    """How large what a transport sends may be, in bytes, without what the transport itself puts in front."""
+    """The sizes of what a transport sends, in bytes, without the transport's own header."""
 
     datagram: int
     """The largest datagram of the ring."""
     segment: int
-    """What is larger than this is cut."""
+    """Larger datagrams are cut."""
 
 
 def fitting_sizes(datagram_size: int | None, segment_size: int | None, header_size: int, *, local: bool) -> Sizes:
-    """The sizes that a transport was given, or where these are ``None`` what suits the way.
+    """Return the sizes that the transport was given; a size of ``None`` is replaced by one that suits the path.
 
-    A datagram costs the ring nearly the same whatever its size. Within a host (``local``) no frame limits it, and a
-    large one carries more than twice as much for the same work. More than 32,000 bytes gain little, and ask the kernel
-    for larger pieces of memory in a row. Systems other than Linux refuse more than about 9,000 unless they are told
-    otherwise. Between hosts it is as many whole segments as go into 8 frames: a lost segment costs its datagram.
+    A ring's cost for a datagram hardly depends on its size. Within a host (``local``) no frame limits the size, and a
+    large datagram carries more than twice as much for the same work. More than 32,000 bytes gain little and require
+    larger contiguous memory from the kernel. Systems other than Linux refuse more than about 9,000 bytes unless
+    configured otherwise. Between hosts the default is as many whole segments as fit into 8 frames: a lost segment loses
+    its whole datagram.
 
     Args:
-        datagram_size, segment_size: what the transport was given; both with its header.
-        header_size: bytes of the transport's header, which each segment begins with.
+        datagram_size, segment_size: the sizes that the transport was given, both with its header.
+        header_size: bytes of the transport's header, with which each segment begins.
         local: whether all processors are on this host.
 
     Raises:
-        ValueError: a size is no size of a datagram, or the datagram has too many segments.
+        ValueError: a size is not valid for a datagram, or the datagram would need too many segments.
     """
     for size, name in ((datagram_size, "datagram_size"), (segment_size, "segment_size")):
         if size is not None:
@@ -139,17 +141,17 @@ def fitting_sizes(datagram_size: int | None, segment_size: int | None, header_si
 
 
 class DatagramSocket(Line):
-    """One socket with its buffers, its counters and its patience.
+    """One socket: its buffers, its counters and its back-off.
 
     Args:
-        sock: non-blocking; owned from here on.
+        sock: non-blocking; this object owns it from now on.
         size: the largest datagram of the ring, in bytes, cut or not.
-        header: what every datagram that goes out begins with. Those that come in begin with one of the same size.
-        senders_max: how many senders may have a datagram in the making.
-        skip: the origin of the own datagrams, if they can come back.
-        counts: where trouble is counted by name; several sockets may share it.
-        offload: whether the kernel may take and give runs of datagrams, if it can.
-        log: where a receive buffer that is too small is said.
+        header: the first bytes of every outgoing datagram. Incoming datagrams have a header of the same size.
+        senders_max: maximum number of senders with an incomplete datagram.
+        skip: the origin of this processor's own datagrams, if they can come back.
+        counts: counters of errors by name; several sockets may share it.
+        offload: whether the kernel may take and return runs of datagrams, if it can.
+        log: the log for a warning about a receive buffer that is too small.
     """
 
     def __init__(
@@ -164,7 +166,8 @@ class DatagramSocket(Line):
         offload: bool,
         log: BoundedLog,
     ) -> None:
-        # One that is just as large may be a segment, if its first byte is the mark.
+        # A datagram of the full size becomes a segment if its first byte is the mark, and then has a segment header
+        # too.
         room = size + SEGMENT_HEADER_SIZE
         batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (room + len(header))))
         super().__init__(
@@ -177,7 +180,7 @@ class DatagramSocket(Line):
         self._log = log
 
     def set_buffers(self, receive_bytes: int, send_bytes: int) -> None:
-        """Ask for buffers of these sizes, and log a hint if the system gives less for receiving."""
+        """Request buffers of these sizes, and log a hint if the system grants less for receiving."""
         self._set_buffer(socket.SO_RCVBUF, "SO_RCVBUFFORCE", 33, receive_bytes)
         self._set_buffer(socket.SO_SNDBUF, "SO_SNDBUFFORCE", 32, send_bytes)
         given = self.buffer_bytes(socket.SO_RCVBUF)
@@ -192,17 +195,18 @@ class DatagramSocket(Line):
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, option, size)
         if self.buffer_bytes(option) < size and sys.platform == "linux":
-            # Above the limit of the system, for those who have the right (CAP_NET_ADMIN).
+            # Privileged processes (CAP_NET_ADMIN) may exceed the limit of the system.
             with contextlib.suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, getattr(socket, forced, forced_linux), size)
 
     def buffer_bytes(self, option: int) -> int:
-        """The size of a buffer, in the same measure in which it is asked for (Linux tells twice as much)."""
+        """Return the size of a buffer in the unit in which it is requested (Linux reports twice as much)."""
         size = self.socket.getsockopt(socket.SOL_SOCKET, option)
         return size // 2 if sys.platform == "linux" else size
 
     def kernel_drops(self) -> int | None:
-        """Datagrams that the system dropped because the receive buffer was full; ``None`` where it does not say."""
+        """Return the number of datagrams that the system dropped because the receive buffer was full; ``None`` where it
+        does not report it."""
         if sys.platform != "linux":
             return None
         try:
@@ -212,7 +216,8 @@ class DatagramSocket(Line):
         return int(_MEMINFO.unpack(answer)[8]) if len(answer) == _MEMINFO.size else None
 
     async def write_rest(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], place: int) -> None:
-        """Send from ``place`` on, which :meth:`write_some` has reached; wait for room, but not for long.
+        """Send from index ``place`` on, which :meth:`write_some` has reached. Wait for space in the send buffer, for at
+        most ``SEND_WAIT_S``.
 
         Cancellation: noticed only while the send buffer is full; the rest is then dropped and counted.
         """
@@ -223,7 +228,7 @@ class DatagramSocket(Line):
             place = self.write_some(addresses, heads, datagrams, place)
 
     def write_blocking(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes]) -> None:
-        """Send as :meth:`write_some` does, and wait as :meth:`write_rest` does, without trio."""
+        """Send as :meth:`write_some` does, and wait as :meth:`write_rest` does, but without trio."""
         total = len(datagrams)
         place = self.write_some(addresses, heads, datagrams, 0)
         if place == total:
@@ -238,7 +243,8 @@ class DatagramSocket(Line):
             place = self.write_some(addresses, heads, datagrams, place)
 
     async def _room_until(self, deadline: float, left: int) -> bool:
-        """Wait for room in the send buffer; at the deadline count what is ``left`` as dropped and return False."""
+        """Wait for space in the send buffer. At the deadline, count the ``left`` datagrams as dropped and return
+        ``False``."""
         try:
             with trio.move_on_at(deadline):
                 await trio.lowlevel.wait_writable(self.socket)
@@ -250,14 +256,15 @@ class DatagramSocket(Line):
         return False
 
     def close(self, *, by_trio: bool = True) -> None:
-        """Close it. A thread without trio has no task that waits for it, and cannot wake one either."""
+        """Close the socket. With ``by_trio=False`` trio is not notified: a thread without trio has no task that waits,
+        and cannot wake one."""
         if by_trio:
             trio.lowlevel.notify_closing(self.socket)
         self.socket.close()
 
 
 def _counts_of(one: DatagramSocket) -> dict[str, int]:
-    """What a socket counts by itself."""
+    """Return the counters that a socket keeps itself."""
     return {
         "drops_oversized": one.receiver.oversized + one.joiner.oversized,
         "drops_undersized": one.receiver.undersized,
@@ -267,16 +274,16 @@ def _counts_of(one: DatagramSocket) -> dict[str, int]:
 
 
 class SocketTransport(Traffic):
-    """What the transports over UDP have in common; they add where to send (the tables) and how to read.
+    """The common part of the UDP transports. They add the destinations (the tables) and the way of reading.
 
     Args:
-        node: the own node id.
-        sizes: of the largest datagram, and of what is not cut.
-        sockets: those that are read; the last one is also written.
-        counts: the counter that the sockets share.
+        node: the node id of this processor.
+        sizes: the sizes of the largest datagram and of the largest segment.
+        sockets: the sockets to read; the last one is also written.
+        counts: the counters that the sockets share.
         header_size: bytes that the transport puts before each datagram and segment.
-        log: where it is said what an operator should hear of.
-        unsaid: where lines of ``log`` wait until nothing is half done.
+        log: the log for the operator.
+        unsaid: the queue in which lines of ``log`` wait until no operation is half done.
         group: the multicast group, as a packed address, if broadcasts go to one.
     """
 
@@ -297,26 +304,26 @@ class SocketTransport(Traffic):
         self._sockets = list(sockets)
         self._header_size = header_size
         self._log = log
-        # What does not fit, which each datagram of a peer may bring up again.
+        # Log for datagrams that do not fit the configuration: every datagram of a peer may cause the same line again.
         self._peers_log = BoundedLog(
             LOG_NAME, spacing_s=SAID_EVERY_S, kinds_max=4 * PEERS_MAX, node=node, waiting=unsaid
         )
         self._paths = Paths(sizes.segment, sizes.datagram, header_size, self._open_probe, log, group)
-        # When the transport looked at the clock last, and when the next is due of what it does from time to time.
+        # The time of the last check of the clock, and the due times of the periodic work.
         self._looked_at = -math.inf
         self._look_at_paths_at = -math.inf
         self._announce_at = -math.inf
         self._runs_again_at = math.inf
-        # The size of segments with which runs to an address were refused last.
+        # The segment size with which runs to an address were last refused.
         self._refused_size: dict[bytes, int] = {}
         self._readable = Readable(sockets)
         self._readable_fd = self._wait_for = self._readable.fd
         self._sent_since_yield = 0
         self._last_gauges: dict[str, int] = {}
-        # What sockets counted that were closed since.
+        # The counters of sockets that were closed since.
         self._retired: Counter[str] = Counter()
-        # How a thread waits, once there is one that trio does not know, and what is to be added to its clock so that it
-        # goes on from that of trio: no time that was noted before has to be changed.
+        # The wait of the driver's thread, if trio does not know that thread. The offset is added to its clock so that
+        # its time continues trio's: no time that was noted before must be changed.
         self._blocking: BlockingWait | None = None
         self._clock_offset_s = 0.0
 
@@ -362,7 +369,7 @@ class SocketTransport(Traffic):
                     await trio.lowlevel.wait_readable(self._wait_for)
                 except trio.ClosedResourceError:
                     self._check_open()
-                    self._wait_for = self._readable_fd  # another socket took its place
+                    self._wait_for = self._readable_fd  # another socket replaced the closed one
                     continue
             elif self._more:
                 await trio.lowlevel.checkpoint()
@@ -374,7 +381,7 @@ class SocketTransport(Traffic):
                 return batch
 
     def begin_blocking(self) -> None:
-        """From now on a thread uses it; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
+        """Switch to use by a thread; see :meth:`ringproto.transports.BlockingTransport.begin_blocking`."""
         self._check_open()
         if self._blocking is None:
             self._clock_offset_s = trio.current_time() - time.monotonic()
@@ -401,12 +408,13 @@ class SocketTransport(Traffic):
         return self._read_counted()
 
     def interrupt(self) -> None:
-        """Let the thread look; see :meth:`ringproto.transports.BlockingTransport.interrupt`."""
+        """Wake the thread; see :meth:`ringproto.transports.BlockingTransport.interrupt`."""
         if self._blocking is not None and not self._closed:
             self._blocking.interrupt()
 
     def _go_on_with(self, fresh: Sequence[DatagramSocket]) -> None:
-        """Close the sockets and use these instead. What waits in the old ones is lost; who waits for them goes on."""
+        """Close the sockets and use these instead. Datagrams that wait in the old ones are lost; a task that waits for
+        the old ones continues with the new ones."""
         for old, new in zip(self._sockets, fresh, strict=True):
             self._retired.update(_counts_of(old))
             self._readable.replace(old, new)
@@ -423,7 +431,7 @@ class SocketTransport(Traffic):
             one.close(by_trio=self._blocking is None)
 
     async def aclose(self) -> None:
-        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        """Close the transport; see :meth:`ringproto.transports.Transport.aclose`."""
         if not self._closed:
             self._last_gauges = self._gauges()
             self._closed = True
@@ -439,13 +447,13 @@ class SocketTransport(Traffic):
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> dict[str, int]:
-        """Counters and gauges; docs/transports.md lists them. Any thread may ask."""
+        """Return counters and gauges; docs/transports.md lists them. May be called from any thread."""
         sockets = self._sockets
         try:
             return self._numbers()
         except OSError:
             if self._closed or self._sockets is not sockets:
-                return self.statistics()  # they were closed, or replaced, while another thread asked
+                return self.statistics()  # they were closed, or replaced, during a call on another thread
             raise
 
     def _numbers(self) -> dict[str, int]:
@@ -468,7 +476,7 @@ class SocketTransport(Traffic):
         return self._sockets[-1].sender.datagrams_sent + self._retired["datagrams_sent"]
 
     def _gauges(self) -> dict[str, int]:
-        """What the sockets say of themselves, which has to be asked while they are open."""
+        """Return the gauges of the sockets, which can be read only while they are open."""
         gauges = {
             "offload_receiving": int(any(one.receiver.coalesces for one in self._sockets)),
             "offload_sending": int(self._sends_runs()),
@@ -481,18 +489,18 @@ class SocketTransport(Traffic):
         return gauges
 
     def _counted(self, name: str) -> int:
-        """What all sockets counted under this name, those that were closed too."""
+        """Return the total of all sockets for this counter, including closed ones."""
         return self._retired[name] + sum(_counts_of(one)[name] for one in self._sockets)
 
     def _sends_runs(self) -> bool:
-        """Whether runs go to anybody."""
+        """Return whether runs are sent to at least one address."""
         sender = self._sockets[-1].sender
         return sender.segments and not (self._everybody and all(one in sender.plain for one in self._everybody))
 
-    # What is seen to from time to time, and in trouble
+    # Periodic work, and work after errors
 
     def _now(self) -> float:
-        """Seconds on the clock that :meth:`_tend` is given."""
+        """Return seconds on the clock that :meth:`_tend` uses."""
         return trio.current_time() if self._blocking is None else time.monotonic() + self._clock_offset_s
 
     def _tend(self, now: float) -> None:
@@ -508,7 +516,7 @@ class SocketTransport(Traffic):
             self._announce()
 
     def _look_at_paths(self, now: float) -> None:
-        """Find out how large segments may be."""
+        """Update the sizes of segments from the MTUs of the paths."""
         self._look_at_paths_at = now + LOOK_EVERY_S
         self._paths.forget(now)
         self._paths.look([*self._everybody, *self._addresses.values()])
@@ -519,19 +527,19 @@ class SocketTransport(Traffic):
             self._sockets[-1].sender.plain.clear()
 
     def _fit_segments(self) -> None:
-        """Cut datagrams as the paths are known now."""
+        """Set the sizes of segments as the paths are known now."""
         paths = self._paths
-        everybody = self._everybody  # the background work of a transport may put another table in its place
+        everybody = self._everybody  # the background work of a transport may replace the table
         here = {*everybody, *self._addresses.values()}
         if not here:
             return
         sizes = {address: paths.size(address) for address in here}
-        # What is usual is what broadcasts take. Whoever was heard of only now is behind the same interface.
+        # The usual size is that of broadcasts. A node that was first heard just now is behind the same interface.
         self._segment_size = usual = max(sizes[address] for address in everybody or here)
         self._narrow = {address: size for address, size in sizes.items() if size < usual}
 
     def _announce(self) -> None:
-        """Tell the others that only small packets reach this host."""
+        """Tell the other transports that only small packets reach this host."""
         paths = self._paths
         for address in paths.measured if paths.group is None else (paths.group,):
             mtu = paths.mtu(address)
@@ -539,7 +547,7 @@ class SocketTransport(Traffic):
                 self._tell(address, notice(NOTICE_MTU, min(mtu, 0xFFFF)))
 
     def _tell(self, address: bytes, text: bytes) -> None:
-        """Send a notice now, if the send buffer has room for it."""
+        """Send a notice now, if the send buffer has space for it."""
         if self._sockets[-1].sender.send([address], [b""], [text], 0) == 1:
             self._counts["notices_sent"] += 1
 
@@ -549,7 +557,7 @@ class SocketTransport(Traffic):
             self._take_notice(origin[: len(origin) - self._header_size], kind, number)
 
     def _take_notice(self, address: bytes, kind: int, number: int) -> None:
-        """The transport at an address gave a notice."""
+        """Handle a notice of the transport at an address."""
         if kind == NOTICE_MTU:
             self._paths.hear(address, number, self._now())
             self._fit_segments()
@@ -571,7 +579,7 @@ class SocketTransport(Traffic):
         for address in list(plain):
             size = self._paths.size(address)
             if self._refused_size.get(address) != size:
-                # What was refused was cut before this size was known.
+                # The refused datagrams were cut before this size was known.
                 self._refused_size[address] = size
                 del plain[address]
         if plain:
@@ -585,9 +593,9 @@ class SocketTransport(Traffic):
             )
 
     def _open_probe(self) -> socket.socket:
-        """A socket that sends as this transport does; for questions only.
+        """Return a socket that sends as this transport does; it is only for queries.
 
         Raises:
-            OSError: it cannot be had.
+            OSError: the socket cannot be made.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Tables of peers for unicast UDP: made from what a user gives, or refused with the reason why they cannot work."""
+"""Tables of peers for unicast UDP: made from the user's arguments, or refused with the reason why they cannot work."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_table(node: int, peers: Mapping[int, tuple[str, int]]) -> None:
 
 
 def check_answers(node: int, peers: Mapping[int, tuple[str, int]], answers: Mapping[int, Answer]) -> None:
-    """Refuse a host without which there is no transport, or which can be no host."""
+    """Raise ``TransportError`` for an unresolved host that is required, or that can never be a host."""
     for peer in (node, *peers):
         answer, host = answers[peer], peers[peer][0]
         if not answer.addresses and (peer == node or not may_move(host) or isinstance(answer.error, UnicodeError)):
@@ -77,7 +77,7 @@ def choose_family(
 
 
 def of_family(answer: Answer, family: int) -> tuple[list[bytes], str]:
-    """The packed addresses of this family, and why there are none."""
+    """Return the packed addresses of this family, and the reason if there are none."""
     found = [pack_address(address) for address in answer.addresses.get(family, [])]
     if found or answer.failure:
         return found, answer.failure
@@ -92,17 +92,18 @@ def make_table(
     family: int,
     own: bytes,
 ) -> PeerTable:
-    """The table, with what is known of the addresses.
+    """Return the table, with the addresses that are known.
 
     Raises:
-        ValueError: it cannot work whatever becomes of the names in it.
+        ValueError: the table cannot work, whatever its names resolve to later.
     """
     table = PeerTable(node, own)
     for one in sorted(peers):
         if one != node:
             host, port = peers[one]
             table.add(Peer(one, host, port, may_move(host)))
-    # Addresses in digits first: they are what they are, and a name that leads to one of them waits for a better answer.
+    # Addresses in digits come first because they never change. A name that resolves to one of them waits for a better
+    # answer.
     for peer in sorted(table.peers.values(), key=lambda peer: peer.named):
         found, failure = of_family(answers[peer.node], family)
         table.answered(peer, found, failure)
@@ -112,7 +113,7 @@ def make_table(
 
 
 def hint_at_reach(table: PeerTable, log: BoundedLog) -> None:
-    """A table that probably does not work."""
+    """Log a hint if the table probably does not work."""
     outside = table.beyond()
     if outside is not None:
         log.state(
@@ -126,8 +127,8 @@ def hint_at_reach(table: PeerTable, log: BoundedLog) -> None:
 
 
 def all_on_this_host(table: PeerTable, own_host: str) -> bool:
-    """Whether the table says so by itself: a name may lead elsewhere at another processor, or later, and all must come
-    to one answer."""
+    """Return whether the table alone proves that all processors are on this host. A name proves nothing: it may resolve
+    differently at another processor, or later, and all processors must come to one result."""
     places: list[tuple[str, bytes | None]] = [(peer.host, peer.address) for peer in table.peers.values()]
     if not is_wildcard(table.own):
         places.append((own_host, table.own))

@@ -1,4 +1,4 @@
-# C types of _traffic.py: what is done for every hop of the token.
+# C types of _traffic.py: the work for each hop of the token.
 import cython
 
 from ringproto.transports._segments cimport Cutter, Joiner

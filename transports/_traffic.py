@@ -1,11 +1,11 @@
-"""What the transports over UDP do between two waits: take a batch from a socket, find out what goes where, write it.
+"""The part of the UDP transports between two waits: read a batch, route a batch, write it.
 
-A hop of the token is one wait and what is done then for one small batch, so this part is compiled, and has no ``async``
-in it: the waits are in ``_sockets.py``, which builds on both classes here. :class:`Line` is one socket: batches in, as
-datagrams of the ring, and batches out. :class:`Traffic` is a transport: the tables of addresses, and the counters.
+A hop of the token consists of one wait and the work for one small batch. So this part is compiled and has no ``async``;
+the waits are in ``_sockets.py``, which builds on both classes here. :class:`Line` is one socket: it reads batches of
+datagrams of the ring, and writes batches. :class:`Traffic` is a transport: the tables of addresses, and the counters.
 
-Trouble has its price where it occurs. Who is not known, what the system refuses and what the send buffer does not take
-goes through methods that a transport fills in, and none of these is called for a datagram that went well.
+Error handling is off the fast path. Unknown senders, errors of the system and a full send buffer are handled by methods
+that a transport overrides. None of them is called for a datagram without an error.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Traffic", "errno_name"]
 
 ERRORS_IN_A_ROW = 4
-"""So many errors on receiving, with nothing received in between, are tried again at once."""
+"""Number of consecutive errors on receiving from which on the socket pauses before the next try."""
 ERROR_PAUSE_S = 0.001
 ERROR_PAUSE_MAX_S = 0.1
-"""After that the pause doubles, from the first of these to the second."""
+"""The pause doubles with each further error, from ``ERROR_PAUSE_S`` to ``ERROR_PAUSE_MAX_S`` seconds."""
 LOOK_EVERY = 16
-"""So many writes after it looked last a transport looks at the clock, and sees to what is due. After each write while
-there is trouble, or while writes are rare."""
+"""Number of writes between two checks of the clock, at which a transport does the work that is due. During errors, or
+while writes are rare, it checks at each write."""
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 
 class Line:
-    """One socket: what it gives, as datagrams of the ring, and what it takes.
+    """One socket: it reads datagrams of the ring, and writes datagrams and segments.
 
     Args:
-        receiver, sender: of the socket.
-        joiner: puts together what comes in segments.
-        counts: where trouble is counted by name; several may share it.
+        receiver, sender: the two directions of the socket.
+        joiner: joins segments.
+        counts: counters of errors by name; several sockets may share it.
     """
 
     def __init__(self, receiver: Receiver, sender: Sender, joiner: Joiner, counts: Counter[str]) -> None:
@@ -52,23 +52,22 @@ class Line:
         self.joiner = joiner
         self._counts = counts
         self.more = False
-        """Whether more may wait, after what was read last."""
+        """Whether more datagrams may wait after the last read."""
         self.errors_in_a_row = 0
-        """Errors on receiving since something was received."""
+        """Errors on receiving since the last datagram was received."""
         self.heard = 0
-        """Datagrams of the ring and notices that came by this socket from welcome origins."""
+        """Datagrams of the ring and notices that this socket received from welcome origins."""
         self.lost_to = 0
-        """The number of the first error that cost a datagram that was to be sent, 0 if none did. Who looks at it sets
-        it to 0."""
+        """The number of the first error that lost an outgoing datagram, 0 if none did. The reader resets it to 0."""
         self.lost_address = b""
-        """Where that datagram was to go."""
+        """The destination of that datagram."""
         self.refused = 0
-        """The number of the last error for which a run went as single datagrams, 0 if none did."""
+        """The number of the last error because of which a run was sent as single datagrams, 0 if there was none."""
 
     def read(self, known: Collection[bytes], introduce: Introduce) -> list[bytes]:
-        """One batch of what waits, maybe nothing, put together; sets ``more``. Never blocks.
+        """Return one batch of waiting datagrams, joined, or an empty list; sets ``more``. Never blocks.
 
-        ``known`` has the origins that are welcome; ``introduce`` is asked about every other one.
+        ``known`` contains the welcome origins; ``introduce`` is called for every other one.
         """
         whole: list[bytes] = []
         read = self.receiver.receive(self.joiner, known, introduce, whole)
@@ -84,15 +83,15 @@ class Line:
         return whole
 
     def pause_s(self) -> float:
-        """How long to leave the socket alone before it is read again, in seconds; 0 unless it keeps failing."""
+        """Return the seconds for which the socket must not be read; 0 unless it keeps failing."""
         excess = self.errors_in_a_row - ERRORS_IN_A_ROW
         return min(ERROR_PAUSE_S * 2.0 ** min(excess, 20), ERROR_PAUSE_MAX_S) if excess >= 0 else 0.0
 
     def write_some(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes], place: int) -> int:
-        """Send from ``place`` on until the send buffer is full; see ``_plain.Sender.send``.
+        """Send from index ``place`` on until the send buffer is full; see ``_plain.Sender.send``.
 
-        Returns the place that was reached. Errors that cost a datagram are counted, and the first is kept in
-        ``lost_to``: what was broadcast comes before what was unicast, and tells more of the interface.
+        Returns the index that was reached. Errors that lose a datagram are counted, and the first is kept in
+        ``lost_to``: broadcasts come before unicasts, and their errors say more about the interface.
         """
         total = len(datagrams)
         refused = False
@@ -106,13 +105,13 @@ class Line:
             if error in _WOULD_BLOCK:
                 break
             if self.sender.refused:
-                # It was a run. Its datagrams go one by one in the next turn of this loop.
+                # The refused message was a run. The next iteration sends its datagrams one by one.
                 self.refused, self.sender.refused = error, 0
                 self._counts["runs_refused_" + errno_name(error)] += 1
                 continue
             self._counts["send_errors_" + errno_name(error)] += 1
             if error == errno.ECONNREFUSED and not refused:
-                # Some systems report here what became of an earlier datagram. This one has not been tried yet.
+                # Some systems report the fate of an earlier datagram here. This one has not been tried yet.
                 refused = True
                 continue
             refused = False
@@ -126,14 +125,14 @@ class Line:
 
 
 class Traffic:
-    """What goes through a transport.
+    """The synchronous part of a transport.
 
     Args:
-        node: the own node id.
+        node: the node id of this processor.
         size_max: the largest datagram of the ring, in bytes.
-        segment_size: what is larger than this is cut, in bytes.
-        lines: the sockets that are read; the last one is also written.
-        counts: where trouble is counted by name.
+        segment_size: the size in bytes above which a datagram is cut.
+        lines: the sockets to read; the last one is also written.
+        counts: counters of errors by name.
     """
 
     def __init__(
@@ -141,32 +140,32 @@ class Traffic:
     ) -> None:
         self.node = node
         self.datagram_size_max = size_max
-        # What is larger is cut, and where another size is needed for what goes to one address.
+        # The size above which datagrams are cut, and smaller sizes for single addresses.
         self._segment_size = min(size_max, segment_size)
         self._narrow: dict[bytes, int] = {}
         self._cutter = Cutter(segment_size)
         self._counts = counts
         self._lines = list(lines)
         self._writer = lines[-1]
-        # Where a broadcast goes, where each node is, and where a node is looked for that is not in the table.
+        # The destinations of a broadcast, the address of each node, and the destination for nodes without an address.
         self._everybody: list[bytes] = []
         self._addresses: dict[int, bytes] = {}
         self._elsewhere: bytes | None = None
-        # Whose datagrams are welcome.
+        # The welcome origins.
         self._origins: Collection[bytes] = frozenset()
-        # Whether a read is worth a try without waiting for the sockets.
+        # Whether a read is worth a try without a wait for the sockets.
         self._more = False
-        # The file descriptor that trio waits for, -1 where there is no such one; and the same, but -1 also while more
-        # may be there to be read already, or a socket fails.
+        # The file descriptor for which trio waits, -1 if there is no single one. The second is also -1 while more
+        # datagrams may be ready to be read, or while a socket fails.
         self._readable_fd = -1
         self._wait_for = -1
-        # Writes since the transport looked at the clock, and after how many it looks again.
+        # Writes since the last check of the clock, and the number of writes until the next one.
         self._unlooked = 0
         self._look_after = 1
         self._sending = False
-        # What send_nowait() could not send, and the place in it that was reached.
+        # The batch that send_nowait() could not finish, and the index that was reached in it.
         self._kept: tuple[list[bytes], list[bytes], list[bytes], int] | None = None
-        # Lines for the log, which are written when nothing is half done.
+        # Lines for the log, which are written when no operation is half done.
         self._unsaid: deque[Callable[[], None]] = deque()
         self._closed = False
         self._datagrams_received = 0
@@ -190,14 +189,14 @@ class Traffic:
         return True
 
     def _write(self, addresses: list[bytes], heads: list[bytes], datagrams: list[bytes]) -> int:
-        """Write what there is room for now; returns the place that was reached."""
+        """Write until the send buffer is full; return the index that was reached."""
         place = self._writer.write_some(addresses, heads, datagrams, 0)
         if self._writer.lost_to or self._writer.refused:
             self._look_at_loss()
         return place
 
     def _is_due(self) -> bool:
-        """Whether to look at the clock before this write. What is due may change where datagrams go."""
+        """Return whether to check the clock before this write. The work that is due may change destinations."""
         self._unlooked += 1
         if self._unlooked < self._look_after:
             return False
@@ -205,7 +204,7 @@ class Traffic:
         return True
 
     def _look_at_loss(self) -> None:
-        """See what came of a write."""
+        """Handle the errors of a write."""
         writer = self._writer
         if writer.lost_to:
             error, writer.lost_to = writer.lost_to, 0
@@ -215,8 +214,8 @@ class Traffic:
             self._after_refusal(error)
 
     def _route(self, transmits: Sequence[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """Check all of a batch, then say what goes where: addresses, heads and datagrams, as ``_plain.Sender.send``
-        takes them."""
+        """Check a whole batch, then route it. Returns addresses, heads and datagrams, in the form that
+        ``_plain.Sender.send`` takes."""
         addresses: list[bytes] = []
         heads: list[bytes] = []
         datagrams: list[bytes] = []
@@ -285,7 +284,7 @@ class Traffic:
         heads: list[bytes],
         datagrams: list[bytes],
     ) -> None:
-        """All of them to one address after the other, so that runs of one address are long."""
+        """Route all broadcasts to one address, then to the next, so that runs to one address are long."""
         narrow = self._narrow
         for address in self._everybody:
             if narrow and address in narrow:
@@ -305,17 +304,17 @@ class Traffic:
         heads: list[bytes],
         datagrams: list[bytes],
     ) -> None:
-        """All of them to one address to which segments are smaller than usual."""
+        """Route all broadcasts to one address that needs smaller segments than usual."""
         for head, datagram in zip(broadcast_heads, broadcasts, strict=True):
             if head and head[1]:
-                continue  # it is cut anew where its first segment stands
+                continue  # its datagram is cut again at its first segment
             cut = [b""] if len(datagram) <= size and datagram[0] != MARK else self._cutter.cut(datagram, size)
             addresses += [address] * len(cut)
             heads += cut
             datagrams += [datagram] * len(cut)
 
     def _read_counted(self) -> list[bytes]:
-        """One batch of datagrams from known senders, maybe none; sets ``_more``.
+        """Return one batch of datagrams from known senders, or an empty list; sets ``_more``.
 
         Raises:
             trio.ClosedResourceError: the transport is closed.
@@ -340,42 +339,43 @@ class Traffic:
         return batch
 
     def _say(self) -> None:
-        """Write the lines that wait for the log, unless a batch is being sent: a handler of the program's may send."""
+        """Write the waiting lines of the log, unless a batch is being sent: a log handler of the program may send."""
         while not self._sending and self._kept is None:
             try:
                 write = self._unsaid.popleft()
             except IndexError:
-                return  # no more; the driver and the background work may be two threads
+                return  # the queue is empty; the driver and the background work may be two threads
             write()
 
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the transport is closed")
 
-    # What a transport fills in
+    # Methods that a transport overrides
 
     def _read(self) -> list[bytes]:
-        """One batch of datagrams from known senders, maybe none; sets ``_more``. This is for a single socket."""
+        """Return one batch of datagrams from known senders, or an empty list; sets ``_more``. This version is for a
+        single socket."""
         line = self._writer
         batch = line.read(self._origins, self._introduce)
         self._more = line.more
         return batch
 
     def _introduce(self, origin: bytes, head: bytes) -> bool:
-        """Whether datagrams of an origin that is not known are welcome. ``head`` is how one of them begins."""
+        """Return whether datagrams of an unknown origin are welcome. ``head`` is how one of them begins."""
         return False
 
     def _tend(self, now: float) -> None:
-        """See to what is due; a batch is about to be sent. ``now`` are seconds on a steady clock."""
+        """Do the work that is due, before a batch is sent. ``now`` is in seconds on a steady clock."""
 
     def _after_loss(self, error: int, address: bytes) -> None:
-        """A datagram that was to be sent to this address was lost to this error."""
+        """Handle the loss of an outgoing datagram to this address by this error."""
 
     def _after_refusal(self, error: int) -> None:
-        """The system refused a run of datagrams with this error, and took them one by one."""
+        """Handle a run of datagrams that the system refused with this error; its datagrams are sent one by one."""
 
     def _take_notices(self, notices: list[tuple[bytes, int, int]]) -> None:
-        """Other transports gave these notices: origin, kind and number of each."""
+        """Handle notices of other transports: origin, kind and number of each."""
 
 
 def errno_name(number: int) -> str:

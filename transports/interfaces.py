@@ -1,8 +1,8 @@
-"""The network interfaces of this host, and which of them a person meant.
+"""The network interfaces of this host, and the one that a user means.
 
-The only module that knows netifaces. It gives names and addresses; the index, the MTU and the flags come from the
-system itself. An interface is meant by its name (``"eth0"``), by one of its addresses (``"10.77.0.1"``) or by the
-network it is in (``"10.77.0.0/24"``), which is the form that can be the same on every host of a cluster.
+This is the only module that knows netifaces. netifaces gives names and addresses; the index, the MTU and the flags come
+from the system itself. A user names an interface by its name (``"eth0"``), by one of its addresses (``"10.77.0.1"``) or
+by its network (``"10.77.0.0/24"``). A network can be the same on every host of a cluster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 SHOWN_MAX = 8
-"""Most interfaces that a message names, and most addresses of each."""
+"""Maximum number of interfaces in a message, and of addresses for each."""
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFMTU = 0x8921
@@ -39,7 +39,7 @@ _IFF_MULTICAST = 0x1000
 
 @dataclasses.dataclass(frozen=True)
 class Interface:
-    """One interface, and the address on it that was chosen."""
+    """One interface, and the address that was chosen on it."""
 
     name: str
     index: int
@@ -47,26 +47,25 @@ class Interface:
     up: bool
     loopback: bool
     multicast: bool
-    """Whether it carries multicast. The loopback does for IPv4, although it does not say so."""
+    """Whether it carries multicast. The loopback interface carries IPv4 multicast although its flags do not say so."""
     mtu: int | None
-    """Bytes of the largest packet; ``None`` where the system does not say."""
+    """Bytes of the largest packet; ``None`` where the system does not report it."""
 
 
 def find_interface(
     wanted: str, version: int, *, link_local: bool = False, former: Interface | None = None
 ) -> Interface:
-    """The interface that ``wanted`` means, with an address of IP ``version`` (4 or 6).
+    """Return the interface that ``wanted`` means, with an address of IP ``version`` (4 or 6).
 
     Args:
         wanted: a name, an address or a network.
         version: 4 or 6.
-        link_local: which of several IPv6 addresses to take: a link-local one, or a wider one, if there is one that may
-            be used.
-        former: what was found before. It is taken while it is there with its address and ``wanted`` means it, unless
-            that is a stopgap, as :func:`former_interface` has it.
+        link_local: which of several usable IPv6 addresses to prefer: a link-local one, or one of wider scope.
+        former: the interface that was found before. It is returned if it still exists with its address and ``wanted``
+            means it, unless its address is a stopgap for which :func:`former_interface` finds a replacement.
 
     Raises:
-        ValueError: it is an address or a network of the other IP version, or not a string.
+        ValueError: ``wanted`` is an address or a network of the other IP version, or not a string.
         InterfaceError: there is no such interface, there are several, or it has no such address.
     """
     if not isinstance(wanted, str) or not wanted:
@@ -103,15 +102,15 @@ def find_interface(
 
 
 def former_interface(wanted: str, former: Interface, *, link_local: bool = False) -> Interface | None:
-    """``former`` as it is now, if it is there with its address and ``wanted`` means it; else ``None``.
+    """Return the current state of ``former`` if it exists with its address and ``wanted`` means it; else ``None``.
 
-    A stopgap (see :func:`is_stopgap`) is not taken when an address that is none, that ``wanted`` means and that may be
-    used stands beside it.
+    The result is also ``None`` if its address is a stopgap (see :func:`is_stopgap`) and the interface has a usable
+    address that is no stopgap and that ``wanted`` means.
 
-    It asks the system once, where :func:`find_interface` may ask it once for each interface.
+    This queries the system once, while :func:`find_interface` may query it once for each interface.
 
     Raises:
-        InterfaceError: it went away while it was looked at.
+        InterfaceError: the interface was removed during the query.
     """
     addresses = _addresses_of(former.name) or []
     if former.address not in addresses or not _means(wanted, former.name, former.address):
@@ -124,7 +123,12 @@ def former_interface(wanted: str, former: Interface, *, link_local: bool = False
 
 
 def describe_interfaces() -> str:
-    """The interfaces of this host and their addresses, for messages: some of them, if there are many."""
+    """Return text that lists the interfaces of this host and their addresses, for messages; only some of them if there
+    are many.
+
+    Raises:
+        InterfaceError: the system does not list its interfaces.
+    """
     return _describe(_addresses())
 
 
@@ -138,7 +142,7 @@ def _some(texts: Sequence[str], between: str) -> str:
 
 
 def _means(wanted: str, name: str, address: Address) -> bool:
-    """Whether ``wanted`` is the name of an interface, its address or the network of that."""
+    """Return whether ``wanted`` is the name of an interface, its address, or the network of the address."""
     text, _, scope = wanted.partition("%")
     network = _parse(text)
     if wanted == name or network is None:
@@ -147,7 +151,7 @@ def _means(wanted: str, name: str, address: Address) -> bool:
 
 
 def _is_scope(scope: str, name: str) -> bool:
-    """Whether what stands behind the "%" of an address is this interface: nothing, its name or its index."""
+    """Return whether the text after the "%" of an address means this interface: it is empty, its name or its index."""
     if scope in ("", name):
         return True
     with contextlib.suppress(OSError):
@@ -156,10 +160,10 @@ def _is_scope(scope: str, name: str) -> bool:
 
 
 def is_stopgap(address: Address, link_local: bool = False) -> bool:
-    """Whether it takes the place of an address that is missing, as long as that is so.
+    """Return whether the address is a temporary substitute for a missing address.
 
-    A link-local IPv4 address does (RFC 3927, section 1.9): hosts that have theirs do not reach it. Of IPv6 addresses
-    those that are link-local do, or with ``link_local`` those that are not.
+    A link-local IPv4 address is one (RFC 3927, section 1.9): hosts with a regular address do not reach it. Among IPv6
+    addresses the link-local ones are; with ``link_local`` it is the others.
     """
     return address.is_link_local != (link_local and address.version == 6)
 
@@ -173,7 +177,7 @@ def _by_name(name: str, addresses: Collection[Address], version: int, link_local
 
 
 def _best(name: str, candidates: Sequence[Address], link_local: bool) -> Address:
-    """Which of the addresses of an interface to take: one that may be used and is no stopgap, if there is one."""
+    """Return the address of an interface to use: preferably one that may be used and is no stopgap."""
     if len(candidates) == 1:
         return candidates[0]
     return min(candidates, key=lambda one: (not _may_be_used(name, one), is_stopgap(one, link_local)))
@@ -185,48 +189,50 @@ def _may_be_used(name: str, address: Address) -> bool:
     try:
         index = socket.if_nametoindex(name.partition(":")[0])
     except OSError:
-        return False  # it has gone away
+        return False  # the interface was removed
     return detection_of(address, index) is Detection.OVER
 
 
 def _names() -> list[str]:
-    """The interfaces of this host whose names are UTF-8. A user cannot give another one.
+    """Return the names of this host's interfaces that are valid UTF-8. A user cannot name another one.
 
     Raises:
-        InterfaceError: the system does not say which interfaces there are.
+        InterfaceError: the system does not list its interfaces.
     """
     try:
         names = [name for _, name in socket.if_nameindex()]
         if all(map(_is_text, names)):
-            return list(netifaces.interfaces())  # has the names of IPv4 addresses too, such as eth0:1
-        # netifaces ends the whole process (SIGSEGV) when a name is not UTF-8.
+            return list(netifaces.interfaces())  # also lists the labels of IPv4 addresses, such as eth0:1
+        # netifaces crashes the whole process (SIGSEGV) on a name that is not UTF-8.
         return list(filter(_is_text, names))
     except OSError as exc:
         raise InterfaceError(exc.errno, f"the system does not list its interfaces: {exc.strerror}") from exc
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name that the system gave is UTF-8; Python marks the bytes that are not by surrogates."""
+    """Return whether a name that the system gave is UTF-8. Python represents invalid bytes as surrogates."""
     return not any("\ud800" <= one <= "\udfff" for one in name)
 
 
 def _addresses() -> dict[str, list[Address]]:
-    """Interface name to its addresses. This asks the system once for each interface, and each time it tells of all.
+    """Return the addresses of each interface by its name. This queries the system once for each interface, and each
+    answer lists all of them.
 
     Raises:
-        InterfaceError: the system does not say which interfaces there are.
+        InterfaceError: the system does not list its interfaces.
     """
-    # What was removed after it was listed, as those of containers often are, is left out.
+    # An interface that was removed after it was listed is left out. This is common for those of containers.
     found = {name: _addresses_of(name) for name in _names()}
     return {name: addresses for name, addresses in found.items() if addresses is not None}
 
 
 def _addresses_of(name: str) -> list[Address] | None:
-    """IPv4 before IPv6, each in the order of the system; ``None`` if there is no such interface."""
+    """Return the addresses of an interface, IPv4 before IPv6, each in the system's order; ``None`` if the interface
+    does not exist."""
     try:
         entries = netifaces.ifaddresses(name)
     except (ValueError, OSError):
-        return None  # netifaces raises the first of them
+        return None  # netifaces raises ValueError
     return [
         ipaddress.ip_address(entry["addr"].partition("%")[0])
         for family in (netifaces.AF_INET, netifaces.AF_INET6)
@@ -247,7 +253,7 @@ def _interface(name: str, address: Address) -> Interface:
     try:
         index = socket.if_nametoindex(device)
     except OSError as exc:
-        # Python gives it no number.
+        # Python's exception has no error number here.
         raise InterfaceError(exc.errno or errno.ENODEV, f"interface {name!r} has gone away") from exc
     flags, mtu = _flags_and_mtu(device)
     if flags is None:
@@ -258,7 +264,7 @@ def _interface(name: str, address: Address) -> Interface:
 
 
 def _flags_and_mtu(device: str) -> tuple[int | None, int | None]:
-    """What the system says of a device, as far as it does."""
+    """Return the flags and the MTU that the system reports for a device, or ``None`` where it reports none."""
     if sys.platform != "linux":
         return None, None
     import fcntl

@@ -1,13 +1,13 @@
 """A network in memory, for tests: seeded loss, delay, duplication and reordering, partitions and crashes.
 
-There is no task behind it. A datagram that is under way lies in the queue of its destination with the time at which it
-is due, and ``receive`` sleeps until the earliest of them, on trio's clock. Under ``trio.testing.MockClock`` with
-``autojump_threshold=0`` a partition and merge therefore costs no real time at all.
+It has no task of its own. A datagram in transit is in the queue of its destination, with the time at which it is due.
+``receive`` sleeps until the earliest due time, on trio's clock. So under ``trio.testing.MockClock`` with
+``autojump_threshold=0`` a partition and merge takes no real time.
 
-Runs can be repeated. Each processor has random numbers of its own, drawn in the order in which *it* sends, and
-datagrams are ordered by (due time, sender, place among the sender's), so the order in which trio happens to run the
-tasks of one instant does not matter. The exception is a latency of 0: such a datagram is handed over at once, in the
-order in which trio runs the senders.
+Runs are repeatable. Each processor has its own random numbers, drawn in the order in which *it* sends. Datagrams are
+ordered by (due time, sender, position among the sender's datagrams). So the order in which trio runs the tasks of one
+instant does not matter. The exception is a latency of 0: such a datagram is delivered immediately, in the order in
+which trio runs the senders.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ from ringproto.transports._checks import YIELD_EVERY, check_node, check_whole, i
 __all__ = ["LoopbackNetwork", "LoopbackTransport"]
 
 BATCH_MAX = 256
-"""Most datagrams that one ``receive`` returns."""
+"""Maximum number of datagrams that one ``receive`` returns."""
 
 UnderWay = tuple[float, int, int, bytes]
-"""Due time, sender, place among what that sender sent, datagram."""
+"""Due time, sender, position among that sender's datagrams, datagram."""
 
 
 class LoopbackNetwork:
     """Connects the processors of one process. By default it is perfect: no loss, no delay.
 
     Args:
-        seed: of all random numbers, a whole number.
-        latency_s: seconds that a datagram is under way: a number, or (least, greatest) to draw from evenly, which
-            also reorders datagrams.
-        loss: probability that a datagram is lost, for each destination by itself, 0 to 1.
-        duplication: probability that a datagram arrives twice, each copy with a delay of its own, 0 to 1.
+        seed: the seed of all random numbers, a whole number.
+        latency_s: transit time of a datagram in seconds: a number, or (least, greatest) of a uniform distribution,
+            which also reorders datagrams.
+        loss: probability that a datagram is lost, independently for each destination, 0 to 1.
+        duplication: probability that a datagram arrives twice, each copy with its own delay, 0 to 1.
         datagram_size_max: bytes of the largest datagram.
-        queue_max: most datagrams that are under way to one processor or wait there; what comes after is dropped.
+        queue_max: maximum number of datagrams that are in transit to one processor or wait there; further ones are
+            dropped.
 
-    ``latency_s``, ``loss`` and ``duplication`` may be set while it runs and hold for what is sent from then on.
+    ``latency_s``, ``loss`` and ``duplication`` may be set at any time and apply to datagrams sent afterwards.
 
     Raises:
         ValueError: an argument is wrong, as the message says.
@@ -76,7 +77,7 @@ class LoopbackNetwork:
 
     @property
     def latency_s(self) -> tuple[float, float]:
-        """Seconds that a datagram is under way, (least, greatest)."""
+        """Transit time of a datagram in seconds, (least, greatest)."""
         return self._latency_s
 
     @latency_s.setter
@@ -106,14 +107,14 @@ class LoopbackNetwork:
 
     @property
     def nodes(self) -> tuple[int, ...]:
-        """The processors that are open, sorted."""
+        """The open processors, sorted."""
         return tuple(sorted(self._queues))
 
     def open(self, node: int) -> LoopbackTransport:
-        """Connect a processor.
+        """Connect a processor and return its transport.
 
         Raises:
-            ValueError: ``node`` is not 1 .. 2**32 - 1, or is open already.
+            ValueError: ``node`` is not 1 .. 2**32 - 1, or is already open.
         """
         check_node(node)
         if node in self._queues:
@@ -138,13 +139,15 @@ class LoopbackNetwork:
         return transport
 
     def crash(self, node: int) -> None:
-        """The processor loses its power: what waits for it is gone and nothing that it still sends gets out.
+        """Simulate a crash of the processor: its waiting datagrams are lost, and nothing that it sends afterwards gets
+        out.
 
-        Its transport remains, mute and deaf, until it is closed or dropped; the tasks that use it are for the caller to
-        cancel. The id can be opened anew at once. A transport that is dropped without being closed crashes by itself.
+        Its transport remains until it is closed or dropped, but it neither sends nor receives. The caller must cancel
+        the tasks that use it. The id can be opened again immediately. A transport that is dropped without being closed
+        crashes automatically.
 
         Raises:
-            ValueError: no such processor is open.
+            ValueError: the processor is not open.
         """
         queue = self._queues.get(node)
         if queue is None:
@@ -152,13 +155,14 @@ class LoopbackNetwork:
         self._disconnect(node, queue)
 
     def partition(self, *groups: Iterable[int]) -> None:
-        """Two processors reach each other only if one of the groups has both. Replaces a former partition.
+        """Partition the network: two processors reach each other only if one of the groups contains both. Replaces a
+        former partition.
 
-        Those that are in no group form one more together. A processor in two groups is a bridge that sees both sides.
-        Datagrams that are under way arrive.
+        All processors that are in no group form one more group. A processor in two groups is a bridge that reaches both
+        sides. Datagrams in transit still arrive.
 
         Raises:
-            ValueError: no groups, or a member that is not a node id.
+            ValueError: there are no groups, or a member is not a node id.
             TypeError: a group is not a set or another iterable of node ids.
         """
         if not groups:
@@ -172,7 +176,7 @@ class LoopbackNetwork:
         self._topology_changed()
 
     def cut(self, source: int, destination: int) -> None:
-        """Nothing from ``source`` reaches ``destination`` any more. The other way is open.
+        """Cut one direction: nothing from ``source`` reaches ``destination`` any more. The other direction stays open.
 
         Raises:
             ValueError: one of them is not a node id, or both are the same.
@@ -185,7 +189,7 @@ class LoopbackNetwork:
         self._topology_changed()
 
     def mend(self, source: int, destination: int) -> None:
-        """End a :meth:`cut`; no harm if there is none."""
+        """End a :meth:`cut`; without one this has no effect."""
         self._cuts.discard((source, destination))
         self._topology_changed()
 
@@ -209,7 +213,7 @@ class LoopbackNetwork:
         return not any(source in group or destination in group for group in self._groups)
 
     def _reachable(self, source: int, queue: _Queue) -> dict[int, _Queue]:
-        """The queues that ``source`` reaches, by node id. Kept until the topology changes."""
+        """Return the queues that ``source`` reaches, by node id. The result is cached until the topology changes."""
         reachable = queue.reachable
         if reachable is None:
             reachable = queue.reachable = {
@@ -225,7 +229,7 @@ class LoopbackNetwork:
 
 
 class _Sender:
-    """What a processor keeps from one incarnation to the next: where it is in its random numbers."""
+    """The state that a processor keeps from one incarnation to the next: its random numbers and its datagram number."""
 
     __slots__ = ("number", "random")
 
@@ -236,10 +240,10 @@ class _Sender:
 
 
 class _Queue:
-    """What is under way to one processor, and what has arrived.
+    """The datagrams in transit to one processor, and those that have arrived.
 
-    Datagrams that follow each other in the order of their due times wait in ``lane``, which costs nothing; only those
-    that overtake wait in ``heap``.
+    Datagrams in the order of their due times wait in ``lane``, which is a cheap queue; only those that overtake wait in
+    ``heap``. ``room`` is the number of datagrams that the queue can still take.
     """
 
     __slots__ = ("arrived", "connected", "dropped", "heap", "lane", "owner", "reachable", "room", "task", "wake_at")
@@ -257,7 +261,7 @@ class _Queue:
         self.owner: weakref.ref[Any] | None = None
 
     def hand_over(self, datagrams: list[bytes]) -> None:
-        """They are there at once."""
+        """Deliver datagrams immediately."""
         count = len(datagrams)
         if count > self.room:
             self.dropped += count - self.room
@@ -269,7 +273,7 @@ class _Queue:
             self.wake()
 
     def put(self, entry: UnderWay) -> None:
-        """It will be there at its due time."""
+        """Add a datagram that arrives at its due time."""
         if self.room <= 0:
             self.dropped += 1
             return
@@ -283,19 +287,19 @@ class _Queue:
             self.wake()
 
     def wake(self) -> None:
-        """Let the receiving task look again."""
+        """Wake the receiving task so that it checks again."""
         task, self.task = self.task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
 
     def due(self) -> float:
-        """When the next datagram arrives; infinity if none is under way."""
+        """Return the time at which the next datagram arrives; infinity if none is in transit."""
         lane, heap = self.lane, self.heap
         earliest = lane[0][0] if lane else math.inf
         return heap[0][0] if heap and heap[0][0] < earliest else earliest
 
     def take(self, now: float) -> list[bytes]:
-        """What has arrived by ``now``, at most ``BATCH_MAX`` datagrams."""
+        """Return datagrams that have arrived by ``now``, at most ``BATCH_MAX``."""
         arrived, lane, heap = self.arrived, self.lane, self.heap
         while True:
             if lane and not (heap and heap[0] < lane[0]):
@@ -318,7 +322,7 @@ class _Queue:
         return batch
 
     def disconnect(self) -> None:
-        """Drop everything, and take nothing any more."""
+        """Drop all datagrams, and accept no more."""
         self.connected = False
         self.arrived = []
         self.lane.clear()
@@ -354,7 +358,7 @@ class LoopbackTransport:
         return f"<LoopbackTransport node {self.node}, {state}>"
 
     async def send(self, transmits: Sequence[tuple[int, bytes]]) -> None:
-        """Put datagrams on the network; see :meth:`ringproto.transports.Transport.send`. Never waits for room."""
+        """Put datagrams on the network; see :meth:`ringproto.transports.Transport.send`. Never waits for space."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self.send_nowait(transmits)
         self._sent_since_yield += len(transmits)
@@ -381,7 +385,7 @@ class LoopbackTransport:
         network = self._network
         reachable = network._reachable(self.node, self._queue)
         perfect = network._loss == 0.0 and network._duplication == 0.0 and network._latency_s == (0.0, 0.0)
-        # A run of datagrams with one destination goes as one, which is nearly all of what a ring sends.
+        # Consecutive datagrams with one destination are handled together. Nearly all traffic of a ring has this form.
         run: list[bytes] = []
         last = None
         for destination, datagram in transmits:
@@ -397,7 +401,7 @@ class LoopbackTransport:
     def _put_run(
         self, destination: int | None, run: list[bytes], reachable: dict[int, _Queue], perfect: bool, now: float
     ) -> None:
-        """Datagrams with one destination, one after the other."""
+        """Send consecutive datagrams with one destination."""
         queues: Iterable[_Queue]
         if destination == 0:
             queues = reachable.values()
@@ -420,7 +424,7 @@ class LoopbackTransport:
                 self._put_one(queue, datagram, now)
 
     def _put_one(self, queue: _Queue, datagram: bytes, now: float) -> None:
-        """One datagram to one destination: what becomes of it is drawn in a fixed order."""
+        """Send one datagram to one destination. Its loss, copies and delays are drawn in a fixed order."""
         network = self._network
         sender = self._sender
         draw = sender.random.random
@@ -467,7 +471,7 @@ class LoopbackTransport:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Sleep until the earliest datagram is due, or until one comes that is due before it."""
+        """Sleep until the earliest datagram is due, or until a datagram with an earlier due time is added."""
         queue = self._queue
         if queue.task is not None:
             raise trio.BusyResourceError("another task is receiving from this transport")
@@ -485,7 +489,7 @@ class LoopbackTransport:
             await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def aclose(self) -> None:
-        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        """Close the transport; see :meth:`ringproto.transports.Transport.aclose`."""
         if not self._closed:
             self._closed = True
             self._network._disconnect(self.node, self._queue)
@@ -497,7 +501,7 @@ class LoopbackTransport:
             raise trio.ClosedResourceError("the transport is closed")
 
     def statistics(self) -> dict[str, int]:
-        """Counters; docs/transports.md lists them."""
+        """Return the counters; docs/transports.md lists them."""
         return {
             "datagrams_sent": self._datagrams_sent,
             "bytes_sent": self._bytes_sent,

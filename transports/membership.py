@@ -1,4 +1,5 @@
-"""A multicast group on one interface: two sockets, and what the system is told to send to it and to hear it."""
+"""A multicast group on one interface: its two sockets, and the socket options for sending to it and receiving from
+it."""
 
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ _IPV6_MULTICAST_ALL = 29
 
 
 def usable_interface(wanted: str, group: Group, former: Interface | None = None) -> Interface:
-    """The interface that ``wanted`` means, if it can carry the group; as ``former`` was, if that is possible still.
+    """Return the interface that ``wanted`` means, if it can carry the group; preferably ``former``, if that is still
+    possible.
 
-    Where there are many interfaces this takes some tenths of a second.
+    On a host with many interfaces this takes some tenths of a second.
 
     Raises:
-        ValueError, InterfaceError: as :func:`find_interface`, or it is down, or carries no multicast.
+        ValueError, InterfaceError: as :func:`find_interface`, or the interface is down or carries no multicast.
     """
     interface = find_interface(wanted, group.version, link_local=on_link(group), former=former)
     if not interface.up:
@@ -43,7 +45,8 @@ def usable_interface(wanted: str, group: Group, former: Interface | None = None)
 
 
 def as_before(wanted: str, group: Group, former: Interface) -> Interface | None:
-    """``former`` as it is now, if ``wanted`` still means it and it can carry the group, else ``None``; quickly."""
+    """Return the current state of ``former`` if ``wanted`` still means it and it can carry the group, else ``None``.
+    This is fast."""
     try:
         interface = former_interface(wanted, former, link_local=on_link(group))
     except InterfaceError:
@@ -52,15 +55,15 @@ def as_before(wanted: str, group: Group, former: Interface) -> Interface | None:
 
 
 def on_link(group: Group) -> bool:
-    """Whether an IPv6 group never leaves the link (RFC 4291, section 2.7: a scope of 2 or less)."""
+    """Return whether this is an IPv6 group that never leaves the link (RFC 4291, section 2.7: a scope of 2 or less)."""
     return group.version == 6 and group.packed[1] & 0x0F <= 2
 
 
 class Membership:
-    """The group on one interface: what has to be said to the system to send to it and to hear it.
+    """The group on one interface: the sockets and socket options for sending to it and receiving from it.
 
     Raises:
-        AddressInUseError, TransportError: the sockets cannot be had.
+        AddressInUseError, TransportError: the sockets cannot be made.
     """
 
     def __init__(self, group: Group, port: int, interface: Interface, ttl: int) -> None:
@@ -90,7 +93,8 @@ class Membership:
             self.join()
         except OSError as exc:
             self.close()
-            # Python raises what has no number where there is no interface of that name, or no socket to ask with.
+            # Python's exception has no error number if no interface has the name, or if no socket can be made for the
+            # query.
             reason = exc.strerror or str(exc)
             raise TransportError(
                 exc.errno or errno.ENODEV, f"group {group} cannot be joined on interface {interface.name}: {reason}"
@@ -98,12 +102,12 @@ class Membership:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What the sockets are made for: name, index and address of the interface."""
+        """The name, index and address of the interface for which the sockets are made."""
         return self.interface.name, self.interface.index, self.interface.address
 
     @property
     def is_stopgap(self) -> bool:
-        """Whether another address of the interface would be better, if there was one."""
+        """Whether another address of the interface would be better, if it had one."""
         return is_stopgap(self.interface.address, on_link(self.group))
 
     def close(self) -> None:
@@ -111,7 +115,8 @@ class Membership:
         self.own_socket.close()
 
     def _only_own_groups(self) -> None:
-        """Hear what comes in by this interface, not what other programs joined elsewhere (Linux gives that too)."""
+        """Receive only what comes in by this interface, and not what other programs joined elsewhere, which Linux
+        delivers too."""
         if sys.platform != "linux":
             return
         if self.family == socket.AF_INET:
@@ -124,11 +129,11 @@ class Membership:
                 raise
 
     def join(self) -> None:
-        """Join the group on the interface, and send by it. May be called again: then the group is left before, so that
-        a report goes out from which switches learn who listens.
+        """Join the group on the interface, and send by it. May be called again. Then it leaves the group first, so that
+        a report goes out from which switches learn of the listener.
 
         Raises:
-            OSError: the interface is not there, or has not got its address back.
+            OSError: the interface does not exist, or does not have its address back.
         """
         index = self.send_by(self.own_socket)
         group = self.group.packed
@@ -141,7 +146,7 @@ class Membership:
             _again(heard, socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, socket.IPV6_JOIN_GROUP, request)
 
     def send_by(self, sock: socket.socket) -> int:
-        """Let a socket send its multicasts by the interface, and return the index of that.
+        """Make a socket send its multicasts by the interface, and return the index of the interface.
 
         Raises:
             OSError: as :meth:`join`.
@@ -161,13 +166,14 @@ class Membership:
         return index
 
     def _where(self, index: int) -> bytes:
-        """The interface as IPv4 wants it: the end of a struct ip_mreqn where there is an index, else of an ip_mreq."""
+        """Return the interface in the form that IPv4 needs: the end of a struct ip_mreqn where there is an index, else
+        of an ip_mreq."""
         where = self.interface.address.packed
         return where + struct.pack("@i", index) if sys.platform == "linux" else where
 
 
 def _again(sock: socket.socket, level: int, leave: int, join: int, request: bytes) -> None:
-    """Join, after leaving whatever is left of a former membership."""
-    with contextlib.suppress(OSError):  # it was not a member
+    """Join, after leaving any former membership."""
+    with contextlib.suppress(OSError):  # the socket was not a member
         sock.setsockopt(level, leave, request)
     sock.setsockopt(level, join, request)

@@ -1,22 +1,23 @@
-"""Multicast UDP: what goes to everybody is sent once, and the token by unicast.
+"""Multicast UDP: a broadcast is sent once, and the token is sent by unicast.
 
 A processor has two sockets. The *group* socket is bound to the group and the port that all processors share; it only
-receives. The *own* socket is bound to the address of the interface and a port that the system picks; everything is sent
-from it, so the source of a multicast is where unicasts to that processor go. Nobody needs a table: each datagram begins
-with a transport header that names its sender,
+receives. The *own* socket is bound to the address of the interface and a port that the system picks. All datagrams are
+sent from it, so the source address of a multicast is the destination of unicasts to that processor. No table is needed:
+each datagram begins with a transport header that names its sender,
 
     bytes 0-3   magic, 52 50 4D 01
     bytes 4-7   node id of the sender, big endian
 
-and (source address, node id) is learned from it. A unicast to a node that was not heard of yet goes to the group.
+and the receiver learns (source address, node id) from it. A unicast to a node that has not been heard yet goes to the
+group.
 
-A node that comes from another address than before was started anew, or two processes have its id. A transport cannot
-tell which, and must not send the token of one to the other; so what is meant for that node goes to the group until one
-of the two addresses alone has been heard for a while (``DISPUTE_S``).
+A node that sends from a new address was restarted, or two processes have its id. A transport cannot tell which, and
+must not send the token of one to the other. So datagrams for that node go to the group until only one of the two
+addresses has been heard for a while (``DISPUTE_S``).
 
-Data must not be overtaken by the token that speaks of it. They come in through different sockets, so the own socket
-(tokens) is read *first* and handed over *last*: whatever was in the group socket when the token came is then in front
-of it. That holds back tokens under a flood; after some batches they pass all the same.
+A token must not overtake the data that it refers to. They arrive on different sockets, so the own socket (tokens) is
+read *first* and its datagrams are returned *last*: all data that was in the group socket when the token arrived then
+comes before the token. During a flood this holds tokens back; after some batches they pass nevertheless.
 """
 
 from __future__ import annotations
@@ -56,21 +57,21 @@ HEADER_SIZE = 8
 _HEADER = struct.Struct("!4sI")
 
 HELD_ROUNDS_MAX = 8
-"""Tokens wait behind so many full batches of data at most."""
+"""Maximum number of full batches of data behind which tokens wait."""
 DISPUTE_S = 5.0
-"""For so long one of several addresses of a node has to be heard alone, in seconds, until unicasts go there."""
+"""Seconds for which only one of several addresses of a node must be heard before unicasts go there."""
 CLAIMS_MAX = 2
-"""Most addresses of one node that are heard at a time."""
+"""Maximum number of addresses of one node that are heard at a time."""
 REJOIN_EVERY_S = 1.0
-"""How often an interface that was in trouble is joined again, while it is."""
+"""Seconds between two attempts to join the group again after an error of the interface."""
 SILENCE_S = 5.0
-"""After so long a time without multicasts of others the group is joined again, unless another time is given."""
+"""Seconds without multicasts of others after which the group is joined again, unless the user sets another time."""
 SILENCE_BEACONS = 8
-"""The same in beacons of the ring, if that is longer."""
+"""The same time in beacon periods of the ring, if that is longer."""
 ANSWER_EVERY_S = 0.25
-"""How often a processor answers those who ask whether its multicasts arrive, at most."""
+"""Minimum number of seconds between two answers to processors that ask whether its multicasts arrive."""
 SAID_EVERY = 12
-"""Of the joins in one silence the first is logged, and each time after so many more."""
+"""The first join in a silence is logged, and then each time after this number of further joins."""
 
 _INTERFACE_TROUBLE = frozenset(
     {
@@ -108,33 +109,33 @@ async def open_multicast_udp(
     """Open the transport of one processor. Several processors may be on one host.
 
     Args:
-        node: the own node id.
+        node: the node id of this processor.
         group: an IPv4 or IPv6 multicast address, the same at all processors.
         port: UDP port, the same at all processors.
         interface: the interface to use, by name (``"eth0"``), address (``"10.77.0.1"``) or network
             (``"10.77.0.0/24"``). The loopback interface works for IPv4.
-        ttl: how many hops multicasts may go (time to live; IPv6: hop limit), 0 to 255; 1 stays on the link. Always 0 on
-            the loopback interface.
+        ttl: maximum number of hops of multicasts (time to live; IPv6: hop limit), 0 to 255; 1 stays on the link. Always
+            0 on the loopback interface.
         datagram_size: the largest datagram of the ring, in bytes, with the 8 bytes of the transport header, the same at
-            all processors. ``None``: 32,000 on the loopback interface; else what fits into eight segments of 1352.
-            ``datagram_size_max`` is 8 less.
+            all processors. ``None``: 32,000 on the loopback interface; else the size that fits into eight segments of
+            1352 bytes. ``datagram_size_max`` is 8 less.
         segment_size: the largest datagram on the network, in bytes, with the transport header; larger ones of the ring
-            are cut into segments, and put together again. ``None``: 1352, which fits into a frame of 1400 bytes; on the
+            are cut into segments, and joined again. ``None``: 1352, which fits into a frame of 1400 bytes; on the
             loopback interface nothing is cut.
-        receive_buffer: bytes of receive buffer to ask the system for, for each of the two sockets.
-            ``statistics()["receive_buffer_bytes"]`` says what it gave.
+        receive_buffer: bytes of receive buffer to request from the system, for each of the two sockets.
+            ``statistics()["receive_buffer_bytes"]`` is the size that it granted.
         send_buffer: the same for sending.
         offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
-            most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
+            most of the cost of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` show whether it is
             in use.
-        silence_s: after so many seconds without multicasts of others the group is joined again, since a switch may have
-            forgotten who listens. ``None``: 5, or eight times the ``merge_detect_s`` of the ring that uses it, if that
-            is longer.
+        silence_s: seconds without multicasts of others after which the group is joined again, since a switch may have
+            forgotten the listeners. ``None``: 5, or eight times the ``merge_detect_s`` of the ring that uses it, if
+            that is longer.
 
     Raises:
-        ValueError: an argument is wrong, as the message says, or this process has this processor open already.
+        ValueError: an argument is wrong, as the message says, or this process already has this processor open.
         InterfaceError: there is no such interface, or it is down, has no address of that family or no multicast.
-        AddressInUseError: another program has the port for itself.
+        AddressInUseError: another program has exclusive use of the port.
         TransportError: the system refused for another reason.
 
     Cancellation: leaves nothing open.
@@ -147,8 +148,8 @@ async def open_multicast_udp(
     check_whole(send_buffer, "send_buffer", 1, 2**30)
     if silence_s is not None:
         check_seconds(silence_s, "silence_s", 0.001, 86_400.0)
-    # Where there are many interfaces this takes some tenths of a second. The limiter is its own: a program that uses up
-    # the threads of trio's must not keep its ring from starting.
+    # On a host with many interfaces this takes some tenths of a second. It has its own limiter: a program that uses all
+    # of trio's threads must not prevent its ring from starting.
     found = await trio.to_thread.run_sync(
         usable_interface, interface, address, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
     )
@@ -174,17 +175,17 @@ async def open_multicast_udp(
 
 
 class _Dispute:
-    """A node that was heard from several addresses."""
+    """The state of a node that was heard from several addresses."""
 
     __slots__ = ("heard", "left", "whole")
 
     def __init__(self) -> None:
         self.left: list[bytes] = []
-        """Where it was heard before it was heard elsewhere."""
+        """The addresses where it was heard before it moved."""
         self.heard: list[bytes] = []
-        """Where it was heard since the last look."""
+        """The addresses where it was heard since the last look."""
         self.whole = False
-        """Whether the time since the last look is all in the dispute."""
+        """Whether the dispute covers all of the time since the last look."""
 
 
 class MulticastUDP(SocketTransport):
@@ -204,7 +205,7 @@ class MulticastUDP(SocketTransport):
         silence_s: float | None = None,
     ) -> None:
         self._membership = membership
-        # As the user gave it, to look the interface up again.
+        # The interface as the user gave it, to look it up again.
         self._wanted = membership.interface.name if wanted is None else wanted
         self._header = _HEADER.pack(MAGIC, node)
         self._sizes = sizes
@@ -227,22 +228,22 @@ class MulticastUDP(SocketTransport):
         )
         self._everybody = [group]
         self._elsewhere = group
-        # Where each node was heard last, the one that was learned first in front; those of them to whom unicasts go
-        # straight are in _addresses too.
+        # The last address of each node, in the order in which they were learned. The addresses that receive direct
+        # unicasts are also in _addresses.
         self._places: dict[int, bytes] = {}
-        # Origins that were introduced: one for each place, and more for nodes that were heard from several.
+        # Origins that were introduced: one for each node, and more for nodes that were heard from several addresses.
         self._origins: set[bytes] = set()
-        # The nodes that came from another address than before; and of each node that had several, the one before the
+        # The nodes that have changed their address; and for each node that had several addresses, the one before the
         # last.
         self._disputes: dict[int, _Dispute] = {}
         self._look_at_disputes_at = -math.inf
         self._claims: dict[int, bytes] = {}
-        # What was said since the transport looked at the clock last, so that a flood costs no text.
+        # The kinds of lines that were logged since the last check of the clock, so that a flood formats no text.
         self._noted: set[str | int] = set()
         # Tokens that were read and wait for the data before them.
         self._held: list[bytes] = []
         self._held_rounds = 0
-        # Why the membership may be lost, if it may, and when to see to it next.
+        # The error because of which the membership may be lost, or 0; and the time of the next attempt to restore it.
         self._trouble = 0
         self._rejoin_at = -math.inf
         self._search: Search[Interface] | None = None
@@ -264,7 +265,7 @@ class MulticastUDP(SocketTransport):
     def _make_sockets(
         self, membership: Membership, counts: Counter[str], log: BoundedLog
     ) -> tuple[DatagramSocket, DatagramSocket]:
-        """The group socket and the own one."""
+        """Return the group socket and the own socket."""
         made = []
         for sock in (membership.group_socket, membership.own_socket):
             one = DatagramSocket(
@@ -303,7 +304,8 @@ class MulticastUDP(SocketTransport):
         return batch
 
     def _introduce(self, origin: bytes, head: bytes) -> bool:
-        """Learn where a node is from the first datagram with this origin, and say whether it is a good one."""
+        """Learn the address of a node from the first datagram with this origin, and return whether the datagram is
+        valid."""
         address, header = origin[:-HEADER_SIZE], origin[-HEADER_SIZE:]
         magic, node = _HEADER.unpack(header)
         if magic != MAGIC or node == 0:
@@ -317,8 +319,9 @@ class MulticastUDP(SocketTransport):
                 )
             return False
         if node == self.node:
-            # Another process has this id: the own datagrams that come back have the own address, and were left out
-            # before. Which of the two gives way is decided above, so it is let through, and asked about each time.
+            # Another process has this id: this processor's own returned datagrams have its own address, and were
+            # skipped before. The ring above decides which of the two gives way, so the datagram passes, and each one is
+            # checked here.
             self._counts["own_id_elsewhere"] += 1
             self._claims[node] = address
             if "own_id" not in self._noted:
@@ -333,7 +336,7 @@ class MulticastUDP(SocketTransport):
         return True
 
     def _learn(self, node: int, address: bytes, header: bytes) -> None:
-        """A node was heard from an address at which it was not heard before, or not since the last look."""
+        """Record an address of a node at which it was not heard before, or not since the last look."""
         former = self._places.pop(node, None)
         self._places[node] = address
         self._origins.add(address + header)
@@ -354,7 +357,7 @@ class MulticastUDP(SocketTransport):
             self._counts["addresses_changed"] += 1
             self._claims[node] = former
             if address in dispute.left and node not in self._noted:
-                # Who was started anew does not come back to where it was.
+                # A restarted node does not return to its former address.
                 self._noted.add(node)
                 self._peers_log.warning(
                     f"two_{node}",
@@ -365,7 +368,7 @@ class MulticastUDP(SocketTransport):
             dispute.left = [*others[-(CLAIMS_MAX - 1) :], former]
 
     def _forget(self, node: int) -> None:
-        """Make room for others."""
+        """Forget a node, to make space for others."""
         self._counts["addresses_forgotten"] += 1
         header = _HEADER.pack(MAGIC, node)
         dispute = self._disputes.pop(node, None)
@@ -375,19 +378,19 @@ class MulticastUDP(SocketTransport):
         self._claims.pop(node, None)
 
     def address_of(self, node: int) -> str | None:
-        """Where a node was heard last; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
+        """Return the last address of a node; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
         if node == self.node:
             return format_address(self._membership.own_address)
         address = self._places.get(node)
         return None if address is None else format_packed(address)
 
     def claims_of(self, node: int) -> str | None:
-        """Where else a node was heard; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
+        """Return another address of a node; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
         address = self._claims.get(node)
         return None if address is None else format_packed(address)
 
     def _settle_disputes(self, now: float) -> None:
-        """Send straight to those nodes again that were heard from one address alone since the last look."""
+        """Send unicasts directly again to nodes that were heard from only one address since the last look."""
         self._look_at_disputes_at = now + DISPUTE_S
         for node, dispute in tuple(self._disputes.items()):
             header = _HEADER.pack(MAGIC, node)
@@ -399,7 +402,8 @@ class MulticastUDP(SocketTransport):
                 self._places[node] = self._addresses[node] = heard[0]
                 self._origins.add(heard[0] + header)
             else:
-                # On an idle ring who was there before may have nothing to say, and the other one may hear nothing.
+                # On an idle ring the process at the former address may have nothing to send, and the other one may hear
+                # nothing.
                 for address in {self._places[node], *dispute.left}:
                     self._tell(address, notice(NOTICE_ASK))
             dispute.whole = True
@@ -407,7 +411,7 @@ class MulticastUDP(SocketTransport):
     def _after_loss(self, error: int, address: bytes) -> None:
         super()._after_loss(error, address)
         if address != self._everybody[0]:
-            return  # one destination that cannot be reached is no trouble of the interface
+            return  # an unreachable destination is no error of the interface
         if error in _INTERFACE_TROUBLE:
             # The membership may be lost: the system forgets it when an interface loses its address.
             self._trouble = error
@@ -440,7 +444,7 @@ class MulticastUDP(SocketTransport):
         return f"group {format_address(self._membership.destination)} by {self._membership.interface.name}"
 
     def _after_silence(self) -> None:
-        """Nothing multicast was heard for ``silence_s``."""
+        """Handle a silence: no multicast was heard for ``silence_s``."""
         silence = self._silence
         why = None
         if silence.ever and silence.joins % SAID_EVERY == 1:
@@ -456,12 +460,12 @@ class MulticastUDP(SocketTransport):
             self._log.warning("rp_filter", f"nothing was heard from anybody on {self._where()}, and {text}")
 
     def _restore(self, why: str | None) -> None:
-        """Look the interface up again by what the user gave, and join the group there; log ``why`` if it is given."""
+        """Look the interface up again by the user's argument, and join the group there; log ``why`` if it is given."""
         former = self._membership
         try:
             found = self._look_up_again()
             if found is None:
-                # This goes on at the next look.
+                # The search continues at the next look.
                 self._trouble = self._trouble or errno.ENODEV
                 return
             if (found.name, found.index, found.address) == former.place:
@@ -470,7 +474,7 @@ class MulticastUDP(SocketTransport):
             else:
                 self._move(Membership(former.group, former.port, found, former.ttl))
         except (OSError, ValueError, RuntimeError) as exc:
-            # A name that can also be read as an address of the other kind is a ValueError, once it names nothing.
+            # A name that can also be read as an address of the other family raises ValueError once no interface has it.
             self._counts["rejoins_failed"] += 1
             number = (exc.errno or 0) if isinstance(exc, OSError) else 0
             text = str(exc)
@@ -488,11 +492,11 @@ class MulticastUDP(SocketTransport):
             self._log.warning("joined again", f"{self._where()} was joined again: {why}")
 
     def _look_up_again(self) -> Interface | None:
-        """The interface that is meant now, or ``None`` while it is looked for.
+        """Return the interface that the user's argument means now, or ``None`` while the search is in progress.
 
         Raises:
             ValueError, InterfaceError: as :func:`usable_interface`.
-            RuntimeError: there is no thread to look with.
+            RuntimeError: no thread can be started for the search.
         """
         former = self._membership
         found = as_before(self._wanted, former.group, former.interface)
@@ -507,7 +511,7 @@ class MulticastUDP(SocketTransport):
         return search.answer()
 
     def _move(self, membership: Membership) -> None:
-        """Go on with the sockets of another membership: the interface has another name, index or address."""
+        """Switch to the sockets of another membership: the interface has another name, index or address."""
         self._free_id()
         former, self._membership = self._membership, membership
         _open_transports.setdefault(self._key(), self)
@@ -527,7 +531,7 @@ class MulticastUDP(SocketTransport):
         )
 
     def _key(self) -> tuple[str, int, int, int]:
-        """What no two open transports of a process have in common."""
+        """Return the key that is unique among the open transports of a process."""
         where = self._membership
         return str(where.group), where.port, where.interface.index, self.node
 
@@ -545,12 +549,12 @@ class MulticastUDP(SocketTransport):
             super()._take_notice(address, kind, number)
 
     def _bound_beside(self) -> socket.socket:
-        """A socket at the own address, on a port that the system picks."""
+        """Return a socket at this processor's address, on a port that the system picks."""
         host, _, *rest = self._membership.own_address
         return bound_socket(self._membership.family, (host, 0, *rest), "the own address")
 
     def _check_own_address(self) -> None:
-        """Refuse an address that the system lists and does not let be used (IPv6, when another host has it too)."""
+        """Raise for an address that the system lists but does not let be used (IPv6, when another host has it too)."""
         try:
             self._bound_beside().close()
         except TransportError as exc:
@@ -560,13 +564,13 @@ class MulticastUDP(SocketTransport):
     def _open_probe(self) -> socket.socket:
         membership, former = self._membership, self._membership.interface
         if membership.is_stopgap and as_before(self._wanted, membership.group, former) is None:
-            # Nothing fails: others are heard there, and do not reach it.
+            # No call fails here: other hosts are heard at a stopgap address, but they do not reach it.
             self._trouble = errno.EADDRNOTAVAIL
         try:
             probe = self._bound_beside()
         except TransportError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:
-                # It is gone. Over IPv6 the system sends from it all the same, so nothing else would tell.
+                # The address is gone. Over IPv6 the system still sends from it, so no other error would show this.
                 self._trouble = errno.EADDRNOTAVAIL
             raise
         try:
@@ -574,8 +578,8 @@ class MulticastUDP(SocketTransport):
                 self._trouble = errno.ENODEV  # another interface has its name
         except OSError as exc:
             probe.close()
-            # It has another name, perhaps: what was joined goes on, and what is done by name does not. Python raises
-            # what has no number where there is none of that name.
+            # The interface may have another name: the membership continues, but operations by name fail. Python's
+            # exception has no error number if no interface has that name.
             if exc.errno is None or exc.errno in _INTERFACE_TROUBLE:
                 self._trouble = errno.ENODEV
             raise
@@ -585,13 +589,13 @@ class MulticastUDP(SocketTransport):
         return probe
 
     async def aclose(self) -> None:
-        """Close it; see :meth:`ringproto.transports.Transport.aclose`."""
+        """Close the transport; see :meth:`ringproto.transports.Transport.aclose`."""
         if not self._closed:
             self._free_id()
         await super().aclose()
 
     def statistics(self) -> dict[str, int]:
-        """Counters and gauges; docs/transports.md lists them."""
+        """Return counters and gauges; docs/transports.md lists them."""
         numbers = super().statistics()
         numbers["own_datagrams_returned"] = self._counted("own_datagrams_returned")
         numbers["peers_known"] = len(self._places)

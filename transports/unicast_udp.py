@@ -1,13 +1,13 @@
 """Unicast UDP: a table of all processors, and one datagram for each of them.
 
-For networks that do not carry multicast. A broadcast is sent once to each peer, so what leaves a processor grows with
-their number; the token costs the same as everywhere. The table is also the guest list: what comes from an address that
-is not in it is dropped.
+This transport is for networks that do not carry multicast. A broadcast is sent once to each peer, so a processor's
+outgoing traffic grows with the number of peers; the token costs the same as with other transports. The table is also an
+admission list: datagrams from other addresses are dropped.
 
-A table names hosts, and hosts come later than others and move. So an opened transport begins with the peers whose names
-have addresses, and looks the others up again in the background, and those of whom nothing comes (``_peers.py``). What
-does not fit into the table is told to an operator, with the node id that the datagrams claim: at most a line a minute
-and peer. For peers that fit, that costs one look at one datagram of each in a second.
+A table names hosts, and a host may start late or move. So an opened transport begins with the peers whose names have
+addresses. In the background it looks up the other names again, and those of silent peers (``_peers.py``). A log line
+tells the operator of datagrams that do not fit the table, with the node id that they claim: at most one line per minute
+and peer. For peers that fit, this costs one look at one datagram of each per second.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from ringproto.transports._tables import (
 __all__ = ["UnicastUDP", "open_unicast_udp"]
 
 TROUBLE_EVERY_S = 1.0
-"""How often the own address is looked for while datagrams are lost because it may be gone."""
+"""Seconds between two checks of this processor's address while datagrams are lost because it may be gone."""
 STRANGERS_MAX = 16
-"""So many nodes that are not in the table have lines of their own; more share one."""
+"""Maximum number of nodes outside the table with log lines of their own; further ones share one."""
 
 
 async def open_unicast_udp(
@@ -66,33 +66,33 @@ async def open_unicast_udp(
     """Open the transport of one processor.
 
     Args:
-        node: the own node id, one of those in ``peers``.
-        peers: for every processor, this one too, its (host, port). The own entry is what is bound; it may be a
-            wildcard (``"0.0.0.0"``, ``"::"``). The names of peers that have no address yet, and those of silent peers,
-            are looked up again by ``run_background``. An address in digits is never looked up.
+        node: the node id of this processor, one of those in ``peers``.
+        peers: the (host, port) of every processor, including this one. The entry of this processor is bound; it may be
+            a wildcard (``"0.0.0.0"``, ``"::"``). ``run_background`` looks up again the names of peers without an
+            address and those of silent peers. An address in digits is never looked up.
         datagram_size: the largest datagram of the ring, in bytes, the same at all processors. ``None``: 32,000 if every
-            processor is at a loopback address in digits or at ``"localhost"``, and so on this host; else what fits into
-            eight segments of 1352.
+            processor has a loopback address in digits or ``"localhost"``, and so is on this host; else the size that
+            fits into eight segments of 1352 bytes.
         segment_size: the largest datagram on the network, in bytes; larger ones of the ring are cut into segments, and
-            put together again. ``None``: 1352, which fits into a frame of 1400 bytes; within a host nothing is cut.
-        receive_buffer: bytes of receive buffer to ask the system for. ``statistics()["receive_buffer_bytes"]`` says
-            what it gave.
+            joined again. ``None``: 1352, which fits into a frame of 1400 bytes; within a host nothing is cut.
+        receive_buffer: bytes of receive buffer to request from the system. ``statistics()["receive_buffer_bytes"]`` is
+            the size that it granted.
         send_buffer: the same for sending.
-        family: ``socket.AF_INET`` or ``socket.AF_INET6`` to use only addresses of that family. By default IPv4 if
-            every host that has an address has such a one, and IPv6 otherwise. It is chosen once: processors that start
-            while a name is missing or has other addresses may choose otherwise than those that start later, and then
-            do not hear each other. Give it where names may come later.
+        family: ``socket.AF_INET`` or ``socket.AF_INET6`` to use only addresses of that family. The default is IPv4 if
+            every host with an address has an IPv4 address, and IPv6 otherwise. The choice is final: processors that
+            start while a name is missing or has other addresses may choose a different family than those that start
+            later, and then they do not hear each other. Set it if names may be added later.
         offload: whether to use segmentation offload (``UDP_SEGMENT``, ``UDP_GRO``) where the kernel has it, which saves
-            most of the price of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` say whether it is
+            most of the cost of a datagram. The gauges ``offload_sending`` and ``offload_receiving`` show whether it is
             in use.
 
-    The names of the others are waited for at most 5 s, and that of the own host at most 30 s.
+    The call waits at most 5 s for the names of the other hosts, and at most 30 s for the name of this host.
 
     Raises:
         ValueError: an argument is wrong, as the message says.
-        TransportError: the own name cannot be resolved, another one can be no name, the hosts have no family in common,
-            or the own address is not one of this host.
-        AddressInUseError: the own port is taken.
+        TransportError: the name of this host cannot be resolved, another name is invalid, the hosts have no family in
+            common, or the address of this processor is not one of this host.
+        AddressInUseError: the port of this processor is taken.
 
     Cancellation: leaves nothing open.
     """
@@ -157,19 +157,19 @@ class UnicastUDP(SocketTransport):
         self._own = OwnAddress(table, family, *own, limiters.own)
         self._taken = Lasting()
         self._lookups = limiters.others
-        # Who is at an address. A driver on another thread reads this and the tables of Traffic, so a change puts new
-        # ones in their place.
+        # The node at each address. A driver on another thread reads this and the tables of Traffic, so a change
+        # replaces them by new objects.
         self._nodes: dict[bytes, int] = {}
-        # The peers that were heard since the last look: the first datagram of each is shown to _introduce.
+        # The addresses that were heard since the last look: the first datagram of each is passed to _introduce.
         self._origins: set[bytes] = set()
-        # What was said of since the last look, and where claims came from that do not fit.
+        # The nodes about which a line was logged since the last look, and the addresses of claims that do not fit.
         self._noted: set[int] = set()
         self._claims: dict[int, bytes] = {}
-        # Where the last datagram of a stranger came from, and what it claimed.
+        # The address and the claim of the last datagram from an unknown address.
         self._last_stranger: tuple[bytes, Claim | None] = b"", None
-        # The first nodes that are not in the table and were heard of.
+        # The first nodes outside the table from which datagrams came.
         self._strangers: set[int] = set()
-        # The number that stands for the own cluster, once a peer that fits was heard.
+        # The number that identifies the own cluster, once a peer that fits was heard.
         self._cluster: int | None = None
         self._silence = Unanswered()
         self._filter = FilterWatch()
@@ -186,15 +186,15 @@ class UnicastUDP(SocketTransport):
         return f"<UnicastUDP node {self.node} at {own}, {len(self._table.peers)} peers>"
 
     def address_of(self, node: int) -> str | None:
-        """Where a node is; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
+        """Return the address of a node; see :meth:`ringproto.transports.AddressedTransport.address_of`."""
         address = self._table.own if node == self.node else self._addresses.get(node)
         return None if address is None else format_packed(address)
 
     def claims_of(self, node: int) -> str | None:
-        """Where else a node was; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
+        """Return another address of a node; see :meth:`ringproto.transports.AddressedTransport.claims_of`."""
         address = self._claims.get(node)
         here = self._table.own if node == self.node else self._addresses.get(node)
-        # A peer that was followed to where it was heard is nowhere else.
+        # A peer whose address was changed to that of the claim has no other address.
         return None if address is None or address == here else format_packed(address)
 
     async def run_background(self) -> None:
@@ -220,7 +220,7 @@ class UnicastUDP(SocketTransport):
             self._table.give_up()
 
     def statistics(self) -> dict[str, int]:
-        """Counters and gauges; docs/transports.md lists them."""
+        """Return counters and gauges; docs/transports.md lists them."""
         numbers = super().statistics()
         numbers["peers_known"] = len(self._addresses)
         return numbers
@@ -228,13 +228,13 @@ class UnicastUDP(SocketTransport):
     # Background
 
     def _look(self) -> list[Peer]:
-        """See who was heard; returns the peers whose names are to be looked up."""
+        """Take a look at which peers were heard; return the peers whose names must be looked up."""
         heard, self._origins = self._origins, set()
         self._noted = set()
         if self._table.make_way():
             self._apply()
         nodes = self._nodes
-        # A thread may add to the old set still, so it is copied in one step.
+        # A thread may still add to the old set, so it is copied in one step.
         due = self._table.look([nodes[origin] for origin in tuple(heard) if origin in nodes])
         dropped = self._counts["drops_unknown_source"]
         if self._addresses and self._silence.look(self._datagrams_received, self._datagrams_sent(), dropped):
@@ -265,7 +265,7 @@ class UnicastUDP(SocketTransport):
         self._say()
 
     def _apply(self) -> None:
-        """Send to and hear those who are in the table."""
+        """Apply the table: send to and receive from the addresses in it."""
         self._addresses = addresses = self._table.addresses()
         self._everybody = list(addresses.values())
         self._nodes = {address: node for node, address in addresses.items()}
@@ -273,13 +273,13 @@ class UnicastUDP(SocketTransport):
         if not self._own.gone:
             hint_at_reach(self._table, self._log)
 
-    # What does not fit
+    # Datagrams and names that do not fit the table
 
     def _introduce(self, origin: bytes, head: bytes) -> bool:
-        """A peer that was not heard since the last look, or a stranger."""
+        """Handle a datagram of a peer that was not heard since the last look, or of an unknown sender."""
         if origin == self._table.own:
             self._counts["drops_to_self"] += 1
-            return False  # what was sent to a peer that was there before this processor
+            return False  # it was sent to a peer that had this address before this processor
         claim = claim_of(head)
         node = self._nodes.get(origin)
         if node is None:
@@ -301,7 +301,7 @@ class UnicastUDP(SocketTransport):
         if len(self._claims) > PEERS_MAX:
             del self._claims[next(iter(self._claims))]
         if not self._is_foreign(claim) and not self._table.claim(claim.node, origin):
-            return  # they have moved, perhaps: their names come first
+            return  # the node may have moved: its name is looked up first
         whose = "this processor's own id" if claim.node == self.node else f"node {claim.node}"
         self._peers_log.warning(
             f"misplaced_{node}",
@@ -310,13 +310,14 @@ class UnicastUDP(SocketTransport):
         )
 
     def _note_stranger(self, origin: bytes, claim: Claim | None) -> None:
-        """Say once that datagrams came from an address that is not in the table, and whose they claim to be."""
+        """Log once that datagrams came from an address outside the table, and which node they claim to come from."""
         self._last_stranger = origin, claim
         foreign = claim is not None and self._is_foreign(claim)
         known = claim is not None and not foreign and self._is_in_table(claim.node)
         if claim is not None and known:
             if not claim.is_sender:
-                # Maybe it is that node, maybe another one that sends its packet again; more will come of it.
+                # The sender may be that node, or another one that sends its packet again. Its other datagrams will show
+                # which.
                 self._table.claim(claim.node, origin)
                 return
             self._counts["claims_from_elsewhere"] += 1
@@ -356,8 +357,8 @@ class UnicastUDP(SocketTransport):
             )
 
     def _kind_of(self, claim: Claim | None, known: bool) -> int:
-        """The node by which lines about a datagram that does not fit are told apart; 0 for all without one of their
-        own, since whoever can forge a datagram can claim any id."""
+        """Return the node id that distinguishes log lines about a datagram that does not fit. It is 0 for all nodes
+        without lines of their own, since anyone who can forge a datagram can claim any id."""
         if claim is None:
             return 0
         if not known and claim.node not in self._strangers:
@@ -373,7 +374,7 @@ class UnicastUDP(SocketTransport):
         return node == self.node or node in self._table.peers
 
     def _say_failure(self, peer: Peer) -> None:
-        """A name gave no address."""
+        """Log that a name has no usable address."""
         if not peer.failure:
             return
         what = f"host {peer.host!r} of node {peer.node} has no address that can be used: {peer.failure}"
@@ -383,8 +384,9 @@ class UnicastUDP(SocketTransport):
             self._peers_log.info(f"name_{peer.node}", f"{what}; {format_packed(peer.address)} is kept")
 
     def _say_family(self, peer: Peer, other: int) -> None:
-        """A name that came later has addresses of the other family only. At the opening that family was chosen, or
-        there was an error, unless the user gave one."""
+        """Log that a name that resolved later has only addresses of the other family. If the name had resolved when the
+        transport was opened, that family would have been chosen, or opening would have failed, unless the user set a
+        family."""
         ours, theirs = FAMILIES[self._family], FAMILIES[other]
         self._peers_log.warning(
             "family",
@@ -394,7 +396,7 @@ class UnicastUDP(SocketTransport):
         )
 
     def _say_silence(self) -> None:
-        """Nothing came of anybody."""
+        """Log that nothing was received from any peer."""
         own = f"{format_packed(self._table.own)}"
         if is_wildcard(self._table.own):
             sources = ", ".join(sorted(set(self._sources().values()))) or "an address that is not known"
@@ -409,7 +411,7 @@ class UnicastUDP(SocketTransport):
             )
             if claim is not None and claim.is_sender:
                 strangers += f", of node {claim.node}"
-        # Between two lines something came and then nothing for some looks, so they are few enough.
+        # Between two such lines something was received, and then nothing for several looks, so there are few of them.
         self._log.warning(
             "silence",
             f"nothing came from any of {len(self._addresses)} peers for {SILENT_LOOKS * LOOK_EVERY_S:g} s, although "
@@ -422,7 +424,7 @@ class UnicastUDP(SocketTransport):
             self._log.warning("rp_filter", f"nothing came from any peer, and {text}")
 
     def _sources(self) -> dict[int, str]:
-        """The address that the system sends from to each peer, as far as it has a way there."""
+        """Return the source address that the system uses for each peer, if it has a route."""
         sources = {}
         for node, address in self._addresses.items():
             with contextlib.suppress(OSError), socket.socket(self._family, socket.SOCK_DGRAM) as probe:
@@ -431,7 +433,8 @@ class UnicastUDP(SocketTransport):
         return sources
 
     def _say_wildcard(self) -> None:
-        """Who binds a wildcard is known to the peers by the address that the system picks."""
+        """Log the source addresses of a processor that binds a wildcard: the peers know it by the address that the
+        system picks."""
         if not is_wildcard(self._table.own):
             return
         by_source: dict[str, list[int]] = {}
@@ -446,18 +449,18 @@ class UnicastUDP(SocketTransport):
         elif by_source:
             self._peers_log.info("wildcard", f"{start}: that must be its address in their tables")
 
-    # The own address
+    # This processor's address
 
     def _after_loss(self, error: int, address: bytes) -> None:
         super()._after_loss(error, address)
         if error in ADDRESS_GONE or error == errno.ENETUNREACH:
-            # Look soon whether the own address is still there.
+            # Check soon whether this processor's address still exists.
             self._look_at_paths_at = min(self._look_at_paths_at, self._looked_at + TROUBLE_EVERY_S)
 
     def _open_probe(self) -> socket.socket:
         if self._table.beyond() is not None:
             self._go_elsewhere()
-        # Another port of the same address, so that the way is the same.
+        # Another port of the same address, so that the path is the same.
         host, _, *rest = unpack_address(self._table.own)
         try:
             probe = bound_socket(self._family, (host, 0, *rest), "the own address")
@@ -472,7 +475,8 @@ class UnicastUDP(SocketTransport):
         return probe
 
     def _lose_address(self, error: TransportError) -> None:
-        """The own address is not there any more: have looked up where the own name leads now, and go there."""
+        """Handle the loss of this processor's address: note that its name must be looked up, and move to an address
+        that it resolves to."""
         if self._own.lost():
             self._log.state(
                 logging.WARNING,
@@ -483,7 +487,7 @@ class UnicastUDP(SocketTransport):
         self._go_elsewhere()
 
     def _go_elsewhere(self) -> None:
-        """Go on at another address of this host, if the own name leads there."""
+        """Move to another address of this host, if this processor's name resolves to one."""
         try:
             place = self._own.bind_elsewhere()
         except ValueError as exc:
@@ -504,7 +508,7 @@ class UnicastUDP(SocketTransport):
         self._go_on_with([fresh])
         self._socket = fresh
         self._table.own = found
-        self._origins = set()  # a peer may have been there
+        self._origins = set()  # a peer may have had this address
         self._own.gone = False
         self._counts["interface_changes"] += 1
         self._log.state(
