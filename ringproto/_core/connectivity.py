@@ -58,8 +58,8 @@ class _Word:
         """One bit for each of the last beacons that it said, the lowest for the last: whether that one came."""
         self.heard_at = -math.inf
         """When enough of them had come last."""
-        self.said = deque(((now, beacon),), _DEAD)
-        """The last of them that came, and when."""
+        self.said = deque(((now, beacon.heard),), _DEAD)
+        """When the last of them came, and whom they showed to be heard."""
 
 
 class _Mark:
@@ -109,10 +109,12 @@ class Connectivity:
             said = (beacon.number - word.beacon.number) % 2**32
             kept = word.received << said if 0 < said < _WINDOW else 0
             word.received = (kept | 1) & ((1 << _WINDOW) - 1)
+            # Beacons usually say the same as the one before, and then share what they say.
+            before = word.said[-1][1]
+            word.said.append((now, before if before == beacon.heard else beacon.heard))
             word.beacon = beacon
             word.at = now
             word.fresh_s = fresh_s
-            word.said.append((now, beacon))
             if word.received.bit_count() >= _ENOUGH:
                 word.heard_at = now
         self._words[node] = word
@@ -321,7 +323,7 @@ class Connectivity:
         mark = self._marks.get(other)
         since = -math.inf if mark is None else mark.left_out_at
         return self._is_known(node, now) and any(
-            at > since and other in said.heard for at, said in self._words[node].said
+            at > since and other in heard for at, heard in self._words[node].said
         )
 
     def _left_out_since(self, at: float, nodes: Iterable[int]) -> Iterator[int]:

@@ -601,3 +601,15 @@ def test_whatever_beacons_say_and_whoever_is_left_out_nothing_raises(moments: li
             assert ring < everybody and out <= everybody and ME not in out and len(everybody) - len(out) > len(ring)
         assert len(mine.heard(now, others, busy=flag)) <= MEMBERS_MAX
         assert len(mine.put_off(4, now)) <= 4
+
+
+def test_what_many_beacons_say_alike_is_kept_once() -> None:
+    """Whole beacons took 12 MB of memory with 256 processors that each hear 64."""
+    mine = make()
+    for number in range(1, 40):
+        mine.hear_beacon(3, beacon(number, (3,), (ME, 2)), float(number))
+    said = mine._words[3].said
+    assert len(said) == 16 and {heard for _, heard in said} == {(ME, 2)}
+    assert len({id(heard) for _, heard in said}) == 1
+    mine.hear_beacon(3, beacon(40, (3,), (2,)), 40.0)
+    assert [heard for _, heard in said][-2:] == [(ME, 2), (2,)]

@@ -192,7 +192,10 @@ async def test_processor_that_finds_no_ring_says_so(cluster: Cluster, lines: Lin
 async def test_nothing_is_said_of_a_barrier_that_takes_less_than_a_second(cluster: Cluster, lines: Lines) -> None:
     await cluster.form(1, 2)
     await trio.sleep(1.5)
-    assert lines.kinds() <= {"configuration", "recovery_complete", "stood_still"}
+    allowed = {"configuration", "recovery_complete"}
+    if lines.of("stood_still") or lines.of("recovery_stood_still"):  # a busy machine: that is said, and what it causes
+        allowed |= {"stood_still", "recovery_stood_still", "recovery_patience"}
+    assert lines.kinds() <= allowed
 
 
 async def test_configuration_without_quorum_is_said_for_what_it_is(cluster: Cluster, lines: Lines) -> None:
