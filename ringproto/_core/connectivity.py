@@ -322,9 +322,7 @@ class Connectivity:
             return other in self._words and now - self._words[other].heard_at < _DEAD * self._interval_s
         mark = self._marks.get(other)
         since = -math.inf if mark is None else mark.left_out_at
-        return self._is_known(node, now) and any(
-            at > since and other in heard for at, heard in self._words[node].said
-        )
+        return self._is_known(node, now) and any(at > since and other in heard for at, heard in self._words[node].said)
 
     def _left_out_since(self, at: float, nodes: Iterable[int]) -> Iterator[int]:
         """Of whom nothing that was said by then is evidence."""
