@@ -9,6 +9,7 @@ With ``RINGPROTO_SANITIZE=1`` in the environment the modules are built with the 
 sanitizers (``make sanitize`` does that, in a folder of its own).
 """
 
+import multiprocessing
 import os
 import sys
 
@@ -47,6 +48,9 @@ if os.environ.get("RINGPROTO_SANITIZE", "") not in ("", "0"):
 else:
     LINK_FLAGS = []
 
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""So many modules are translated and compiled at once."""
+
 # Cython finds the C types of a module by the module's name. A checkout has this link, an sdist cannot.
 if not os.path.exists("ringproto/transports"):
     os.symlink(os.path.join("..", "transports"), "ringproto/transports")
@@ -69,6 +73,9 @@ setup(
             Extension(name, [source], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS)
             for name, source in sources.items()
         ],
+        # Where processes do not fork they would run this file once more.
+        nthreads=PROCESSORS if multiprocessing.get_start_method() == "fork" else 0,
         compiler_directives={"language_level": "3", "annotation_typing": False, "binding": True},
     ),
+    options={"build_ext": {"parallel": PROCESSORS}},
 )
