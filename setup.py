@@ -18,6 +18,7 @@ from setuptools import Extension, setup
 
 ROOMS = (
     "wire",
+    "wire_membership",
     "window",
     "packing",
     "reassembly",
@@ -32,6 +33,9 @@ ROOMS = (
     "outgoing",
     "ordering",
     "holder",
+    "peers",
+    "speakers",
+    "connectivity",
     "seeker",
     "founder",
     "membership",

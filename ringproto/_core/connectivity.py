@@ -260,6 +260,8 @@ class Connectivity:
 
     def put_off(self, most: int, now: float) -> tuple[int, ...]:
         """With whom no ring is formed without evidence, sorted; of more than ``most``, those left out last."""
+        if not self._marks:
+            return ()
         nodes = [node for node, mark in self._marks.items() if self._counts(mark, node, now)]
         return tuple(sorted(nodes[max(0, len(nodes) - most) :]))
 

@@ -1,14 +1,16 @@
 """The datagrams of membership: JOIN, COMMIT, BEACON, WAKE, LEAVE, REFUSE, ACKNOWLEDGEMENT, CHALLENGE, RESPONSE, and how
 large they are.
 
-They are sent while rings form, merge and end, and when an idle one is to turn again, never for each message; so this
-room is not compiled. The envelope, and what every message goes through, is ``wire.py``'s; the bodies are specified in
+They are sent while rings form, merge and end, and when an idle one is to turn again, never for each message. Only
+beacons come all the time, and are a good part of what an idle ring costs. The envelope, and what every message goes
+through, is ``wire.py``'s; the bodies are specified in
 ``docs/wire.md`` like all others, and what is said there of untrusted bytes holds here too: a decoder checks everything
 that can be checked without knowing the state of the ring, and raises :class:`Malformed`.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,10 +34,17 @@ PATIENCE_MAX = 64
 """For so many token timeouts a member may ask while it recovers."""
 _PACKET_MAX = 2**63 - 1
 """The highest number of a packet, as in DATA."""
+_BEACON = int(Kind.BEACON)
+_SAME_BEACONS = 64
+"""The content of this many different beacons is remembered, to read the next one faster that says the same."""
 
 _identity = struct.Struct(">QQHHIHH")
+_speaker = struct.Struct(">QQ")
+_limits = struct.Struct(">HHIHH")
 _join = struct.Struct(">QHH")
 _beacon = struct.Struct(">20sIIHHH")
+_beacon_head = struct.Struct(">20sI")
+_beacon_rest = struct.Struct(">IHHH")
 _commit = struct.Struct(">I20sIHHH")
 _entry = struct.Struct(">IQB20sQQH")
 _refuse = struct.Struct(">IQH")
@@ -227,17 +236,22 @@ class MembershipCodec:
         return Join(_unpack_identity(datagram), ring_sequence, alive, fail_set, bool(datagram[3]))
 
     def encode_beacon(self, beacon: Beacon) -> bytes:
-        sets = beacon.members, beacon.heard, beacon.put_off
         body = (
             _pack_identity(beacon.identity)
-            + _beacon.pack(beacon.ring, beacon.number, beacon.interval_ms, *map(len, sets))
-            + _pack_nodes(beacon.members + beacon.heard + beacon.put_off)
+            + _beacon_head.pack(beacon.ring, beacon.number)
+            + _pack_beacon(beacon.interval_ms, beacon.members, beacon.heard, beacon.put_off)
         )
-        return self._codec.seal(Kind.BEACON, body, FLAG_BUSY if beacon.busy else 0)
+        return self._codec.seal(_BEACON, body, FLAG_BUSY if beacon.busy else 0)
 
     def decode_beacon(self, datagram: bytes, members_max: int) -> Beacon:
         """Raises Malformed."""
-        (ring, number, interval_ms), (members, heard, put_off) = _unpack_sets(_beacon, 3, datagram, members_max)
+        at = HEADER_SIZE + _identity.size
+        if len(datagram) < at + _beacon.size + TRAILER_SIZE:
+            raise Malformed("too_short")
+        ring, number = _beacon_head.unpack_from(datagram, at)
+        interval_ms, members, heard, put_off = _unpack_beacon(
+            datagram[at + _beacon_head.size : -TRAILER_SIZE], members_max
+        )
         _check_ring(ring)
         if len(put_off) > put_off_that_fit(len(members), len(heard), members_max):
             raise Malformed("range")
@@ -409,16 +423,39 @@ def _unpack_sets(
     if len(datagram) < body + TRAILER_SIZE:
         raise Malformed("too_short")
     fields = head.unpack_from(datagram, at)
-    counts = fields[-sets:]
-    if len(datagram) != body + 4 * sum(counts) + TRAILER_SIZE:
+    return fields[:-sets], _unpack_counted(fields[-sets:], datagram, body, len(datagram) - TRAILER_SIZE, members_max)
+
+
+def _unpack_counted(counts: tuple[int, ...], data: bytes, at: int, end: int, members_max: int) -> list[tuple[int, ...]]:
+    """Sets of so many nodes each, which fill the bytes up to ``end``."""
+    if end != at + 4 * sum(counts):
         raise Malformed("length")
     if max(counts) > members_max:
         raise Malformed("range")
     nodes = []
     for count in counts:
-        nodes.append(_unpack_nodes(datagram, body, count))
-        body += 4 * count
-    return fields[:-sets], nodes
+        nodes.append(_unpack_nodes(data, at, count))
+        at += 4 * count
+    return nodes
+
+
+@functools.lru_cache(_SAME_BEACONS)
+def _pack_beacon(interval_ms: int, members: tuple[int, ...], heard: tuple[int, ...], put_off: tuple[int, ...]) -> bytes:
+    """What :func:`_unpack_beacon` reads."""
+    return _beacon_rest.pack(interval_ms, len(members), len(heard), len(put_off)) + _pack_nodes(
+        members + heard + put_off
+    )
+
+
+@functools.lru_cache(_SAME_BEACONS)
+def _unpack_beacon(rest: bytes, members_max: int) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """What follows the number in a beacon: the interval and three sets.
+
+    Most beacons say the same as the one before, so the last ones are remembered.
+    """
+    interval_ms, *counts = _beacon_rest.unpack_from(rest)
+    members, heard, put_off = _unpack_counted(tuple(counts), rest, _beacon_rest.size, len(rest), members_max)
+    return interval_ms, members, heard, put_off
 
 
 def _pack_identity(identity: Identity) -> bytes:
@@ -426,8 +463,14 @@ def _pack_identity(identity: Identity) -> bytes:
 
 
 def _unpack_identity(datagram: bytes, at: int = HEADER_SIZE) -> Identity:
-    incarnation, serial, *limits = _identity.unpack_from(datagram, at)
-    return Identity(incarnation, serial, Limits(*limits))
+    incarnation, serial = _speaker.unpack_from(datagram, at)
+    return Identity(incarnation, serial, _unpack_limits(datagram[at + _speaker.size : at + _identity.size]))
+
+
+@functools.lru_cache(_SAME_BEACONS)
+def _unpack_limits(packed: bytes) -> Limits:
+    """The same object for the same bytes: all processors of a ring say the same."""
+    return Limits(*_limits.unpack(packed))
 
 
 def _pack_entry(entry: Entry) -> bytes:

@@ -256,6 +256,18 @@ def test_beacon_round_trip(beacon: Beacon) -> None:
     assert decode(membership_codec().encode_beacon(beacon)) == beacon
 
 
+def test_beacon_that_says_the_same_is_the_same_objects() -> None:
+    """So a beacon that repeats what the one before said costs little, and what is remembered of both is kept once."""
+    codec = membership_codec()
+    first, second = (decode(codec.encode_beacon(BEACON._replace(number=number))) for number in (7, 8))
+    assert (first.number, second.number) == (7, 8)
+    for name in ("members", "heard", "put_off"):
+        assert getattr(first, name) is getattr(second, name)
+    assert first.identity.limits is second.identity.limits
+    other = decode(codec.encode_beacon(BEACON._replace(heard=(), interval_ms=BEACON.interval_ms + 1)))
+    assert (other.heard, other.interval_ms) == ((), BEACON.interval_ms + 1)
+
+
 @given(leave=st.builds(Leave, IDENTITIES, RING))
 def test_leave_round_trip(leave: Leave) -> None:
     datagram = membership_codec().encode_leave(leave)
