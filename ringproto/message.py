@@ -22,8 +22,8 @@ class Message:
     """A message at its place in the total order. Nobody changes one that is made.
 
     It has the fields of a named tuple, ``_fields``, ``_replace()`` and ``__match_args__``, but is no tuple. ``settled``
-    is none of these fields: two messages are equal, and have one hash and one text, whether they are settled or not,
-    because one message may be settled at one member and not at another. Copies, pickled ones too, keep it.
+    is none of these fields: two messages are equal, and have one hash, whether they are settled or not, because one
+    message may be settled at one member and not at another. Its text and its copies, pickled ones too, have it.
 
     Args:
         payload: what was sent.
@@ -79,7 +79,7 @@ class Message:
 
     def __repr__(self) -> str:
         values = zip(self._fields, self._values(), strict=True)
-        return f"Message({', '.join([f'{name}={value!r}' for name, value in values])})"
+        return f"Message({', '.join([f'{name}={value!r}' for name, value in values])}, settled={self.settled})"
 
     def __reduce__(self) -> tuple[type[Message], tuple[Any, ...]]:
         return Message, (*self._values(), self.settled)
