@@ -35,7 +35,11 @@ taken for a dead one once in 700 times, where one window is not enough in one of
 _FREE = 1
 """So often somebody may be left out and come back without evidence."""
 _BUSY = 3
-"""Who was left out more often ends no recovery of others by coming back."""
+"""Who was left out more often does not end a recovery of others by coming back soon."""
+_BUSY_WAIT = 16
+"""For so many beacon intervals after it was left out, and for twice as many with each further time."""
+_DOUBLED = 4
+"""So often they are doubled: until they are as many as those after which a mark is forgotten."""
 _FORGIVEN = 256
 """A mark is forgotten after so many beacon intervals without a further one and without evidence of a bad link."""
 _STRETCH_MAX = 16
@@ -58,8 +62,8 @@ class _Word:
         """One bit for each of the last beacons that it said, the lowest for the last: whether that one came."""
         self.heard_at = -math.inf
         """When enough of them had come last."""
-        self.said = deque(((now, beacon.heard),), _DEAD)
-        """When the last of them came, and whom they showed to be heard."""
+        self.said = deque(((now, (beacon.members, beacon.heard)),), _DEAD)
+        """When the last of them came, and whom they showed to be heard: the members of the ring, and others."""
 
 
 class _Mark:
@@ -110,8 +114,12 @@ class Connectivity:
             kept = word.received << said if 0 < said < _WINDOW else 0
             word.received = (kept | 1) & ((1 << _WINDOW) - 1)
             # Beacons usually say the same as the one before, and then share what they say.
-            before = word.said[-1][1]
-            word.said.append((now, before if before == beacon.heard else beacon.heard))
+            shown, before = (beacon.members, beacon.heard), word.said[-1][1]
+            if beacon.busy:
+                # It does not name all whom it hears, so nothing up to now shows that a link is dead.
+                word.since = now
+                word.said.clear()
+            word.said.append((now, before if before == shown else shown))
             word.beacon = beacon
             word.at = now
             word.fresh_s = fresh_s
@@ -133,7 +141,9 @@ class Connectivity:
         heard = [node for node in self._words if node not in without and self._hears(node, now)]
         if busy:
             heard = [
-                node for node in heard if not self._disturbs(self._marks_of(self._ring_of(node, now), node, now, None))
+                node
+                for node in heard
+                if not self._disturbs(self._marks_of(self._ring_of(node, now), node, now, None), now)
             ]
         return tuple(sorted(heard[-self._members_max :]))
 
@@ -194,14 +204,14 @@ class Connectivity:
 
         ``informed``: the join says that beacons were evidence enough for its sender. That is believed.
 
-        ``busy``: members recover. Whatever the evidence is, who was left out often may not end that: beacons do not
-        show that data comes.
+        ``busy``: members recover. Whatever the evidence is, who was left out often may not end that for a while:
+        beacons do not show that data comes.
         """
         theirs = self._ring_of(sender, now)
         marks = self._marks_of(theirs, sender, now, gathers)
         if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):
             return False
-        if busy and self._disturbs(marks):
+        if busy and self._disturbs(marks, now):
             return True
         if informed or self._all_hear_all(mine, theirs, now):
             return False
@@ -237,7 +247,8 @@ class Connectivity:
         words = [self._words[node] for node in others if self._is_known(node, now)]
         if any(word.beacon.busy for word in words):
             return None
-        began = max(*(mark.left_out_at for mark in marks), *(word.since for word in words), -math.inf)
+        left_out = (self._marks[node].left_out_at for node in both if node in self._marks)
+        began = max(*left_out, *(word.since for word in words), -math.inf)
         wait_s = _DEAD * self._interval_s
         if now - began < (wait_s if len(words) == len(others) else wait_s + self.memory_s):
             return None
@@ -254,9 +265,13 @@ class Connectivity:
             and not (node == sender and gathers not in (None, mark.incarnation))
         ]
 
-    @staticmethod
-    def _disturbs(marks: Collection[_Mark]) -> bool:
-        return any(mark.level > _BUSY for mark in marks)
+    def _disturbs(self, marks: Collection[_Mark], now: float) -> bool:
+        """Whether one of them was left out too often, and too short a time ago, to end a recovery of others."""
+        return any(
+            mark.level > _BUSY
+            and now - mark.left_out_at < (_BUSY_WAIT << min(mark.level - _BUSY - 1, _DOUBLED)) * self._interval_s
+            for mark in marks
+        )
 
     def put_off(self, most: int, now: float) -> tuple[int, ...]:
         """With whom no ring is formed without evidence, sorted; of more than ``most``, those left out last."""
@@ -324,7 +339,9 @@ class Connectivity:
             return other in self._words and now - self._words[other].heard_at < _DEAD * self._interval_s
         mark = self._marks.get(other)
         since = -math.inf if mark is None else mark.left_out_at
-        return self._is_known(node, now) and any(at > since and other in heard for at, heard in self._words[node].said)
+        return self._is_known(node, now) and any(
+            at > since and (other in members or other in heard) for at, (members, heard) in self._words[node].said
+        )
 
     def _left_out_since(self, at: float, nodes: Iterable[int]) -> Iterator[int]:
         """Of whom nothing that was said by then is evidence."""

@@ -292,6 +292,9 @@ class Founder(Seeker):
         visit = formation.visit(token, self.codec)
         if formation.promised:
             self._obligations = formation.exchange.deliver_set
+            # The member before this one may have installed the ring and stand still in its recovery. If the token that
+            # it passed on is lost, it sends it again only then.
+            self._wait_for_token(max(entry.patience for entry in formation.commit.entries))
         self._pass_token(ring, visit)
 
     def _enter_operational(self, formation: Formation) -> None:

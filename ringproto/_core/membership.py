@@ -389,15 +389,15 @@ class Membership(Founder):
             formation.repeat(self._hop.copy, self.membership_codec, self._datagram_size)
             self._send_commit(formation, "commit_tokens_retransmitted")
         else:
-            self._hop.repeat(self.now, self._shortest_resend_s(formation is None))
+            self._hop.repeat(self.now, self._shortest_resend_s())
             self._unanswered += formation is None
             datagram = ring.repeat_token(self._hop.copy, self.codec)
             self._transmit(ring.successor, datagram, "tokens_retransmitted")
             self.timers.set(_TOKEN_RETRANSMIT, self.now + self._hop.wait_s)
 
-    def _shortest_resend_s(self, installed: bool) -> float:
+    def _shortest_resend_s(self) -> float:
         """The shortest wait before the token is sent again, in seconds."""
-        if installed and self._patient:
+        if self._token_timeout_s > self.config.token_timeout_s:
             left_s = self.timers.deadline(_TOKEN_LOSS) - self.now
             if left_s < self._token_timeout_s - self.config.token_timeout_s:
                 return self._retransmit_s  # who has it stands still, and copies of it only fill its socket

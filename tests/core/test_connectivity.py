@@ -113,15 +113,18 @@ def test_while_others_recover_nobody_says_that_it_hears_the_ring_of_who_was_left
     assert mine.heard(now, (ME, 2), busy=True) == (5,)
 
 
-def test_who_was_left_out_often_waits_for_others_that_recover_until_its_mark_is_forgotten() -> None:
+@pytest.mark.parametrize(("times", "wait"), [(4, 16), (5, 32), (6, 64), (7, 128), (8, 256), (2000, 256)])
+def test_who_was_left_out_often_waits_for_others_that_recover_twice_as_long_each_time(times: int, wait: int) -> None:
+    """At most until its mark is forgotten. It waited so long each time: for 256 intervals although it was whole."""
     mine = make()
-    left_out(mine, 3, 4, 0.0)
-    for last in (252.0, 255.0):
-        all_speak(mine, [(ME, 2), (3,)], last - 3)
-        mine.hear_beacon(2, beacon(900, (ME, 2), (ME,)), last)  # it does not say that it hears 3, as nobody does now
-        assert mine.puts_off((ME, 2), 3, last, busy=True)
-    assert not mine.puts_off((ME, 2), 3, 256.0, busy=True)
-    assert mine.heard(256.0, (ME, 2), busy=True) == (3,)
+    left_out(mine, 3, times, 0.0)
+    last = wait - 1.0
+    all_speak(mine, [(ME, 2), (3,)], last - 3)
+    assert mine.puts_off((ME, 2), 3, last, busy=True)
+    assert mine.heard(last, (ME, 2), busy=True) == ()
+    all_speak(mine, [(ME, 2), (3,)], last - 2)
+    assert not mine.puts_off((ME, 2), 3, float(wait), busy=True)
+    assert mine.heard(float(wait), (ME, 2), busy=True) == (3,)
 
 
 @pytest.mark.parametrize("times", [0, 1, 2, 3])
@@ -349,12 +352,37 @@ def test_there_is_no_plan_for_a_ring_of_which_nobody_was_left_out() -> None:
     assert make().plan((1, 2, 3), 5, 10.0) is None
 
 
-def test_there_is_no_plan_while_members_of_the_other_ring_recover() -> None:
+def test_there_is_no_plan_while_members_of_the_other_ring_recover_nor_until_enough_beacons_came_since() -> None:
     """They do not say of who was left out often that they hear it, and would be left out themselves for that."""
-    mine = hearing([(1, 2, 3), (4, 5)], [(2, 4)], 100.0)
-    for busy in (False, True, False):
-        mine.hear_beacon(4, beacon(25, (4, 5), (1, 3), busy=busy), 10.0)
-        assert (mine.plan((1, 2, 3), 5, 10.0) is None) is busy
+    rings = [(1, 2, 3), (4, 5)]
+    mine = hearing(rings, [(2, 4)], 100.0)
+    assert mine.plan(rings[0], 5, 10.0) is not None
+    mine.hear_beacon(4, beacon(25, (4, 5), (1, 3), busy=True), 10.0)
+    assert mine.plan(rings[0], 5, 10.0) is None
+    for number in range(26, 45):
+        now = number - 15.0
+        for ring in rings:
+            for node in set(ring) - {ME}:
+                hears = set(range(1, 6)) - {node, {2: 4, 4: 2}.get(node, node)}
+                mine.hear_beacon(node, beacon(number, ring, hears), now)
+        assert (mine.plan(rings[0], 5, now) is None) is (now < 26.0)
+
+
+def test_link_between_members_that_were_on_one_ring_until_now_is_not_dead() -> None:
+    """Their beacons name each other as members, not as heard."""
+    mine = make()
+    both = (1, 2, 3, 4, 5)
+    for number in range(1, 17):
+        for node in both[1:]:
+            mine.hear_beacon(node, beacon(number, both, ()), float(number))
+    left_out(mine, 5, 1, 16.0)
+    left_out(mine, 4, 2, 0.0)
+    for number in range(17, 20):
+        for node, ring in ((2, (1, 2, 3)), (3, (1, 2, 3)), (4, (4, 5)), (5, (4, 5))):
+            mine.hear_beacon(
+                node, beacon(number, ring, set(both) - set(ring) - {5} if node < 4 else {1, 2, 3}), float(number)
+            )
+    assert mine.plan((1, 2, 3), 4, 19.0) is None
 
 
 def test_it_is_not_free_for_whom_a_plan_left_out() -> None:
@@ -609,7 +637,7 @@ def test_what_many_beacons_say_alike_is_kept_once() -> None:
     for number in range(1, 40):
         mine.hear_beacon(3, beacon(number, (3,), (ME, 2)), float(number))
     said = mine._words[3].said
-    assert len(said) == 16 and {heard for _, heard in said} == {(ME, 2)}
-    assert len({id(heard) for _, heard in said}) == 1
+    assert len(said) == 16 and {shown for _, shown in said} == {((3,), (ME, 2))}
+    assert len({id(shown) for _, shown in said}) == 1
     mine.hear_beacon(3, beacon(40, (3,), (2,)), 40.0)
-    assert [heard for _, heard in said][-2:] == [(ME, 2), (2,)]
+    assert [shown for _, shown in said][-2:] == [((3,), (ME, 2)), ((3,), (2,))]

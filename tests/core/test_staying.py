@@ -516,9 +516,9 @@ def test_who_waits_for_others_that_recover_does_not_wait_longer_when_their_confi
     cluster = Cluster(1, config)
     nodes, rest = (1, 2, 3, 4, 5), (1, 2, 4, 5)
     cluster.start(*nodes)
-    for times in range(1, 5):
+    for times in range(1, 9):
         assert cluster.run_until_settled(nodes, 5.0)
-        if times == 4:
+        if times == 8:
             cluster.hold(1, 2)
         cluster.partition(rest, (3,))
         assert cluster.run_until(lambda: {cluster.configuration(node).members for node in nodes} == {rest, (3,)}, 5.0)

@@ -10,6 +10,7 @@ import pytest
 from ringproto.config import Config
 from ringproto.testing.application import Habits
 from ringproto.testing.cluster import Cluster
+from ringproto.testing.datagrams import kind_of
 from ringproto.testing.network import Weather
 
 NODES = (1, 2, 3)
@@ -69,6 +70,44 @@ def test_loss_while_a_member_stands_still_costs_no_configuration() -> None:
         cluster.network.weather = Weather(loss=0.15)
         assert cluster.run_until_settled((1, 2, 3, 4), 5.0), seed
         assert cluster.configuration(1).ring_id == ring_id, seed
+
+
+@pytest.mark.parametrize("standing", NODES)
+def test_token_that_installs_may_be_lost_although_its_sender_stands_still_then(standing: int) -> None:
+    """Its sender cannot send it again. Its successor still recovers packets, and waited for one token timeout only."""
+    nodes = (*NODES, 4)
+    cluster = Cluster(7, LAN)
+    start(cluster, NODES, {standing: 2.0})
+    assert cluster.run_until_settled(NODES, bound_s(2.0))
+    lost: list[bytes] = []
+
+    def loses_one(_: float, source: int, __: int, datagram: bytes) -> bool:
+        if lost or source != standing or kind_of(datagram) != "token":
+            return True
+        if cluster.configuration(standing).members == nodes:
+            lost.append(datagram)
+        return not lost
+
+    cluster.filter = loses_one
+    before = {node: cluster.processor(node).statistics()["configurations"] for node in NODES}
+    cluster.start(4)
+    assert cluster.run_until_settled(nodes, 6.0)
+    assert len(lost) == 1
+    assert {
+        node: cluster.processor(node).statistics()["configurations"] - before[node] for node in NODES
+    } == dict.fromkeys(NODES, 1)
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.15])
+def test_members_that_stand_still_come_together_under_loss_that_stays(loss: float) -> None:
+    """It took up to 189 intervals, and 17 configurations."""
+    nodes = (1, 2, 3, 4, 5, 6)
+    for seed in range(1, 7):
+        cluster = Cluster(seed, LAN)
+        cluster.network.clear = cluster.network.weather = dataclasses.replace(cluster.network.clear, loss=loss)
+        start(cluster, nodes, dict.fromkeys((1, 2, 3, 4), 0.75))
+        assert cluster.run_until(lambda cluster=cluster: cluster.formed(nodes), 60 * LAN.merge_detect_s), seed
+        assert max(cluster.processor(node).statistics()["configurations"] for node in nodes) <= 4, seed
 
 
 def test_crash_of_a_member_that_is_waited_for_is_noticed_when_its_time_is_over() -> None:
