@@ -11,7 +11,8 @@ command repeats it over seeds and shows the worst seed next to the goal. Exit co
     crash   how long it takes until the others go on without a member that crashed, without loss
     cpu     how much CPU an idle ring takes, next to that of another working tree (--base DIR, built as this one)
 
-By default a link is measured with four seeds, so that each of neighbours or not, idle or loaded, is run once. Whether
+By default a link is measured with eight seeds, so that each of neighbours or not, idle or loaded, and with both ends on
+the ring at the beginning or one of them left out, is run once. Whether
 all say the same about who is on which ring is looked at after each sixtieth of a stretch, and at its end within the
 bound of a heal: a ring may be just in the middle of a change.
 
@@ -266,20 +267,31 @@ def idle(preset: str, members: int, loss: float, seed: int, seconds: float = 360
 def link(preset: str, members: int, loss: float, seed: int, seconds: float = 3600.0) -> Stayed:
     """What a ring does for so long when one link loses so much one way; then the link is good again.
 
-    By the seed the link goes from a member to the next one on the ring or to another one, and the ring is idle or has
-    ``MESSAGES_S`` messages a second.
+    By the seed the link goes from a member to the next one on the ring or to another one, the ring is idle or has
+    ``MESSAGES_S`` messages a second, and all members are on it at the beginning or one end of the link is not.
     """
     ring = Ring(preset, members, 0.0, seed)
     formed = ring.together(4 * bound(BOUND_UNITS, 0.0))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
-    neighbours, loaded = seed % 2 == 0, seed // 2 % 2 == 0
+    neighbours, loaded, out = seed % 2 == 0, seed // 2 % 2 == 0, seed // 4 % 2 == 1
     if loaded:
         ring.load(MESSAGES_S)
     place = ring.random.randrange(members)
     source, destination = ring.nodes[place], ring.nodes[(place + (1 if neighbours or members == 2 else 2)) % members]
+    if out:
+        others = [node for node in ring.nodes if node != source]
+        ring.cluster.partition(others, [source])
+        limit_s = bound(BOUND_UNITS, 0.0) * ring.unit_s
+        apart = ring.cluster.run_until(
+            lambda: ring.cluster.formed(others) and ring.cluster.formed([source]), limit_s, every_s=ring.step_s
+        )
+        assert apart, "a partition parts them"
+        ring.cluster.heal()
     ring.cluster.network.link(source, destination).loss = loss
     stayed = ring.stay(seconds, formed, loss)
+    if out:  # the one with which it comes in
+        stayed = stayed._replace(changes=max(0, stayed.changes - 1))
     ring.cluster.heal()
     return stayed._replace(back_units=ring.together(200))
 
@@ -474,7 +486,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "heal": Kind(heal, show_heal, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.0, 0.05, 0.15), 200),
     "idle": Kind(idle, show_idle, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 20),
-    "link": Kind(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 4),
+    "link": Kind(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 8),
     "late": Kind(late, show_late, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 20),
     "cost": Kind(cost, show_cost, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 5),
     "crash": Kind(crash, show_crash, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 60),

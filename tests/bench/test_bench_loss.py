@@ -16,8 +16,9 @@ DROPPED_BEFORE = {
     (0.5, 16, 1): 0.329,
     (0.5, 16, 3): 0.662,
 }
-"""What a full queue dropped before random loss was told from congestion (commit 78e5c05), with three members at 1 ms: by
-the part of a window that the port passes in a rotation, its queue in packets, and the number of such receivers."""
+"""The part that a full queue dropped at commit 78e5c05, before random loss was told from congestion: three members, 1 ms.
+
+The keys: the part of a window that the port passes in a rotation, its queue in packets, how many receivers have one."""
 
 
 @pytest.mark.parametrize("loss", LEFT_OF_IDEAL)
