@@ -16,7 +16,7 @@ DROPPED_BEFORE = {
     (0.5, 16, 1): 0.329,
     (0.5, 16, 3): 0.662,
 }
-"""The part that a full queue dropped at commit 78e5c05, before random loss was told from congestion: three members, 1 ms.
+"""The part that a full queue dropped at commit 78e5c05, before loss was told from congestion (three members, 1 ms).
 
 The keys: the part of a window that the port passes in a rotation, its queue in packets, how many receivers have one."""
 
