@@ -76,16 +76,13 @@ class Memory:
         self.now += 0.0001
         for node, processor in self.processors.items():
             batch, self.inbox[node] = self.inbox[node], []
-            if batch:
-                processor.handle_datagrams(batch, self.now)
-            if processor.next_timeout <= self.now:
-                processor.handle_timeout(self.now)
+            ready = processor.turn(batch, self.now)
             for event in processor.take_events(10_000):
                 if isinstance(event, RegularConfiguration):
                     processor.unblock(event.ring_id, self.now)
                 elif isinstance(event, Message):
                     self.delivered += 1
-            for destination, datagram in processor.take_transmits():
+            for destination, datagram in ready.transmits:
                 for other in self.inbox:
                     if other != node and destination in (0, other):
                         self.inbox[other].append(datagram)
