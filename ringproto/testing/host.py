@@ -487,7 +487,6 @@ class Host:
         if processor is None:
             return
         wanted = due or len(batch) > 0
-        impatient, self.impatient = self.impatient, False
         early = self.early_timers > 0.0 and self.random.random() < self.early_timers
         self._note_standstill()
         application = self.application
@@ -496,6 +495,7 @@ class Host:
         send = self.network.send
         node = self.node
         reads_max = self.habits.reads_first
+        tries = True
         for _ in range(SPINS_MAX):
             transmits: list[tuple[int, bytes]] = []
             if wanted or early or processor.wants_turn:
@@ -506,6 +506,7 @@ class Host:
                 early = early and wanted  # once more, after the turn that there is a reason for
                 wanted = False
                 batch = ()
+                tries = True
             if self.watch is not None:
                 self.watch.stepped(self, transmits)
             if self.system_calls is not None:
@@ -531,9 +532,10 @@ class Host:
                     )
                 send(node, destination, datagram)
             self._sample()
-            if impatient:
-                impatient = False
+            if self.impatient and tries:
+                self.impatient = False
                 application.unblock()
+            tries = False  # until a turn may have made room
             if reading and self.events_waiting:
                 events = processor.take_events(reads_max)
                 self.events_waiting -= len(events)

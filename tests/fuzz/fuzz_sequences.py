@@ -97,6 +97,7 @@ class Attack:
         self.sent = Counter[int]()
         self.messages = 0
         self.codec = Codec(CONFIG.cluster_hash, stage.target)
+        stage.sent.clear()
         self.before = stage.attacked.statistics()
         self.at_first = dict(self.before)
         self.at_first["messages_delivered"] -= stage.messages_waiting
