@@ -202,7 +202,7 @@ MUTANTS = (
     ),
     _mutant(
         "call-judges-before-the-loop-reads",
-        "A call of the application takes a turn although a timer is overdue, and what waits in the socket was not read.",
+        "A call of the application takes a turn although a timer is overdue, and the socket was not read before it.",
         (_TURN,),
         Change("trio_driver", "        if now >= self._next_timeout:\n", "        if False:\n"),
     ),

@@ -195,7 +195,8 @@ def rested() -> Rig:
     silent = 0
     while silent < 3:
         rig.now += HOP_S
-        silent = 0 if any([rig.turn(node).transmits for node in NODES]) else silent + 1
+        sent = [rig.turn(node).transmits for node in NODES]
+        silent = 0 if any(sent) else silent + 1
     return rig
 
 
