@@ -101,34 +101,39 @@ class TrioDriver(Driver):
     async def _take_datagrams(self, scope: trio.CancelScope) -> None:
         """Until the scope is cancelled, the processor has left, or something has to wait to be sent."""
         processor, receive, clock = self._processor, self._transport.receive, self._clock
+        turn = processor.turn
         while True:
             self._waiting = scope
             batch = await receive()
             self._waiting = None
             now = clock()
-            ready = processor.turn(batch, now)
+            ready = turn(batch, now)
+            told = False
             while True:
                 # The token goes on before the application hears of anything.
                 if ready.transmits:
                     self._send_now(ready.transmits)
-                self._events = ready.events
+                self._events = events = ready.events
                 if ready.changes or ready.notices:
                     self._keep(ready)
+                    told = True
                 if ready.unfinished and self._rest is None:
-                    ready = processor.turn([], clock())
+                    ready = turn([], clock())
                     continue
-                speaks = now >= self._near and self._look(now)
-                told = speaks or self._changes or self._notices or self._room_wanted
-                if told or (self._events_wanted and ready.events):
+                if now >= self._near and self._look(now):
+                    told = True
+                if told or self._room_wanted or (events and self._events_wanted):
+                    told = False
                     self.settle()
                     if self._rest is None and processor.wants_turn:
-                        ready = processor.turn([], clock())
+                        ready = turn([], clock())
                         continue
                 break
-            self._note(ready)
+            self._next_timeout = next_timeout = ready.next_timeout
             if self._rest is not None or ready.left:
+                self._unfinished = ready.unfinished
                 return
-            if now >= self._near or ready.next_timeout < self._deadline:
+            if now >= self._near or next_timeout < self._deadline:
                 scope.deadline = self._next_deadline(now)
 
     def _next_deadline(self, now: float) -> float:
