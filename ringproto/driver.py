@@ -70,7 +70,7 @@ class Driver(ABC):
         # What the turns said and was not passed on yet; with the lock.
         self._changes: list[Change] = []
         self._notices: list[Notice] = []
-        self._events = 0
+        self._events = 0  # how many wait; below 0 if the first was taken before the first turn
         # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.
         self._events_wanted = True
         self._room_wanted = False
@@ -250,7 +250,7 @@ class Driver(ABC):
         self._turn_if_wanted()
         while True:
             told = self._tell_changes()
-            if self._events:
+            if self._events > 0:
                 # Whoever still finds none says so again.
                 self._events_wanted = False
                 listener.came()

@@ -100,7 +100,7 @@ class ThreadDriver(Driver):
         with self._lock:
             self._called = False
             # All who wait are woken below, and who still finds nothing says so again.
-            if self._events:
+            if self._events > 0:
                 self._events_wanted = False
         if not self.has_left:
             self.settle()
