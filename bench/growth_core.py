@@ -53,15 +53,13 @@ class Lockstep:
                 continue
             self.inbox[node] = []
             begun = clock()
-            if batch:
-                processor.handle_datagrams(batch, self.now)
-            if processor.next_timeout <= self.now:
-                processor.handle_timeout(self.now)
+            transmits = processor.turn(batch, self.now).transmits
             if payload is not None:
                 while processor.submit(payload, Priority.LOW, Guarantee.AGREED):
                     pass
             events = processor.take_events(1_000_000)
-            transmits = processor.take_transmits()
+            if processor.wants_turn:
+                transmits += processor.turn([], self.now).transmits
             self.cpu_ns += clock() - begun
             sent.append((node, transmits))
             for event in events:

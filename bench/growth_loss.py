@@ -56,17 +56,17 @@ class _Node:
         """What a driver and an application do at one wake-up."""
         ring, processor = self._ring, self.processor
         network, now = ring.network, ring.network.timeline.now
-        transmits = processor.turn(batch, now)
+        ready = processor.turn(batch, now)
         while True:
-            for destination, datagram in transmits:
+            for destination, datagram in ready.transmits:
                 network.send(self.node, destination, datagram)
             self._take(processor.take_events(1_000_000))
             if ring.payload is not None:
                 while processor.submit(ring.payload, Priority.LOW, Guarantee.AGREED):
                     pass
-            if not (processor.goes_on or processor.has_transmits):
+            if not (ready.unfinished or processor.wants_turn):
                 break
-            transmits = processor.turn([], now)
+            ready = processor.turn([], now)
         if processor.next_timeout < self._due:
             self._due = max(processor.next_timeout, now)
             network.timeline.at(self._due, self._tick, self._due)

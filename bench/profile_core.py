@@ -51,6 +51,8 @@ class Trio:
         self.spent = dict.fromkeys(("token", "fill", "receive", "take", "submit"), 0.0)
         self.counted = dict.fromkeys(self.spent, 0)
         self.datagrams = 0
+        self._queue: list[tuple[int, int, bytes]] = []
+        """(sender, destination, datagram) on their way."""
         self.processors = {
             node: Processor(node, config, datagram_size=datagram_size, seed=bytes([node]) * 16, now=0.0)
             for node in (1, 2, 3)
@@ -63,25 +65,30 @@ class Trio:
             self.now += 0.001
             for node, processor in self.processors.items():
                 batch, inbox[node] = inbox[node], []
-                processor.handle_datagrams(batch, self.now)
-                if processor.next_timeout <= self.now:
-                    processor.handle_timeout(self.now)
+                ready = processor.turn(batch, self.now)
                 for event in processor.take_events(1000):
                     if isinstance(event, RegularConfiguration):
                         processor.unblock(event.ring_id, self.now)
-                for destination, datagram in processor.take_transmits():
+                for destination, datagram in ready.transmits:
                     for other in inbox:
                         if other != node and destination in (0, other):
                             inbox[other].append(datagram)
         for node, batch in inbox.items():
-            self.processors[node].handle_datagrams(batch, self.now)
+            self._turn(node, batch)
+
+    def _turn(self, node: int, batch: list[bytes]) -> float:
+        """A turn of a processor; the seconds that it took."""
+        began = process_time()
+        ready = self.processors[node].turn(batch, self.now)
+        took_s = process_time() - began - CLOCK_S
+        self._queue += [(node, *transmit) for transmit in ready.transmits]
+        return took_s
 
     def run(self, payload: bytes | None, seconds: float) -> None:
         """Turn the token for so long; every processor sends as much as it may, or nothing if ``payload`` is None."""
         spent, counted = self.spent, self.counted
         holder = 0
         until = perf_counter() + seconds
-        queue: list[tuple[int, int, bytes]] = []
         idle = 0
         while perf_counter() < until:
             self.now += 0.00002
@@ -93,25 +100,24 @@ class Trio:
                         count += 1
                     spent["submit"] += process_time() - began - CLOCK_S
                     counted["submit"] += count
-            for node, processor in self.processors.items():
-                queue += [(node, *transmit) for transmit in processor.take_transmits()]
-            if not queue:
+                for node, processor in self.processors.items():
+                    if processor.wants_turn:
+                        self._turn(node, [])
+            if not self._queue:
                 # The token rests; so it does where a ring has nothing to do.
                 idle += 1
                 self.now = max(self.now, min(p.next_timeout for p in self.processors.values()))
-                for processor in self.processors.values():
+                for node, processor in self.processors.items():
                     if processor.next_timeout <= self.now:
-                        processor.handle_timeout(self.now)
+                        self._turn(node, [])
                 assert idle < 10**7
                 continue
-            batch, queue = queue, []
+            batch, self._queue = self._queue, []
             data = [(node, datagram) for node, destination, datagram in batch if destination == 0]
             for node, processor in self.processors.items():
                 mine = [datagram for sender, datagram in data if sender != node]
                 if mine:
-                    began = process_time()
-                    processor.handle_datagrams(mine, self.now)
-                    spent["receive"] += process_time() - began - CLOCK_S
+                    spent["receive"] += self._turn(node, mine)
                     self.datagrams += len(mine)
                 self._take(processor)
             for _, destination, datagram in batch:
@@ -119,18 +125,16 @@ class Trio:
                     holder = destination
                     processor = self.processors[holder]
                     kind = "fill" if payload is not None else "token"
-                    began = process_time()
-                    processor.handle_datagrams([datagram], self.now)
-                    spent[kind] += process_time() - began - CLOCK_S
+                    spent[kind] += self._turn(holder, [datagram])
                     counted[kind] += 1
                     assert datagram[1] == TOKEN_TYPE or payload is not None or processor.state == "operational"
                     self._take(processor)
 
     def _take(self, processor: Processor) -> None:
-        if not processor.pending_events:
-            return
         began = process_time()
         events = processor.take_events(100_000)
+        if not events:
+            return
         self.spent["take"] += process_time() - began - CLOCK_S
         count = sum(isinstance(event, Message) for event in events)
         self.counted["take"] += count

@@ -76,19 +76,17 @@ class Memory:
         self.now += 0.0001
         for node, processor in self.processors.items():
             batch, self.inbox[node] = self.inbox[node], []
-            if batch:
-                processor.handle_datagrams(batch, self.now)
-            if processor.next_timeout <= self.now:
-                processor.handle_timeout(self.now)
+            # A driver wakes only if there is something to do.
+            if batch or processor.wants_turn or processor.next_timeout <= self.now:
+                for destination, datagram in processor.turn(batch, self.now).transmits:
+                    for other in self.inbox:
+                        if other != node and destination in (0, other):
+                            self.inbox[other].append(datagram)
             for event in processor.take_events(10_000):
                 if isinstance(event, RegularConfiguration):
                     processor.unblock(event.ring_id, self.now)
                 elif isinstance(event, Message):
                     self.delivered += 1
-            for destination, datagram in processor.take_transmits():
-                for other in self.inbox:
-                    if other != node and destination in (0, other):
-                        self.inbox[other].append(datagram)
 
     def form(self) -> None:
         count = len(self.processors)

@@ -94,13 +94,13 @@ async def core() -> float:
     first, second = (Processor(node, config, datagram_size=1352, seed=bytes([node]) * 16, now=0.0) for node in NODES)
     now = 0.0
 
+    batch: list[bytes] = []
+
     def turn(step: float) -> None:
-        nonlocal now
-        for here, there in ((first, second), (second, first)):
+        nonlocal batch, now
+        for there in (second, first):
             now += step
-            there.handle_datagrams([datagram for _, datagram in here.take_transmits()], now)
-            if there.next_timeout <= now:
-                there.handle_timeout(now)
+            batch = [datagram for _, datagram in there.turn(batch, now).transmits]
 
     while not first.configuration.members == second.configuration.members == NODES:
         turn(0.001)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import trio
 
-from ringproto._core import Batch, Change, Processor
+from ringproto._core import Batch, Change, Notice, Processor, Ready
 from ringproto.events import Event, RegularConfiguration
 from ringproto.failures import RingClosedError, service_error, with_whereabouts, without_cancellations, wrong_thread
 from ringproto.gate import Gate
@@ -67,7 +67,10 @@ class Driver(ABC):
         self.reports = Reports(processor, transport, clock)
         """What the ring says to the log."""
         self._lock = threading.Lock()
+        # What the turns said and was not passed on yet; with the lock.
         self._changes: list[Change] = []
+        self._notices: list[Notice] = []
+        self._events = 0  # how many wait; below 0 if the first was taken before the first turn
         # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.
         self._events_wanted = True
         self._room_wanted = False
@@ -195,7 +198,6 @@ class Driver(ABC):
                 raise _closed()
             # A driver on another thread may know already that the round is over. Then the caller is cancelled, which is
             # how it learns of it, and has made no error.
-            self._collect_changes()
             over = any(isinstance(change.event, RegularConfiguration) for change in self._changes)
             accepted = not over and self._processor.submit_recovery(ring_id, payload, guarantee)
             if not accepted:
@@ -209,6 +211,7 @@ class Driver(ABC):
         """The oldest events, at most ``limit``; none if there are none."""
         with self._lock:
             events = self._processor.take_events(limit)
+            self._events -= len(events)
             if not events:
                 self._events_wanted = True
         if events:
@@ -222,6 +225,7 @@ class Driver(ABC):
         with self._lock:
             while events := self._processor.take_events(limit):
                 dropped += len(events)
+            self._events = 0
             self._events_wanted = True
         return dropped
 
@@ -241,44 +245,51 @@ class Driver(ABC):
 
     @trio.lowlevel.enable_ki_protection
     def settle(self) -> None:
-        """After every call of the core: pass on what came of it."""
+        """After every call of the core: see that it gets the turn that it may want, and pass on what came of that."""
         listener = self._listener
-        self._tell_changes()
-        if self._processor.pending_events:
-            # Whoever still finds none says so again.
-            self._events_wanted = False
-            listener.came()
-        if self._room_wanted:
-            # Whoever still finds no room says so again.
-            self._room_wanted = False
-            for gate in self.gates:
-                gate.retry()
-        self._nudge()
+        self._turn_if_wanted()
+        while True:
+            told = self._tell_changes()
+            if self._events > 0:
+                # Whoever still finds none says so again.
+                self._events_wanted = False
+                listener.came()
+                told = True
+            if self._room_wanted:
+                # Whoever still finds no room says so again.
+                self._room_wanted = False
+                for gate in self.gates:
+                    gate.retry()
+            # Who was told may have called the core as well.
+            if not (told and self._turn_if_wanted()):
+                return
 
-    def _tell_changes(self) -> None:
-        """Tell the listener, and the log, what changed."""
+    def _tell_changes(self) -> bool:
+        """Tell the listener, and the log, what changed. Whether something had."""
         reports = self.reports
+        told = False
         if reports.held_due:
             reports.write_held()
-        while self._changes or reports.waiting or not self._processor.calm:
+        while self._changes or self._notices or reports.waiting:
             with self._lock:
-                self._collect_changes()
                 changes, self._changes = self._changes, []
-                notices = [*self._processor.take_notices(), *reports.take()]
-            if not changes and not notices:
-                break
+                notices, self._notices = self._notices, []
+                notices += reports.take()
+            told = True
             for change in changes:
                 self._listener.changed(change)
             reports.write(notices)
+        return told
 
-    def _collect_changes(self) -> None:
-        """Fetch what changed from the core, with the lock held."""
-        while changes := self._processor.take_changes():
-            self._changes += changes
-            for change in changes:
-                self.reports.changed(change)
-                if self._unblocks and isinstance(change.event, RegularConfiguration):
-                    self._processor.unblock(change.event.ring_id, self._clock())
+    def _keep(self, ready: Ready) -> None:
+        """Keep what a turn said until it is passed on, with the lock held. The core may want another turn then."""
+        self._events = ready.events
+        self._notices += ready.notices
+        self._changes += ready.changes
+        for change in ready.changes:
+            self.reports.changed(change)
+            if self._unblocks and isinstance(change.event, RegularConfiguration):
+                self._processor.unblock(change.event.ring_id, self._clock())
 
     # The loop
 
@@ -312,8 +323,9 @@ class Driver(ABC):
         """End the loop soon, wherever it is."""
 
     @abstractmethod
-    def _nudge(self) -> None:
-        """The core was called by somebody else: see that the loop sends what is to be sent, and wakes in time."""
+    def _turn_if_wanted(self) -> bool:
+        """The core may have been called on trio's thread. If it wants a turn now, take that, or see that the loop takes
+        it soon. ``True`` if it was taken here, so that there may be more to pass on."""
 
     @trio.lowlevel.enable_ki_protection
     def _end(self) -> None:

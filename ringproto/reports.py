@@ -175,7 +175,7 @@ class Reports:
         if left_s > _SLOW_PART * timeout_s:
             self._slow_lasts.over()
         elif self._slow_lasts.due(now):
-            events = self._processor.pending_events
+            events = self._processor.statistics()["events_waiting"]
             text = (
                 f"the application has taken no event for {timeout_s - left_s:.3g} s while {events} wait and the ring "
                 f"is slowed down; this processor leaves in {max(0.0, left_s):.3g} s (Config.slow_consumer_timeout_s)"

@@ -32,9 +32,8 @@ class ThreadDriver(Driver):
         super().__init__(transport, clock, processor, unblocks=unblocks)
         self._network = transport
         self._trio = trio.lowlevel.current_trio_token()
-        # Under the lock: until when the thread will wait; whether it was told to look before, whether trio's thread
-        # was; whether the thread is to end.
-        self._waits_until = -math.inf
+        # Under the lock: whether the thread was told to look before, whether trio's thread was; whether the thread is
+        # to end.
         self._nudged = False
         self._called = False
         self._stopping = False
@@ -66,13 +65,17 @@ class ThreadDriver(Driver):
                     reports.woke_late(now - late_at + reports.late_s)
                 if now >= reports.look_at:
                     reports.look(now)
-                transmits = processor.turn(batch, now)
-                self._collect_changes()
-                transmits += processor.take_transmits()  # what an unblock made
+                ready = processor.turn(batch, now)
+                self._keep(ready)
+                transmits = ready.transmits
+                while processor.wants_turn:  # a configuration was unblocked here
+                    ready = processor.turn([], self._clock())
+                    self._keep(ready)
+                    transmits += ready.transmits
                 calls = not self._called and self._wanted_on_trio(bool(transmits))
                 self._called = self._called or calls
-                done = processor.left or self._stopping
-                self._waits_until = processor.next_timeout
+                done = ready.left or self._stopping
+                waits_until = ready.next_timeout
             # The token goes on before the application hears of anything.
             if transmits:
                 network.send_blocking(transmits)
@@ -81,14 +84,14 @@ class ThreadDriver(Driver):
             if done:
                 return
             now = self._clock()
-            late_at = max(self._waits_until, now) + reports.late_s
-            batch = network.receive_blocking(self._waits_until - now)
+            late_at = max(waits_until, now) + reports.late_s
+            batch = network.receive_blocking(waits_until - now)
 
     def _wanted_on_trio(self, sent: bool) -> bool:
         """Whether trio's thread has something to do. A queue can only have room again when something was sent, or, on
         a ring of one, delivered."""
-        came = self._processor.pending_events > 0
-        if self._changes or self.reports.speaks or self._processor.has_notices:
+        came = self._events > 0
+        if self._changes or self._notices or self.reports.speaks:
             return True
         return (self._events_wanted and came) or (self._room_wanted and (sent or came))
 
@@ -97,17 +100,16 @@ class ThreadDriver(Driver):
         with self._lock:
             self._called = False
             # All who wait are woken below, and who still finds nothing says so again.
-            if self._processor.pending_events:
+            if self._events > 0:
                 self._events_wanted = False
         if not self.has_left:
             self.settle()
 
-    def _nudge(self) -> None:
-        processor = self._processor
+    def _turn_if_wanted(self) -> bool:
+        """The thread alone takes turns, so that it sends in their order: it is told, once until it has looked."""
         with self._lock:
-            nudges = not self._nudged and (
-                processor.has_transmits or processor.left or processor.next_timeout < self._waits_until
-            )
+            nudges = not self._nudged and self._processor.wants_turn
             self._nudged = self._nudged or nudges
         if nudges:
             self._network.interrupt()
+        return False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from ringproto._core import Processor
+from ringproto._core import Processor, Ready
 from ringproto.driver import Driver
 from ringproto.transports import EagerTransport, Transport
 
@@ -40,6 +40,9 @@ class TrioDriver(Driver):
         self._deadline = 0.0
         self._near = 0.0
         self._late = math.inf
+        # What the last turn said of the next one.
+        self._next_timeout = -math.inf
+        self._unfinished = False
         # What has to be sent by a call that may wait; nothing more, if the transport keeps the rest itself.
         self._rest: Sequence[tuple[int, bytes]] | None = None
         # What the transport raised while somebody who called the core had it send: the loop raises it.
@@ -52,64 +55,89 @@ class TrioDriver(Driver):
     async def _drive(self) -> None:
         with self._scope:
             try:
-                self.settle()
-                await self._turn()
+                await self._loop()
             finally:
                 self._waiting = None
 
     @trio.lowlevel.enable_ki_protection
-    async def _turn(self) -> None:
+    async def _loop(self) -> None:
+        processor = self._processor
+        self._take_turn(self._clock())
         while True:
-            await self._send_waiting()
-            if self._processor.left:
+            while self._rest is not None:
+                transmits, self._rest = self._rest, None
+                await self._transport.send(transmits)
+            if processor.left:
                 return
-            if self._processor.goes_on:
-                self._rest = self._processor.turn([], self._clock()) or None
+            now = self._clock()
+            if self._unfinished or (processor.wants_turn and now < self._next_timeout):
+                self._take_turn(now)
                 continue
             # The scope is for the wait for datagrams alone: neither a deadline nor a wake-up may cut a send short.
-            with trio.CancelScope(deadline=self._next_deadline(self._clock())) as scope:
+            with trio.CancelScope(deadline=self._next_deadline(now)) as scope:
                 await self._take_datagrams(scope)
             self._waiting = None
             if self._failed is not None:
                 raise self._failed
-            if self._rest is None:
-                # The wait was ended by its deadline, or by somebody who called the core.
+            if self._rest is None and not (self._unfinished or processor.left):
+                # The wait was ended by its deadline.
                 now = self._clock()
                 self._look(now)
-                self._rest = self._processor.turn([], now) or None
-                self.settle()
+                self._take_turn(now)
+
+    def _take_turn(self, now: float) -> None:
+        """A turn without datagrams: what it sends is for a call that may wait, and the application is told first."""
+        ready = self._processor.turn([], now)
+        self._note(ready)
+        self._keep(ready)
+        self._rest = ready.transmits or None
+        self.settle()
+
+    def _note(self, ready: Ready) -> None:
+        self._unfinished = ready.unfinished
+        self._next_timeout = ready.next_timeout
 
     @trio.lowlevel.enable_ki_protection
     async def _take_datagrams(self, scope: trio.CancelScope) -> None:
         """Until the scope is cancelled, the processor has left, or something has to wait to be sent."""
         processor, receive, clock = self._processor, self._transport.receive, self._clock
+        turn = processor.turn
         while True:
             self._waiting = scope
             batch = await receive()
             self._waiting = None
             now = clock()
-            # The token goes on before the application hears of anything.
-            transmits = processor.turn(batch, now)
-            if transmits:
-                self._send_now(transmits)
-            changed = False
-            if not processor.calm:
-                while processor.goes_on and self._rest is None:
-                    self._send_now(processor.turn([], now))
-                changed = processor.has_changes or processor.has_notices
-            if now >= self._near:
-                changed = self._look(now) or changed
-            if changed or self._room_wanted or (self._events_wanted and processor.pending_events):
-                self.settle()
-                if processor.has_transmits and self._rest is None:
-                    self._send_now(processor.take_transmits())
-            if self._rest is not None or processor.left:
+            ready = turn(batch, now)
+            told = False
+            while True:
+                # The token goes on before the application hears of anything.
+                if ready.transmits:
+                    self._send_now(ready.transmits)
+                self._events = events = ready.events
+                if ready.changes or ready.notices:
+                    self._keep(ready)
+                    told = True
+                if ready.unfinished and self._rest is None:
+                    ready = turn([], clock())
+                    continue
+                if now >= self._near and self._look(now):
+                    told = True
+                if told or self._room_wanted or (events and self._events_wanted):
+                    told = False
+                    self.settle()
+                    if self._rest is None and processor.wants_turn:
+                        ready = turn([], clock())
+                        continue
+                break
+            self._next_timeout = next_timeout = ready.next_timeout
+            if self._rest is not None or ready.left:
+                self._unfinished = ready.unfinished
                 return
-            if now >= self._near or processor.next_timeout < self._deadline:
+            if now >= self._near or next_timeout < self._deadline:
                 scope.deadline = self._next_deadline(now)
 
     def _next_deadline(self, now: float) -> float:
-        self._deadline = deadline = max(self._processor.next_timeout, now + _LOOK_S)
+        self._deadline = deadline = max(self._next_timeout, now + _LOOK_S)
         self._near = deadline - _NEAR * (deadline - now)
         self._late = deadline + self.reports.late_s
         return deadline
@@ -123,33 +151,35 @@ class TrioDriver(Driver):
             reports.look(now)
         return reports.speaks
 
-    async def _send_waiting(self) -> None:
-        """Send everything, and wait for that if the network takes no more."""
-        while self._rest is not None or self._processor.has_transmits:
-            transmits, self._rest = self._rest, None
-            await self._transport.send(self._processor.take_transmits() if transmits is None else transmits)
-
     def _send_now(self, transmits: Sequence[tuple[int, bytes]]) -> None:
-        """Send what can be sent without waiting; the rest is for :meth:`_send_waiting`."""
-        if self._eager is None:
-            self._rest = transmits
+        """Send what can be sent without waiting; the rest is for a call that waits, after what that has already."""
+        if self._eager is None or self._rest is not None:
+            self._rest = [*(self._rest or ()), *transmits]
         elif not self._eager.send_nowait(transmits):
             self._rest = ()
 
-    def _nudge(self) -> None:
-        waiting = self._waiting
-        if waiting is None:
-            return  # the loop is in the middle of something, and looks itself
-        processor = self._processor
-        if self._eager is not None and self._rest is None and processor.has_transmits:
-            # In passing, without waking the loop.
+    def _turn_if_wanted(self) -> bool:
+        """In passing, without waking the loop, while that waits for datagrams and may go on waiting."""
+        waiting, processor = self._waiting, self._processor
+        if waiting is None or not processor.wants_turn:
+            return False  # the loop is in the middle of something, and looks itself; or nothing is wanted
+        if self._rest is not None or self._unfinished or self._failed is not None:
+            return False  # the loop was woken, and does not run yet
+        now = self._clock()
+        if now >= self._next_timeout:
+            # What waits in the socket is read before others are judged. The loop wakes now, by its deadline.
+            return False
+        ready = processor.turn([], now)
+        self._note(ready)
+        self._keep(ready)
+        if ready.transmits:
             try:
-                self._send_now(processor.take_transmits())
+                self._send_now(ready.transmits)
             except Exception as error:
                 self._failed = error
-                waiting.cancel()
-        if processor.has_transmits or processor.goes_on or processor.left or self._rest is not None:
+        if self._rest is not None or ready.unfinished or ready.left or self._failed is not None:
             waiting.cancel()
-        elif processor.next_timeout < self._deadline:
-            self._deadline = waiting.deadline = processor.next_timeout
+        elif ready.next_timeout < self._deadline:
+            self._deadline = waiting.deadline = ready.next_timeout
             self._late = self._deadline + self.reports.late_s
+        return True

@@ -3,6 +3,6 @@
 from ringproto._core.delivery import Change
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
-from ringproto._core.processor import Batch, Processor
+from ringproto._core.processor import Batch, Processor, Ready
 
-__all__ = ["NUMBER_END", "Batch", "Change", "Notice", "Processor"]
+__all__ = ["NUMBER_END", "Batch", "Change", "Notice", "Processor", "Ready"]

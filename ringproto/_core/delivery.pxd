@@ -34,7 +34,8 @@ cdef class Delivery:
     @cython.locals(message=Message, taken=list)
     cpdef list take(self, Py_ssize_t limit)
     cpdef bint is_full(self)
-    cpdef bint has_changes(self)
+    cpdef Py_ssize_t count(self) except -1
+    cpdef list take_changes(self)
 
     @cython.locals(seq="long long", last="long long", packet=Packet, progress=bint)
     cpdef bint deliver(self, Window window, object ring_id, long long stable)

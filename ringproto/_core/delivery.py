@@ -130,14 +130,14 @@ class Delivery:
             taken.append(event)
         return taken
 
-    def has_changes(self) -> bool:
-        """Whether :meth:`take_changes` would return something."""
-        return bool(self._changes)
+    def count(self) -> int:
+        """As :attr:`pending`, which is slower to ask."""
+        return len(self._events)
 
     def take_changes(self) -> list[Change]:
+        """The configurations and completions since the last call, as a list that is the caller's."""
         changes = self._changes
-        if changes:
-            self._changes = []
+        self._changes = []
         return changes
 
     def deliver(self, window: Window, ring_id: RingId, stable: int) -> bool:

@@ -34,7 +34,6 @@ cdef class Holder:
     cdef bint _called  # the token is not to rest here at this visit, or at the next
     cdef double _hold_s
     cdef double _keep_s
-    cdef bint _kept_without_clock  # the deadline of a token that is kept counts from a time that may be long past
     cdef object _origin
     cdef Token _own_token
     cdef Py_ssize_t _requests_max

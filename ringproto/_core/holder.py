@@ -85,7 +85,6 @@ class Holder:
         self._resting: Visit | None = None
         self._own_token: Token | None = None
         self._called = False
-        self._kept_without_clock = False
         self._woke = False
         self._least_resend_s = config.token_retransmit_min_s * _LEAST_PART
         self._hop = Retransmission(config.token_retransmit_min_s, self._least_resend_s)
@@ -118,10 +117,6 @@ class Holder:
             )
 
     def _token_rested(self, sender: int, body: None) -> None:
-        if self._kept_without_clock:
-            self._kept_without_clock = False
-            self.timers.set(_TOKEN_HOLD, self.now + self._keep_s)
-            return
         self._called = self._called or not self.goes_on()
         self.go_on()
 
@@ -142,6 +137,9 @@ class Holder:
         """What the token rests for may have come."""
         visit = self._resting
         if visit is not None:
+            if visit.unfinished:
+                # The deadline was for the next piece. How long the token rests after the last one is decided then.
+                self.timers.clear(_TOKEN_HOLD)
             self._resting = None
             self._use_token(visit)
 
@@ -155,7 +153,6 @@ class Holder:
             self._rest(visit, rest_s)
         else:
             self.timers.clear(_TOKEN_HOLD)
-            self._kept_without_clock = False
             self._called = False
             ring.end_visit(visit, self._source, self.delivery.held, self.codec)
             self._pass_token(ring, visit)
@@ -190,7 +187,6 @@ class Holder:
         """A piece is made. Who does not ask whether the visit goes on comes to it by the timer, at once."""
         self._resting = visit
         self._broadcast(visit.take_datagrams(0)[0])
-        self._kept_without_clock = False
         self.timers.clear(_TOKEN_LOSS)
         self.timers.set(_TOKEN_HOLD, math.nextafter(self.now, math.inf))
 
@@ -202,9 +198,6 @@ class Holder:
         timers.clear(_TOKEN_LOSS)
         deadline = self.now + rest_s
         if deadline < timers.deadline(_TOKEN_HOLD):
-            # Who submits says no time, and while the token rested none may have been said for long: then the deadline
-            # has passed already, and the moment for which it is kept begins with the next look at the clock.
-            self._kept_without_clock = timers.is_set(_TOKEN_HOLD)
             timers.set(_TOKEN_HOLD, deadline)
 
     def _deliver(self) -> None:

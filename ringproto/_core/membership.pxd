@@ -11,6 +11,10 @@ cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
 cdef class Membership(Founder):
     cdef list _doors  # of the present state: for each input a function, or None if it is ignored
     cdef bint _drain
+    cdef bint _queued  # since the last turn: a message or an unblock was queued
+    cdef bint _taken  # since the last turn: events were taken
+    cdef bint _leave_noted  # since the last turn: it is to leave
+    cdef double _leave_at
     cdef object _put_off_at
     cdef double _stall_s  # who is not asked for so long may have stood still
     cdef bint _patient  # somebody may stand still before this barrier is complete
@@ -20,7 +24,16 @@ cdef class Membership(Founder):
     cdef dict _put_off_deadlines
 
     cpdef note_time(self, double now)
+    cpdef note_queued(self)
+    cpdef note_taken(self)
+    cpdef bint wants_turn(self) except -1
+    cpdef take_up(self)
+    cpdef handle_timeouts(self)
+    cpdef forgive_pause(self, double least_s, double most_s)
     cpdef want_token(self)
+    cdef bint _has_to_send(self) except -1
+    cdef bint _reaches_token(self) except -1
+    cdef bint _may_resume(self) except -1
     cdef _call_token(self)
     cpdef watch_consumer(self)
     cpdef deliver_arrivals(self)

@@ -42,6 +42,11 @@ class Membership(Founder):
         config = beginning.config
         self._go(State.GATHER)
         self._drain = False
+        # What was asked for since the last turn.
+        self._queued = False
+        self._taken = False
+        self._leave_noted = False
+        self._leave_at = math.inf
         self._beacons = 0
         # Deadlines that were put off because this process stood still; each is put off once.
         self._put_off_deadlines: dict[Timer, float] = {}
@@ -119,12 +124,58 @@ class Membership(Founder):
         self.counters.add("rejoins_put_off")
         return True
 
+    # Between turns: what is asked for is noted, and nothing is sent, delivered or timed
+
+    def note_queued(self) -> None:
+        """A message was put into a queue."""
+        self._queued = True
+
+    def note_taken(self) -> None:
+        """The application has taken events."""
+        self._taken = True
+
+    def note_leave(self, now: float, drain: bool) -> None:
+        """Leave, at the latest after ``leave_timeout_s``; with ``drain`` not before what was accepted is sent."""
+        if self.leaving or self.state is _LEFT:
+            return
+        self.leaving = True
+        self._drain = drain
+        self._leave_noted = True
+        self._leave_at = now + self.config.leave_timeout_s
+
     def unblock(self, ring_id: RingId, now: float) -> None:
-        """All recovery messages of this round were submitted. Nothing happens if the round is over."""
+        """All recovery messages of this round were submitted. Nothing happens if the round is over.
+
+        A standstill up to this moment belongs to the recovery, so the time is noted here and not at the next turn.
+        """
         self.note_time(now)
         if self.barrier.ask(ring_id):
             self._patience.end_recovery()
-            self.want_token()
+            self._queued = True
+
+    def wants_turn(self) -> bool:
+        """Whether what was noted since the last turn can have an effect now."""
+        if self._leave_noted:
+            return True
+        if self._taken and (self.timers.is_set(_SLOW_CONSUMER) or self._may_resume()):
+            return True
+        if self._queued and self._has_to_send() and self._reaches_token():
+            return True
+        return len(self.transmits) > 0  # of a processor that had no turn yet
+
+    def take_up(self) -> None:
+        """A turn begins: take up what was noted since the last one."""
+        self._queued = False
+        if self._taken:
+            self._taken = False
+            self._resume_delivery()
+            self.timers.clear(_SLOW_CONSUMER)
+        if self._leave_noted:
+            self._leave_noted = False
+            self.timers.set(Timer.LEAVE, self._leave_at)
+            self.timers.clear(_SLOW_CONSUMER)
+            self.delivery.widen()
+            self._resume_delivery()
 
     # Doors
 
@@ -161,8 +212,19 @@ class Membership(Founder):
 
     def want_token(self) -> None:
         """Something waits to be sent: a resting token is called, unless it could take nothing."""
-        if self.state is _OPERATIONAL and self.outbox.ready() and not self.ring.blocked:
+        if self._has_to_send():
             self._call_token()
+
+    def _has_to_send(self) -> bool:
+        return self.state is _OPERATIONAL and self.outbox.ready() and not self.ring.blocked
+
+    def _reaches_token(self) -> bool:
+        """Whether :meth:`_call_token` would do something."""
+        if self._own_token is not None:
+            return True
+        if self._resting is not None:
+            return not self._resting.unfinished
+        return not self._woke and self.ring.rests_elsewhere()
 
     def _call_token(self) -> None:
         """Let the token go on that rests here or elsewhere; as the only member one always has it."""
@@ -177,14 +239,12 @@ class Membership(Founder):
             self._woke = True
             self._transmit(ring.last_sender, self.membership_codec.encode_wake(ring.name), "wakes_sent")
 
-    def resume(self) -> None:
-        """The application has taken events: deliver what was held back."""
-        self._resume_delivery()
-        self.timers.clear(_SLOW_CONSUMER)
-        self.watch_consumer()
+    def _may_resume(self) -> bool:
+        """Whether something was held back that can be delivered now."""
+        return self.state is _OPERATIONAL and self.delivery.held > 0 and not self.delivery.is_full()
 
     def _resume_delivery(self) -> None:
-        if self.state is _OPERATIONAL and self.delivery.held and not self.delivery.is_full():
+        if self._may_resume():
             self._deliver()
             if self._patient:
                 self._settle_patience()
@@ -198,18 +258,6 @@ class Membership(Founder):
             self.timers.clear(_SLOW_CONSUMER)
         elif not self.timers.is_set(_SLOW_CONSUMER):
             self.timers.set(_SLOW_CONSUMER, self.now + self.config.slow_consumer_timeout_s)
-
-    def begin_leave(self, drain: bool) -> None:
-        """Leave, at the latest after ``leave_timeout_s``; with ``drain`` not before what was accepted is sent."""
-        if self.leaving or self.state is _LEFT:
-            return
-        self.leaving = True
-        self._drain = drain
-        self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)
-        self.timers.clear(_SLOW_CONSUMER)
-        self.delivery.widen()
-        self._resume_delivery()
-        self.leave_when_drained()
 
     def leave_when_drained(self) -> None:
         """What was sent must be at every member before this processor goes, or its own place in the order is lost."""

@@ -29,28 +29,25 @@ class Notice(NamedTuple):
 class Notices:
     """The notices of one processor that were not taken yet."""
 
-    __slots__ = ("_missed", "_waiting")
+    __slots__ = ("_missed", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: list[Notice] = []
+        self.waiting: list[Notice] = []
+        """All that were not taken yet, oldest first."""
         self._missed = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
     def add(self, kind: str, text: str, *, warning: bool = True, **fields: object) -> None:
-        self._waiting.append(Notice(kind, text, warning, tuple(fields.items())))
-        if len(self._waiting) > _MAX:
-            last = {notice.kind: place for place, notice in enumerate(self._waiting)}
+        self.waiting.append(Notice(kind, text, warning, tuple(fields.items())))
+        if len(self.waiting) > _MAX:
+            last = {notice.kind: place for place, notice in enumerate(self.waiting)}
             # The oldest of those that another of their kind followed. There are fewer kinds than places.
-            del self._waiting[next(place for place, notice in enumerate(self._waiting) if last[notice.kind] > place)]
+            del self.waiting[next(place for place, notice in enumerate(self.waiting) if last[notice.kind] > place)]
             self._missed += 1
 
     def take(self) -> list[Notice]:
         """All that wait, oldest first; then how many did not fit."""
-        waiting = self._waiting
-        if waiting:
-            self._waiting = []
+        waiting = self.waiting
+        self.waiting = []
         if self._missed:
             waiting.append(Notice("notices_missed", f"{self._missed} more things happened than could be kept"))
             self._missed = 0

@@ -14,6 +14,16 @@ cdef class Batch:
     cdef readonly tuple payloads
 
 
+cdef class Ready:
+    cdef readonly list transmits
+    cdef readonly bint unfinished
+    cdef readonly list changes
+    cdef readonly list notices
+    cdef readonly Py_ssize_t events
+    cdef readonly bint left
+    cdef readonly double next_timeout
+
+
 cdef class Processor:
     cdef readonly object node
     cdef readonly object config
@@ -21,15 +31,15 @@ cdef class Processor:
     cdef Codec _codec
     cdef Membership _membership
     cdef Py_ssize_t _message_size_max
+    cdef double _least_resend_s
+    cdef double _retransmit_s
+
+    @cython.locals(membership=Membership, ready=Ready)
+    cpdef Ready turn(self, object datagrams, double now)
 
     @cython.locals(membership=Membership, codec=Codec, tokens=list, kind=int, data_came=bint)
-    cpdef handle_datagrams(self, object datagrams, double now)
+    cdef _take_in(self, object datagrams)
 
-    @cython.locals(membership=Membership)
-    cpdef handle_timeout(self, double now)
-
-    cpdef list turn(self, object datagrams, double now)
-    cpdef list take_transmits(self)
     cpdef submit(self, object payload, object priority, object guarantee)
 
     @cython.locals(queue=SendQueue, place=Py_ssize_t, payloads=tuple, payload=bytes)

@@ -1,8 +1,9 @@
-"""The face of the core: the doors in and out of one processor.
+"""The public methods of the core: one processor.
 
-In: datagrams, the passing of time, messages to send, the unblock, the wish to leave. Out, to be polled after each of
-those: what to transmit, then what happened, then when to wake. Time and random bits come in as arguments and nothing
-is called back, so the same calls give the same answers for ever.
+:meth:`Processor.turn` takes datagrams and the time, and returns what its driver has to do, as a :class:`Ready`.
+Messages to send, the unblock and the wish to leave come by methods that only note them; the next turn acts on them. So
+nothing is sent and no deadline is set by a time that is past. Time and random bits come in as arguments and nothing is
+called back, so the same calls give the same answers for ever.
 """
 
 from __future__ import annotations
@@ -62,8 +63,52 @@ class Batch:
         return len(self.payloads)
 
 
+class Ready:
+    """What a turn of a processor asks of its driver. The fields are in the order in which the driver deals with them.
+
+    The driver sends :attr:`transmits` before it tells anybody anything: the token is among them. If the turn left a
+    visit of the token :attr:`unfinished`, the next turn follows. Then the driver passes on :attr:`changes` and
+    :attr:`notices`, and says that :attr:`events` wait. Unless the processor has :attr:`left`, the driver then waits for
+    datagrams until :attr:`next_timeout`. It ends that wait if a call of the application makes the processor want a
+    turn (:attr:`Processor.wants_turn`).
+
+    The lists are new ones for each turn; they belong to the driver.
+    """
+
+    __slots__ = ("changes", "events", "left", "next_timeout", "notices", "transmits", "unfinished")
+
+    def __init__(
+        self,
+        transmits: list[tuple[int, bytes]],
+        unfinished: bool,
+        changes: list[Change],
+        notices: list[Notice],
+        events: int,
+        left: bool,
+        next_timeout: float,
+    ) -> None:
+        self.transmits = transmits
+        """What to send, in order: (node id, datagram), node id 0 for all others."""
+        self.unfinished = unfinished
+        """Whether a long visit of the token goes on: it is sent in pieces, so that the others take in the first while
+        the next is made. Then another turn is due as soon as ``transmits`` are sent. A driver that does not ask comes
+        to it by ``next_timeout``, which is then the next moment after this turn."""
+        self.changes = changes
+        """The configurations and completions that came into the stream since the last turn, beside the stream."""
+        self.notices = notices
+        """What somebody who runs this program should hear of, since the last turn; see ``notices.py``."""
+        self.events = events
+        """How many events can be taken with :meth:`Processor.take_events`."""
+        self.left = left
+        """Whether the processor is out of the ring, for ever. ``transmits`` has its last datagrams."""
+        self.next_timeout = next_timeout
+        """When the next turn is due at the latest, in seconds on the caller's clock; ``math.inf`` for never."""
+
+
 class Processor:
     """One processor of the ring, without I/O.
+
+    A new one wants a turn: it has a join to send, and its first configuration is in the stream.
 
     Args:
         node: its id, 1 to 2**32 - 1.
@@ -81,7 +126,16 @@ class Processor:
         ValueError: an argument is out of its range.
     """
 
-    __slots__ = ("_audit", "_codec", "_membership", "_message_size_max", "config", "node")
+    __slots__ = (
+        "_audit",
+        "_codec",
+        "_least_resend_s",
+        "_membership",
+        "_message_size_max",
+        "_retransmit_s",
+        "config",
+        "node",
+    )
 
     def __init__(
         self,
@@ -129,15 +183,55 @@ class Processor:
         self.config = config
         self._audit = audit
         self._message_size_max = config.message_size_max
+        self._least_resend_s = config.token_retransmit_min_s
+        self._retransmit_s = config.retransmit_s
         self._membership = Membership(Beginning(node, config, size, Entropy(seed), now, ring_sequence, audit, origin))
         self._codec = self._membership.codec
 
-    # In
+    # A turn
 
-    def handle_datagrams(self, datagrams: Sequence[bytes], now: float) -> None:
-        """A batch of datagrams came. Whatever their bytes are, nothing raises; drops are counted by reason."""
+    def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
+        """Do everything that is due, and say what follows for the driver. This is the only call by which datagrams and
+        time come in, and the only one that sends, delivers or sets a deadline.
+
+        What was asked for since the last turn is taken up first. Then the datagrams are handled, or an unfinished visit
+        of the token goes on; then the timers that are due. At the end a token that rests is called if it is needed.
+
+        Args:
+            datagrams: a batch of what came, maybe an empty one. Whatever their bytes are, nothing raises: what cannot
+                be read is counted by its reason and dropped.
+            now: seconds on the clock of this processor, no earlier than in any call before.
+
+        Returns:
+            What the driver has to do, in its order.
+        """
         membership = self._membership
         membership.note_time(now)
+        membership.take_up()
+        if datagrams:
+            self._take_in(datagrams)
+        elif membership.goes_on():
+            membership.go_on()
+        if membership.timers.first() <= now:
+            membership.forgive_pause(self._least_resend_s, self._retransmit_s)
+            membership.handle_timeouts()
+        membership.leave_when_drained()
+        membership.want_token()
+        membership.watch_consumer()
+        ready = Ready.__new__(Ready)
+        ready.transmits = membership.transmits
+        membership.transmits = []
+        ready.unfinished = membership.goes_on()
+        ready.changes = membership.delivery.take_changes()
+        ready.notices = membership.notices.take() if membership.notices.waiting else []
+        ready.events = membership.delivery.count()
+        ready.left = membership.state is _LEFT
+        ready.next_timeout = membership.timers.first()
+        return ready
+
+    def _take_in(self, datagrams: Sequence[bytes]) -> None:
+        """Handle a batch: the data before the tokens, however the network mixed them."""
+        membership = self._membership
         codec = self._codec
         tokens = []
         data_came = False
@@ -149,7 +243,6 @@ class Processor:
                     data_came = True
                     body = codec.decode_data(datagram)
                 elif kind == _IS_TOKEN:
-                    # The data of a batch comes before its tokens, however the network mixed them.
                     tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
                 else:
@@ -162,31 +255,14 @@ class Processor:
             membership.deliver_arrivals()
         for sender, token in tokens:
             membership.handle(_IS_TOKEN, sender, token)
-        membership.want_token()
-        membership.watch_consumer()
 
-    def handle_timeout(self, now: float) -> None:
-        """Time has passed. Call it when ``next_timeout`` is reached; earlier does no harm."""
-        membership = self._membership
-        membership.note_time(now)
-        membership.forgive_pause(self.config.token_retransmit_min_s, self.config.retransmit_s)
-        membership.handle_timeouts()
-        membership.leave_when_drained()
-        membership.want_token()
-        membership.watch_consumer()
+    @property
+    def wants_turn(self) -> bool:
+        """Whether a turn would send or deliver something, or move a deadline, because of what was asked for since the
+        last one. Then the driver calls :meth:`turn` soon, and does not wait for datagrams or for ``next_timeout``."""
+        return self._membership.wants_turn()
 
-    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
-        """All that a driver does at each wake-up, in one call: a batch, maybe an empty one, comes in, then the time if
-        a timer is due, and what to send goes out, as :meth:`take_transmits` gives it. While :attr:`goes_on`, call it
-        again as soon as that was sent."""
-        if datagrams:
-            self.handle_datagrams(datagrams, now)
-        elif self._membership.goes_on():
-            self._membership.note_time(now)
-            self._membership.go_on()
-        if self._membership.timers.first() <= now:
-            self.handle_timeout(now)
-        return self.take_transmits()
+    # What is asked for between turns
 
     def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
         """Accept a ``HIGH`` or ``LOW`` message; ``False``, with nothing changed, when that queue is full.
@@ -225,7 +301,7 @@ class Processor:
                 self._audit.append(("SUBMIT", priority, guarantee, payload))
             place += 1
         if place > first:
-            self._membership.want_token()
+            self._membership.note_queued()
         return place - first
 
     def submit_recovery(self, ring_id: RingId, payload: bytes, guarantee: Guarantee) -> bool:
@@ -250,7 +326,7 @@ class Processor:
             return False
         if self._audit is not None:
             self._audit.append(("SUBMIT", priority, guarantee, payload))
-        membership.want_token()
+        membership.note_queued()
         return True
 
     def check_payload(self, payload: object) -> None:
@@ -275,68 +351,26 @@ class Processor:
     def unblock(self, ring_id: RingId, now: float) -> None:
         """All recovery messages of this round were submitted. Nothing happens if the round is over.
 
-        If the process stood still until now, that was in its recovery.
+        If the process stood still until ``now``, that was in its recovery. The unblock is sent by a turn.
         """
         self._membership.unblock(ring_id, now)
 
     def leave(self, now: float, *, drain: bool = True) -> None:
-        """Begin to leave: wait until what was sent is at every member, at most ``leave_timeout_s``, and tell the ring.
+        """Leave: from now on no message is accepted. The turns that follow wait until what was sent is at every member,
+        at most ``leave_timeout_s`` from ``now``, and tell the ring.
 
         With ``drain`` what was accepted is sent first, within the same bound; without, it is dropped.
         """
-        self._membership.now = now
-        self._membership.begin_leave(drain)
-
-    # Out
-
-    def take_transmits(self) -> list[tuple[int, bytes]]:
-        """What to send, in order: (node id, datagram), node id 0 for all others."""
-        transmits = self._membership.transmits
-        self._membership.transmits = []
-        return transmits
+        self._membership.note_leave(now, drain)
 
     def take_events(self, limit: int) -> list[Event]:
-        """At most ``limit`` events, oldest first. Taking them lets a ring go on that was slowed down."""
+        """At most ``limit`` events, oldest first. What was held back because they waited is delivered by a turn."""
         events = self._membership.delivery.take(limit)
         if events:
-            self._membership.resume()
+            self._membership.note_taken()
         return events
 
-    def take_changes(self) -> list[Change]:
-        """The configurations and completions that came into the stream since the last call, beside the stream."""
-        return self._membership.delivery.take_changes()
-
-    def take_notices(self) -> list[Notice]:
-        """What somebody who runs this program should hear of, since the last call; see ``notices.py``."""
-        return self._membership.notices.take()
-
-    @property
-    def has_notices(self) -> bool:
-        """Whether :meth:`take_notices` would return something."""
-        return bool(self._membership.notices)
-
-    @property
-    def has_transmits(self) -> bool:
-        """Whether :meth:`take_transmits` would return something."""
-        return bool(self._membership.transmits)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is more to send at once: a long visit of the token is sent in pieces, so that the others take
-        in the first while the next is made. Who does not ask goes on at ``next_timeout``, which is now."""
-        return self._membership.goes_on()
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether :meth:`take_changes` would return something."""
-        return self._membership.delivery.has_changes()
-
-    @property
-    def calm(self) -> bool:
-        """None of :attr:`goes_on`, :attr:`has_changes` and :attr:`has_notices`, as nearly always: one question in place
-        of three."""
-        membership = self._membership
-        return not (membership.goes_on() or membership.delivery.has_changes() or membership.notices)
+    # How it is
 
     @property
     def rotation_s(self) -> float:
@@ -350,16 +384,10 @@ class Processor:
         return self._membership.timers.deadline(Timer.SLOW_CONSUMER)
 
     @property
-    def pending_events(self) -> int:
-        """How many events can be taken."""
-        return self._membership.delivery.pending
-
-    @property
     def next_timeout(self) -> float:
-        """When :meth:`handle_timeout` is due, on the caller's clock; ``math.inf`` for never."""
+        """When a turn is due, in seconds on the caller's clock; ``math.inf`` for never. It is that of the last
+        :class:`Ready`: only a turn changes it."""
         return self._membership.timers.first()
-
-    # How it is
 
     @property
     def state(self) -> str:

@@ -338,7 +338,7 @@ class Cluster:
         places = set()
         for node in nodes:
             host = self.hosts[node]
-            if host.processor is None or host.application is None or host.processor.pending_events:
+            if host.processor is None or host.application is None or host.events_waiting:
                 return False
             application = host.application
             if application.configuration is None:

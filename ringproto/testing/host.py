@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 import random as random_module
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ringproto._core import Processor
+from ringproto._core import Notice, Processor
 from ringproto.config import Config
 from ringproto.events import Event, Message
 from ringproto.testing.application import Application, Habits, SimulationError
@@ -40,6 +40,8 @@ ROUNDS = 3
 """The application reads of a round later than the processor begins it, so standstills may count for the one before."""
 READS_MAX = 256
 """So many events the application takes at once."""
+NOTICES_MAX = 64
+"""So many notices are kept of an incarnation."""
 
 
 class Host:
@@ -56,6 +58,7 @@ class Host:
         "config",
         "datagram_size",
         "early_timers",
+        "events_waiting",
         "finished",
         "finished_streams",
         "habits",
@@ -65,6 +68,7 @@ class Host:
         "lives",
         "network",
         "node",
+        "notices",
         "on_crash",
         "on_failure",
         "origin",
@@ -160,6 +164,10 @@ class Host:
         self.silent_until = 0.0
         self.ticks: list[float] = []  # when it is looked at the timers, the next time last
         self.wake_pending = False
+        self.notices: deque[Notice] = deque(maxlen=NOTICES_MAX)
+        """What this incarnation has noticed, the last ones; see :meth:`take_notices`."""
+        self.events_waiting = 0
+        """How many events the application has not taken, as the last turn said."""
         self.waiting_for: frozenset[int] | None = None
         self.spins = 0
         self.trap = None
@@ -238,7 +246,7 @@ class Host:
 
     def _stream(self) -> Stream:
         assert self.processor is not None and self.application is not None
-        return self.application.events, self.processor.left and not self.processor.pending_events
+        return self.application.events, self.processor.left and not self.events_waiting
 
     def logs(self) -> list[tuple[Audit, Stream]]:
         """The audits of all incarnations so far, each with what its application was given."""
@@ -253,6 +261,12 @@ class Host:
         self.processor.leave(self._now(), drain=False)
         if self.on_failure is not None:
             self.on_failure(self)
+
+    def take_notices(self) -> list[Notice]:
+        """What its processor has noticed since this was asked last; of much, the last part."""
+        notices = list(self.notices)
+        self.notices.clear()
+        return notices
 
     def note(self, what: str) -> None:
         """Tell who watches this run, if anybody does."""
@@ -398,14 +412,15 @@ class Host:
             return
         if processor.next_timeout > now:
             now = self.last_now = processor.next_timeout  # the two clocks are converted with rounding
-        processor.handle_timeout(now)
+        self.flush(due=True)
+        if self.processor is not processor:
+            return
         self.spins = self.spins + 1 if processor.next_timeout <= now else 0
         if self.spins > SPINS_MAX:
             raise SimulationError(
                 f"node {self.node} in {processor.state} is woken again and again: its deadline stays at "
                 f"{processor.next_timeout} while its clock stands at {now}"
             )
-        self.flush()
 
     # The socket
 
@@ -440,8 +455,7 @@ class Host:
             self._wake_later()
             return
         if self.timers_first and processor.next_timeout <= self._now() and self.random.random() < self.timers_first:
-            processor.handle_timeout(self._now())
-            self.flush()
+            self.flush(due=True)
         queue = self.queue
         if queue and self.processor is not None:
             batch = [queue.popleft() for _ in range(min(len(queue), self.batch_max))]
@@ -457,30 +471,42 @@ class Host:
         self.busy_until = self.timeline.now + self.service_s * len(batch)
         if self.watch is not None:
             self.watch.arrived(self, batch)
-        self.processor.handle_datagrams(batch, self._now())
-        self.flush()
+        self.flush(batch)
 
     # After every step
 
-    def flush(self) -> None:
-        """Do what a driver does after every call: transmit, read events, look when to wake up again."""
+    def flush(self, batch: Sequence[bytes] = (), *, due: bool = False) -> None:
+        """Do what a driver does at each wake-up, and after every call: give the processor the turns that are due,
+        transmit, read events, look when to wake up again. An unfinished visit goes on by its timer.
+
+        Args:
+            batch: datagrams that have arrived.
+            due: whether it is woken because a timer is due.
+        """
         processor = self.processor
         if processor is None:
             return
+        wanted = due or len(batch) > 0
+        early = self.early_timers > 0.0 and self.random.random() < self.early_timers
         self._note_standstill()
-        if self.early_timers and self.random.random() < self.early_timers:
-            processor.handle_timeout(self._now())
         application = self.application
         assert application is not None
-        if self.impatient:
-            self.impatient = False
-            application.unblock()
         reading = self.timeline.now >= self.silent_until
         send = self.network.send
         node = self.node
         reads_max = self.habits.reads_first
+        tries = True
         for _ in range(SPINS_MAX):
-            transmits = processor.take_transmits()
+            transmits: list[tuple[int, bytes]] = []
+            if wanted or early or processor.wants_turn:
+                ready = processor.turn(batch, self._now())
+                transmits = ready.transmits
+                self.notices += ready.notices
+                self.events_waiting = ready.events
+                early = early and wanted  # once more, after the turn that there is a reason for
+                wanted = False
+                batch = ()
+                tries = True
             if self.watch is not None:
                 self.watch.stepped(self, transmits)
             if self.system_calls is not None:
@@ -506,13 +532,20 @@ class Host:
                     )
                 send(node, destination, datagram)
             self._sample()
-            if not (reading and processor.pending_events):
+            if self.impatient and tries:
+                self.impatient = False
+                application.unblock()
+            tries = False  # until a turn may have made room
+            if reading and self.events_waiting:
+                events = processor.take_events(reads_max)
+                self.events_waiting -= len(events)
+                application.take(events)
+                reads_max = READS_MAX
+            elif not (early or processor.wants_turn):
                 break
-            application.take(processor.take_events(reads_max))
-            reads_max = READS_MAX
         else:
             raise SimulationError(f"node {node} has events without end at one time")
-        if processor.left and not (reading and processor.pending_events):
+        if processor.left and not (reading and self.events_waiting):
             self._check_drained()
             self._bury()
             return

@@ -392,5 +392,42 @@ MUTANTS = (
         "A datagram that was damaged on its way is believed.",
         (Change("wire", '            raise Malformed("checksum")\n', "            pass\n"),),
     ),
+    # Time
+    Mutant(
+        "turn-by-the-clock-of-the-last",
+        "A turn without datagrams goes by the time of the last turn: its deadlines are too early, or past.",
+        (
+            Change(
+                "processor",
+                "        membership.note_time(now)\n        membership.take_up()",
+                "        if datagrams:\n            membership.note_time(now)\n        membership.take_up()",
+            ),
+        ),
+        tests=("tests/core/test_turn.py",),
+    ),
+    Mutant(
+        "submit-sends-by-itself",
+        "A message that is accepted calls the token immediately, by a clock that stood still since the last turn.",
+        (
+            Change(
+                "processor",
+                "        membership.note_queued()\n        return True",
+                "        membership.want_token()\n        return True",
+            ),
+        ),
+        tests=("tests/core/test_turn.py",),
+    ),
+    Mutant(
+        "leave-counts-from-its-turn",
+        "The time for leaving begins with the turn after the call, which may be long after it.",
+        (
+            Change(
+                "membership",
+                "self.timers.set(Timer.LEAVE, self._leave_at)",
+                "self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)",
+            ),
+        ),
+        tests=("tests/core/test_turn.py",),
+    ),
 )
 """In the order of the module's sections."""

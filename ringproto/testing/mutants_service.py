@@ -189,8 +189,8 @@ MUTANTS = (
         (_TURN, _LEAVING),
         Change(
             "trio_driver",
-            "            await self._send_waiting()\n            if self._processor.left:\n                return\n",
-            "            if self._processor.left:\n                return\n            await self._send_waiting()\n",
+            "            while self._rest is not None:\n",
+            "            while self._rest is not None and not processor.left:\n",
         ),
     ),
     _mutant(
@@ -198,19 +198,29 @@ MUTANTS = (
         "A processor whose timer is overdue does not look for datagrams first, and judges others by those that wait in "
         "its own socket.",
         (_TURN, f"{_TESTS}stall.py"),
-        Change("trio_driver", "max(self._processor.next_timeout, now + _LOOK_S)", "self._processor.next_timeout"),
+        Change("trio_driver", "max(self._next_timeout, now + _LOOK_S)", "self._next_timeout"),
+    ),
+    _mutant(
+        "call-judges-before-the-loop-reads",
+        "A call of the application takes a turn although a timer is overdue, and the socket was not read before it.",
+        (_TURN,),
+        Change("trio_driver", "        if now >= self._next_timeout:\n", "        if False:\n"),
     ),
     _mutant(
         "what-the-network-did-not-take-is-dropped",
         "What a transport without send_nowait is to send is forgotten.",
         (_TURN, _STREAM),
-        Change("trio_driver", "            self._rest = transmits\n", "            self._rest = ()\n"),
+        Change(
+            "trio_driver",
+            "            self._rest = [*(self._rest or ()), *transmits]\n",
+            "            self._rest = ()\n",
+        ),
     ),
     _mutant(
         "deadline-never-moved-forward",
         "A deadline of the core that came nearer does not wake the loop.",
         (_TURN, _RECOVERY, _LEAVING),
-        Change("trio_driver", "        elif processor.next_timeout < self._deadline:\n", "        elif False:\n"),
+        Change("trio_driver", "        elif ready.next_timeout < self._deadline:\n", "        elif False:\n"),
     ),
     _mutant(
         "thread-is-not-interrupted",

@@ -175,11 +175,11 @@ class _ServiceHost(Host):
             trace=cluster.trace,
         )
 
-    def flush(self) -> None:
+    def flush(self, batch: Sequence[bytes] = (), *, due: bool = False) -> None:
         if self.processor is not None and not isinstance(self.application, _ServiceApplication):
             # A new incarnation, of which nothing was read so far.
             self.application = _ServiceApplication(self, self.random, self.lives)
-        super().flush()
+        super().flush(batch, due=due)
 
 
 class _ServiceApplication(Application):

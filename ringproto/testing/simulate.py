@@ -703,6 +703,6 @@ class _Run:
             lines.append(
                 f"{node} {processor.state} in {processor.configuration.ring_id.sequence} of {members}, "
                 f"waits for {sorted(processor.waiting_for)}, accepted {application.accepted}, "
-                f"returned {application.returned}, last {application.last_seq}, unread {processor.pending_events}"
+                f"returned {application.returned}, last {application.last_seq}, unread {host.events_waiting}"
             )
         return "; ".join(lines)

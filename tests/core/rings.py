@@ -29,10 +29,8 @@ def read(datagram: bytes) -> Any:
 
 def throw(cluster: Cluster, node: int, *datagrams: bytes) -> None:
     """Hand datagrams to a processor as if they had arrived."""
-    host = cluster.hosts[node]
-    now = max(cluster.now + host.clock_offset_s, host.last_now)
-    host.last_now = now
-    cluster.processor(node).handle_datagrams(datagrams, now)
+    assert cluster.alive(node)
+    cluster.hosts[node].flush(datagrams)
 
 
 class Seen(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from ringproto._core import Processor
 from ringproto.config import Config
 from ringproto.errors import DuplicateNodeError
+from ringproto.events import RegularConfiguration
 
 CONFIG = Config.testing()
 
@@ -21,6 +22,8 @@ class Hub:
         self.now = 100.0
         self.processors: dict[str, Processor] = {}
         self.queue: deque[tuple[str, bytes]] = deque()
+        self.warned: dict[str, list[str]] = {}
+        """The kinds of what each has noticed."""
         self.paused: set[str] = set()
         self.waiting: list[tuple[str, bytes]] = []
         """What came for those who are paused."""
@@ -36,28 +39,34 @@ class Hub:
 
     def step(self) -> None:
         for key, processor in self.processors.items():
-            if processor.left or key in self.paused:
-                continue
-            for destination, datagram in processor.take_transmits():
-                for other, its in self.processors.items():
-                    if other != key and destination in (0, its.node):
-                        self.queue.append((other, datagram))
+            if key not in self.paused and processor.wants_turn:
+                self.turn(key)
         self.now += 0.000_02
         if self.queue:
             key, datagram = self.queue.popleft()
             if key in self.paused:
                 self.waiting.append((key, datagram))
             elif key in self.processors:
-                self.processors[key].handle_datagrams([datagram], self.now)
+                self.turn(key, datagram)
             return
-        living = [one for key, one in self.processors.items() if not one.left and key not in self.paused]
-        self.now = max(self.now, min(processor.next_timeout for processor in living))
-        for processor in living:
-            processor.handle_timeout(self.now)
-            for change in processor.take_changes():
-                if hasattr(change.event, "primary"):
-                    processor.unblock(change.event.ring_id, self.now)
-            processor.take_events(1000)
+        living = [key for key, one in self.processors.items() if not one.left and key not in self.paused]
+        self.now = max(self.now, min(self.processors[key].next_timeout for key in living))
+        for key in living:
+            self.turn(key)
+
+    def turn(self, key: str, *datagrams: bytes) -> None:
+        """One has a turn; what it sends is on its way then."""
+        processor = self.processors[key]
+        ready = processor.turn(datagrams, self.now)
+        for destination, datagram in ready.transmits:
+            for other, its in self.processors.items():
+                if other != key and destination in (0, its.node):
+                    self.queue.append((other, datagram))
+        self.warned.setdefault(key, []).extend(notice.kind for notice in ready.notices)
+        for change in ready.changes:
+            if isinstance(change.event, RegularConfiguration):
+                processor.unblock(change.event.ring_id, self.now)
+        processor.take_events(1000)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -97,8 +106,7 @@ def test_later_process_with_an_id_of_the_ring_leaves_and_the_ring_stays(hub: Hub
     assert configurations(hub) == before, "the ring keeps its configuration"
     assert clone.left and isinstance(clone.failure, DuplicateNodeError)
     assert "node id 3" in str(clone.failure)
-    warned = [notice.kind for notice in hub.processors["original 3"].take_notices()]
-    assert "duplicate_id" in warned
+    assert "duplicate_id" in hub.warned["original 3"]
 
 
 def test_ring_stays_when_the_later_process_speaks_while_the_first_one_stands_still(hub: Hub) -> None:
@@ -146,11 +154,11 @@ def test_of_two_that_start_together_one_stays() -> None:
 def test_late_copies_of_an_earlier_life_of_my_own_harm_nobody() -> None:
     hub = Hub()
     first = hub.start("first", 3)
-    copies = [datagram for _, datagram in first.take_transmits()]
+    copies = [datagram for _, datagram in first.turn([], hub.now).transmits]
     hub.kill("first")
     second = hub.start("second", 3)
     hub.run(0.5)
     for datagram in copies * 20:
-        second.handle_datagrams([datagram], hub.now)
+        hub.turn("second", datagram)
         hub.run(0.01)
     assert not second.left and second.failure is None

@@ -60,7 +60,7 @@ def made_ring() -> tuple[Cluster, Wire]:
 
 
 def seen_from_outside(processor: Processor) -> tuple[object, ...]:
-    """All that the face tells, but for the counters of what was dropped, and for the question whether another process
+    """All that can be asked, but for the counters of what was dropped, and for the question whether another process
     with an id lives, which a forged join in its name may lead to."""
     harmless = ("duplicates", "duplicate_tokens", "ignored", "refusals_received", "challenges_sent")
     statistics = {
@@ -72,8 +72,7 @@ def seen_from_outside(processor: Processor) -> tuple[object, ...]:
         processor.state,
         processor.configuration,
         processor.next_timeout,
-        processor.pending_events,
-        [datagram for _, datagram in processor.take_transmits() if datagram[1] != Kind.CHALLENGE],
+        processor.wants_turn,
         processor.ring_sequence,
         processor.waiting_for,
         processor.left,
@@ -157,11 +156,13 @@ def test_spoiled_datagrams_change_nothing_in_any_state(state: str, node: int) ->
     throw(cluster, node)
     before = seen_from_outside(processor)
     count = dropped(processor)
+    wire.log.clear()
     for datagram in thrown[: THROWN_AT_STANDING // 2]:
         throw(cluster, node, datagram)
         assert seen_from_outside(processor) == before, datagram.hex()
     throw(cluster, node, *thrown[THROWN_AT_STANDING // 2 :])
     assert seen_from_outside(processor) == before
+    assert {seen.kind for seen in wire.log} <= {Kind.CHALLENGE}
     assert dropped(processor) == count + len(thrown)
     assert cluster.run_until_settled(nodes)
     assert cluster.judge(nodes) == []
@@ -175,10 +176,10 @@ def test_spoiled_datagrams_change_nothing_when_it_has_left() -> None:
     assert cluster.run_until(lambda: not cluster.alive(3))
     assert processor.left
     before = seen_from_outside(processor)
-    processor.handle_datagrams(spoiled(3, wire, 3, THROWN_AT_STANDING), host.last_now + 1.0)
-    processor.handle_timeout(host.last_now + 100.0)
+    for batch, now in ((spoiled(3, wire, 3, THROWN_AT_STANDING), host.last_now + 1.0), ([], host.last_now + 100.0)):
+        ready = processor.turn(batch, now)
+        assert ready.transmits == ready.changes == ready.notices == []
     assert seen_from_outside(processor) == before
-    assert processor.take_transmits() == []
 
 
 def test_ring_keeps_its_configuration_and_delivers_under_spoiled_datagrams() -> None:

@@ -288,9 +288,9 @@ def test_who_has_left_answers_nothing(kind: Kind) -> None:
     assert cluster.run_until(lambda: not cluster.alive(2))
     for field in FIELDS[kind]:
         for sample in taken:
-            processor.handle_datagrams(list(forged(sample, field)), cluster.now + 20_000.0)
-    processor.handle_timeout(cluster.now + 30_000.0)
-    assert processor.left and not processor.has_transmits
+            assert processor.turn(list(forged(sample, field)), cluster.now + 20_000.0).transmits == []
+    ready = processor.turn([], cluster.now + 30_000.0)
+    assert ready.left and ready.transmits == []
 
 
 @pytest.mark.parametrize("state", STATES)

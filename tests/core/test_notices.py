@@ -19,8 +19,8 @@ from ringproto.types import RingId
 
 
 def said(cluster: Cluster, node: int, kind: str = "configuration") -> list[Notice]:
-    """The notices of a processor that nobody has taken."""
-    return [notice for notice in cluster.processor(node).take_notices() if notice.kind == kind]
+    """The notices of a processor that were not asked for yet."""
+    return [notice for notice in cluster.hosts[node].take_notices() if notice.kind == kind]
 
 
 def fields(notice: Notice) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def fields(notice: Notice) -> dict[str, Any]:
 
 def forget(cluster: Cluster, *nodes: int) -> None:
     for node in nodes:
-        cluster.processor(node).take_notices()
+        cluster.hosts[node].take_notices()
 
 
 def test_first_configuration_says_that_the_processor_has_started() -> None:
@@ -169,7 +169,7 @@ def test_notices_that_nobody_takes_are_bounded_and_the_rest_is_counted() -> None
     assert [notice.text for notice in taken[:64]] == [f"text {number}" for number in range(36, 100)]
     assert [notice.kind for notice in taken[64:]] == ["notices_missed"]
     assert "36 more" in taken[64].text
-    assert notices.take() == [] and not notices
+    assert notices.take() == [] and not notices.waiting
 
 
 def test_last_notice_of_each_kind_is_kept_whatever_comes_behind_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rings import read
 
-from ringproto._core import Processor
+from ringproto._core import Processor, Ready
 from ringproto._core.wire import Token
 from ringproto.config import Config
 from ringproto.testing.cluster import Cluster
@@ -80,13 +80,13 @@ def test_who_runs_is_not_charged_with_the_standstill_of_another() -> None:
     cluster.run(0.2)
     for pause_s in (2.0, 1.8):  # the first time it is left out, the second time waited for
         for node in nodes:
-            cluster.processor(node).take_notices()
+            cluster.hosts[node].take_notices()
         cluster.pause(1, pause_s)
         cluster.run(pause_s + 1.2)
         told = {
             node
             for node in nodes
-            for notice in cluster.processor(node).take_notices()
+            for notice in cluster.hosts[node].take_notices()
             if notice.kind == "recovery_stood_still"
         }
         assert told == {1}
@@ -148,11 +148,13 @@ def test_standstill_is_noted_wherever_the_application_computes(between: bool) ->
     first, second = processors.values()
     came: dict[int, list[bytes]] = {1: [], 2: []}
 
-    def turn(node: int, now: float) -> None:
+    def turn(node: int, now: float) -> Ready:
         batch, came[node] = came[node], []
-        for destination, datagram in processors[node].turn(batch, now):
+        ready = processors[node].turn(batch, now)
+        for destination, datagram in ready.transmits:
             if destination != node:
                 came[3 - node].append(datagram)
+        return ready
 
     now = 0.0
     while not all(one.configuration.members == (1, 2) and one.state == "operational" for one in processors.values()):
@@ -162,14 +164,13 @@ def test_standstill_is_noted_wherever_the_application_computes(between: bool) ->
     second.unblock(second.configuration.ring_id, now)
     for _ in range(30):
         first.submit_recovery(first.configuration.ring_id, bytes(1300), Guarantee.AGREED)
-    while first.goes_on is not between:
+    unfinished = not between
+    while unfinished is not between:
         now += 0.0005
-        turn(1, now)
+        unfinished = turn(1, now).unfinished
         turn(2, now)
-    first.take_notices()
     came[1].clear()
-    turn(1, now + 1.0)
-    assert "recovery_stood_still" in [notice.kind for notice in first.take_notices()]
+    assert "recovery_stood_still" in [notice.kind for notice in turn(1, now + 1.0).notices]
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["after it has unblocked", "before it unblocks"])
@@ -180,10 +181,9 @@ def test_standstill_belongs_to_the_recovery_up_to_its_unblock_and_no_longer(befo
     one = Processor(1, config, datagram_size=1400, seed=bytes(16), now=0.0)
     while one.state != "operational":
         now = one.next_timeout
-        one.handle_timeout(now)
+        one.turn([], now)
     one.unblock(one.configuration.ring_id, now + before * stood_s)
-    one.handle_timeout(now + stood_s)
-    kinds = {notice.kind for notice in one.take_notices()}
+    kinds = {notice.kind for notice in one.turn([], now + stood_s).notices}
     assert ("recovery_stood_still" in kinds) is before
 
 
@@ -204,6 +204,7 @@ def test_patience_ends_with_the_unblock_that_a_slow_reader_makes_room_for() -> N
     assert not one.complete and one.statistics()["token_patience_s"] > config.token_timeout_s
     while not one.complete:
         assert one.take_events(1)
+        cluster.hosts[1].flush()
     assert one.statistics()["token_patience_s"] == config.token_timeout_s
 
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
-from ringproto._core import Batch, Processor
+from ringproto._core import Batch, Notice, Processor, Ready
 from ringproto._core.wire import Codec, Kind
 from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCodec
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
-from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
+from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.cluster import Cluster
 from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
 
@@ -29,68 +29,71 @@ def processor(node: int = 1, config: Config = CONFIG, **changes: Any) -> Process
     return Processor(node, config, **{**arguments, **changes})
 
 
+def turn(one: Processor) -> Ready:
+    """A turn at a time at which no timer is due."""
+    return one.turn([], math.nextafter(one.next_timeout, 0.0) if one.next_timeout < math.inf else 1000.0)
+
+
 def operational(config: Config = CONFIG, audit: list[tuple[Any, ...]] | None = None) -> Processor:
     """A processor alone on its ring, its barrier complete."""
     one = processor(config=config, audit=audit)
+    now = 100.0
     while one.state != "operational":
+        one.turn([], now)
         now = one.next_timeout
-        one.handle_timeout(now)
     one.take_events(100)
     one.unblock(one.configuration.ring_id, now)
+    assert turn(one).events == 1
     (complete,) = one.take_events(100)
     assert isinstance(complete, RecoveryComplete)
-    one.take_transmits()
+    assert not one.wants_turn
     return one
 
 
 def visible(one: Processor) -> tuple[object, ...]:
-    return (
-        one.state,
-        one.configuration,
-        one.pending_events,
-        one.has_transmits,
-        one.next_timeout,
-        one.waiting_for,
-        one.statistics(),
-    )
+    return (one.state, one.configuration, one.wants_turn, one.next_timeout, one.waiting_for, one.statistics())
+
+
+def payloads(events: list[Event]) -> list[bytes]:
+    return [event.payload for event in events if isinstance(event, Message)]
 
 
 # A turn
 
 
-def test_turn_is_the_datagrams_then_the_time_then_what_to_send() -> None:
-    """Two processors driven by turns alone, and two by the single calls, come to the same."""
+def test_turn_says_all_that_follows_from_it_and_nothing_twice() -> None:
+    pair = {node: processor(node, seed=bytes([node]) * 16) for node in (1, 2)}
+    said: dict[int, list[Ready]] = {1: [], 2: []}
+    now = 100.0
+    batch: list[bytes] = []
+    for step in range(400):
+        node = 1 + step % 2
+        one = pair[node]
+        now += 0.001
+        ready = one.turn(batch, now)
+        assert ready.next_timeout == one.next_timeout > now
+        assert ready.events == one.statistics()["events_waiting"]
+        assert not ready.left and not ready.unfinished and not one.wants_turn
+        said[node].append(ready)
+        batch = [datagram for _, datagram in ready.transmits]
+    for node, one in pair.items():
+        assert one.configuration.members == (1, 2)
+        changes = [change.event for ready in said[node] for change in ready.changes]
+        assert changes == one.take_events(100) and changes[-1] == one.configuration
+        assert [notice.kind for ready in said[node] for notice in ready.notices] == ["configuration"]
 
-    def histories(turns: bool) -> list[list[tuple[int, bytes]]]:
-        pair = {node: processor(node, seed=bytes([node]) * 16) for node in (1, 2)}
-        sent: list[list[tuple[int, bytes]]] = []
-        now = 100.0
-        batch: list[bytes] = []
-        for step in range(400):
-            one = pair[1 + step % 2]
-            now += 0.001
-            if turns:
-                transmits = one.turn(batch, now)
-            else:
-                if batch:
-                    one.handle_datagrams(batch, now)
-                if one.next_timeout <= now:
-                    one.handle_timeout(now)
-                transmits = one.take_transmits()
-            assert not one.has_transmits
-            assert one.next_timeout > now
-            sent.append(transmits)
-            batch = [datagram for _, datagram in transmits]
-        assert pair[1].configuration.members == (1, 2)
-        assert pair[1].has_changes and not pair[1].calm
-        assert pair[1].take_changes()
-        assert not pair[1].has_changes
-        assert pair[1].has_notices and not pair[1].calm
-        assert [notice.kind for notice in pair[1].take_notices()] == ["configuration"]
-        assert not pair[1].has_notices and pair[1].calm
-        return sent
 
-    assert histories(turns=True) == histories(turns=False)
+def test_what_a_turn_said_stays_as_it_was() -> None:
+    one = processor()
+    first = one.turn([], 100.0)
+    before = list(first.transmits), list(first.changes), list(first.notices)
+    for ready in (first, one.turn([], one.next_timeout)):
+        ready.transmits.append((1, b""))
+        ready.changes.clear()
+        ready.notices.append(Notice("mine", ""))
+    second = one.turn([], one.next_timeout)
+    assert before[0] and before[1]
+    assert (1, b"") not in second.transmits and not any(notice.kind == "mine" for notice in second.notices)
 
 
 def exchange(pair: dict[int, Processor], now: float, turns: int) -> tuple[list[list[list[int]]], float]:
@@ -105,14 +108,14 @@ def exchange(pair: dict[int, Processor], now: float, turns: int) -> tuple[list[l
         batch, inbox[node] = inbox[node], []
         pieces = []
         while True:
-            sent = [datagram for _, datagram in one.turn(batch, now)]
+            ready = one.turn(batch, now)
+            sent = [datagram for _, datagram in ready.transmits]
             pieces.append([datagram[1] for datagram in sent])
             inbox[peer] += sent
-            if not one.goes_on:
+            if not ready.unfinished:
                 break
-            assert not one.calm
-            assert one.next_timeout == math.nextafter(now, math.inf), "who does not ask must come to it as well"
-            inbox[node] += [datagram for _, datagram in pair[peer].turn(inbox[peer], now)]
+            assert ready.next_timeout == math.nextafter(now, math.inf), "a driver that does not ask comes to it"
+            inbox[node] += [datagram for _, datagram in pair[peer].turn(inbox[peer], now).transmits]
             batch, inbox[peer] = [], []
         said.append(pieces)
     return said, now
@@ -128,9 +131,6 @@ def test_long_visit_comes_out_in_pieces_and_the_token_with_the_last() -> None:
     for one in pair.values():
         assert one.complete
         one.take_events(100)
-        one.take_changes()
-        one.take_notices()
-        assert one.calm
     assert pair[1].submit_batch(Batch([bytes(1000)] * 50), 0, HIGH, AGREED) == 50
     said, now = exchange(pair, now, 400)
     assert [len(one.take_events(100)) for one in pair.values()] == [50, 50]
@@ -175,7 +175,7 @@ def test_datagram_size_above_that_of_the_transport_is_told() -> None:
 
 def test_datagrams_of_a_large_transport_are_used_up_to_the_greatest() -> None:
     one = processor(datagram_size=65_507)
-    join = one.take_transmits()[0][1]
+    join = one.turn([], 100.0).transmits[0][1]
     assert int.from_bytes(join[42:44], "big") == 65_000
 
 
@@ -194,11 +194,9 @@ def test_nothing_that_is_sent_is_larger_than_a_datagram_however_many_members_the
     limits = Limits(config.quorum, members_max, config.message_size_max, config.window_size, size)
     everybody = tuple(range(1, members_max + 1))
     join = MembershipCodec(Codec(config.cluster_hash, 2)).encode_join(Join(Identity(5, 1, limits), 1, everybody, ()))
-    one.handle_datagrams([join], 100.0)
-    sent = one.take_transmits()
+    sent = one.turn([join], 100.0).transmits
     while one.state != "operational":
-        one.handle_timeout(one.next_timeout)
-        sent += one.take_transmits()
+        sent += one.turn([], one.next_timeout).transmits
     assert max(len(datagram) for _, datagram in sent) <= size
 
 
@@ -208,7 +206,11 @@ def test_new_processor_is_alone_in_gather_and_says_a_join() -> None:
     assert not one.left and one.failure is None and not one.complete
     (event,) = one.take_events(10)
     assert event == one.configuration == RegularConfiguration(one.configuration.ring_id, (1,), (1,), (), True)
-    ((destination, datagram),) = one.take_transmits()
+    assert one.wants_turn
+    ready = one.turn([], 100.0)
+    assert [change.event for change in ready.changes] == [event]
+    ((destination, datagram),) = ready.transmits
+    assert not one.wants_turn
     assert (destination, datagram[1]) == (0, 3)
     assert one.next_timeout > 100.0
     assert one.waiting_for == {1}
@@ -249,11 +251,11 @@ def test_payload_above_the_maximum_is_told_and_changes_nothing() -> None:
 def test_batch_is_accepted_in_order_from_a_place_on_until_the_queue_is_full() -> None:
     audit: list[tuple[Any, ...]] = []
     one = processor(config=CONFIG.replace(send_queue_max=5), audit=audit)
-    payloads = [bytes([number]) for number in range(8)]
-    batch = Batch(payloads)
+    offered = [bytes([number]) for number in range(8)]
+    batch = Batch(offered)
     assert one.submit_batch(batch, 1, LOW, SAFE) == 5
     submitted = [record for record in audit if record[0] == "SUBMIT"]
-    assert submitted == [("SUBMIT", LOW, SAFE, payload) for payload in payloads[1:6]]
+    assert submitted == [("SUBMIT", LOW, SAFE, payload) for payload in offered[1:6]]
     before = visible(one)
     assert one.submit_batch(batch, 6, LOW, SAFE) == 0
     assert one.submit_batch(batch, 8, HIGH, AGREED) == 0
@@ -262,16 +264,17 @@ def test_batch_is_accepted_in_order_from_a_place_on_until_the_queue_is_full() ->
 
 def test_batch_is_sent_like_single_messages() -> None:
     one = operational()
-    payloads = [b"%d" % number for number in range(3 * CONFIG.send_queue_max)]
-    batch = Batch(payloads)
+    submitted = [b"%d" % number for number in range(3 * CONFIG.send_queue_max)]
+    batch = Batch(submitted)
     received: list[Any] = []
     place = 0
-    while place < len(payloads):
+    while place < len(submitted):
         accepted = one.submit_batch(batch, place, LOW, AGREED)
         assert accepted, "alone on a ring, what was accepted was sent"
         place += accepted
-        received += one.take_events(len(payloads))
-    assert [message.payload for message in received if isinstance(message, Message)] == payloads
+        turn(one)
+        received += one.take_events(len(submitted))
+    assert payloads(received) == submitted
 
 
 class Subclass(bytes):
@@ -293,20 +296,21 @@ def test_batch_with_something_that_cannot_be_sent_is_refused_as_a_whole(
 ) -> None:
     one = operational(CONFIG.replace(message_size_max=3))
     before = visible(one)
-    payloads = [*good[:place], unfit, *good[place:]]
+    offered = [*good[:place], unfit, *good[place:]]
     with pytest.raises(ValueError if type(unfit) is bytes else TypeError, match=r"message_size_max|must be bytes"):
-        one.submit_batch(Batch(payloads), min(first, len(payloads) - 1), LOW, AGREED)
+        one.submit_batch(Batch(offered), min(first, len(offered) - 1), LOW, AGREED)
     assert visible(one) == before and one.take_events(99) == []
 
 
 def test_batch_is_a_copy() -> None:
-    payloads = [b"a", b"b"]
-    batch = Batch(payloads)
-    payloads[1:] = ["no bytes", None]  # type: ignore[list-item]
+    offered = [b"a", b"b"]
+    batch = Batch(offered)
+    offered[1:] = ["no bytes", None]  # type: ignore[list-item]
     assert len(batch) == 2 and batch.payloads == (b"a", b"b") and batch.largest == 1
     one = operational()
     assert one.submit_batch(batch, 0, LOW, AGREED) == 2
-    assert [message.payload for message in one.take_events(9) if isinstance(message, Message)] == [b"a", b"b"]
+    assert turn(one).events == 2
+    assert payloads(one.take_events(9)) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("wrong", [[b"a"], (b"a",), b"a", None])
@@ -389,10 +393,12 @@ def test_audit_says_what_was_accepted() -> None:
     assert audit[2:] == [("SUBMIT", LOW, SAFE, b"a"), ("SUBMIT", RECOVERY, AGREED, b"c")]
 
 
-def test_processor_alone_delivers_at_once_what_it_sends() -> None:
+def test_processor_alone_delivers_what_it_sends_in_its_next_turn() -> None:
     one = operational()
     assert one.submit(b"high", HIGH, AGREED)
     assert one.submit(b"safe", LOW, SAFE)
+    assert one.wants_turn
+    turn(one)
     got = [
         (event.payload, event.priority, event.guarantee) for event in one.take_events(9) if isinstance(event, Message)
     ]
@@ -402,12 +408,13 @@ def test_processor_alone_delivers_at_once_what_it_sends() -> None:
 # Time
 
 
-def test_early_timeout_does_no_harm() -> None:
+def test_early_turn_does_no_harm() -> None:
     one = processor()
-    one.take_transmits()
+    one.turn([], 100.0)
     before = visible(one)
-    one.handle_timeout(100.0)
-    one.handle_timeout(math.nextafter(one.next_timeout, 0.0))
+    for now in (100.0, math.nextafter(one.next_timeout, 0.0)):
+        ready = one.turn([], now)
+        assert not (ready.transmits or ready.changes or ready.notices or ready.unfinished)
     assert visible(one) == before
 
 
@@ -416,10 +423,9 @@ def test_timeouts_of_a_processor_alone_go_on_for_ever_without_changing_its_ring(
     ring_id = one.configuration.ring_id
     last = one.next_timeout
     for _ in range(1000):
-        one.handle_timeout(one.next_timeout)
+        one.turn([], one.next_timeout)
         assert one.next_timeout > last
         last = one.next_timeout
-        one.take_transmits()
     assert one.configuration.ring_id == ring_id
 
 
@@ -428,24 +434,29 @@ def test_timeouts_of_a_processor_alone_go_on_for_ever_without_changing_its_ring(
 
 def test_leaver_takes_no_more_messages() -> None:
     one = operational(CONFIG.replace(send_queue_max=1))
-    one.leave(one.next_timeout)
-    assert one.left and one.state == "left" and one.failure is None
+    now = one.next_timeout
+    one.leave(now)
+    assert one.leaving and not one.left
+    with pytest.raises(RingError, match="left the ring"):
+        one.submit(b"x", HIGH, AGREED)
+    ready = one.turn([], now)
+    assert ready.left and one.left and one.state == "left" and one.failure is None
     with pytest.raises(RingError, match="left the ring"):
         one.submit(b"x", HIGH, AGREED)
     with pytest.raises(RingError):
         one.submit_recovery(one.configuration.ring_id, b"x", AGREED)
-    assert one.next_timeout == math.inf
-    assert len([datagram for _, datagram in one.take_transmits() if datagram[1] == 7]) == 3
+    assert ready.next_timeout == one.next_timeout == math.inf
+    assert len([datagram for _, datagram in ready.transmits if datagram[1] == 7]) == 3
 
 
 def test_leaving_again_says_nothing_more() -> None:
     one = operational()
     one.leave(200.0)
-    one.take_transmits()
+    one.turn([], 200.0)
     before = visible(one)
     one.leave(201.0)
-    one.handle_timeout(500.0)
     one.unblock(one.configuration.ring_id, 500.0)
+    assert one.turn([], 500.0).transmits == []
     assert visible(one) == before
 
 
@@ -453,20 +464,19 @@ def test_leaver_alone_whose_application_did_not_read_is_out_at_once() -> None:
     one = operational(CONFIG.replace(events_max=2))
     for number in range(6):
         one.submit(b"%d" % number, HIGH, AGREED)
+        turn(one)
     assert one.statistics()["packets_held"] > 0 or one.statistics()["queue_high"] > 0
     one.leave(200.0)
-    assert one.left
+    assert one.turn([], 200.0).left
     assert one.next_timeout == math.inf
-    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [
-        b"%d" % number for number in range(6)
-    ]
+    assert payloads(one.take_events(9)) == [b"%d" % number for number in range(6)]
 
 
 def waiting() -> Processor:
     """A processor alone that has not unblocked, with a message that waits for it."""
     one = processor()
     while one.state != "operational":
-        one.handle_timeout(one.next_timeout)
+        one.turn([], one.next_timeout)
     one.submit(b"waits", HIGH, AGREED)
     return one
 
@@ -475,34 +485,37 @@ def test_leaver_waits_for_what_it_accepted_but_not_for_ever() -> None:
     one = waiting()
     began = one.next_timeout
     one.leave(began)
-    assert one.leaving and not one.left
+    assert not one.turn([], began).left and one.leaving
     while not one.left:
         now = one.next_timeout
-        one.handle_timeout(now)
+        one.turn([], now)
     assert now == began + CONFIG.leave_timeout_s
     assert one.failure is None
 
 
 def test_leaver_that_does_not_drain_is_gone_at_once() -> None:
     one = waiting()
-    one.leave(one.next_timeout, drain=False)
-    assert one.left
+    now = math.nextafter(one.next_timeout, 0.0)
+    one.leave(now, drain=False)
+    assert one.turn([], now).left
 
 
 def test_leaver_goes_when_its_last_message_is_sent() -> None:
     one = waiting()
     now = one.next_timeout
     one.leave(now)
+    assert not one.turn([], now).left
     one.unblock(one.configuration.ring_id, now)
-    assert one.left
-    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [b"waits"]
+    assert one.turn([], now).left
+    assert payloads(one.take_events(9)) == [b"waits"]
 
 
 def test_events_can_still_be_taken_when_it_has_left() -> None:
     one = operational()
     one.submit(b"last", HIGH, AGREED)
     one.leave(200.0)
-    assert [event.payload for event in one.take_events(9) if isinstance(event, Message)] == [b"last"]
+    assert one.turn([], 200.0).left
+    assert payloads(one.take_events(9)) == [b"last"]
 
 
 # An application that does not read
@@ -512,17 +525,16 @@ def test_slow_consumer_leaves_past_its_bound_and_not_before() -> None:
     config = CONFIG.replace(events_max=4)
     one = operational(config)
     now = one.next_timeout
-    one.handle_timeout(now)
+    one.turn([], now)
     for number in range(8):
         one.submit(b"%d" % number, HIGH, AGREED)
-    one.handle_timeout(now)
-    assert one.statistics()["queue_high"] + one.pending_events + one.statistics()["packets_held"] >= 8
-    assert one.pending_events >= 4
+        ready = one.turn([], now)
+    statistics = one.statistics()
+    assert statistics["queue_high"] + ready.events + statistics["packets_held"] >= 8
+    assert ready.events >= 4
     while one.next_timeout < now + config.slow_consumer_timeout_s:
-        one.handle_timeout(one.next_timeout)
-        assert not one.left
-    one.handle_timeout(one.next_timeout)
-    assert one.left
+        assert not one.turn([], one.next_timeout).left
+    assert one.turn([], one.next_timeout).left
     assert isinstance(one.failure, SlowConsumerError)
     assert "took no event for 2.0 s" in str(one.failure)
 
@@ -533,10 +545,12 @@ def test_consumer_that_reads_a_little_stays() -> None:
     now = one.next_timeout
     for number in range(100):
         one.submit(b"%d" % number, HIGH, AGREED)
+        one.turn([], now)
     for _ in range(20):
         now += 0.9 * config.slow_consumer_timeout_s
         while one.next_timeout < now:
-            one.handle_timeout(one.next_timeout)
+            one.turn([], one.next_timeout)
+        one.turn([], now)
         assert one.take_events(1)
     assert not one.left
 
@@ -580,15 +594,19 @@ def test_counters_only_rise_over_changes_of_configuration() -> None:
 
 
 def test_changes_tell_the_configurations_beside_the_stream() -> None:
-    one = operational()
-    changes = [change.event for change in one.take_changes()]
+    one = processor()
+    changes = [change.event for change in one.turn([], 100.0).changes]
+    while one.state != "operational":
+        changes += [change.event for change in one.turn([], one.next_timeout).changes]
+    one.unblock(one.configuration.ring_id, 200.0)
+    changes += [change.event for change in one.turn([], 200.0).changes]
     assert [type(event) for event in changes] == [
         RegularConfiguration,
         TransitionalConfiguration,
         RegularConfiguration,
         RecoveryComplete,
     ]
-    assert one.take_changes() == []
+    assert changes == one.take_events(9)
 
 
 def test_same_calls_give_the_same_answers() -> None:

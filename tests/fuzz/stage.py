@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ringproto import Config, Guarantee, Priority, RegularConfiguration
-from ringproto._core import Processor
+from ringproto._core import Processor, Ready
 
 CONFIG = Config.testing(
     quorum=2,
@@ -43,6 +43,8 @@ class Stage:
     processors: dict[int, Processor] = dataclasses.field(default_factory=dict)
     flight: deque[tuple[int, bytes]] = dataclasses.field(default_factory=lambda: deque(maxlen=FLIGHT_MAX))
     """(destination, datagram), oldest first; what is too much is lost."""
+    sent: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
+    """What the target has sent since somebody looked."""
     seen: dict[int, deque[bytes]] = dataclasses.field(default_factory=dict)
     """The last datagrams of each type that anybody sent."""
     reads: bool = True
@@ -63,20 +65,27 @@ class Stage:
             self.collect(node)
 
     def collect(self, node: int) -> None:
-        """What a driver does after every call: read events, unblock, and put what is sent on its way."""
-        if node != self.target or self.reads:
-            self.read(node)
-        self.transmit(node)
+        """What a driver does after every call: give it the turn that it wants, read events, unblock."""
+        processor = self.processors[node]
+        for _ in range(SPINS_MAX):
+            if node != self.target or self.reads:
+                self.read(node)
+            if not processor.wants_turn:
+                return
+            self.turn(node)
+        raise AssertionError(f"processor {node} in {processor.state} wants turns for ever")
 
-    def transmit(self, node: int) -> list[tuple[int, bytes]]:
-        """Put what a processor sends on its way; what that was."""
-        sent = self.processors[node].take_transmits()
-        for destination, datagram in sent:
+    def turn(self, node: int, *datagrams: bytes) -> Ready:
+        """A turn of a processor; what it sends is put on its way."""
+        ready = self.processors[node].turn(datagrams, self.now)
+        if node == self.target:
+            self.sent += ready.transmits
+        for destination, datagram in ready.transmits:
             self.seen.setdefault(datagram[1], deque(maxlen=SEEN_MAX)).append(datagram)
             for other in NODES:
                 if other != node and destination in (0, other):
                     self.flight.append((other, datagram))
-        return sent
+        return ready
 
     def read(self, node: int) -> None:
         processor = self.processors[node]
@@ -87,7 +96,7 @@ class Stage:
     def hand(self, node: int, *datagrams: bytes) -> None:
         """Datagrams arrive at a processor, if it lives."""
         if node in self.processors:
-            self.processors[node].handle_datagrams(datagrams, self.now)
+            self.turn(node, *datagrams)
 
     def wake(self, node: int) -> None:
         """Its timeout, as often as it is due."""
@@ -95,7 +104,7 @@ class Stage:
         for _ in range(SPINS_MAX):
             if processor.next_timeout > self.now:
                 return
-            processor.handle_timeout(self.now)
+            self.turn(node)
         raise AssertionError(f"processor {node} in {processor.state} is due at {processor.next_timeout} for ever")
 
     # For scenes
@@ -185,7 +194,7 @@ def silent(target: int) -> Stage:
         for _ in range(40):
             stage.step()
     assert stage.attacked.statistics()["packets_held"] > 0
-    stage.messages_waiting = stage.attacked.pending_events
+    stage.messages_waiting = int(stage.attacked.statistics()["events_waiting"])
     return stage
 
 

@@ -12,6 +12,7 @@ import pytest
 import stage
 from engine import CORPUS, Target, seeds
 
+from ringproto._core import Ready
 from ringproto._core.wire import Codec, Kind, Malformed
 from ringproto._core.wire_membership import MembershipCodec
 
@@ -110,8 +111,14 @@ def test_sequence_target_finds_a_datagram_that_is_counted_twice(monkeypatch: pyt
 
 def test_sequence_target_finds_a_datagram_that_was_sent_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     fuzz_sequences.check(CONSENSUS)
-    right = stage.Stage.transmit
-    monkeypatch.setattr(stage.Stage, "transmit", lambda self, node: 2 * right(self, node))
+    right = stage.Stage.turn
+
+    def twice(self: stage.Stage, node: int, *datagrams: bytes) -> Ready:
+        ready = right(self, node, *datagrams)
+        self.sent += ready.transmits
+        return ready
+
+    monkeypatch.setattr(stage.Stage, "turn", twice)
     with pytest.raises(AssertionError, match="were sent"):
         fuzz_sequences.check(CONSENSUS)
 

@@ -185,33 +185,37 @@ class PricedRing:
             batch.append(heapq.heappop(this.inbox)[2])
         now = start + cost
         cost += prices.datagram_in * len(batch)
-        if batch:
-            processor.handle_datagrams(batch, now)
+        ready = processor.turn(batch, now)
+        transmits = ready.transmits
         while this.due and this.due[0] <= now:
             payload = repr(this.due.pop(0)).encode().ljust(self._size)
             if processor.submit(payload, Priority.HIGH, Guarantee.AGREED):
                 cost += prices.message_out
         while self._flooding and processor.submit(self._low, Priority.LOW, Guarantee.AGREED):
             cost += prices.message_out
-        if processor.next_timeout <= now:
-            processor.handle_timeout(now)
-        transmits = processor.take_transmits()
-        while transmits:
+        if processor.wants_turn:
+            ready = processor.turn([], now)
+            transmits += ready.transmits
+        while True:
             for destination, datagram in transmits:
                 cost += prices.datagram_out
                 for other in self._nodes:
                     if other != node and destination in (0, other):
                         self._carry(other, datagram, start + cost + prices.wire)
             # As the drivers do: all pieces of a visit, one after the other.
-            transmits = processor.turn([], now) if processor.goes_on else []
-        for event in processor.take_events(self._events_max):
+            if not ready.unfinished:
+                break
+            ready = processor.turn([], now)
+            transmits = ready.transmits
+        events = processor.take_events(self._events_max)
+        for event in events:
             if isinstance(event, RegularConfiguration):
                 processor.unblock(event.ring_id, now)
             elif isinstance(event, Message):
                 cost += prices.message_in
                 self._deliver(this, event, start + cost)
         this.free_at = self._cores[core] = start + cost
-        if processor.has_transmits or processor.pending_events:
+        if processor.wants_turn or ready.events > len(events):
             self._plan(node, this.free_at)
         for later in (this.inbox[:1], this.due[:1]):
             if later:

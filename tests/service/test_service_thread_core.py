@@ -15,13 +15,13 @@ import pytest
 import trio
 
 from ringproto import Config, Guarantee, Priority
-from ringproto._core import Batch, Processor
+from ringproto._core import Batch, Processor, Ready
 from ringproto.driver import Driver, Listener
 from ringproto.thread_driver import ThreadDriver
 
 _NEED_NO_LOCK = {"check_payload", "check_batch"}
 """What reads nothing that the other thread changes."""
-_PROPERTIES = {"configuration", "waiting_for", "complete"}
+_PROPERTIES = {"configuration", "waiting_for", "complete", "wants_turn"}
 """What is read with the lock: it is of several parts."""
 
 
@@ -135,30 +135,20 @@ async def test_the_thread_calls_the_core_with_the_lock_held_and_sends_without_it
     assert not any(held)
 
 
-class Deadline(WatchedCore):
-    """A core whose next timeout is what the test says, and which has nothing to do else."""
+class Wanting(WatchedCore):
+    """A core that wants a turn when the test says so, and has nothing to do else."""
 
     left = False
-    pending_events = 0
-    has_transmits = False
-    has_notices = False
-    calm = True
-    next_timeout = math.inf
+    wants_turn = False
 
-    def take_changes(self) -> list[Any]:
-        return []
-
-    def take_transmits(self) -> list[Any]:
-        return []
-
-    def turn(self, batch: list[bytes], now: float) -> list[Any]:
-        return []
+    def turn(self, batch: list[bytes], now: float) -> Ready:
+        self.wants_turn = False
+        return Ready([], False, [], [], 0, False, math.inf)
 
 
 @pytest.mark.real_time
-@pytest.mark.parametrize("what", ["has_transmits", "left", "next_timeout"])
-async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks(what: str) -> None:
-    core, network = Deadline(), QuietNetwork()
+async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks() -> None:
+    core, network = Wanting(), QuietNetwork()
     driver = core.driver = thread_driver(core, network)
     passes = 0
 
@@ -168,11 +158,10 @@ async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks(what:
         passes += 1
         driver.settle()
         assert network.interrupts == passes - 1, "nothing is to be done, and the thread is left alone"
-        setattr(core, what, True if what != "next_timeout" else 1.0)
+        core.wants_turn = True
         driver.settle()
         driver.settle()
         assert network.interrupts == passes
-        setattr(core, what, False if what != "next_timeout" else math.inf)
         driver._stopping = passes == 3
         return []
 

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from ringproto import Config, Guarantee, Priority, open_ring
-from ringproto._core import Processor
+from ringproto._core import Processor, Ready
 from ringproto.driver import Listener
 from ringproto.transports import open_unicast_udp
 from ringproto.trio_driver import TrioDriver
@@ -32,37 +32,27 @@ class ScriptedCore:
     rotation_s = 0.0
     consumer_deadline = math.inf
     next_timeout = math.inf
-    has_notices = False
-    has_changes = False
-    has_transmits = False
-    goes_on = False
+    wants_turn = False
 
     def __init__(self, batches: int) -> None:
         self.batches = batches
-        self.pending_events = 0
+        self.events = 0
         self.left = False
 
-    @property
-    def calm(self) -> bool:
-        return not (self.has_changes or self.goes_on)
-
-    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+    def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
         if not datagrams:
-            return []
+            return self.ready([])
         self.batches -= 1
         self.left = self.batches == 0
-        self.pending_events += 1
-        return TOKEN
+        self.events += 1
+        return self.ready(TOKEN)
 
-    def take_changes(self) -> list[Any]:
-        return []
-
-    def take_notices(self) -> list[Any]:
-        return []
+    def ready(self, transmits: list[tuple[int, bytes]], *, unfinished: bool = False) -> Ready:
+        return Ready(list(transmits), unfinished, [], [], self.events, self.left, self.next_timeout)
 
     def take_events(self, limit: int) -> list[Any]:
-        taken = min(limit, self.pending_events)
-        self.pending_events -= taken
+        taken = min(limit, self.events)
+        self.events -= taken
         return [None] * taken
 
 
@@ -132,8 +122,7 @@ async def test_token_goes_on_before_the_application_hears_of_anything() -> None:
 
 async def test_application_that_does_not_come_for_its_events_is_told_once() -> None:
     log = await drive(EagerNetwork([], takes=True), 4, reads=False)
-    # Once more at the end, when the driver leaves its wait.
-    assert log == ["sent", "told", "sent", "sent", "sent", "told", "ended None"]
+    assert log == ["sent", "told", "sent", "sent", "sent", "ended None"]
 
 
 @pytest.mark.parametrize("network", [EagerNetwork([], takes=False), ScriptedNetwork([])], ids=["kept", "not eager"])
@@ -147,29 +136,24 @@ class CoreOfPieces(ScriptedCore):
 
     pieces = 0
 
-    @property
-    def goes_on(self) -> bool:  # type: ignore[override]
-        return self.pieces > 0
-
-    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+    def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
         if datagrams:
             self.batches -= 1
-            self.pending_events += 1
+            self.events += 1
             self.pieces = 3
         elif not self.pieces:
-            return []
+            return self.ready([])
         self.pieces -= 1
         self.left = self.batches == 0 and not self.pieces
-        return TOKEN
+        return self.ready(TOKEN, unfinished=self.pieces > 0)
 
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_all_pieces_are_sent_before_anything_is_waited_for_or_the_application_hears_of_it(reads: bool) -> None:
     network = EagerNetwork([], takes=True)
     log = await drive(network, 2, reads=reads, core=CoreOfPieces)
-    assert log == ["sent", "sent", "sent", "told"] * (2 if reads else 1) + ["sent"] * (0 if reads else 3) + (
-        ["ended None"] if reads else ["told", "ended None"]
-    )
+    pieces = ["sent", "sent", "sent"]
+    assert log == [*pieces, "told", *pieces, *(["told"] if reads else []), "ended None"]
 
 
 @pytest.mark.parametrize("network", [EagerNetwork([], takes=False), ScriptedNetwork([])], ids=["kept", "not eager"])
@@ -183,45 +167,33 @@ class AskedCore(ScriptedCore):
     """Has a token to pass on after each message that is submitted, while nothing comes from the network."""
 
     leaving = False
+    more = 0
+    """How many pieces follow the first."""
 
     def __init__(self) -> None:
         super().__init__(0)
-        self.transmits: list[tuple[int, bytes]] = []
-
-    @property
-    def has_transmits(self) -> bool:  # type: ignore[override]
-        return bool(self.transmits)
+        self.pieces = 0
+        self.turns: list[float] = []
 
     def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
-        self.transmits += TOKEN
+        self.wants_turn = True
         return True
 
-    def take_transmits(self) -> list[tuple[int, bytes]]:
-        taken, self.transmits = self.transmits, []
-        return taken
-
-    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
-        return self.take_transmits()
+    def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
+        self.turns.append(now)
+        if self.wants_turn:
+            self.wants_turn = False
+            self.pieces = 1 + self.more
+        if not self.pieces:
+            return self.ready([])
+        self.pieces -= 1
+        return self.ready(TOKEN, unfinished=self.pieces > 0)
 
 
 class AskedCoreOfPieces(AskedCore):
     """Has two pieces more to send after each message."""
 
-    pieces = 0
-
-    @property
-    def goes_on(self) -> bool:  # type: ignore[override]
-        return self.pieces > 0
-
-    def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
-        self.pieces = 2
-        return super().submit(payload, priority, guarantee)
-
-    def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
-        if self.pieces:
-            self.pieces -= 1
-            self.transmits += TOKEN
-        return self.take_transmits()
+    more = 2
 
 
 class QuietNetwork(EagerNetwork):
@@ -272,8 +244,9 @@ async def test_visit_that_a_message_begins_goes_on_by_itself() -> None:
 
 async def test_what_the_network_does_not_take_from_submit_is_sent_by_the_loop() -> None:
     network = QuietNetwork([], takes=False)
+    # The first turn is taken in passing. The others wait until its datagram was sent, and are one turn then.
     assert await submitting(network, 3) == ([], [None])
-    assert network.log == ["sent"] * 3
+    assert network.log == ["sent"] * 2
 
 
 async def test_what_the_transport_raises_is_not_raised_at_who_submits() -> None:
@@ -315,36 +288,73 @@ async def test_timer_that_is_overdue_is_handled_after_a_look_at_what_has_arrived
     class Overdue(ScriptedCore):
         next_timeout = -1.0
 
-        def turn(self, batch: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
+        def turn(self, batch: Sequence[bytes], now: float) -> Ready:
             datagrams.append(len(batch))
             return super().turn(batch, now)
 
     await drive(EagerNetwork([], takes=True), 2, reads=True, core=Overdue)
-    assert datagrams[:2] == [1, 1]
+    assert datagrams[:3] == [0, 1, 1], "the first turn is the one with which the driver begins"
 
 
-async def test_deadline_that_comes_nearer_while_the_driver_waits_is_kept() -> None:
-    turns: list[float] = []
+class LateCore(AskedCore):
+    """Its timer is due ``due_s`` after it began."""
 
-    class Leaving(ScriptedCore):
-        def turn(self, datagrams: Sequence[bytes], now: float) -> list[tuple[int, bytes]]:
-            turns.append(now)
-            self.left = True
-            return []
+    due_s = 0.0
 
-    class Silent(EagerNetwork):
-        async def receive(self) -> list[bytes]:
-            await trio.sleep_forever()
-            return []
+    def __init__(self) -> None:
+        super().__init__()
+        self.next_timeout = trio.current_time() + self.due_s
 
-    core: Any = Leaving(1)
-    driver = TrioDriver(Silent([], takes=True), trio.current_time, core, unblocks=False)
+    def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
+        if now >= self.next_timeout:
+            self.next_timeout = math.inf
+        return super().turn(datagrams, now)
+
+
+@pytest.mark.parametrize("due_s", [1.0, 10.0])
+async def test_call_of_the_application_takes_no_turn_while_a_timer_is_overdue(
+    due_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program kept trio's loop busy for five seconds, and then sends: what came meanwhile was not read yet."""
+    monkeypatch.setattr(LateCore, "due_s", due_s)
+    core = LateCore()
+    network = QuietNetwork([], takes=True)
+    clock_s = 0.0
+    driver = TrioDriver(network, lambda: trio.current_time() + clock_s, core, unblocks=False)  # type: ignore[arg-type]
     driver.listen(Listener(lambda change: None, lambda: None, lambda failure: None))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         await trio.testing.wait_all_tasks_blocked()
-        core.next_timeout = due = trio.current_time() + 0.01
-        driver.settle()
+        before = len(core.turns)
+        clock_s = 5.0
+        assert driver.submit(b"payload", Priority.HIGH, Guarantee.AGREED)
+        overdue = due_s < clock_s
+        assert len(core.turns) - before == (0 if overdue else 1)
+        assert network.log == ([] if overdue else ["sent"])
+        with trio.fail_after(60.0):
+            while not network.log:
+                await trio.sleep(0.1)
+        driver.stop()
+    assert network.log == ["sent"]
+
+
+async def test_deadline_that_comes_nearer_while_the_driver_waits_is_kept() -> None:
+    class Leaving(AskedCore):
+        """Leaves a moment after the turn of its only message."""
+
+        def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
+            self.left = now >= self.next_timeout
+            if self.wants_turn:
+                self.next_timeout = now + 0.01
+            return super().turn(datagrams, now)
+
+    core = Leaving()
+    driver = TrioDriver(QuietNetwork([], takes=True), trio.current_time, core, unblocks=False)  # type: ignore[arg-type]
+    driver.listen(Listener(lambda change: None, lambda: None, lambda failure: None))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert driver.submit(b"payload", Priority.HIGH, Guarantee.AGREED)
         with trio.fail_after(3600.0):
             await driver.left.wait()
-    assert turns == [pytest.approx(due)]
+    assert core.turns[2] == pytest.approx(core.turns[1] + 0.01)

@@ -145,7 +145,7 @@ def test_every_kind_of_datagram_is_forged_and_every_forged_one_is_refused():
             forged = forge(draw, draw.choice(datagrams), 2)
             before = victim.statistics()
             state, configuration, timeout = victim.state, victim.configuration, victim.next_timeout
-            victim.handle_datagrams([forged], now)
+            victim.turn([forged], now)
             after = victim.statistics()
             changed = {name for name, value in after.items() if value != before.get(name, 0)}
             dropped = {name for name in changed if name.startswith("dropped_") or name == "ignored"}

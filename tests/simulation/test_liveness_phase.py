@@ -321,7 +321,7 @@ def test_in_some_seeds_one_processor_stands_still_whenever_it_recovers(monkeypat
     assert len(set(stood)) == 1
 
 
-STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 20, 157
+STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 20, 83
 """Full runs in which one processor stands still whenever it recovers, and is one of the core in the end, or not."""
 
 

@@ -173,9 +173,9 @@ def test_what_was_measured_is_told() -> None:
     cluster = Cluster(10, LAN)
     ring_that_recovers(cluster, 1, 2.0)
     cluster.run(2.5)
-    mine = [notice for notice in cluster.processor(1).take_notices() if notice.kind == "recovery_stood_still"]
+    mine = [notice for notice in cluster.hosts[1].take_notices() if notice.kind == "recovery_stood_still"]
     assert "2 s" in mine[0].text and "token_timeout_s is 0.5" in mine[0].text and mine[0].warning
-    others = [notice for notice in cluster.processor(2).take_notices() if notice.kind == "recovery_patience"]
+    others = [notice for notice in cluster.hosts[2].take_notices() if notice.kind == "recovery_patience"]
     assert "3.5 s" in others[-1].text and not others[-1].warning
 
 

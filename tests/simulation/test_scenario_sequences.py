@@ -95,7 +95,7 @@ def test_newcomer_far_behind_a_larger_ring_ends_nobody_and_is_told() -> None:
     cluster.run(BOUND_S)
     assert cluster.configuration(1).ring_id == before
     assert not cluster.processor(9).left
-    told = {notice.kind: notice.text for notice in cluster.processor(9).take_notices()}
+    told = {notice.kind: notice.text for notice in cluster.hosts[9].take_notices()}
     assert "ring_sequence" in told["ring_sequence"] and str(before.sequence) in told["ring_sequence"]
 
 
