@@ -67,7 +67,24 @@ if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
 
 setup(
-    packages=["ringproto", "ringproto._core", "ringproto.cli", "ringproto.testing", "ringproto.transports"],
+    packages=[
+        "ringproto",
+        "ringproto._core",
+        "ringproto._processes",
+        "ringproto._service",
+        "ringproto.chaos",
+        "ringproto.cli",
+        "ringproto.cli.demo",
+        "ringproto.cli.latency",
+        "ringproto.cli.node",
+        "ringproto.cli.simulate",
+        "ringproto.testing",
+        "ringproto.testing.campaign",
+        "ringproto.testing.judge",
+        "ringproto.testing.mutants",
+        "ringproto.testing.simulator",
+        "ringproto.transports",
+    ],
     py_modules=["ringproto_command"],
     package_dir={"ringproto": "ringproto", "ringproto.transports": "transports"},
     package_data={"ringproto": ["py.typed"], "ringproto._core": ["*.pyi"], "ringproto.transports": ["*.pyi"]},

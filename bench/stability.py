@@ -36,8 +36,8 @@ from typing import Any, NamedTuple
 
 from ringproto import Config, Priority
 from ringproto.testing import Cluster
-from ringproto.testing.network import Weather
-from ringproto.testing.settings import BOUND_UNITS, bound_s, unit_s
+from ringproto.testing.campaign.settings import BOUND_UNITS, bound_s, unit_s
+from ringproto.testing.simulator.network import Weather
 
 PRESETS: dict[str, tuple[Callable[[], Config], tuple[float, float]]] = {
     "lan": (Config.lan, Weather().latency_s),

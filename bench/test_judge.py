@@ -13,8 +13,8 @@ import time
 import pytest
 
 from ringproto import Config, Guarantee, Priority
-from ringproto.testing.cluster import Cluster
 from ringproto.testing.judge import judge
+from ringproto.testing.simulator.cluster import Cluster
 
 EVENTS = 100_000
 NODES = (1, 2, 3, 4, 5)

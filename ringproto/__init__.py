@@ -4,13 +4,13 @@
 """
 
 import ringproto._interpreted  # noqa: F401  (first: it decides which modules of the core are found)
-from ringproto.channels import CompletionChannel, EventChannel, Sender
+from ringproto._service.channels import CompletionChannel, EventChannel, Sender
+from ringproto._service.errors import RingClosedError
+from ringproto._service.recovery import Recovery
+from ringproto._service.ring import Ring, open_ring, run_ring
 from ringproto.config import Config
 from ringproto.errors import ConfigError, DuplicateNodeError, RefusedError, RingError, SlowConsumerError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.failures import RingClosedError
-from ringproto.ring import Ring, open_ring, run_ring
-from ringproto.rounds import Recovery
 from ringproto.types import Guarantee, Priority, RingId
 
 __version__ = "0.1.0"

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ringproto.cli._common import InterruptedRunError, OneLineParser, RunFailedError, UsageError, told
+from ringproto._processes.failures import InterruptedRunError, RunFailedError, UsageError, told
+from ringproto.cli._common import OneLineParser
 from ringproto.cli.streams import (
     OutputError,
     Terminated,
@@ -27,7 +28,11 @@ __all__ = ["build_parser", "main"]
 def build_parser() -> OneLineParser:
     """The parser with every command."""
     # Here, so that an interrupt while they are imported is told as every other one.
-    from ringproto.cli import chaos, demo, latency, mutants, node, simulate
+    from ringproto.cli import chaos, mutants
+    from ringproto.cli.demo import command as demo
+    from ringproto.cli.latency import command as latency
+    from ringproto.cli.node import command as node
+    from ringproto.cli.simulate import command as simulate
 
     parser = OneLineParser(
         prog="ringproto", description="Totally ordered, virtually synchronous messages: a token ring with a barrier."

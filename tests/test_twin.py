@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ringproto.testing.simulate import run_seed
+from ringproto.testing.campaign.run import run_seed
 
 LIGHT = (3, 14, 27, 36, 41)
 FULL = (2,)
@@ -17,7 +17,7 @@ FULL = (2,)
 CHILD = """
 import json, sys
 import ringproto._core.membership as room
-from ringproto.testing.simulate import run_seed
+from ringproto.testing.campaign.run import run_seed
 assert room.__file__.endswith(".py"), room.__file__
 seeds = json.loads(sys.argv[1])
 print(json.dumps([run_seed(seed, light=light).log_hash for seed, light in seeds]))

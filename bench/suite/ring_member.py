@@ -17,8 +17,8 @@ import trio
 from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, PAUSE_NS, due_count, first_word
 from ringproto import Config, Message, RecoveryComplete, Ring, open_ring
-from ringproto.cli.alarm import Alarm
-from ringproto.cli.opening import open_transport
+from ringproto._processes.transports import open_transport
+from ringproto.cli.latency.timerfd import Alarm
 
 _BATCH_BYTES = 2**18
 _BATCH_MAX = 256

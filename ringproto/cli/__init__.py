@@ -1,5 +1,6 @@
-"""The commands of ``ringproto``, one module each with ``add_parser(subparsers)`` and ``run(args) -> int``.
+"""The commands of ``ringproto``, each a module with ``add_parser(subparsers)`` and ``run(args) -> int``.
 
-They stand on the public interface alone. ``demo``, ``latency``, ``chaos``, ``node`` and ``simulate`` are the commands;
-the other modules are theirs and promise nothing to programs outside.
+They stand on the public interface and on ``ringproto._processes``. ``chaos`` and ``mutants`` are modules; ``demo``,
+``latency``, ``node`` and ``simulate`` are folders, whose ``command`` is that module and whose other modules belong to
+it. They promise nothing to programs outside.
 """

@@ -1,9 +1,9 @@
 """``ringproto chaos``: rounds in which real processes are killed, stopped, started again and cut off, then judged.
 
-Each round has a seed of its own, and the seed is the script: chaos_script.py draws it, chaos_round.py plays it, and
-chaos_verdict.py judges the logs. chaos_jobs.py has several rounds beside each other. The logs of a round that did not
-hold are kept, with the command that repeats its script; the timing of real processes cannot be repeated, so what failed
-once in twenty may need twenty rounds.
+Each round has a seed of its own, and the seed is the script: chaos/script.py draws it, chaos/supervisor.py plays it,
+and chaos/verdict.py judges the logs. chaos/jobs.py has several rounds beside each other. The logs of a round that did
+not hold are kept, with the command that repeats its script; the timing of real processes cannot be repeated, so what
+failed once in twenty may need twenty rounds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 import trio
 
-from ringproto.cli._common import RunFailedError, UsageError, whole
-from ringproto.cli.chaos_jobs import side_by_side
-from ringproto.cli.chaos_judge import judge_beside
-from ringproto.cli.chaos_round import Round, play
-from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script, draw_stalls
-from ringproto.cli.chaos_verdict import Verdict, judge_round
+from ringproto._processes.failures import RunFailedError, UsageError
+from ringproto.chaos.jobs import side_by_side
+from ringproto.chaos.script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script, draw_stalls
+from ringproto.chaos.supervisor import Round, play
+from ringproto.chaos.verdict import Verdict, judge_beside, judge_round
+from ringproto.cli._common import whole
 
 __all__ = ["add_parser", "repeat_command", "run"]
 

@@ -19,13 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ringproto.cli._common import RunFailedError, UsageError, whole
-from ringproto.cli.mutant_runs import Killer, Verdict, failing_seeds, failing_tests, kill_workers, try_mutant
+from ringproto._processes.failures import RunFailedError, UsageError
+from ringproto.cli._common import whole
 from ringproto.cli.streams import heed_terminate
-from ringproto.testing import mutant_seeds
-from ringproto.testing.mutant_seeds import KILLED_BY
-from ringproto.testing.mutants import MUTANTS
-from ringproto.testing.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
+from ringproto.testing.mutants import seeds as mutant_seeds
+from ringproto.testing.mutants.catalogue import MUTANTS
+from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
+from ringproto.testing.mutants.runs import Killer, Verdict, failing_seeds, failing_tests, kill_workers, try_mutant
+from ringproto.testing.mutants.seeds import KILLED_BY
 
 __all__ = ["add_parser", "in_threads", "run", "table"]
 
@@ -36,7 +37,7 @@ Found = TypeVar("Found")
 
 
 def table(killed_by: dict[str, Killer]) -> str:
-    """The source of ``ringproto/testing/mutant_seeds.py`` with these, in the order of the mutants."""
+    """The source of ``ringproto/testing/mutants/seeds.py`` with these, in the order of the mutants."""
     head, _, _ = Path(mutant_seeds.__file__).read_text(encoding="utf-8").partition("KILLED_BY: ")
     lines = [f'    "{name}": {_source(killed_by[name])},\n' for name in MUTANTS if name in killed_by]
     body = "KILLED_BY: dict[str, Seed | Test] = {\n" + "".join(lines) + "}\n"

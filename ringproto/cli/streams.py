@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
-from ringproto.cli.ending_signals import heeded
+from ringproto._processes.ending_signals import heeded
 
 __all__ = [
     "OutputError",

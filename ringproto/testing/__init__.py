@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ringproto.testing.application import Habits
-    from ringproto.testing.cluster import Cluster
-    from ringproto.testing.judge_run import Violation
-    from ringproto.testing.network import kind_of
+    from ringproto.testing.judge.history import Violation
+    from ringproto.testing.judge.transcript import Transcript
     from ringproto.testing.services import Invariant, Service, ServiceCluster
-    from ringproto.testing.transcript import Transcript
+    from ringproto.testing.simulator.application import Habits
+    from ringproto.testing.simulator.cluster import Cluster
+    from ringproto.testing.simulator.network import kind_of
 
 __all__ = ["Cluster", "Habits", "Invariant", "Service", "ServiceCluster", "Transcript", "Violation", "kind_of"]
 
@@ -23,9 +23,11 @@ __all__ = ["Cluster", "Habits", "Invariant", "Service", "ServiceCluster", "Trans
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ringproto.testing import application, cluster, judge_run, network, services, transcript
+    from ringproto.testing import services
+    from ringproto.testing.judge import history, transcript
+    from ringproto.testing.simulator import application, cluster, network
 
-    homes = (application, cluster, judge_run, network, services, transcript)
+    homes = (application, cluster, history, network, services, transcript)
     return next(getattr(home, name) for home in homes if name in home.__all__)
 
 

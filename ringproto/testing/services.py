@@ -14,10 +14,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ringproto.config import Config
 from ringproto.events import Event, Message, RegularConfiguration
-from ringproto.testing.application import Application
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.host import Host, Trace
 from ringproto.testing.judge import Stretch, Violation
+from ringproto.testing.simulator.application import Application
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.host import Host, Trace
 from ringproto.types import Guarantee, Priority, RingId
 
 __all__ = ["Invariant", "Service", "ServiceCluster"]

@@ -1,10 +1,13 @@
-"""The goals for throughput under random loss and on congested links, in part: all of them is ``bench/growth.py``."""
+"""The goals for throughput under random loss and on congested links, in part: all of them is ``python -m bench.growth``.
+
+It takes ten minutes.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.growth_loss import LEFT_OF_IDEAL, under_congestion, under_loss
+from bench.growth.loss import LEFT_OF_IDEAL, under_congestion, under_loss
 
 DROPPED_BEFORE = {
     (0.5, 128, 1): 0.070,

@@ -8,7 +8,7 @@ import time
 import pytest
 import trio
 
-from ringproto.cli.alarm import Alarm
+from ringproto.cli.latency.timerfd import Alarm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no timerfd")

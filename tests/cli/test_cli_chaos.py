@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 from ringproto.__main__ import main
+from ringproto.chaos.script import Script, draw_script
+from ringproto.chaos.supervisor import Round
+from ringproto.chaos.verdict import Verdict
 from ringproto.cli import chaos
-from ringproto.cli.chaos_round import Round
-from ringproto.cli.chaos_script import Script, draw_script
-from ringproto.cli.chaos_verdict import Verdict
 
 FIRST = 700
 HOLDS = Verdict((), 3, 2, 1, 100)

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from ringproto.cli._common import RunFailedError
-from ringproto.cli.chaos_jobs import side_by_side
-from ringproto.cli.children import open_children
+from ringproto._processes.failures import RunFailedError
+from ringproto._processes.parent import open_children
+from ringproto.chaos.jobs import side_by_side
 from ringproto.cli.streams import heed_terminate
 
 

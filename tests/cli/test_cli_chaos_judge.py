@@ -9,12 +9,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ringproto.cli import chaos_judge
-from ringproto.cli._common import UsageError
-from ringproto.cli.chaos_judge import judge_beside
-from ringproto.cli.chaos_record import RoundRecord
-from ringproto.cli.chaos_script import draw_script
-from ringproto.cli.chaos_verdict import judge_round
+from ringproto._processes.failures import UsageError
+from ringproto.chaos import verdict as chaos_judge
+from ringproto.chaos.record import RoundRecord
+from ringproto.chaos.script import draw_script
+from ringproto.chaos.verdict import judge_beside, judge_round
 
 
 async def test_the_verdict_is_that_of_judge_round_and_is_found_elsewhere(

@@ -10,9 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from ringproto.cli.chaos_disorder import CALM, HELD_MAX, Disorder, HeldDatagrams
-from ringproto.cli.chaos_links import HEADER_SIZE, LossyLinks
-from ringproto.cli.opening import local_transport, open_transport
+from ringproto._processes.transports import local_transport, open_transport
+from ringproto.chaos.faulty_transport import CALM, HEADER_SIZE, HELD_MAX, Disorder, HeldDatagrams, LossyLinks
 from ringproto.testing.transport_contract import CONTRACT, Check
 from ringproto.transports import BackgroundTransport, LoopbackNetwork, Transport
 from ringproto.transports.unicast_udp import UnicastUDP

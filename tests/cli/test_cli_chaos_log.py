@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from ringproto import Config, open_ring
-from ringproto.cli.chaos_log import Log, SequenceFile
+from ringproto.chaos.log import Log, SequenceFile
 from ringproto.testing.judge import judge
-from ringproto.testing.transcript import Stop, Submit, Transcript, Wait
+from ringproto.testing.judge.transcript import Stop, Submit, Transcript, Wait
 from ringproto.transports import LoopbackNetwork
 from ringproto.types import Priority
 

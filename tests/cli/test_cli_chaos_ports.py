@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from ringproto.cli._common import RunFailedError
-from ringproto.cli.chaos_ports import BLOCK, claim_ports, claim_transport
+from ringproto._processes.failures import RunFailedError
+from ringproto.chaos.ports import BLOCK, claim_ports, claim_transport
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_two_claims_at_once_share_no_port(blocks: list[int]) -> None:
 def test_a_claim_of_another_command_is_respected_and_ends_with_it(blocks: list[int]) -> None:
     holder = f"""
 import random
-from ringproto.cli.chaos_ports import claim_ports
+from ringproto.chaos.ports import claim_ports
 random.sample = lambda population, count: {blocks}
 with claim_ports(5) as ports:
     print(ports[0], flush=True)

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from ringproto.cli.chaos_disorder import CALM
-from ringproto.cli.chaos_script import NODES_GREATEST, NODES_LEAST, Script, draw_script
+from ringproto.chaos.faulty_transport import CALM
+from ringproto.chaos.script import NODES_GREATEST, NODES_LEAST, Script, draw_script
 
 SCRIPTS = [draw_script(seed) for seed in range(400)]
 

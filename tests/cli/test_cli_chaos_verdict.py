@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ringproto.cli.chaos_verdict import have_everything
+from ringproto.chaos.verdict import have_everything
 
 
 def mark(**changes: Any) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import trio
 
-from ringproto.cli import pipes
-from ringproto.cli._common import RunFailedError
-from ringproto.cli.children import Children, open_children
-from ringproto.cli.pipes import Line, split_lines
+from ringproto._processes import child as pipes
+from ringproto._processes.child import Line, split_lines
+from ringproto._processes.failures import RunFailedError
+from ringproto._processes.parent import Children, open_children
 
 CHILD = """
 import json, os, sys, time, trio
-from ringproto.cli.pipes import Pipes, run_worker
+from ringproto._processes.child import Pipes, run_worker
 
 def sleep_on():
     time.sleep(3600)
@@ -157,7 +157,7 @@ async def test_a_line_that_a_killed_child_left_unfinished_is_forgotten(child_mod
 async def test_a_child_that_does_not_end_is_told_with_the_place_where_it_is(
     child_module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ringproto.cli.children._EXIT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("ringproto._processes.parent._EXIT_TIMEOUT_S", 1.0)
     heard: list[dict[str, Any]] = []
     async with open_children() as children:
         child = await children.start("child", child_module, {}, heard.append)

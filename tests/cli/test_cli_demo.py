@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ringproto.__main__ import main
-from ringproto.cli import demo
+from ringproto.cli.demo import command as demo
 
 TIMEOUT_S = 120
 
@@ -92,7 +92,7 @@ def test_a_wait_that_is_over_breaks_the_run_off(
 def test_a_file_that_changes_meanwhile_is_noticed(
     small_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ringproto.cli.records.fingerprint", lambda records: "another")
+    monkeypatch.setattr("ringproto.cli.demo.records.fingerprint", lambda records: "another")
     assert main(["demo", small_file, "--json"]) == 1
     assert "is not what the conductor read: did it change?" in capsys.readouterr().err
     assert children_of(os.getpid()) == []
@@ -127,7 +127,7 @@ def children_of(parent: int) -> list[int]:
             text = status.read_text()
         except OSError:
             continue
-        if re.search(rf"^PPid:\s+{parent}$", text, re.MULTILINE) and "demo_worker" in command_of(status.parent):
+        if re.search(rf"^PPid:\s+{parent}$", text, re.MULTILINE) and "demo.worker" in command_of(status.parent):
             found.append(int(status.parent.name))
     return found
 
@@ -140,4 +140,4 @@ def command_of(process: Path) -> str:
 
 
 def is_running(pid: int) -> bool:
-    return "demo_worker" in command_of(Path("/proc") / str(pid))
+    return "demo.worker" in command_of(Path("/proc") / str(pid))

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ringproto.cli.demo_checks import Expected, check_all, parts_of
-from ringproto.cli.demo_log import (
+from ringproto.cli.demo.checks import Expected, check_all, parts_of
+from ringproto.cli.demo.log import (
     Complete,
     Delivered,
     Entry,

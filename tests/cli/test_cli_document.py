@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ringproto.__main__ import build_parser
-from ringproto.cli.demo_checks import CHECKS
-from ringproto.cli.settings import settings_of
+from ringproto.cli.demo.checks import CHECKS
+from ringproto.cli.node.settings import settings_of
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 

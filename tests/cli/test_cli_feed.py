@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from ringproto.cli.feed import Feed, read_payload
-from ringproto.cli.records import Record
-from ringproto.cli.store import Store
+from ringproto.cli.demo.feed import Feed, read_payload
+from ringproto.cli.demo.records import Record
+from ringproto.cli.demo.store import Store
 
 SHARE = [Record(b"key %d" % i, b"value\twith|signs %d" % i) for i in range(40)]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ringproto import Guarantee, Message, Priority, RingId
-from ringproto.cli.latency_flood_member import FloodMember
-from ringproto.cli.open_loop import HEADER, WORD_OF_A_SENDER, words_of
+from ringproto.cli.latency.flood_worker import FloodMember
+from ringproto.cli.latency.open_loop import HEADER, WORD_OF_A_SENDER, words_of
 
 RING = RingId(4, 1, 99)
 LOW, HIGH = Priority.LOW, Priority.HIGH

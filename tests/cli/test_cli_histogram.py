@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ringproto.cli._common import UsageError
+from ringproto._processes.failures import UsageError
 from ringproto.cli.histogram import add_encoded, encode, new_histogram, record_ns, record_s, summary_ms
-from ringproto.cli.plot import curve, draw
+from ringproto.cli.latency.plot import curve, draw
 
 
 def test_percentiles_are_within_three_digits() -> None:

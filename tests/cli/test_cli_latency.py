@@ -55,7 +55,7 @@ def test_what_was_not_sent_in_time_does_not_hold(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load that no ring can carry: the members give up, and the run says how much was not sent."""
-    monkeypatch.setattr("ringproto.cli.measuring.DRAIN_S", 0.2)
+    monkeypatch.setattr("ringproto.cli.latency.supervisor.DRAIN_S", 0.2)
     code, result = measured(capsys, "--transport", "loopback", "--nodes", "1", "--rate", "3000", "--size", "1000000")
     assert code == 1 and not result["held"]
     assert result["unsent"] > 0 and f"{result['unsent']} unsent" in result["failure"]

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 import pytest
 
 from ringproto import Config, Guarantee, Priority
-from ringproto.cli import log_lines
-from ringproto.cli.log_lines import LogLines, open_log_lines
-from ringproto.cli.node import warn_of_quorum
-from ringproto.cli.settings import NodeSettings
+from ringproto.cli.node import log_lines
+from ringproto.cli.node.command import warn_of_quorum
+from ringproto.cli.node.log_lines import LogLines, open_log_lines
+from ringproto.cli.node.settings import NodeSettings
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ringproto.__main__ import main
-from ringproto.cli import demo, latency
-from ringproto.cli._common import RunFailedError, UsageError, describe_error, need_extra, one_line
+from ringproto._processes.failures import RunFailedError, UsageError, describe_error, one_line
+from ringproto.cli._common import need_extra
+from ringproto.cli.demo import command as demo
+from ringproto.cli.latency import command as latency
 
 WRONG = {
     "ringproto: the following arguments are required: COMMAND": "",

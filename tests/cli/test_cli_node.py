@@ -28,9 +28,9 @@ from ringproto import (
     RingId,
     TransitionalConfiguration,
 )
-from ringproto.cli.log_lines import LogLines
-from ringproto.cli.node import _Node, event_object, event_text, split_input
-from ringproto.cli.settings import NodeSettings
+from ringproto.cli.node.command import _Node, event_object, event_text, split_input
+from ringproto.cli.node.log_lines import LogLines
+from ringproto.cli.node.settings import NodeSettings
 
 RING = RingId(4, 1, 0xAB)
 TIMEOUT_S = 60
@@ -120,7 +120,7 @@ class Stream:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What goes to standard output."""
     texts: list[bytes] = []
-    monkeypatch.setattr("ringproto.cli.node.write_all", texts.append)
+    monkeypatch.setattr("ringproto.cli.node.command.write_all", texts.append)
     return texts
 
 
@@ -146,7 +146,7 @@ async def test_text_that_a_thread_has_is_written_once_and_before_all_others(monk
         goes_on.wait(TIMEOUT_S)
         written.append(data)
 
-    monkeypatch.setattr("ringproto.cli.node.write_all", write)
+    monkeypatch.setattr("ringproto.cli.node.command.write_all", write)
     printer = node_of()._printer
     async with trio.open_nursery() as nursery:
         nursery.start_soon(printer.print, "one\n")

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from ringproto import RingId
-from ringproto.cli.reconcile import Offer, ReconcileError, Round, state_messages
-from ringproto.cli.store import Store
+from ringproto.cli.demo.reconcile import Offer, ReconcileError, Round, state_messages
+from ringproto.cli.demo.store import Store
 
 RING = RingId(9, 1, 77)
 EMPTY = Offer((0, 0, 0), 0, Store().chain)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ringproto.cli import records
-from ringproto.cli._common import UsageError
-from ringproto.cli.records import Record, fingerprint, load, share
+from ringproto._processes.failures import UsageError
+from ringproto.cli.demo import records
+from ringproto.cli.demo.records import Record, fingerprint, load, share
 
 
 def test_every_python_has_tens_of_thousands_of_records() -> None:

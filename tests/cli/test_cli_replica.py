@@ -13,12 +13,12 @@ import trio
 import trio.testing
 
 from ringproto import Config, Guarantee, Priority, open_ring
-from ringproto.cli.demo_checks import Expected, check_all
-from ringproto.cli.demo_log import Life, Note, StreamDigest
-from ringproto.cli.feed import Feed
-from ringproto.cli.records import Record, share
-from ringproto.cli.replica import Replica, take_audit
-from ringproto.cli.store import contents_hash_of_records
+from ringproto.cli.demo.checks import Expected, check_all
+from ringproto.cli.demo.feed import Feed
+from ringproto.cli.demo.log import Life, Note, StreamDigest
+from ringproto.cli.demo.records import Record, share
+from ringproto.cli.demo.replica import Replica, take_audit
+from ringproto.cli.demo.store import contents_hash_of_records
 from ringproto.transports import LoopbackNetwork
 
 NODES = (1, 2, 3)

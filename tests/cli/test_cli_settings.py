@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ringproto import Guarantee, Priority
-from ringproto.cli._common import UsageError
-from ringproto.cli.settings import NodeSettings, add_options, read_peer, settings_of
+from ringproto._processes.failures import UsageError
+from ringproto.cli.node.settings import NodeSettings, add_options, read_peer, settings_of
 
 
 def settings(*flags: str) -> NodeSettings:

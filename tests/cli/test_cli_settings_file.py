@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ringproto.cli._common import UsageError, shown, told
-from ringproto.cli.settings_file import BYTES_MAX, read_toml
+from ringproto._processes.failures import UsageError, shown, told
+from ringproto.cli.node.settings_file import BYTES_MAX, read_toml
 
 HOSTILE = {
     "brackets": (b"a=" + b"[" * 100_000, "its brackets are more than 8 deep"),
@@ -57,7 +57,7 @@ def test_string_of_several_lines_hides_nothing_that_is_behind_it(
 def test_file_for_which_the_library_recurses_too_deeply_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ringproto.cli.settings_file._look_over", lambda file, text: None)
+    monkeypatch.setattr("ringproto.cli.node.settings_file._look_over", lambda file, text: None)
     file = tmp_path / "node.toml"
     file.write_text("a = " + "[" * 100_000)
     with pytest.raises(UsageError, match="is not TOML: maximum recursion depth"):

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from ringproto.cli.records import Record
-from ringproto.cli.store import CHAIN_EMPTY, Store, StoreError, contents_hash_of_records
+from ringproto.cli.demo.records import Record
+from ringproto.cli.demo.store import CHAIN_EMPTY, Store, StoreError, contents_hash_of_records
 
 RECORDS = [Record(b"key %d" % i, b"value %d" % (i * i)) for i in range(50)]
 

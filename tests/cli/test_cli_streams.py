@@ -195,8 +195,8 @@ sys.exit(ringproto_command.main())
     ("module", "code", "error"),
     [
         ("ringproto", -signal.SIGINT, ""),
-        ("ringproto.cli.demo", 128 + signal.SIGINT, "ringproto: interrupted by SIGINT\n"),
-        ("ringproto.cli.records", 128 + signal.SIGINT, "ringproto: interrupted by SIGINT\n"),
+        ("ringproto.cli.demo.command", 128 + signal.SIGINT, "ringproto: interrupted by SIGINT\n"),
+        ("ringproto.cli.demo.records", 128 + signal.SIGINT, "ringproto: interrupted by SIGINT\n"),
         ("rich.console", 128 + signal.SIGINT, "ringproto demo: interrupted by SIGINT\n"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from papers import Three
 
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

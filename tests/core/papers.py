@@ -13,7 +13,7 @@ from rings import Seen, Wire, make_ring
 
 from ringproto._core.wire import Kind
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee, Priority
 
 CONFIG = Config.testing()

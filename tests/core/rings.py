@@ -11,7 +11,7 @@ from ringproto._core.wire import Codec, Kind, Packet, Token
 from ringproto._core.wire_membership import CommitPart, Join
 from ringproto.config import Config
 from ringproto.events import Event, Message, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 CONFIG = Config.testing()
 DATAGRAM_SIZE = 1400

@@ -12,7 +12,7 @@ from ringproto._core.timers import Timer
 from ringproto._core.wire import Kind
 from ringproto._core.wire_membership import Identity, Join
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 ME, SUCCESSOR, PREDECESSOR = MEMBER, 3, 1
 

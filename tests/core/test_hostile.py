@@ -19,8 +19,8 @@ from wire_samples import DATA_NUMBERS, TOKEN_NUMBERS, overwrite, renumber, resea
 
 from ringproto._core import Processor
 from ringproto._core.wire import Kind, Packet, Token, ring_bytes
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import corrupt
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import corrupt
 from ringproto.types import Guarantee, Priority
 
 NODES = (1, 2, 3)

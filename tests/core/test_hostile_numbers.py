@@ -29,7 +29,7 @@ from ringproto._core.wire_membership import (
     Refuse,
     Response,
 )
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Priority, RingId
 
 NODES = (1, 2, 3)

@@ -6,7 +6,7 @@ from rings import CONFIG, DATAGRAM_SIZE, cluster_codec, throw
 
 from ringproto._core.wire import ring_bytes
 from ringproto._core.wire_membership import Beacon, Identity, Limits, MembershipCodec
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import RingId
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,30 @@ LOG = {"ringproto.log"}
 """What transports, service and command line log through; nothing below them does."""
 # From the bottom to the top: each knows only those before it.
 SERVICE_IN_ORDER = (
-    "ringproto.failures",
-    "ringproto.gate",
-    "ringproto.reports",
-    "ringproto.driver",
-    "ringproto.trio_driver",
-    "ringproto.thread_driver",
-    "ringproto.channels",
-    "ringproto.rounds",
-    "ringproto.ring",
+    "ringproto._service.errors",
+    "ringproto._service.gate",
+    "ringproto._service.reports",
+    "ringproto._service.driver",
+    "ringproto._service.trio_driver",
+    "ringproto._service.thread_driver",
+    "ringproto._service.channels",
+    "ringproto._service.recovery",
+    "ringproto._service.ring",
 )
 SERVICE = set(SERVICE_IN_ORDER)
+# The folders that are a floor.
+PACKAGES = (
+    "ringproto._core",
+    "ringproto.transports",
+    "ringproto._service",
+    "ringproto.testing",
+    "ringproto._processes",
+    "ringproto.chaos",
+    "ringproto.cli",
+)
+TESTING_IN_ORDER = ("judge", "simulator", "campaign")
+RUNS_MUTANTS = {"ringproto.testing.mutants.runs", "ringproto.testing.mutants.worker"}
+"""They start processes for the command ``mutants``; they simulate nothing."""
 COMPILED_ONLY = {"ringproto._core._crc32"}
 KINDS_OF_TRANSPORT = {"loopback", "unicast_udp", "multicast_udp"}
 
@@ -122,11 +136,13 @@ def of(prefix: str) -> list[str]:
 
 
 def test_every_module_belongs_to_a_floor() -> None:
-    floors = {*LOG, *of("ringproto._core"), *of("ringproto.testing"), *of("ringproto.transports"), *of("ringproto.cli")}
-    rest = set(MODULES) - floors - BASE - SERVICE
+    floors = {*LOG, *(name for package in PACKAGES for name in of(package))}
+    rest = set(MODULES) - floors - BASE
     # The front door, the command, and who chooses between compiled and interpreted rooms.
     assert rest == {"ringproto", "ringproto.__main__", "ringproto._interpreted"}
     assert len(of("ringproto._core")) > 15 and len(of("ringproto.transports")) > 5
+    assert all(len(of(package)) > 5 for package in PACKAGES)
+    assert set(of("ringproto._service")) == {"ringproto._service", *SERVICE}
 
 
 @pytest.mark.parametrize("name", sorted(BASE))
@@ -164,7 +180,7 @@ def test_barrier_knows_nothing_of_tokens_and_packets() -> None:
     assert ours(imports(MODULES["ringproto._core.barrier"])) == {"ringproto.events", "ringproto.types"}
 
 
-@pytest.mark.parametrize("name", of("ringproto.testing"))
+@pytest.mark.parametrize("name", sorted(set(of("ringproto.testing")) - RUNS_MUTANTS))
 def test_testing_knows_the_face_of_the_core_and_no_clock(name: str) -> None:
     names = imports(MODULES[name])
     allowed = BASE | {"ringproto._core"} | set(of("ringproto.testing"))
@@ -176,6 +192,22 @@ def test_testing_knows_the_face_of_the_core_and_no_clock(name: str) -> None:
         assert ours(names) <= allowed
         # A random.Random is given to it, so it names the type.
         assert {top(other) for other in names} & WORLD <= {"random"}
+
+
+@pytest.mark.parametrize("folder", TESTING_IN_ORDER)
+def test_folders_of_testing_know_only_those_before_them(folder: str) -> None:
+    known = TESTING_IN_ORDER[: TESTING_IN_ORDER.index(folder) + 1]
+    allowed = {other for one in known for other in of(f"ringproto.testing.{one}")}
+    inside = of(f"ringproto.testing.{folder}")
+    assert len(inside) > 5
+    for name in inside:
+        assert {other for other in imports(MODULES[name]) if other.startswith("ringproto.testing")} <= allowed, name
+
+
+def test_what_runs_mutants_knows_testing_and_how_a_command_fails() -> None:
+    for name in RUNS_MUTANTS:
+        names = ours(imports(MODULES[name]))
+        assert names <= {"ringproto", "ringproto._processes.failures", *of("ringproto.testing")}
 
 
 def calls_of(source: Path, module: str) -> set[str]:
@@ -243,8 +275,16 @@ def test_imports_of_the_service_point_one_way(name: str) -> None:
 @pytest.mark.parametrize("name", [*of("ringproto.cli"), "ringproto.__main__"])
 def test_command_line_knows_what_is_public(name: str) -> None:
     for other in ours(imports(MODULES[name])):
-        if other not in of("ringproto.cli"):
+        if other not in of("ringproto.cli") + of("ringproto._processes"):
             assert not any(part.startswith("_") for part in other.split(".")), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", of("ringproto.chaos") + of("ringproto._processes"))
+def test_harness_of_processes_knows_what_is_public(name: str) -> None:
+    below = of("ringproto._processes") + (of("ringproto.chaos") if name in of("ringproto.chaos") else [])
+    for other in ours(imports(MODULES[name])) - set(below):
+        assert not any(part.startswith("_") for part in other.split(".")), f"{name} imports {other}"
+        assert not other.startswith("ringproto.chaos"), f"{name} imports {other}"
 
 
 def test_nothing_below_the_command_line_imports_it() -> None:
@@ -255,13 +295,11 @@ def test_nothing_below_the_command_line_imports_it() -> None:
 
 def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -> None:
     judging = {
-        "ringproto.cli.campaign",
-        "ringproto.cli.simulate",
-        "ringproto.cli.chaos_log",
-        "ringproto.cli.chaos_verdict",
+        "ringproto.cli.simulate.campaign",
+        "ringproto.cli.simulate.command",
+        "ringproto.chaos.log",
+        "ringproto.chaos.verdict",
         "ringproto.cli.mutants",
-        "ringproto.cli.mutant_runs",
-        "ringproto.cli.mutant_worker",
     }
     for name, source in MODULES.items():
         if name not in of("ringproto.testing") and name not in judging:
@@ -311,12 +349,15 @@ def wrong(source: str, check: Callable[[], None], tmp_path: Path, monkeypatch: p
 
 def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above can fail."""
-    core, testing = "ringproto._core.timers", "ringproto.testing.network"
-    transport, cli = "ringproto.transports.loopback", "ringproto.cli.node"
+    core, testing = "ringproto._core.timers", "ringproto.testing.simulator.network"
+    transport, cli = "ringproto.transports.loopback", "ringproto.cli.node.command"
+    judge, runs = "ringproto.testing.judge.order", "ringproto.testing.mutants.runs"
+    chaos, child = "ringproto.chaos.script", "ringproto._processes.child"
+    folders = test_folders_of_testing_know_only_those_before_them
     cases: list[tuple[str, str, Callable[[], None]]] = [
         (core, "import time", lambda: test_core_knows_bytes_and_numbers_and_the_base(core)),
         (core, "def f():\n    import random", lambda: test_core_knows_bytes_and_numbers_and_the_base(core)),
-        (core, "from ringproto import ring", lambda: test_core_knows_bytes_and_numbers_and_the_base(core)),
+        (core, "from ringproto._service import ring", lambda: test_core_knows_bytes_and_numbers_and_the_base(core)),
         (
             core,
             "from ringproto.transports import Transport",
@@ -342,21 +383,27 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "from ringproto.transports import unicast_udp",
             lambda: test_transports_know_neither_the_core_nor_each_other(transport),
         ),
+        (judge, "from ringproto.testing.simulator import cluster", partial(folders, "judge")),
+        (testing, "from ringproto.testing.campaign import settings", partial(folders, "simulator")),
+        (runs, "from ringproto.cli import mutants", test_what_runs_mutants_knows_testing_and_how_a_command_fails),
+        (chaos, "from ringproto._core import Processor", lambda: test_harness_of_processes_knows_what_is_public(chaos)),
+        (child, "from ringproto.chaos import script", lambda: test_harness_of_processes_knows_what_is_public(child)),
+        (chaos, "from ringproto.cli import streams", test_nothing_below_the_command_line_imports_it),
         (transport, "import transports", test_nobody_imports_the_transports_by_their_name_at_the_top),
         (cli, "from ringproto._core import Processor", lambda: test_command_line_knows_what_is_public(cli)),
         (
-            "ringproto.ring",
+            "ringproto._service.ring",
             "import socket",
-            lambda: test_service_knows_trio_the_face_of_the_core_and_the_transport_interface("ringproto.ring"),
+            lambda: test_service_knows_trio_the_face_of_the_core_and_the_transport_interface("ringproto._service.ring"),
         ),
         (
-            "ringproto.driver",
-            "import ringproto.ring",
-            lambda: test_imports_of_the_service_point_one_way("ringproto.driver"),
+            "ringproto._service.driver",
+            "import ringproto._service.ring",
+            lambda: test_imports_of_the_service_point_one_way("ringproto._service.driver"),
         ),
         (
-            "ringproto.ring",
-            "import ringproto.testing.cluster",
+            "ringproto._service.ring",
+            "import ringproto.testing.simulator.cluster",
             test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge,
         ),
         ("ringproto.config", "import trio", lambda: test_base_knows_the_standard_library_alone("ringproto.config")),

@@ -14,7 +14,7 @@ from ringproto._core.notices import Notices
 from ringproto._core.reasons import Reasons
 from ringproto.config import MUST_BE_EQUAL
 from ringproto.events import RegularConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import RingId
 
 

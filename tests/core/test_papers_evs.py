@@ -7,7 +7,7 @@ from rings import DATAGRAM_SIZE, Seen, counted, history, read
 
 from ringproto._core.wire import CHUNK_SIZE, Kind, Phase
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee
 
 

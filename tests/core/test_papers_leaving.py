@@ -7,7 +7,7 @@ from papers import CONFIG, SAFE, Three, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, throw
 
 from ringproto._core.wire import Kind
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 
 def test_leaver_says_so_three_times_and_the_others_wait_for_nothing(ring: Three) -> None:

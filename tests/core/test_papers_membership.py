@@ -7,8 +7,8 @@ from papers import CONFIG, SAFE, Three, audit, deaf_to_data, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, read
 
 from ringproto._core.wire import Kind, Phase, ring_bytes
-from ringproto.testing.application import Habits
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.application import Habits
+from ringproto.testing.simulator.cluster import Cluster
 
 
 def test_processor_begins_alone_in_gather() -> None:

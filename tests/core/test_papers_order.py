@@ -9,7 +9,7 @@ from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, sa
 from rings import Seen, Wire, counted, history, read, throw
 
 from ringproto._core.wire import Kind, Token
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 
 def test_only_the_holder_of_the_token_broadcasts(ring: Three) -> None:

@@ -8,8 +8,8 @@ from rings import read
 from ringproto._core import Processor, Ready
 from ringproto._core.wire import Token
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.datagrams import kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.wire_reader import kind_of
 from ringproto.types import Guarantee
 
 NODES = (1, 2, 3)

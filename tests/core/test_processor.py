@@ -16,7 +16,7 @@ from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCo
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import NODE_MAX, Guarantee, Priority, RingId
 
 SEED = bytes(range(16))

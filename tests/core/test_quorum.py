@@ -9,7 +9,7 @@ from rings import CONFIG, DATAGRAM_SIZE, make_ring
 
 from ringproto._core import Processor
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee, Priority
 
 

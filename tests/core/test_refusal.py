@@ -12,7 +12,7 @@ from ringproto._core.wire import Kind
 from ringproto.config import MUST_BE_EQUAL
 from ringproto.errors import RefusedError
 from ringproto.events import RegularConfiguration
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 OTHER: dict[str, int] = {
     "quorum": 2,

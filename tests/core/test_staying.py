@@ -33,7 +33,7 @@ from ringproto._core.timers import Timer
 from ringproto._core.wire import Codec, Kind, Token, ring_bytes
 from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Priority, RingId
 
 SUCCESSOR, PREDECESSOR = 3, 1

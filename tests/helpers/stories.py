@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import kind_of
 from ringproto.types import Guarantee, Priority
 
 

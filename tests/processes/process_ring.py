@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from ringproto.testing.judge import judge
-from ringproto.testing.transcript import Start, Stop, Transcript
+from ringproto.testing.judge.transcript import Start, Stop, Transcript
 
 WORKER = Path(__file__).with_name("process_worker.py")
 ANSWER_WITHIN_S = 15.0

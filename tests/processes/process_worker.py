@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from ringproto import Config, Guarantee, Message, Priority, Recovery, RegularConfiguration, Ring, open_ring
-from ringproto.testing.transcript import record_from_audit, record_to_line
+from ringproto.testing.judge.transcript import record_from_audit, record_to_line
 from ringproto.transports import Transport, open_multicast_udp, open_unicast_udp
 
 if sys.version_info < (3, 11):

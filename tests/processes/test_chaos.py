@@ -23,14 +23,14 @@ import trio.testing
 
 from ringproto import Config
 from ringproto.__main__ import main
-from ringproto.cli import chaos, chaos_round
-from ringproto.cli.chaos_disorder import CALM, Disorder
-from ringproto.cli.chaos_judge import judge_beside
-from ringproto.cli.chaos_log import stream_of
-from ringproto.cli.chaos_record import RoundRecord
-from ringproto.cli.chaos_round import Round, play
-from ringproto.cli.chaos_script import STALL_S, Script, draw_script, draw_stalls
-from ringproto.cli.chaos_verdict import Verdict, judge_round
+from ringproto.chaos import supervisor
+from ringproto.chaos.faulty_transport import CALM, Disorder
+from ringproto.chaos.log import stream_of
+from ringproto.chaos.record import RoundRecord
+from ringproto.chaos.script import STALL_S, Script, draw_script, draw_stalls
+from ringproto.chaos.supervisor import Round, play
+from ringproto.chaos.verdict import Verdict, judge_beside, judge_round
+from ringproto.cli import chaos
 
 
 def has_everything(seed: int) -> bool:
@@ -341,7 +341,7 @@ async def test_a_round_that_is_cancelled_says_so_in_its_record(tmp_path: Path) -
 async def test_a_round_goes_on_where_links_keep_the_processors_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chaos_round, "_TOGETHER_S", 1.0)
+    monkeypatch.setattr(supervisor, "_TOGETHER_S", 1.0)
     drawn = draw_script(SEED, nodes=3)
     script = dataclasses.replace(
         drawn, together_first=True, disorder=Disorder(reordering=1.0, late_s=3.0), steps=drawn.steps[-1:], comeback=()
@@ -354,8 +354,8 @@ async def test_a_round_goes_on_where_links_keep_the_processors_apart(
 
 STOPPER = """
 import sys, trio
-from ringproto.cli.children import open_children
-from ringproto.cli.chaos_round import stop_process
+from ringproto._processes.parent import open_children
+from ringproto.chaos.supervisor import stop_process
 
 async def main():
     async with open_children() as children:
@@ -370,7 +370,7 @@ trio.run(main)
 """
 CHILD = """
 import sys
-from ringproto.cli.pipes import Pipes, run_worker
+from ringproto._processes.child import Pipes, run_worker
 
 async def main():
     pipes = Pipes()
@@ -442,7 +442,7 @@ async def test_no_process_is_left_behind_when_the_command_is_ended(
     with trio.fail_after(60):
         while [len(list(folder.glob("*.log"))) >= 3 for folder in tmp_path.glob("*/*")] != [True] * jobs:
             await trio.sleep(0.01)
-        assert len(processes_of(tmp_path, b"chaos_worker")) > 3 * (jobs - 1), "rounds of all jobs are played"
+        assert len(processes_of(tmp_path, b"chaos.worker")) > 3 * (jobs - 1), "rounds of all jobs are played"
         process.send_signal(number)
         errors = b"".join([chunk async for chunk in process.stderr])
         code = await process.wait()

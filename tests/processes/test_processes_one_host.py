@@ -12,7 +12,7 @@ import pytest
 import trio
 from process_ring import Processes, multicast_on_this_host, open_processes, unicast_on_this_host
 
-from ringproto.testing.transcript import Delv, Stop, Submit
+from ringproto.testing.judge.transcript import Delv, Stop, Submit
 
 Wire = Callable[[int], dict[str, Any]]
 

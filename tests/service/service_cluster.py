@@ -29,7 +29,7 @@ from ringproto import (
     open_ring,
 )
 from ringproto.testing.judge import judge
-from ringproto.testing.transcript import Transcript
+from ringproto.testing.judge.transcript import Transcript
 from ringproto.transports import LoopbackNetwork, Transport
 
 if sys.version_info < (3, 11):

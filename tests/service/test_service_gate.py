@@ -5,8 +5,8 @@ from __future__ import annotations
 import trio
 import trio.testing
 
+from ringproto._service.gate import Gate
 from ringproto.errors import RingError
-from ringproto.gate import Gate
 
 
 class Queue:

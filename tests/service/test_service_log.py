@@ -112,7 +112,7 @@ def test_kinds_that_are_remembered_are_bounded(caplog: pytest.LogCaptureFixture)
 async def test_every_line_below_ringproto_has_a_kind_and_a_node(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("ringproto.ring._log", BoundedLog())  # another ring may have said the same just now
+    monkeypatch.setattr("ringproto._service.ring._log", BoundedLog())  # another ring may have said the same just now
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -20,7 +20,7 @@ from ringproto import (
     RingId,
 )
 from ringproto._core import Change
-from ringproto.channels import EventChannel
+from ringproto._service.channels import EventChannel
 
 MIB = 2**20
 

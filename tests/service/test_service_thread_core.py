@@ -16,8 +16,8 @@ import trio
 
 from ringproto import Config, Guarantee, Priority
 from ringproto._core import Batch, Processor, Ready
-from ringproto.driver import Driver, Listener
-from ringproto.thread_driver import ThreadDriver
+from ringproto._service.driver import Driver, Listener
+from ringproto._service.thread_driver import ThreadDriver
 
 _NEED_NO_LOCK = {"check_payload", "check_batch"}
 """What reads nothing that the other thread changes."""

@@ -105,7 +105,12 @@ def test_every_public_method_is_in_one_of_the_tables(kind: type) -> None:
 def test_every_public_class_of_the_service_is_in_the_tables() -> None:
     import ringproto
 
-    services = ("ringproto.ring", "ringproto.channels", "ringproto.rounds", "ringproto.driver")
+    services = (
+        "ringproto._service.ring",
+        "ringproto._service.channels",
+        "ringproto._service.recovery",
+        "ringproto._service.driver",
+    )
     classes = {
         value
         for value in vars(ringproto).values()

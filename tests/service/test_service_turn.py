@@ -13,9 +13,9 @@ import trio.testing
 
 from ringproto import Config, Guarantee, Priority, open_ring
 from ringproto._core import Processor, Ready
-from ringproto.driver import Listener
+from ringproto._service.driver import Listener
+from ringproto._service.trio_driver import TrioDriver
 from ringproto.transports import open_unicast_udp
-from ringproto.trio_driver import TrioDriver
 
 TOKEN = [(2, b"token")]
 
@@ -272,7 +272,7 @@ async def test_visits_are_no_longer_than_the_receive_buffer_of_the_transport(mon
             super().__init__(*arguments, **more)
             visits.append(self.config.windows[1])
 
-    monkeypatch.setattr("ringproto.ring.Processor", Noted)
+    monkeypatch.setattr("ringproto._service.ring.Processor", Noted)
     for receive_buffer in (4 * 2**20, 200_000):
         transport = await open_unicast_udp(1, {1: ("127.0.0.1", free_port())}, receive_buffer=receive_buffer)
         size, given = transport.datagram_size_max, transport.statistics()["receive_buffer_bytes"]

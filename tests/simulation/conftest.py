@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 
 MakeRing = Callable[..., Cluster]
 

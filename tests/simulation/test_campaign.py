@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ringproto.cli import campaign, simulate
-from ringproto.cli._common import RunFailedError, UsageError
-from ringproto.cli.campaign import commit, run_campaign
+from ringproto._processes.failures import RunFailedError, UsageError
+from ringproto.cli.simulate import campaign
+from ringproto.cli.simulate import command as simulate
+from ringproto.cli.simulate.campaign import commit, run_campaign
+from ringproto.testing.campaign.run import Result, run_seed
+from ringproto.testing.campaign.shares import LEAST, ROWS, Shares
 from ringproto.testing.judge import Violation
-from ringproto.testing.shares import LEAST, ROWS, Shares
-from ringproto.testing.simulate import Result, run_seed
 
 ROOT = Path(__file__).parents[2]
 

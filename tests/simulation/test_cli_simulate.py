@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 
-from ringproto.cli import simulate
+from ringproto.cli.simulate import command as simulate
+from ringproto.testing.campaign.run import Result, check_seed, run_seed
 from ringproto.testing.judge import Violation
-from ringproto.testing.simulate import Result, check_seed, run_seed
 
 
 def run(*arguments: str) -> int:
@@ -84,7 +84,7 @@ def test_a_seed_whose_twin_differs_is_a_violation(monkeypatch):
     def unsteady(seed: int, *, light: bool, probes: bool, hashed: bool) -> Result:
         return dataclasses.replace(fake_result(seed, light=light, broken=False), log_hash=next(hashes))
 
-    monkeypatch.setattr("ringproto.testing.simulate.run_seed", unsteady)
+    monkeypatch.setattr("ringproto.testing.campaign.run.run_seed", unsteady)
     assert [violation.rule for violation in check_seed(100, light=True).violations] == ["twin"]
 
 

@@ -8,23 +8,23 @@ import pytest
 
 from ringproto._core import Processor
 from ringproto.config import Config
-from ringproto.testing import repeats
-from ringproto.testing.application import Habits
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.datagrams import intact, kind_of
-from ringproto.testing.faults import CONDITIONS, DISTURBANCES, WEATHERS, Faults
-from ringproto.testing.forgery import forge
-from ringproto.testing.network import Weather
-from ringproto.testing.repeats import Repeats
-from ringproto.testing.strangers import KINDS, Strangers
-from ringproto.testing.system_calls import SystemCalls
-from ringproto.testing.watch import Watch
+from ringproto.testing.campaign import repeated_faults
+from ringproto.testing.campaign.foreign_processors import KINDS, Strangers
+from ringproto.testing.campaign.random_faults import CONDITIONS, DISTURBANCES, WEATHERS, Faults
+from ringproto.testing.campaign.repeated_faults import Repeats
+from ringproto.testing.simulator.application import Habits
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.forgery import forge
+from ringproto.testing.simulator.network import Weather
+from ringproto.testing.simulator.observer import Watch
+from ringproto.testing.simulator.system_calls import SystemCalls
+from ringproto.testing.simulator.wire_reader import intact, kind_of
 from ringproto.types import Priority
 
 UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
 
 
-@pytest.mark.parametrize("name", [*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeats.KINDS])
+@pytest.mark.parametrize("name", [*WEATHERS, *DISTURBANCES, *CONDITIONS, *repeated_faults.KINDS])
 def test_a_ring_suffers_each_class_alone_and_forms_again(name):
     cluster = Cluster(5, Config.testing(), watch=Watch())
     nodes = (1, 2, 3)
@@ -43,7 +43,7 @@ def test_a_ring_suffers_each_class_alone_and_forms_again(name):
     assert name in faults.happened
     if name in DISTURBANCES:
         assert cluster.watch.happened["disturbance: " + name] > 0
-    if name in repeats.KINDS:
+    if name in repeated_faults.KINDS:
         assert cluster.watch.happened["disturbance: " + name] > 3
     for node in nodes:
         cluster.unpause(node)

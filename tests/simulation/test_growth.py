@@ -6,7 +6,7 @@ import pytest
 
 from ringproto import Config
 from ringproto._core.wire import Kind
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee, Priority
 
 

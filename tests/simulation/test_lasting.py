@@ -7,8 +7,8 @@ import random
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.lasting import KINDS, LastingLoss, breaks_max, changes_max
+from ringproto.testing.campaign.lasting_loss import KINDS, LastingLoss, breaks_max, changes_max
+from ringproto.testing.simulator.cluster import Cluster
 
 NODES = (1, 2, 3, 4)
 

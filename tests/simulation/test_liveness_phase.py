@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing.application import Habits
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.delivery import delivery_s
-from ringproto.testing.host import Host
-from ringproto.testing.lasting import LastingLoss
-from ringproto.testing.simulate import _Run, run_seed
-from ringproto.testing.waits import Waits
+from ringproto.testing.campaign.delivery import delivery_s
+from ringproto.testing.campaign.lasting_loss import LastingLoss
+from ringproto.testing.campaign.run import _Run, run_seed
+from ringproto.testing.campaign.waits import Waits
+from ringproto.testing.simulator.application import Habits
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.host import Host
 from ringproto.types import Guarantee, Priority
 
 NODES = (1, 2, 3)

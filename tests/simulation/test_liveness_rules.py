@@ -10,12 +10,12 @@ import random
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing import standing
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.datagrams import sealed
-from ringproto.testing.network import Weather, kind_of
-from ringproto.testing.standing import StandingFault
-from ringproto.testing.storms import Storms, bounds, counters, needless
+from ringproto.testing.campaign import permanent_faults
+from ringproto.testing.campaign.permanent_faults import StandingFault
+from ringproto.testing.campaign.traffic_bounds import Storms, bounds, counters, needless
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import Weather, kind_of
+from ringproto.testing.simulator.wire_reader import sealed
 from ringproto.types import Priority
 
 UNIT_S = Config.testing().token_timeout_s + Config.testing().consensus_timeout_s
@@ -195,10 +195,10 @@ def test_counters_of_a_ring_that_works_are_not_needless():
 # Faults that stay
 
 
-@pytest.mark.parametrize("kind", [*standing.KINDS, "stuck recover"])
+@pytest.mark.parametrize("kind", [*permanent_faults.KINDS, "stuck recover"])
 @pytest.mark.parametrize("nodes", [(1, 2), (1, 2, 3), (1, 2, 3, 4, 5)])
 def test_a_ring_comes_to_rest_and_is_one_again_when_it_is_mended(kind, nodes):
-    if kind in standing.WIDE and len(nodes) < 3:
+    if kind in permanent_faults.WIDE and len(nodes) < 3:
         nodes = (1, 2, 3, 4)
     cluster = ring_of(*nodes)
     fault = StandingFault(cluster, nodes, kind)
@@ -216,7 +216,7 @@ def test_memberships_that_flap_are_found(monkeypatch):
         cluster.restart(3)
         cluster.at(2 * UNIT_S, come_and_go)
 
-    monkeypatch.setitem(standing.KINDS, "flapping", lambda fault: come_and_go())
+    monkeypatch.setitem(permanent_faults.KINDS, "flapping", lambda fault: come_and_go())
     fault = StandingFault(cluster, (1, 2, 3), "flapping")
     fault.play()
     assert {violation.rule for violation in fault.violations} == {"flapping"}
@@ -231,7 +231,9 @@ def test_memberships_that_flap_seldom_and_for_ever_are_found(monkeypatch):
         cluster.at(30 * UNIT_S, come_and_go)
 
     monkeypatch.setitem(
-        standing.KINDS, "flapping", lambda fault: cluster.at((1 + standing.SETTLE_UNITS + 11) * UNIT_S, come_and_go)
+        permanent_faults.KINDS,
+        "flapping",
+        lambda fault: cluster.at((1 + permanent_faults.SETTLE_UNITS + 11) * UNIT_S, come_and_go),
     )
     fault = StandingFault(cluster, (1, 2, 3), "flapping")
     fault.play()
@@ -242,14 +244,14 @@ def test_memberships_that_flap_seldom_and_for_ever_are_found(monkeypatch):
 def test_who_is_left_out_although_others_have_the_bad_links_is_found(after_units, kind, monkeypatch):
     cluster = ring_of(1, 2, 3, 4, 5)
     fault = StandingFault(cluster, (1, 2, 3, 4, 5), kind)
-    breaks = standing.KINDS[kind]
+    breaks = permanent_faults.KINDS[kind]
 
     def break_more(fault):
         breaks(fault)
         outside = min(set(fault.core) - fault.ends)
         cluster.at(after_units * UNIT_S, lambda: cluster.pause(outside, 3 * UNIT_S))
 
-    monkeypatch.setitem(standing.KINDS, kind, break_more)
+    monkeypatch.setitem(permanent_faults.KINDS, kind, break_more)
     fault.play()
     assert "B21" in {violation.rule for violation in cluster.judge(stretches=fault.stretches)}
 

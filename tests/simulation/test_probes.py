@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from stories import promise_behind_a_hole
 
-from ringproto.cli import simulate
+from ringproto.cli.simulate import command as simulate
 from ringproto.config import Config
-from ringproto.testing.application import Habits
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.faults import TRAPS
-from ringproto.testing.network import Weather, kind_of
-from ringproto.testing.probes import PROBES, Evidence, fired
-from ringproto.testing.simulate import Result, run_seed
-from ringproto.testing.system_calls import SystemCalls
-from ringproto.testing.watch import Watch
+from ringproto.testing.campaign.coverage import PROBES, Evidence, fired
+from ringproto.testing.campaign.random_faults import TRAPS
+from ringproto.testing.campaign.run import Result, run_seed
+from ringproto.testing.simulator.application import Habits
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import Weather, kind_of
+from ringproto.testing.simulator.observer import Watch
+from ringproto.testing.simulator.system_calls import SystemCalls
 from ringproto.types import Priority
 
 Scenario = Callable[[], Cluster]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ringproto import Guarantee, Priority
-from ringproto.testing.addresses import change_address
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.campaign.addresses import change_address
+from ringproto.testing.simulator.cluster import Cluster
 
 NODES = (1, 2, 3)
 

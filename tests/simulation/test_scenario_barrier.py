@@ -6,8 +6,8 @@ import pytest
 
 from ringproto.errors import RingError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import kind_of
 from ringproto.types import Guarantee, Priority
 
 

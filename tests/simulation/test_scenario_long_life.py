@@ -6,8 +6,8 @@ import pytest
 
 from ringproto import Guarantee, Priority
 from ringproto._core import NUMBER_END
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import kind_of
 
 NODES = (1, 2, 3)
 POWERS = (2**31 - 20, 2**32 - 20)

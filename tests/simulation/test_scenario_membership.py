@@ -6,8 +6,8 @@ import pytest
 
 from ringproto.config import Config
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import Weather, kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import Weather, kind_of
 from ringproto.types import Guarantee, Priority
 
 

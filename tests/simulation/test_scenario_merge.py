@@ -6,8 +6,8 @@ import pytest
 
 from ringproto.config import Config
 from ringproto.events import Message, TransitionalConfiguration
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import kind_of
 from ringproto.types import Guarantee, Priority
 
 LEFT, RIGHT = (1, 2), (3, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stories import promise_behind_a_hole
 
 from ringproto.events import Message, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.network import Weather, kind_of
+from ringproto.testing.simulator.network import Weather, kind_of
 from ringproto.types import Guarantee, Priority
 
 

@@ -8,10 +8,10 @@ from collections.abc import Collection
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing.application import Habits
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.datagrams import kind_of
-from ringproto.testing.network import Weather
+from ringproto.testing.simulator.application import Habits
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import Weather
+from ringproto.testing.simulator.wire_reader import kind_of
 
 NODES = (1, 2, 3)
 LAN = Config.lan()

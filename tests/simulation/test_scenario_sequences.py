@@ -10,9 +10,9 @@ from ringproto._core.wire import Codec
 from ringproto._core.wire_membership import Identity, Join, Limits, MembershipCodec
 from ringproto.config import Config
 from ringproto.errors import RingError
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import Weather
-from ringproto.testing.settings import bound_s
+from ringproto.testing.campaign.settings import bound_s
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import Weather
 
 NODES = (1, 2, 3)
 CONFIG = Config.testing()

@@ -19,7 +19,7 @@ from ringproto.events import (
     TransitionalConfiguration,
 )
 from ringproto.testing import ServiceCluster
-from ringproto.testing.network import kind_of
+from ringproto.testing.simulator.network import kind_of
 from ringproto.types import Guarantee, Priority
 
 SEEDS = 90

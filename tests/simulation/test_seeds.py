@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ringproto.testing.simulate import replay_command, run_seed
+from ringproto.testing.campaign.run import replay_command, run_seed
 
 LIGHT_SEEDS = range(1, 49)
 BATCH = 12
@@ -53,12 +53,12 @@ def test_different_seeds_give_different_histories():
     assert run_seed(5, light=True).log_hash != run_seed(6, light=True).log_hash
 
 
-SEEDS = "from ringproto.testing.simulate import run_seed; print(run_seed({}, light={}).log_hash)"
+SEEDS = "from ringproto.testing.campaign.run import run_seed; print(run_seed({}, light={}).log_hash)"
 TRIALS = """
 import random
 from ringproto.config import Config
-from ringproto.testing import trials
-from ringproto.testing.cluster import Cluster
+from ringproto.testing.campaign import single_faults as trials
+from ringproto.testing.simulator.cluster import Cluster
 every, nodes = trials.TRIALS, (1, 2, 3, 4, 5)
 for name in every:
     trials.TRIALS = {name: every[name]}

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing.network import Weather
-from ringproto.testing.settings import PRESETS, Settings, bound_s, draw_settings, judged, rests, unit_s
+from ringproto.testing.campaign.settings import PRESETS, Settings, bound_s, draw_settings, judged, rests, unit_s
+from ringproto.testing.simulator.network import Weather
 
 DELAY_S = 0.0002
 

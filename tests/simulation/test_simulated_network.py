@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from ringproto.testing.network import Bottleneck, SimulatedNetwork, Timeline, Weather, corrupt, kind_of
+from ringproto.testing.simulator.network import Bottleneck, SimulatedNetwork, Weather, corrupt, kind_of
+from ringproto.testing.simulator.timeline import Timeline
 
 
 class Wires:

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from ringproto import Config, Guarantee, Priority, RingError
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.network import KINDS, Weather, kind_of
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.network import KINDS, Weather, kind_of
 
 NODES = (1, 2, 3)
 LIVENESS_UNITS = 20

@@ -9,10 +9,10 @@ import random
 import pytest
 
 from ringproto.config import Config
-from ringproto.testing import trials
-from ringproto.testing.cluster import Cluster
-from ringproto.testing.host import Host
-from ringproto.testing.network import Weather, kind_of
+from ringproto.testing.campaign import single_faults
+from ringproto.testing.simulator.cluster import Cluster
+from ringproto.testing.simulator.host import Host
+from ringproto.testing.simulator.network import Weather, kind_of
 
 NODES = (1, 2, 3, 4, 5)
 LATENCY_S = {"lan": Weather().latency_s, "testing": Weather().latency_s, "wan": (0.05, 0.1)}
@@ -29,8 +29,8 @@ def trial(name: str, preset: str, seed: int, monkeypatch: pytest.MonkeyPatch) ->
     cluster.start(*NODES)
     unit_s = config.token_timeout_s + config.consensus_timeout_s
     assert cluster.run_until_settled(NODES, 20 * unit_s)
-    monkeypatch.setattr(trials, "TRIALS", {name: trials.TRIALS[name]})
-    tried = trials.draw(cluster, NODES, random.Random(seed), unit_s)
+    monkeypatch.setattr(single_faults, "TRIALS", {name: single_faults.TRIALS[name]})
+    tried = single_faults.draw(cluster, NODES, random.Random(seed), unit_s)
     assert tried is not None and tried.happened
     return cluster, tried.failure
 
@@ -38,7 +38,7 @@ def trial(name: str, preset: str, seed: int, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("name", "preset"),
-    [(name, preset) for name in trials.TRIALS for preset in LATENCY_S if (name, preset) not in UNFIT],
+    [(name, preset) for name in single_faults.TRIALS for preset in LATENCY_S if (name, preset) not in UNFIT],
 )
 def test_a_ring_with_shipped_settings_bears_every_trial(
     name: str, preset: str, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -57,8 +57,11 @@ def test_a_trial_in_which_nothing_could_happen_is_not_drawn(
     network = cluster.network
     network.clear = network.weather = dataclasses.replace(network.clear, latency_s=LATENCY_S[preset])
     cluster.start(*NODES)
-    monkeypatch.setattr(trials, "TRIALS", {name: trials.TRIALS[name]})
-    assert trials.draw(cluster, NODES, random.Random(1), config.token_timeout_s + config.consensus_timeout_s) is None
+    monkeypatch.setattr(single_faults, "TRIALS", {name: single_faults.TRIALS[name]})
+    assert (
+        single_faults.draw(cluster, NODES, random.Random(1), config.token_timeout_s + config.consensus_timeout_s)
+        is None
+    )
 
 
 @pytest.mark.parametrize("preset", LATENCY_S)
@@ -69,20 +72,20 @@ def test_a_token_is_sent_seven_times_in_vain(preset: str, monkeypatch: pytest.Mo
         cluster, failure = trial("lost token", preset, seed, monkeypatch)
         assert failure is None
         lost.add(cluster.network.lost)
-    assert lost == {1, trials.LOST_IN_A_ROW}
+    assert lost == {1, single_faults.LOST_IN_A_ROW}
 
 
 @pytest.mark.parametrize("preset", LATENCY_S)
 def test_so_many_tokens_can_be_lost_with_shipped_settings(preset: str) -> None:
     config: Config = getattr(Config, preset)()
-    assert trials.losable(config, 9, LATENCY_S[preset][1]) == trials.LOST_IN_A_ROW
+    assert single_faults.losable(config, 9, LATENCY_S[preset][1]) == single_faults.LOST_IN_A_ROW
 
 
 def test_fewer_tokens_can_be_lost_where_the_timeout_is_over_before() -> None:
     config = Config.lan(token_hold_s=0.1, token_timeout_s=1.0, token_retransmit_s=0.3)
-    assert trials.losable(config, 3, 0.0) == trials.LOST_IN_A_ROW
+    assert single_faults.losable(config, 3, 0.0) == single_faults.LOST_IN_A_ROW
     config = config.replace(token_retransmit_s=0.5)
-    assert trials.losable(config, 3, 0.0) == 3
+    assert single_faults.losable(config, 3, 0.0) == 3
 
 
 def test_who_leaves_had_packets_to_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +132,5 @@ def test_memberships_rest_beside_a_dead_link_and_nobody_else_is_left_out(
     draw.sample = lambda nodes, count: [1, 2]  # type: ignore[method-assign,assignment]
     for units in times:
         cluster.at(units * unit_s, lambda: cluster.pause(still, 3 * unit_s))
-    failure = trials.deaf_pair(trials._Trial(cluster, NODES, draw, unit_s))
+    failure = single_faults.deaf_pair(single_faults._Trial(cluster, NODES, draw, unit_s))
     assert failure is None if words is None else failure is not None and words in failure

@@ -11,7 +11,7 @@ from typing import Any, Union
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.judge import Stretch, Violation, judge
-from ringproto.testing.transcript import (
+from ringproto.testing.judge.transcript import (
     Abort,
     Delv,
     Free,

@@ -21,7 +21,7 @@ from judge_logs import (
 )
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.transcript import Abort, Delv, Send, Stop, Submit, UnbDelv, UnbSend, Wait
+from ringproto.testing.judge.transcript import Abort, Delv, Send, Stop, Submit, UnbDelv, UnbSend, Wait
 from ringproto.types import RingId
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from judge_logs import Logs, Script, breaks, calm, change, ring_id_of
 
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.transcript import Abort, Free, Start, Stop, Token, Wait
+from ringproto.testing.judge.transcript import Abort, Free, Start, Stop, Token, Wait
 from ringproto.types import RingId
 
 

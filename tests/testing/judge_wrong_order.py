@@ -21,7 +21,7 @@ from judge_logs import (
 )
 
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.transcript import Abort, Delv, Send, Start, Stop, Submit, Token, UnbDelv
+from ringproto.testing.judge.transcript import Abort, Delv, Send, Start, Stop, Submit, Token, UnbDelv
 from ringproto.types import RingId
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from judge_logs import Logs, aborted, breaks, calm, change
 
 from ringproto.events import RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.transcript import Delv
+from ringproto.testing.judge.transcript import Delv
 from ringproto.types import Priority
 
 

@@ -30,7 +30,7 @@ from judge_wrong_stability import (
 )
 
 from ringproto.testing.judge import RULES
-from ringproto.testing.transcript import (
+from ringproto.testing.judge.transcript import (
     Delv,
     RegularConfiguration,
     Send,

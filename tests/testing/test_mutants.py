@@ -13,22 +13,28 @@ from pathlib import Path
 
 import pytest
 
-from ringproto.cli import mutant_runs, mutant_worker, mutants
-from ringproto.cli._common import RunFailedError, UsageError
-from ringproto.cli.mutant_runs import Verdict, Worker, source_of, try_mutant
-from ringproto.testing import (
-    mutant_seeds,
-    mutants_barrier,
-    mutants_membership,
-    mutants_order,
-    mutants_service,
-    mutants_staying,
-    mutants_stream,
-    mutants_transports,
+from ringproto._processes.failures import RunFailedError, UsageError
+from ringproto.cli import mutants
+from ringproto.testing.mutants import (
+    barrier,
+    membership,
+    runs,
+    service,
+    staying,
+    stream,
+    transports,
 )
-from ringproto.testing.mutant_seeds import KILLED_BY
-from ringproto.testing.mutants import MUTANTS
-from ringproto.testing.mutation import FLOORS, SEEDS_MAX, Change, Mutant, Seed, Test, apply, search_order
+from ringproto.testing.mutants import (
+    order as mutants_order,
+)
+from ringproto.testing.mutants import (
+    seeds as mutant_seeds,
+)
+from ringproto.testing.mutants import worker as mutant_worker
+from ringproto.testing.mutants.catalogue import MUTANTS
+from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Change, Mutant, Seed, Test, apply, search_order
+from ringproto.testing.mutants.runs import Verdict, Worker, source_of, try_mutant
+from ringproto.testing.mutants.seeds import KILLED_BY
 
 HARMLESS = Mutant(
     "harmless",
@@ -78,11 +84,11 @@ def test_the_tests_of_every_mutant_are_there_and_are_those_of_its_floor(name: st
 
 
 def test_no_two_mutants_have_one_name_or_are_one_program() -> None:
-    core = (*mutants_order.MUTANTS, *mutants_barrier.MUTANTS, *mutants_membership.MUTANTS, *mutants_stream.MUTANTS)
-    core += mutants_staying.MUTANTS
-    catalogue = (*core, *mutants_service.MUTANTS, *mutants_transports.MUTANTS)
+    core = (*mutants_order.MUTANTS, *barrier.MUTANTS, *membership.MUTANTS, *stream.MUTANTS)
+    core += staying.MUTANTS
+    catalogue = (*core, *service.MUTANTS, *transports.MUTANTS)
     assert len(MUTANTS) == len(catalogue)
-    assert len(core) >= 90 and len(mutants_service.MUTANTS) >= 20 and len(mutants_transports.MUTANTS) >= 20
+    assert len(core) >= 90 and len(service.MUTANTS) >= 20 and len(transports.MUTANTS) >= 20
     programs = {(mutant.floor, *sorted(sources_of(mutant).items())) for mutant in catalogue}
     assert len(programs) == len(catalogue)
 
@@ -218,9 +224,7 @@ def test_a_seed_that_fails_without_a_mutant_shows_nothing(
 ) -> None:
     # With this the core «as it is» is a wrong one too.
     changed = sources_of(MUTANTS["quorum-ignored"])
-    monkeypatch.setattr(
-        mutant_runs, "Worker", lambda sources, floor="core", compiled=True: Worker(changed | sources, floor)
-    )
+    monkeypatch.setattr(runs, "Worker", lambda sources, floor="core", compiled=True: Worker(changed | sources, floor))
     assert run("quorum-ignored", "--jobs", "1") == 1
     assert "FAILED without any mutant" in capsys.readouterr().out
 
@@ -320,7 +324,7 @@ def test_mutants_without_the_tests_of_the_repository_are_misuse() -> None:
 
 
 def test_a_test_that_fails_without_a_mutant_shows_nothing() -> None:
-    failed = mutant_runs.failing_tests([Test("tests/core/test_timers.py::no_such_test")], compiled=False)
+    failed = runs.failing_tests([Test("tests/core/test_timers.py::no_such_test")], compiled=False)
     assert failed, "a test that is not there holds nothing"
 
 

@@ -178,5 +178,5 @@ def test_names_for_users_are_there_and_loaded_when_asked_for():
     assert set(ringproto.testing.__all__) <= set(dir(ringproto.testing))
     with pytest.raises(AttributeError, match="Nothing"):
         _ = ringproto.testing.Nothing
-    program = "import sys, ringproto.testing; sys.exit('ringproto.testing.cluster' in sys.modules)"
+    program = "import sys, ringproto.testing; sys.exit('ringproto.testing.simulator.cluster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

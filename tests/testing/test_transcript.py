@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.transcript import (
+from ringproto.testing.judge.transcript import (
     Delv,
     Record,
     Send,

@@ -1,0 +1,1 @@
+"""``ringproto node``: one processor for trying it by hand."""

@@ -1,0 +1,1 @@
+"""One seed, one history, one verdict: settings, faults, bounds and coverage of random runs."""

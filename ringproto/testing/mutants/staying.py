@@ -1,0 +1,411 @@
+"""Mutants of who stays on a ring and who is left out: of suspicions, of putting off, of proofs, and of lost tokens.
+
+A ring that leaves somebody out without a reason forms again, so few rules of safety are broken by these. Many are for
+the tests of the core.
+"""
+
+from __future__ import annotations
+
+from ringproto.testing.mutants.mutation import Change, Mutant
+
+__all__ = ["MUTANTS"]
+
+_TESTS = "tests/core/test_"
+
+
+def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Change) -> Mutant:
+    return Mutant(name, why, changes, tests=tuple(f"{_TESTS}{test}.py" for test in tests))
+
+
+MUTANTS = (
+    _mutant(
+        "thrown-out-after-one-copy",
+        "A successor that has not answered one copy of the token is suspected to be dead, however short the time was.",
+        ("staying", "papers_membership"),
+        Change("seeker", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
+        Change("seeker", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
+    ),
+    _mutant(
+        "suspicion-never-reset",
+        "Who is suspected to be dead stays so although its datagrams come.",
+        ("staying", "papers_membership"),
+        Change(
+            "seeker",
+            "            if self._suspect:\n                self._suspect = 0\n",
+            "            if self._suspect and sender == 0:\n                self._suspect = 0\n",
+        ),
+    ),
+    _mutant(
+        "sign-of-life-overlooked",
+        "Data of the successor is no sign that it lives.",
+        ("staying", "papers_membership"),
+        Change(
+            "membership", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
+        ),
+    ),
+    _mutant(
+        "paused-judges-before-it-reads",
+        "A processor that was away past its deadlines judges the others before it has read what waits in its socket.",
+        ("staying", "processor"),
+        Change("membership", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
+    ),
+    _mutant(
+        "pause-forgiven-again-and-again",
+        "A deadline that was missed in a pause is put off once more whenever it is missed: who is always late never "
+        "judges.",
+        ("staying", "processor"),
+        Change("membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
+    ),
+    _mutant(
+        "strangers-give-members-up",
+        "A stranger that has given up another member than this processor is gathered for, and that member is left out.",
+        ("staying",),
+        Change("membership", "any(node in ring.members for node in join.fail_set)", "self.node in join.fail_set"),
+    ),
+    _mutant(
+        "late-beacon-of-a-member-breaks-the-ring",
+        "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
+        ("staying", "papers_membership"),
+        Change("membership", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
+    ),
+    _mutant(
+        "late-join-of-a-member-breaks-the-ring",
+        "A member's join from before this ring counts as if it had left for gather now.",
+        ("staying", "papers_membership"),
+        Change(
+            "membership",
+            "join.ring_sequence < ring.id.sequence:\n            self.counters",
+            "False:\n            self.counters",
+        ),
+    ),
+    _mutant(
+        "last-messages-of-a-leaver-lost-once",
+        "Who leaves does not wait until every member has what it sent last: lost once, nobody has it for good.",
+        ("staying", "papers_leaving"),
+        Change("membership", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
+    ),
+    _mutant(
+        "commit-token-with-one-given-up",
+        "A commit token is accepted although it has a member that the receiver has given up.",
+        ("staying", "papers_membership"),
+        Change("founder", "not gather.fail_set.isdisjoint(members) or not", "not"),
+    ),
+    _mutant(
+        "commit-token-without-one-that-lives",
+        "A commit token is accepted although it lacks somebody whom the receiver counts on.",
+        ("staying", "papers_membership"),
+        Change("founder", " or not set(gather.alive).issubset(members):", ":"),
+    ),
+    _mutant(
+        "put-off-without-the-beacons-of-all",
+        "While somebody is put off only the representative says whom it hears.",
+        ("staying", "connectivity", "states"),
+        Change(
+            "membership",
+            "if self.ring.representative == self.node or self._puts_off():",
+            "if self.ring.representative == self.node:",
+        ),
+    ),
+    _mutant(
+        "one-side-hears-the-other",
+        "Who was put off is welcome when this side hears that one, although that one does not hear this side.",
+        ("connectivity",),
+        Change(
+            "connectivity",
+            "        for node in theirs:\n            for other in self._missed(node, mine, now, known):\n"
+            "                if other != node:\n                    yield node, other\n",
+            "",
+        ),
+    ),
+    _mutant(
+        "mark-never-forgotten",
+        "Who was left out often is remembered for ever, so each further time it waits for the evidence of all.",
+        ("connectivity",),
+        Change("connectivity", "_FORGIVEN = 256", "_FORGIVEN = 2**40"),
+    ),
+    _mutant(
+        "evidence-of-a-ring-that-failed-counts-again",
+        "What was heard before somebody was left out lets it come back at once, time after time.",
+        ("connectivity",),
+        Change("connectivity", "self._words[node].received = 0", "pass"),
+    ),
+    _mutant(
+        "beacons-all-have-one-number",
+        "Beacons have no rising number, so nobody can tell how many were lost, and none counts as evidence.",
+        ("staying", "papers_membership", "connectivity"),
+        Change("membership", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
+    ),
+    _mutant(
+        "left-out-and-not-doubted",
+        "What the network kept of a processor that was left out counts as its word.",
+        ("staying", "peers"),
+        Change("founder", "            self._speakers.peers.doubt(node)\n", "            pass\n"),
+    ),
+    _mutant(
+        "any-acknowledgement-is-for-the-token",
+        "The acknowledgement of a former token counts for the one that was passed on last, which may be lost.",
+        ("staying", "states", "retransmission"),
+        Change(
+            "founder",
+            "(acknowledgement.what, acknowledgement.number) == expected",
+            "acknowledgement.what == expected[0]",
+        ),
+    ),
+    _mutant(
+        "copy-of-a-token-not-answered",
+        "Who has a token already says nothing when it comes again, so it is sent again and again.",
+        ("staying", "states", "retransmission"),
+        Change(
+            "membership", "            self._answer_copy(sender, ring, token)\n            return", "            return"
+        ),
+    ),
+    _mutant(
+        "lost-token-asks-for-no-acknowledgement",
+        "After a token was lost the next ones are missed as slowly as that one.",
+        ("staying", "papers_order", "ordering", "retransmission"),
+        Change("ordering", "acknowledge=ACKNOWLEDGED_ROTATIONS", "acknowledge=0"),
+    ),
+    _mutant(
+        "packet-of-another-old-ring-counts-as-sent",
+        "Two old rings merge that both lack a packet of one number: who sees it sent for the other ring does not send "
+        "its own.",
+        ("recovery",),
+        Change(
+            "recovery",
+            "        if packet.old_ring != self._old_ring:\n            return\n",
+            "        if packet.old_ring != self._old_ring:\n            self._queue.pop(packet.old_seq, None)\n"
+            "            return\n",
+        ),
+    ),
+    _mutant(
+        "challenge-to-a-former-life-answered",
+        "A challenge to a dead incarnation is answered by the one that lives, which proves nothing of that one.",
+        ("staying", "peers", "states"),
+        Change(
+            "seeker",
+            "(challenge.target, challenge.incarnation) != (self.node, speakers.incarnation)",
+            "challenge.target != self.node",
+        ),
+    ),
+    _mutant(
+        "word-of-the-unproven-counts",
+        "What somebody says who may be dead is acted upon at once.",
+        ("staying", "peers", "speakers", "hostile"),
+        Change("seeker", "return verdict is Verdict.NEWS", "return verdict is not Verdict.LATE"),
+    ),
+    _mutant(
+        "forged-serial-silences-for-good",
+        "A serial that was forged near its end stays although its owner has proven a lower one.",
+        ("peers",),
+        Change("peers", "        life.serial = min(life.serial, serial)\n", ""),
+    ),
+    _mutant(
+        "round-trip-from-the-first-copy",
+        "A round trip is measured from the first copy of a token, whichever was answered: waits grow with each loss.",
+        ("retransmission",),
+        Change("retransmission", "now - self._sent_at[copy]", "now - self._sent_at[0]"),
+    ),
+    _mutant(
+        "two-lives-with-one-id",
+        "A second process with the id of a member takes its place although the member lives.",
+        ("staying", "rivals", "peers", "hostile"),
+        Change("seeker", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
+    ),
+    _mutant(
+        "nobody-is-told-that-it-is-put-off",
+        "Beacons do not say whom their sender puts off, so those form rings with it that it does not follow.",
+        ("connectivity",),
+        Change("connectivity", "return tuple(sorted(nodes[max(0, len(nodes) - most) :]))", "return ()"),
+    ),
+    _mutant(
+        "put-off-by-another-ignored",
+        "Who is told that it is put off forms a ring with the sender nevertheless.",
+        ("connectivity", "staying"),
+        Change(
+            "connectivity",
+            "if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):",
+            "if not marks:",
+        ),
+    ),
+    _mutant(
+        "join-of-who-put-me-off-ignored",
+        "What a beacon said of putting off holds against a join of its sender.",
+        ("connectivity", "staying"),
+        Change("connectivity", "(gathers is not None or not self", "(not self"),
+    ),
+    _mutant(
+        "rings-with-a-bad-link-between-them-stay-apart",
+        "Two rings that were apart come together only if all hear all, so one dead link keeps all others apart, too.",
+        ("connectivity",),
+        Change("connectivity", "return None if out is None or self._node in out else (both, out)", "return None"),
+    ),
+    _mutant(
+        "nothing-to-gain-and-tried",
+        "A ring is tried with the end of a dead link, although it would not be larger than the one that there is.",
+        ("connectivity",),
+        Change("connectivity", "- max(len(mine), len(theirs)) - 1", "- max(len(mine), len(theirs))"),
+    ),
+    _mutant(
+        "who-is-left-out-by-a-plan-is-not-said",
+        "Who has seen which ring can be formed does not say who is not on it, so each finds out by itself, in vain.",
+        ("apart",),
+        Change(
+            "membership",
+            "self._enter_gather(members, out, informed=True)",
+            "self._enter_gather(members, informed=True)",
+        ),
+    ),
+    _mutant(
+        "plan-of-a-larger-ring-is-not-followed",
+        "A ring goes on as it is although a larger one can be formed without one of its members.",
+        ("apart",),
+        Change("membership", "join.informed and self.node in join.alive and len(", "False and len("),
+    ),
+    _mutant(
+        "plan-that-takes-more-than-it-brings-is-followed",
+        "A stranger's plan for a ring that is no larger than this one takes a member out of this ring.",
+        ("apart",),
+        Change("membership", " and len(join.alive) > len(ring.members))", ")"),
+    ),
+    _mutant(
+        "who-knows-less-plans-as-soon",
+        "Who does not hear everybody plans at the same time as who does, and leaves out the other end of a dead link.",
+        ("connectivity", "apart"),
+        Change("connectivity", "else wait_s + self.memory_s", "else wait_s"),
+    ),
+    _mutant(
+        "plan-before-beacons-came-for-long",
+        "Two rings that were apart for long plan at once when they hear each other, and leave out who is heard later.",
+        ("connectivity", "apart"),
+        Change("connectivity", "*(word.since for word in words), ", ""),
+    ),
+    _mutant(
+        "lossy-links-are-dead-to-a-plan",
+        "A plan leaves out who was heard of late, only because its last beacons are not enough for evidence.",
+        ("connectivity", "apart"),
+        Change("connectivity", " if not self._has_heard(*pair, now)", ""),
+    ),
+    _mutant(
+        "whom-a-plan-left-out-may-try",
+        "Whom a plan left out may come back once without evidence, although beacons have shown that it is in vain.",
+        ("connectivity",),
+        Change("connectivity", "if others or node in planned else 0", "if others else 0"),
+    ),
+    _mutant(
+        "who-recovers-is-left-out-by-a-plan",
+        "That who recovers does not say that it hears somebody is taken for a dead link.",
+        ("connectivity", "apart"),
+        Change("connectivity", "if any(word.beacon.busy for word in words):", "if False:"),
+    ),
+    _mutant(
+        "evidence-for-another-ring-is-believed",
+        "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
+        ("staying",),
+        Change("membership", "join.informed and any(node in ring.members for node in join.alive)", "join.informed"),
+    ),
+    _mutant(
+        "who-was-left-out-ends-recoveries",
+        "Who was left out, and is heard by all, comes back while the others recover.",
+        ("papers_membership", "connectivity"),
+        Change("seeker", "return primary and not self.barrier.complete and", "return False and primary and"),
+    ),
+    _mutant(
+        "asks-two-rounds-later",
+        "Who has unblocked goes on asking for what it needed before, until the next configuration is installed.",
+        ("patience_ends",),
+        Change("membership", "            self._patience.end_recovery()\n", ""),
+    ),
+    _mutant(
+        "questions-asked-once",
+        "Who did not answer whether it lives is not asked once more while a ring forms.",
+        ("peers",),
+        Change("peers", "_AGAIN = 4", "_AGAIN = 0"),
+    ),
+    _mutant(
+        "who-was-left-out-asked-once",
+        "Who was left out, and whose answer is lost, is not asked once more whether it lives while a ring forms.",
+        ("peers",),
+        Change("peers", "in (None, key[1])", "is None"),
+    ),
+    _mutant(
+        "insists-anew-after-another-request",
+        "That a packet was sent in vain is forgotten when another member asks for a later one meanwhile.",
+        ("ordering",),
+        Change(
+            "ordering",
+            "        if first > self._again_seq > came.aru and self._insisted < _INSISTED_MAX:\n            return\n",
+            "",
+        ),
+    ),
+    _mutant(
+        "short-standstill-asks-for-less",
+        "A short standstill at the beginning of a recovery makes a processor ask for less than it needed before.",
+        ("patience",),
+        Change("patience", "self.asks = max(self.asks, self._needed())", "self.asks = self._needed()"),
+    ),
+    _mutant(
+        "patience-outlives-the-barrier",
+        "The token that was passed on before the barrier was complete is waited for as long as a member had asked for.",
+        ("patience_ends",),
+        Change("membership", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
+    ),
+    _mutant(
+        "newcomers-wait-for-a-round-that-is-over",
+        "Strangers are put off until the time of a patient round is over, whatever became of that round.",
+        ("patience_ends",),
+        Change(
+            "membership",
+            "if not self._patient or self.now >= self._undisturbed_until:",
+            "if self.barrier.complete or self.now >= self._undisturbed_until:",
+        ),
+    ),
+    _mutant(
+        "charged-with-another-standstill",
+        "A processor that waits for one that stands still has no deadline near, and takes the time for its own.",
+        ("patience_ends",),
+        Change(
+            "membership",
+            "        if now - self.timers.first() < self.config.retransmit_s:\n",
+            "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
+        ),
+        Change(
+            "membership",
+            "        if self._patient:\n            self.timers.set(Timer.STANDSTILL",
+            "        if self.leaving:\n            self.timers.set(Timer.STANDSTILL",
+        ),
+    ),
+    _mutant(
+        "patience-is-part-of-what-must-stay-true",
+        "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
+        ("patience_ends",),
+        Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
+    ),
+    _mutant(
+        "silent-end-of-a-dead-link-forgotten",
+        "Who says nothing at all, while others of its ring speak, is not known not to be heard: its mark expires.",
+        ("connectivity",),
+        Change(
+            "connectivity",
+            "if known and not any(self._is_known(other, now) for other in others):",
+            "if known:",
+        ),
+    ),
+    _mutant(
+        "ends-of-a-bad-link-free-in-turn",
+        "Who is left out just after another one may come back once without evidence, as that one may.",
+        ("connectivity",),
+        Change("connectivity", "_FREE if others or node in planned", "_FREE if node in planned"),
+    ),
+    _mutant(
+        "standstill-after-the-unblock-charged",
+        "A standstill counts as one in recovery although the processor has unblocked before it.",
+        ("patience_ends",),
+        Change("membership", "if self.state is _LEFT or self.barrier.asked:", "if self.state is _LEFT:"),
+    ),
+    _mutant(
+        "patience-until-all-have-unblocked",
+        "The token is waited for as long as one asked who has unblocked already, while others have not.",
+        ("patience", "patience_ends"),
+        Change("patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
+    ),
+)
