@@ -1,4 +1,4 @@
-"""The goals for throughput under random loss and on congested links, in part: all of them is ``python -m bench.growth``.
+"""The goals for throughput under random loss and on congested links, in part. All of them: ``python -m bench.growth``.
 
 It takes ten minutes.
 """

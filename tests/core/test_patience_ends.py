@@ -8,6 +8,7 @@ from rings import read
 from ringproto._core import Processor, Ready
 from ringproto._core.wire import Token
 from ringproto.config import Config
+from ringproto.testing.simulator.application import Habits
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.wire_reader import kind_of
 from ringproto.types import Guarantee
@@ -219,3 +220,30 @@ def test_who_finished_a_recovery_without_standing_still_asks_for_nothing_in_the_
     assert cluster.run_until(lambda: cluster.configuration(1).members == (*NODES, 7), 5.0)
     assert cluster.processor(1).waiting_for
     assert cluster.processor(1).statistics()["token_patience_s"] == config.token_timeout_s
+
+
+@pytest.mark.parametrize("standing", NODES)
+def test_token_that_installs_may_be_lost_although_its_sender_stands_still_then(standing: int) -> None:
+    """Its sender cannot send it again. Its successor still recovers packets, and waited for one token timeout only."""
+    nodes = (*NODES, 4)
+    cluster = Cluster(7, Config.lan())
+    for node in NODES:
+        cluster.start(node, habits=Habits(stands_still_s=2.0 if node == standing else 0.0))
+    assert cluster.run_until_settled(NODES, 25.0)
+    lost: list[bytes] = []
+
+    def loses_one(_: float, source: int, __: int, datagram: bytes) -> bool:
+        if lost or source != standing or kind_of(datagram) != "token":
+            return True
+        if cluster.configuration(standing).members == nodes:
+            lost.append(datagram)
+        return not lost
+
+    cluster.filter = loses_one
+    before = {node: cluster.processor(node).statistics()["configurations"] for node in NODES}
+    cluster.start(4)
+    assert cluster.run_until_settled(nodes, 6.0)
+    assert len(lost) == 1
+    assert {
+        node: cluster.processor(node).statistics()["configurations"] - before[node] for node in NODES
+    } == dict.fromkeys(NODES, 1)

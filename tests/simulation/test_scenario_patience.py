@@ -11,7 +11,6 @@ from ringproto.config import Config
 from ringproto.testing.simulator.application import Habits
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.network import Weather
-from ringproto.testing.simulator.wire_reader import kind_of
 
 NODES = (1, 2, 3)
 LAN = Config.lan()
@@ -70,32 +69,6 @@ def test_loss_while_a_member_stands_still_costs_no_configuration() -> None:
         cluster.network.weather = Weather(loss=0.15)
         assert cluster.run_until_settled((1, 2, 3, 4), 5.0), seed
         assert cluster.configuration(1).ring_id == ring_id, seed
-
-
-@pytest.mark.parametrize("standing", NODES)
-def test_token_that_installs_may_be_lost_although_its_sender_stands_still_then(standing: int) -> None:
-    """Its sender cannot send it again. Its successor still recovers packets, and waited for one token timeout only."""
-    nodes = (*NODES, 4)
-    cluster = Cluster(7, LAN)
-    start(cluster, NODES, {standing: 2.0})
-    assert cluster.run_until_settled(NODES, bound_s(2.0))
-    lost: list[bytes] = []
-
-    def loses_one(_: float, source: int, __: int, datagram: bytes) -> bool:
-        if lost or source != standing or kind_of(datagram) != "token":
-            return True
-        if cluster.configuration(standing).members == nodes:
-            lost.append(datagram)
-        return not lost
-
-    cluster.filter = loses_one
-    before = {node: cluster.processor(node).statistics()["configurations"] for node in NODES}
-    cluster.start(4)
-    assert cluster.run_until_settled(nodes, 6.0)
-    assert len(lost) == 1
-    assert {
-        node: cluster.processor(node).statistics()["configurations"] - before[node] for node in NODES
-    } == dict.fromkeys(NODES, 1)
 
 
 @pytest.mark.parametrize("loss", [0.05, 0.15])

@@ -296,6 +296,25 @@ MUTANTS = (
         "That who recovers does not say that it hears somebody is taken for a dead link.",
         ("connectivity", "apart"),
         Change("connectivity", "if any(word.beacon.busy for word in words):", "if False:"),
+        Change("connectivity", "            if beacon.busy:\n", "            if False:\n"),
+    ),
+    _mutant(
+        "beacons-of-a-recovery-show-dead-links",
+        "When a recovery has ended, a plan takes what its beacons left out for dead links.",
+        ("connectivity",),
+        Change("connectivity", "            if beacon.busy:\n", "            if False:\n"),
+    ),
+    _mutant(
+        "members-of-one-ring-are-not-heard",
+        "A plan takes links between members of one ring until now for dead: beacons name them as members.",
+        ("connectivity",),
+        Change("connectivity", "(other in members or other in heard)", "other in heard"),
+    ),
+    _mutant(
+        "who-was-left-out-often-waits-as-long-each-time",
+        "Who was left out more than three times waits until its mark is forgotten if the others recover for so long.",
+        ("connectivity",),
+        Change("connectivity", "_BUSY_WAIT = 16", "_BUSY_WAIT = 256"),
     ),
     _mutant(
         "evidence-for-another-ring-is-believed",
@@ -379,6 +398,16 @@ MUTANTS = (
         "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
         ("patience_ends",),
         Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
+    ),
+    _mutant(
+        "who-installs-is-waited-for-as-ever",
+        "Who has promised what it delivers waits for the token as ever, though its sender may stand still.",
+        ("patience_ends",),
+        Change(
+            "founder",
+            "self._wait_for_token(max(entry.patience for entry in formation.commit.entries))",
+            "self._wait_for_token(1)",
+        ),
     ),
     _mutant(
         "silent-end-of-a-dead-link-forgotten",
