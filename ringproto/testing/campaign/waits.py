@@ -28,7 +28,8 @@ class Waits:
         """How long this processor waits for the token now, in seconds; and what is wrong with that, if anything is.
 
         It may be only as long as is explained by a member whose unblock it waits for (rule B20 of the judge says that
-        it does) and that really stood still between a configuration and its completion.
+        it does) and that really stood still between a configuration and its completion. While a ring forms, it waits
+        for the members of that ring; nothing here says who they are, so each processor may explain it.
         """
         hosts, processor = self._cluster.hosts, self._cluster.processor(node)
         timeout_s = self._cluster.config.token_timeout_s
@@ -41,6 +42,8 @@ class Waits:
             stood[one] = max(stood.get(one, 0.0), hosts[one].explained_s())
         self._stood_s[node] = ring_id, stood
         stood_s = max((stood[one] for one in processor.waiting_for), default=0.0)
+        if processor.state == "recovery":
+            stood_s = max(stood_s, *(host.explained_s() for host in hosts.values()))
         # Who stands still was idle before, for a token timeout at most.
         times = math.ceil(1.0 + 1.5 * (stood_s / timeout_s + 1.0)) if stood_s else 1
         if waits_s <= 1.001 * timeout_s * min(PATIENCE_MAX, times):  # clocks differ
