@@ -68,8 +68,9 @@ class ThreadDriver(Driver):
                 ready = processor.turn(batch, now)
                 self._keep(ready)
                 transmits = ready.transmits
-                while processor.wants_turn:  # a configuration was unblocked here
-                    ready = processor.turn([], self._clock())
+                # A configuration was unblocked here; if a timer is overdue, what waits in the socket is read first.
+                while processor.wants_turn and (now := self._clock()) < ready.next_timeout:
+                    ready = processor.turn([], now)
                     self._keep(ready)
                     transmits += ready.transmits
                 calls = not self._called and self._wanted_on_trio(bool(transmits))

@@ -126,8 +126,10 @@ class TrioDriver(Driver):
                     told = False
                     self.settle()
                     if self._rest is None and processor.wants_turn:
-                        ready = turn([], clock())
-                        continue
+                        asked_at = clock()
+                        if asked_at < ready.next_timeout:  # as in _turn_if_wanted
+                            ready = turn([], asked_at)
+                            continue
                 break
             self._next_timeout = next_timeout = ready.next_timeout
             if self._rest is not None or ready.left:

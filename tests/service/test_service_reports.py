@@ -190,12 +190,19 @@ async def test_processor_that_finds_no_ring_says_so(cluster: Cluster, lines: Lin
 
 
 async def test_nothing_is_said_of_a_barrier_that_takes_less_than_a_second(cluster: Cluster, lines: Lines) -> None:
-    await cluster.form(1, 2)
-    await trio.sleep(1.5)
-    allowed = {"configuration", "recovery_complete"}
-    if lines.of("stood_still") or lines.of("recovery_stood_still"):  # a busy machine: that is said, and what it causes
-        allowed |= {"stood_still", "recovery_stood_still", "recovery_patience"}
-    assert lines.kinds() <= allowed
+    """A machine that stands still while they form says so, in one line of three: then others are formed."""
+    expected = {"configuration", "recovery_complete"}
+    for node in range(1, 21, 2):
+        lines.clear()
+        programs = await cluster.form(node, node + 1)
+        await trio.sleep(1.5)
+        kinds = lines.kinds()
+        for program in programs:
+            await program.stop()
+        if kinds <= expected:
+            return
+        assert kinds & {"stood_still", "recovery_stood_still", "recovery_patience"}
+    pytest.fail("a ring that forms on a quiet machine says more than it should, or the machine stood still ten times")
 
 
 async def test_configuration_without_quorum_is_said_for_what_it_is(cluster: Cluster, lines: Lines) -> None:

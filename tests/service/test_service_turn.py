@@ -338,6 +338,39 @@ async def test_call_of_the_application_takes_no_turn_while_a_timer_is_overdue(
     assert network.log == ["sent"]
 
 
+@pytest.mark.parametrize("due_s", [1.0, 10.0])
+async def test_application_that_is_told_of_events_causes_no_turn_while_a_timer_is_overdue(due_s: float) -> None:
+    """It keeps trio's loop busy for five seconds while it is told, and sends: what came meanwhile was not read yet."""
+    clock_s = 0.0
+    turns: list[str] = []
+
+    class Told(ScriptedCore):
+        leaving = False
+        next_timeout = due_s
+
+        def submit(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
+            self.wants_turn = True
+            return True
+
+        def turn(self, datagrams: Sequence[bytes], now: float) -> Ready:
+            turns.append("read" if datagrams else "wanted" if self.wants_turn else "begun")
+            self.wants_turn = False
+            return super().turn(datagrams, now)
+
+    def came() -> None:
+        nonlocal clock_s
+        driver.take_events(1)
+        if clock_s == 0.0:
+            clock_s = 5.0
+            driver.submit(b"payload", Priority.HIGH, Guarantee.AGREED)
+
+    network = EagerNetwork([], takes=True)
+    driver = TrioDriver(network, lambda: clock_s, Told(2), unblocks=False)  # type: ignore[arg-type]
+    driver.listen(Listener(lambda change: None, came, lambda failure: None))
+    await driver.run()
+    assert turns == ["begun", "read", *(["wanted"] if due_s > 5.0 else []), "read"]
+
+
 async def test_deadline_that_comes_nearer_while_the_driver_waits_is_kept() -> None:
     class Leaving(AskedCore):
         """Leaves a moment after the turn of its only message."""

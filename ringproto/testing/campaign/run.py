@@ -177,6 +177,8 @@ class _Run:
         plain = self.fault_free or self.ordinary
         settings = draw_settings(random, count, light=light, scaled=special, plain=plain)
         datagram_size = random.choice((600, 1400, 1400, 8972))
+        if settings.config.datagram_size is not None:
+            datagram_size = settings.config.datagram_size
         config = settings.config.fitted(datagram_size)
         if self.huge:
             config = config.replace(message_size_max=2**20)

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import random as random_module
 
+from ringproto._core.wire_membership import members_that_fit
 from ringproto.config import Config
 from ringproto.errors import ConfigError
 from ringproto.testing.simulator.network import Weather
@@ -48,6 +49,11 @@ JUDGED = 0.75
 """How probable it is that random settings are drawn until liveness and stability are asked for with them."""
 RARE = {False: 0.75, True: 0.5}
 """How probable it is that scaled settings of a full run, and of a light one, have limits of next to nothing."""
+DATAGRAM_SIZES = (512, 65_000)
+"""The least and the greatest that are drawn, in bytes: all that are valid."""
+MESSAGE_SIZES = (256, 256 * 2**20)
+"""The least and the greatest ``message_size_max`` that are drawn, in bytes. The least lets each message say which one
+it is."""
 DRAWS_MAX = 300
 HOPS_MAX = 3000
 """Of random settings: so often, at most, an idle token moves within a token timeout. More only costs steps."""
@@ -133,7 +139,7 @@ def _random(random: random_module.Random, members: int, quorum: int, *, wanted: 
         token_timeout_s = _magnitude(random, 0.001, 3600.0)
         delay_s = token_timeout_s * _magnitude(random, 1 / 5000, 1 / 10)
         try:
-            config = _any(random, token_timeout_s).replace(quorum=quorum)
+            config = _any(random, members, token_timeout_s).replace(quorum=quorum)
         except ConfigError:
             continue  # two of the values do not fit together
         hops = members * token_timeout_s / (config.hold_s + members * delay_s)
@@ -143,16 +149,22 @@ def _random(random: random_module.Random, members: int, quorum: int, *, wanted: 
     raise AssertionError(f"{DRAWS_MAX} draws in a row gave no settings")
 
 
-def _any(random: random_module.Random, token_timeout_s: float) -> Config:
-    """Any values that a token timeout may go with. Raises ConfigError if they do not fit together."""
+def _any(random: random_module.Random, members: int, token_timeout_s: float) -> Config:
+    """Any values that so many members and a token timeout may go with. Raises ConfigError if they do not fit together.
+
+    The datagram size is drawn too. With the other settings the run draws it.
+    """
 
     def part(least: float, greatest: float, of: float = token_timeout_s) -> float:
         return of * _magnitude(random, least, greatest)
 
+    datagram_size = round(_magnitude(random, *DATAGRAM_SIZES))
     retransmit_s = part(0.01, 1.0)
     retransmit_min_s = part(0.02, 1.0, retransmit_s)
     consensus_timeout_s = part(0.05, 5.0)
     return Config(
+        members_max=random.randint(members, min(256, members_that_fit(datagram_size))),
+        datagram_size=datagram_size,
         token_timeout_s=token_timeout_s,
         token_retransmit_s=retransmit_s,
         token_retransmit_min_s=retransmit_min_s,
@@ -171,8 +183,10 @@ def _any(random: random_module.Random, token_timeout_s: float) -> Config:
         retransmits_max=random.randint(1, 128),
         low_every=round(_magnitude(random, 2, 1024)),
         send_queue_max=round(_magnitude(random, 1, 4096)),
+        send_queue_bytes_max=round(_magnitude(random, 1, 2**34)),
         events_max=round(_magnitude(random, 1, 8192)),
-        message_size_max=64 * 1024,
+        events_bytes_max=round(_magnitude(random, 1, 2**34)),
+        message_size_max=round(_magnitude(random, *MESSAGE_SIZES)),
     )
 
 

@@ -207,6 +207,13 @@ MUTANTS = (
         Change("trio_driver", "        if now >= self._next_timeout:\n", "        if False:\n"),
     ),
     _mutant(
+        "told-application-judges-before-the-loop-reads",
+        "What the application does when it is told of events causes a turn although a timer is overdue, and the socket "
+        "was not read before it.",
+        (_TURN,),
+        Change("trio_driver", "if asked_at < ready.next_timeout:", "if True:"),
+    ),
+    _mutant(
         "what-the-network-did-not-take-is-dropped",
         "What a transport without send_nowait is to send is forgotten.",
         (_TURN, _STREAM),

@@ -122,7 +122,8 @@ class Application:
         """Whether it has read a transitional configuration and not yet the regular one after it."""
 
     def payload(self, size: int) -> bytes:
-        """A new payload of about ``size`` bytes, unlike every other of the run."""
+        """A new payload of about ``size`` bytes, or as long as a message may be, unlike every other of the run."""
+        size = min(size, self.host.config.message_size_max)
         self.counter += 1
         head = b"%d.%d.%d|" % (self.host.node, self.life, self.counter)
         missing = size - len(head)
