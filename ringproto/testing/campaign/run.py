@@ -284,7 +284,7 @@ class _Run:
                 ),
             )
         cluster.run(within_s + 1e-6)
-        self._let_one_stand_still()
+        self._let_some_stand_still()
         self.strangers.start(habits)
         if self.flood:
             cluster.hosts[random.choice(self.nodes)].habits.flood = FLOOD
@@ -367,14 +367,17 @@ class _Run:
             reads_first=random_module.Random(self.seed).choice((2, 256)),  # drawn apart: the rest of the plan stays
         )
 
-    def _let_one_stand_still(self) -> None:
+    def _let_some_stand_still(self) -> None:
         draw = random_module.Random(f"stands still {self.seed}")  # apart: the rest of the plan stays
         plain = self.fault_free or self.ordinary
         if self.light or plain or self.big or self.huge or self.flood or draw.random() >= STANDS_STILL:
             return
-        host = self.cluster.hosts[draw.choice(self.nodes)]
-        host.habits.stands_still_s = draw.uniform(*STANDS_STILL_TIMEOUTS) * host.config.token_timeout_s
+        count = draw.choice((1, draw.randint(1, len(self.nodes))))
+        for host in map(self.cluster.hosts.__getitem__, draw.sample(self.nodes, count)):
+            host.habits.stands_still_s = draw.uniform(*STANDS_STILL_TIMEOUTS) * host.config.token_timeout_s
         self._is_special("stands still")
+        if count > 1:
+            self._is_special("several stand still")
 
     # Load
 
