@@ -31,7 +31,7 @@ from ringproto.testing.campaign.lasting_loss import STRETCH_UNITS, LastingLoss
 from ringproto.testing.campaign.permanent_faults import StandingFault
 from ringproto.testing.campaign.random_faults import Faults
 from ringproto.testing.campaign.settings import bound_s, draw_settings, rests, unit_s
-from ringproto.testing.campaign.traffic_bounds import Storms, counters, needless
+from ringproto.testing.campaign.traffic_bounds import CAUSES, Storms, counters, needless
 from ringproto.testing.campaign.waits import Waits
 from ringproto.testing.judge import Stretch, Violation
 from ringproto.testing.judge.transcript import uncollected
@@ -429,7 +429,11 @@ class _Run:
             return
         self._await(self.nodes, cluster.formed)
         rings = {cluster.configuration(node).ring_id for node in self.nodes}
+        causes = counters(cluster, self.nodes)
+        # The last messages of the recovery may still be the reason why the token is kept, and why it is sent again.
+        self._pass(self.unit_s, SAFETY_STEPS[self.light])
         before = counters(cluster, self.nodes)
+        before.update({name: causes[name] - before[name] for name in CAUSES})
         self._pass(self.duration_s, SAFETY_STEPS[self.light])
         self.load_stopped = True
         if not self._await(self.nodes, cluster.settled):

@@ -20,7 +20,7 @@ from ringproto.testing.judge import Violation
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.host import Host
 
-__all__ = ["QUIET", "QUIET_ROTATIONS", "Storms", "bounds", "counters", "needless"]
+__all__ = ["CAUSES", "QUIET", "QUIET_ROTATIONS", "Storms", "bounds", "counters", "needless"]
 
 LEAVE_COPIES = 3
 ENTRY = 51
@@ -53,6 +53,8 @@ QUIET = (
 """Counters that must stand still on a ring where nothing is to be done."""
 QUIET_ROTATIONS = 64
 """For so many rotations each hop is acknowledged after a token was sent again (departure 20 in docs/protocol.md)."""
+CAUSES = ("submitted", "wakes_sent")
+"""Counters that explain why others rise: the application's messages, and the calls for the token that they cause."""
 FAULT_FREE = (
     "joins_sent",
     "gathers",
