@@ -114,7 +114,7 @@ class Membership(Founder):
     def _standstill(self, sender: int, body: None) -> None:
         """This process runs; in a moment it is asked again, as long as somebody is waited for."""
         self.timers.clear(Timer.STANDSTILL)
-        if self._patient:
+        if self._token_timeout_s > self.config.token_timeout_s:
             self.timers.set(Timer.STANDSTILL, self.now + self.config.retransmit_s)
 
     def _undisturbed(self) -> bool:
@@ -172,6 +172,8 @@ class Membership(Founder):
             self.timers.clear(_SLOW_CONSUMER)
         if self._leave_noted:
             self._leave_noted = False
+            if self.state is _LEFT:  # what was delivered just now let it leave
+                return
             self.timers.set(Timer.LEAVE, self._leave_at)
             self.timers.clear(_SLOW_CONSUMER)
             self.delivery.widen()
@@ -278,7 +280,6 @@ class Membership(Founder):
         self._settle_patience()
         if self._patient:
             self._begin_patient_round()
-            self._standstill(0, None)
         if self.ring.representative == self.node:
             self._await_beacon()
 

@@ -370,7 +370,14 @@ class Seeker(Holder):
             self._await_consensus()
 
     def _wait_for_token(self, times: int) -> None:
-        """From now on the token may be away for so many token timeouts before this ring is taken to be broken."""
+        """From now on the token may be away for so many token timeouts before this ring is taken to be broken.
+
+        While that is more than one, a timer each ``retransmit_s`` tells a wait from a standstill of this process.
+        """
+        if times > 1:
+            self.timers.set(
+                Timer.STANDSTILL, min(self.timers.deadline(Timer.STANDSTILL), self.now + self.config.retransmit_s)
+            )
         self._token_timeout_s = times * self.config.token_timeout_s
         self._fail_to_receive_s = times * self.config.fail_to_receive_s
 

@@ -118,7 +118,7 @@ TABLE: dict[State, dict[Input, str]] = {
         Input.MERGE_DETECT: IGNORED,
         Input.LEAVE_TIMEOUT: "depart",
         Input.SLOW_CONSUMER: "slow_consumer",
-        Input.STANDSTILL: IGNORED,
+        Input.STANDSTILL: "standstill",
     },
     State.OPERATIONAL: {
         Input.DATA: "data_in_operational",

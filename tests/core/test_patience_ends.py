@@ -94,6 +94,43 @@ def test_who_runs_is_not_charged_with_the_standstill_of_another() -> None:
     assert cluster.configuration(2).members == nodes
 
 
+def test_wait_for_a_member_that_crashed_while_the_ring_formed_is_no_standstill_of_who_waits() -> None:
+    """It waits for nine token timeouts, and its process is late by a quarter of one when they are over."""
+    config = Config.testing()
+    timeout_s = config.token_timeout_s
+    cluster = Cluster(1, config)
+    cluster.start(1)
+    cluster.hold(1)
+    cluster.run(3 * timeout_s)
+    cluster.start(2, habits=Habits(stands_still_s=5 * timeout_s))
+
+    def waits_s() -> float:
+        return float(cluster.processor(1).statistics()["token_patience_s"])
+
+    def waits_while_it_forms() -> bool:
+        return cluster.state(1) == "recovery" and waits_s() > 1.5 * timeout_s
+
+    def lose(time: float, source: int, destination: int, datagram: bytes) -> bool:
+        return not (waits_while_it_forms() and source == 2 and kind_of(datagram) == "token")
+
+    cluster.filter = lose
+    assert cluster.run_until(waits_while_it_forms, 20.0, every_s=1e-4)
+    wait_s = waits_s()
+    cluster.run(0.5 * timeout_s)  # the token that it passed on is acknowledged, and it has nothing more to do
+    cluster.crash(2)
+    cluster.run(wait_s - 0.51 * timeout_s)
+    cluster.pause(1, 0.26 * timeout_s)
+    cluster.run(timeout_s)
+    assert cluster.run_until(
+        lambda: cluster.configuration(1).members == (1,) and cluster.state(1) == "operational", 5.0
+    )
+    assert not any(notice.kind == "recovery_stood_still" for notice in cluster.hosts[1].take_notices())
+    cluster.start(3)
+    cluster.hold(3)
+    assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 3), 5.0)
+    assert waits_s() == timeout_s
+
+
 def test_standstill_between_the_two_rotations_of_the_commit_token_costs_no_formation() -> None:
     cluster = Cluster(1, Config.testing())
     cluster.start(1, 2)

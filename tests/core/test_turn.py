@@ -237,3 +237,25 @@ def test_deadline_of_a_leave_counts_from_its_call() -> None:
         last = one.next_timeout
         one.turn([], last)
     assert last == now + CONFIG.leave_timeout_s
+
+
+def test_processor_that_leaves_when_its_events_are_taken_has_no_deadline() -> None:
+    """It is told to leave and its events are taken between two turns: what was held back lets it leave in the turn."""
+    config = Config.testing(events_max=1, window_size=4, visit_max=4)
+    one, now = Processor(1, config, datagram_size=1400, seed=b"1" * 16, now=0.0), 0.0
+    while not one.complete:
+        now = max(now, one.next_timeout) if not one.wants_turn else now
+        one.turn([], now)
+        one.take_events(100)
+        one.unblock(one.configuration.ring_id, now)
+    one.take_events(100)
+    one.turn([], now)
+    for _ in range(4):
+        assert one.submit(bytes(1300), Priority.HIGH, Guarantee.AGREED)
+        one.turn([], now)
+    assert one.statistics()["packets_held"] > 0
+    now += 0.1
+    one.take_events(100)
+    one.leave(now, drain=True)
+    ready = one.turn([], now)
+    assert ready.left and ready.next_timeout == math.inf and one.next_timeout == math.inf

@@ -389,9 +389,15 @@ MUTANTS = (
         ),
         Change(
             "membership",
-            "        if self._patient:\n            self.timers.set(Timer.STANDSTILL",
-            "        if self.leaving:\n            self.timers.set(Timer.STANDSTILL",
+            "        if self._token_timeout_s > self.config.token_timeout_s:\n            self.timers.set(Timer.STAND",
+            "        if self.leaving:\n            self.timers.set(Timer.STAND",
         ),
+    ),
+    _mutant(
+        "charged-with-a-wait-while-the-ring-forms",
+        "A processor that waits for a member of the ring that forms has no deadline near: it takes it for its own.",
+        ("patience_ends",),
+        Change("seeker", "        if times > 1:\n", "        if times > 1 and self.state == State.OPERATIONAL:\n"),
     ),
     _mutant(
         "patience-is-part-of-what-must-stay-true",
