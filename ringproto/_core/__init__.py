@@ -4,5 +4,6 @@ from ringproto._core.delivery import Change
 from ringproto._core.notices import Notice
 from ringproto._core.ordering import NUMBER_END
 from ringproto._core.processor import Batch, Processor, Ready
+from ringproto._core.wire_membership import members_that_fit
 
-__all__ = ["NUMBER_END", "Batch", "Change", "Notice", "Processor", "Ready"]
+__all__ = ["NUMBER_END", "Batch", "Change", "Notice", "Processor", "Ready", "members_that_fit"]

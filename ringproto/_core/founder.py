@@ -24,6 +24,9 @@ from ringproto.types import RingId
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
 _TOKEN_LOSS = int(Timer.TOKEN_LOSS)
 _TOKEN_RETRANSMIT = int(Timer.TOKEN_RETRANSMIT)
+_COPIES_BEFORE_A_STANDSTILL = 2
+"""How many copies of the first token of a ring a processor sends that is known to stand still next. At a loss of 15 %
+one of 300 such tokens is lost with all copies."""
 
 
 class Founder(Seeker):
@@ -288,6 +291,7 @@ class Founder(Seeker):
         if ring.phase == Phase.INSTALLED:
             self._enter_operational(formation)
             self._visit(token)
+            self._prepare_to_stand_still(ring)
             return
         visit = formation.visit(token, self.codec)
         if formation.promised:
@@ -296,6 +300,17 @@ class Founder(Seeker):
             # it passed on is lost, it sends it again only then.
             self._wait_for_token(max(entry.patience for entry in formation.commit.entries))
         self._pass_token(ring, visit)
+
+    def _prepare_to_stand_still(self, ring: Ring) -> None:
+        """This processor has installed the ring and passed the token on. If it is known to stand still next, it sends
+        copies now, because it could only send them when it runs again.
+
+        The others will stand still as well, each when the token has come to it, and the ring waits for one standstill.
+        """
+        passed_on = self._own_token is None and self._resting is None
+        if self._patience.asks > 1 and passed_on and ring.forwarded is not None:
+            for _ in range(_COPIES_BEFORE_A_STANDSTILL):
+                self._transmit(ring.successor, ring.forwarded, "tokens_retransmitted")
 
     def _enter_operational(self, formation: Formation) -> None:
         """Install: the rest of the old ring, the transitional and the regular configuration (Totem, section 6)."""

@@ -1,14 +1,17 @@
 # C types of retransmission.py: a hop of the token goes through it.
 import cython
 
-cdef int _COPIES_MAX
+cdef int _COPIES_MAX, _LATE_MAX
 cdef double _GAIN, _DEVIATION_GAIN, _DEVIATIONS, _MARGIN
 
 
 cdef class Retransmission:
     cdef double _deviation_s
     cdef double _first_s
+    cdef bint _is_late
+    cdef int _late
     cdef double _least_s
+    cdef double _longest_s
     cdef double _round_trip_s  # 0: not known
     cdef list _sent_at
     cdef long long _successor

@@ -83,3 +83,25 @@ def test_number_of_a_copy_has_eight_bits_and_what_is_said_of_none_is_ignored() -
     hop.acknowledged(-1, 5.0)
     hop.begin_acknowledged(2, 0.0, LONGEST_S)
     assert hop.wait_s == FIRST_S
+
+
+def test_successor_that_stood_still_is_not_far_away() -> None:
+    """Its answers say how long it stood still, whichever copies came: the way to it is as short as before."""
+    hop = make()
+    before_s = rounds(hop, 0.002)
+    for now in (100.0, 200.0):
+        hop.begin_acknowledged(2, now, LONGEST_S)
+        for after_s in (0.01, 0.5, 0.69):
+            hop.repeat(now + after_s, LEAST_S)
+        for copy in range(hop.copy + 1):
+            hop.acknowledged(copy, now + 0.7)
+        hop.begin_acknowledged(2, now + 1.0, LONGEST_S)
+        assert hop.wait_s == pytest.approx(before_s)
+
+
+def test_way_that_has_become_long_is_measured_after_some_tokens() -> None:
+    hop = make()
+    rounds(hop, 0.002)
+    assert rounds(hop, 0.4, count=2) < 0.004
+    assert rounds(hop, 0.4) == LONGEST_S
+    assert rounds(hop, 0.002, count=60) < 0.004

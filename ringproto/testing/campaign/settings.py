@@ -14,7 +14,7 @@ import dataclasses
 import math
 import random as random_module
 
-from ringproto._core.wire_membership import members_that_fit
+from ringproto._core import members_that_fit
 from ringproto.config import Config
 from ringproto.errors import ConfigError
 from ringproto.testing.simulator.network import Weather

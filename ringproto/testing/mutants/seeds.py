@@ -161,6 +161,8 @@ KILLED_BY: dict[str, Seed | Test] = {
     "newcomers-wait-for-a-round-that-is-over": Test("tests/core/test_patience_ends.py"),
     "charged-with-another-standstill": Test("tests/core/test_patience_ends.py"),
     "charged-with-a-wait-while-the-ring-forms": Test("tests/core/test_patience_ends.py"),
+    "one-copy-before-a-standstill": Test("tests/core/test_patience_loss.py"),
+    "standstill-is-taken-for-a-long-way": Test("tests/core/test_retransmission.py"),
     "patience-is-part-of-what-must-stay-true": Test("tests/core/test_patience_ends.py"),
     "who-installs-is-waited-for-as-ever": Test("tests/core/test_patience_ends.py"),
     "silent-end-of-a-dead-link-forgotten": Test("tests/core/test_connectivity.py"),

@@ -400,6 +400,18 @@ MUTANTS = (
         Change("seeker", "        if times > 1:\n", "        if times > 1 and self.state == State.OPERATIONAL:\n"),
     ),
     _mutant(
+        "one-copy-before-a-standstill",
+        "A processor that will stand still next sends the token that installs the ring only once.",
+        ("patience_loss",),
+        Change("founder", "_COPIES_BEFORE_A_STANDSTILL = 2", "_COPIES_BEFORE_A_STANDSTILL = 0"),
+    ),
+    _mutant(
+        "standstill-is-taken-for-a-long-way",
+        "The late answer of a successor that stood still is measured as the round trip to it.",
+        ("retransmission",),
+        Change("retransmission", "_LATE_MAX = 3", "_LATE_MAX = 1"),
+    ),
+    _mutant(
         "patience-is-part-of-what-must-stay-true",
         "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
         ("patience_ends",),
