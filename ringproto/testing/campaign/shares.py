@@ -26,6 +26,7 @@ ROWS: dict[str, frozenset[str]] = {
         for name in (
             *CLASSES,
             "stands still",
+            "several stand still",
             "long life",
             "rare limits",
             "idle",
@@ -48,6 +49,7 @@ LEAST: dict[str, float] = {
     "flood": 0.2,
     "many processors": 0.2,
     "crowd": 1.0,
+    "several stand still": 1.0,
     **dict.fromkeys(_STANDING, 0.2),
     **dict.fromkeys(_TRIALS, 1.0),
 }
