@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py ringproto/message.py ringproto/message.pxd transports/_segments.py transports/_traffic.py \
-	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd ringproto/_core/*.pyx transports/*.pxd transports/*.pyx)
+	$(wildcard ringproto/_core/*.py ringproto/_core/*.pxd ringproto/_core/*/*.py ringproto/_core/*/*.pxd ringproto/_core/*/*.pyx) \
+	$(wildcard transports/*.pxd transports/*.pyx)
 
 SANITIZED := build/sanitized
 FUZZ_VENV := .venv-fuzz

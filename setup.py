@@ -1,9 +1,9 @@
 """The packages and the extension modules; everything else is in pyproject.toml.
 
-``transports/`` at the top ships as ``ringproto.transports``. A room of the core is compiled when a benchmark shows that
-it pays: ROOMS is the list. So are two modules of the transports. The sources stay plain Python, some with a .pxd of C
-types beside them, and run without being compiled too (``RINGPROTO_INTERPRETED=1``); only the system calls and the
-checksum are Cython proper (.pyx), and each has a plain one to take its place.
+``transports/`` at the top ships as ``ringproto.transports``. MODULES lists the modules of the core that are compiled:
+those for which a benchmark shows that it pays. Two modules of the transports are compiled, too. The sources stay plain
+Python, some with a .pxd of C types beside them, and also run without being compiled (``RINGPROTO_INTERPRETED=1``). Only
+the system calls and the checksum are written in Cython itself (.pyx), and each has a plain module to take its place.
 
 With ``RINGPROTO_SANITIZE=1`` in the environment the modules are built with the address and undefined-behaviour
 sanitizers (``make sanitize`` does that, in a folder of its own).
@@ -16,29 +16,29 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-ROOMS = (
-    "wire",
-    "wire_membership",
-    "window",
-    "packing",
-    "reassembly",
-    "delivery",
+MODULES = (
+    "wire/regular",
+    "wire/membership",
+    "packets/window",
+    "packets/packing",
+    "packets/reassembly",
+    "packets/delivery",
     "barrier",
     "counters",
     "timers",
-    "retransmission",
-    "send_queue",
-    "flow_control",
-    "pace",
-    "outgoing",
-    "ordering",
-    "holder",
-    "peers",
-    "speakers",
-    "connectivity",
-    "seeker",
-    "founder",
-    "membership",
+    "ring/retransmission",
+    "packets/send_queue",
+    "ring/flow_control",
+    "ring/congestion",
+    "ring/regular_source",
+    "ring/ring",
+    "ring/token_passing",
+    "membership/peers",
+    "membership/admission",
+    "membership/connectivity",
+    "membership/gathering",
+    "membership/forming",
+    "membership/operational",
     "processor",
 )
 
@@ -59,9 +59,9 @@ PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") el
 if not os.path.exists("ringproto/transports"):
     os.symlink(os.path.join("..", "transports"), "ringproto/transports")
 
-sources = {f"ringproto._core.{room}": f"ringproto/_core/{room}.py" for room in ROOMS}
+sources = {f"ringproto._core.{name.replace('/', '.')}": f"ringproto/_core/{name}.py" for name in MODULES}
 sources["ringproto.message"] = "ringproto/message.py"
-sources["ringproto._core._crc32"] = "ringproto/_core/_crc32.pyx"
+sources["ringproto._core.wire._crc32"] = "ringproto/_core/wire/_crc32.pyx"
 sources |= {f"ringproto.transports.{name}": f"transports/{name}.py" for name in ("_segments", "_traffic")}
 if sys.platform == "linux":
     sources["ringproto.transports._batch"] = "transports/_batch.pyx"
@@ -70,6 +70,10 @@ setup(
     packages=[
         "ringproto",
         "ringproto._core",
+        "ringproto._core.membership",
+        "ringproto._core.packets",
+        "ringproto._core.ring",
+        "ringproto._core.wire",
         "ringproto._processes",
         "ringproto._service",
         "ringproto.chaos",
@@ -87,7 +91,7 @@ setup(
     ],
     py_modules=["ringproto_command"],
     package_dir={"ringproto": "ringproto", "ringproto.transports": "transports"},
-    package_data={"ringproto": ["py.typed"], "ringproto._core": ["*.pyi"], "ringproto.transports": ["*.pyi"]},
+    package_data={"ringproto": ["py.typed"], "ringproto._core.wire": ["*.pyi"], "ringproto.transports": ["*.pyi"]},
     include_package_data=False,
     ext_modules=cythonize(
         [

@@ -102,7 +102,7 @@ def bound(limits: dict[float, int], loss: float) -> int:
     return next(limit for greatest, limit in sorted(limits.items()) if loss <= greatest)
 
 
-class Ring:
+class MeasuredRing:
     """So many processors with one of the shipped settings, under a loss that stays."""
 
     def __init__(self, preset: str, members: int, loss: float, seed: int) -> None:
@@ -222,7 +222,7 @@ def heal(preset: str, members: int, loss: float, seed: int, heals: int = HEALS) 
     One kind of thing happens again and again to one victim ("mixed": several kinds), soon after the last heal or
     later; half of the runs are idle. A heal that takes four times its bound ends the run, and counts as infinity.
     """
-    ring = Ring(preset, members, loss, seed)
+    ring = MeasuredRing(preset, members, loss, seed)
     limit = 4 * bound(BOUND_UNITS, loss)
     history = HISTORIES[seed % len(HISTORIES)]
     victim = ring.random.choice(ring.nodes)
@@ -257,7 +257,7 @@ class Stayed(NamedTuple):
 
 def idle(preset: str, members: int, loss: float, seed: int, seconds: float = 3600.0) -> Stayed:
     """What an idle ring does for so long under a loss that is there from the start."""
-    ring = Ring(preset, members, loss, seed)
+    ring = MeasuredRing(preset, members, loss, seed)
     formed = ring.together(4 * bound(BOUND_UNITS, loss))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
@@ -270,7 +270,7 @@ def link(preset: str, members: int, loss: float, seed: int, seconds: float = 360
     By the seed the link goes from a member to the next one on the ring or to another one, the ring is idle or has
     ``MESSAGES_S`` messages a second, and all members are on it at the beginning or one end of the link is not.
     """
-    ring = Ring(preset, members, 0.0, seed)
+    ring = MeasuredRing(preset, members, 0.0, seed)
     formed = ring.together(4 * bound(BOUND_UNITS, 0.0))
     if formed == math.inf:
         return Stayed(formed, 0, agreed=False, whole=False, seconds=seconds)
@@ -301,7 +301,7 @@ def late(preset: str, members: int, loss: float, seed: int, seconds: float = 600
 
     Before the quiet stretch members are restarted and cut off, for as long as a copy may be late.
     """
-    ring = Ring(preset, members, loss, seed)
+    ring = MeasuredRing(preset, members, loss, seed)
     cluster, random = ring.cluster, ring.random
 
     network = cluster.network
@@ -318,7 +318,7 @@ def late(preset: str, members: int, loss: float, seed: int, seconds: float = 600
 
 def cost(preset: str, members: int, loss: float, seed: int, seconds: float = 60.0) -> float:
     """How many datagrams arrive somewhere, in a second of an idle ring."""
-    ring = Ring(preset, members, loss, seed)
+    ring = MeasuredRing(preset, members, loss, seed)
     if ring.together(200) == math.inf:
         return math.inf
     ring.cluster.run(seconds / 10)
@@ -329,7 +329,7 @@ def cost(preset: str, members: int, loss: float, seed: int, seconds: float = 60.
 
 def crash(preset: str, members: int, loss: float, seed: int) -> float:
     """How many seconds it takes an idle ring to go on without a member that crashes at some moment."""
-    ring = Ring(preset, members, loss, seed)
+    ring = MeasuredRing(preset, members, loss, seed)
     if ring.together(200) == math.inf:
         return math.inf
     timeout_s = ring.config.token_timeout_s
@@ -472,7 +472,7 @@ Show = Callable[[Cell, Sequence[int], Sequence[Any]], "tuple[str, bool]"]
 """Says in a line what was measured, and whether the goal was met."""
 
 
-class Kind(NamedTuple):
+class Measurement(NamedTuple):
     """One measurement of the command: what it does, how it is shown, and what it takes unless that is said."""
 
     measure: Callable[..., Any]
@@ -483,14 +483,14 @@ class Kind(NamedTuple):
     seeds: int
 
 
-KINDS: dict[str, Kind] = {
-    "heal": Kind(heal, show_heal, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.0, 0.05, 0.15), 200),
-    "idle": Kind(idle, show_idle, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 20),
-    "link": Kind(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 8),
-    "late": Kind(late, show_late, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 20),
-    "cost": Kind(cost, show_cost, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 5),
-    "crash": Kind(crash, show_crash, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 60),
-    "cpu": Kind(cpu, show_cpu, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 1),
+KINDS: dict[str, Measurement] = {
+    "heal": Measurement(heal, show_heal, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.0, 0.05, 0.15), 200),
+    "idle": Measurement(idle, show_idle, ("lan", "testing", "wan"), (3, 6, 12), (0.05, 0.15), 20),
+    "link": Measurement(link, show_link, ("lan", "testing", "wan"), (2, 3, 6, 12), (0.40, 0.80), 8),
+    "late": Measurement(late, show_late, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 20),
+    "cost": Measurement(cost, show_cost, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 5),
+    "crash": Measurement(crash, show_crash, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 60),
+    "cpu": Measurement(cpu, show_cpu, ("lan", "testing", "wan"), (3, 6, 12), (0.0,), 1),
 }
 LOSS_MAX = {
     "heal": 1.0,

@@ -6,8 +6,8 @@ import pytest
 
 from ringproto import Config, Guarantee, Message, Priority, RegularConfiguration
 from ringproto._core import Processor
-from ringproto._core.window import Window
-from ringproto._core.wire import Codec, Packet
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import Codec, Packet
 
 RING = bytes(range(20))
 CHUNKS = b"\x1a" + (1000).to_bytes(2, "big") + bytes(1000)

@@ -20,14 +20,17 @@ class _Sources:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        package, _, room = name.rpartition(".")
-        if package not in ("ringproto", "ringproto._core", "ringproto.transports") or path is None:
+        package, _, module = name.rpartition(".")
+        core = package == "ringproto._core" or package.startswith("ringproto._core.")
+        if not (core or package in ("ringproto", "ringproto.transports")) or path is None:
             return None
         for folder in path:
-            source = Path(folder) / f"{room}.py"
+            source = Path(folder) / f"{module}.py"
             if source.exists():
                 return importlib.util.spec_from_file_location(name, source)
-        if package == "ringproto._core":
+            if (Path(folder) / module / "__init__.py").exists():
+                return None
+        if core:
             raise ModuleNotFoundError(f"{name} is compiled only, and something plain takes its place", name=name)
         return None
 

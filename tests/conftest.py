@@ -21,20 +21,22 @@ ROOT = Path(__file__).parent.parent
 def compiled_modules() -> dict[str, list[Path]]:
     """The modules that ``setup.py`` compiles, with the sources of each."""
     tree = ast.parse((ROOT / "setup.py").read_text())
-    (rooms,) = (
+    (names,) = (
         ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "ROOMS"
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "MODULES"
     )
     package = ROOT / "ringproto"
     core = package / "_core"
-    modules = {f"ringproto._core.{room}": [core / f"{room}.py", core / f"{room}.pxd"] for room in rooms}
+    modules = {
+        f"ringproto._core.{name.replace('/', '.')}": [core / f"{name}.py", core / f"{name}.pxd"] for name in names
+    }
     transports = ROOT / "transports"
     for name in ("_segments", "_traffic"):
         modules[f"ringproto.transports.{name}"] = [transports / f"{name}.py", transports / f"{name}.pxd"]
     modules["ringproto.message"] = [package / "message.py", package / "message.pxd"]
     modules["ringproto.transports._segments"].append(transports / "_room.pxd")
-    modules["ringproto._core._crc32"] = [core / "_crc32.pyx"]
+    modules["ringproto._core.wire._crc32"] = [core / "wire" / "_crc32.pyx"]
     if sys.platform == "linux":
         modules["ringproto.transports._batch"] = [transports / "_batch.pyx", transports / "_segments.pxd"]
     return modules

@@ -16,9 +16,9 @@ FULL = (2,)
 
 CHILD = """
 import json, sys
-import ringproto._core.membership as room
+import ringproto._core.membership.operational as module
 from ringproto.testing.campaign.run import run_seed
-assert room.__file__.endswith(".py"), room.__file__
+assert module.__file__.endswith(".py"), module.__file__
 seeds = json.loads(sys.argv[1])
 print(json.dumps([run_seed(seed, light=light).log_hash for seed, light in seeds]))
 """

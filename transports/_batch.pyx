@@ -348,8 +348,8 @@ cdef int find_extent(bytes head, Py_ssize_t length, Extent *extent) except -1:
     return 0
 
 
-cdef class Sender:
-    """Writes to one non-blocking socket; see ``_plain.Sender``."""
+cdef class SocketWriter:
+    """Writes to one non-blocking socket; see ``_plain.SocketWriter``."""
 
     cdef object _socket
     cdef mmsghdr *_messages
@@ -420,7 +420,7 @@ cdef class Sender:
         return self._fronts + place * (self._header_size + HEAD_SIZE)
 
     def send(self, list addresses not None, list heads not None, list datagrams not None, Py_ssize_t start):
-        """Send from index ``start`` on; see ``_plain.Sender.send``."""
+        """Send from index ``start`` on; see ``_plain.SocketWriter.send``."""
         cdef int fd = self._socket.fileno()
         cdef int sent, error, place, count, messages
         cdef int taken = 0

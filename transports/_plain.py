@@ -19,7 +19,7 @@ from ringproto.transports._addresses import pack_address, unpack_address
 from ringproto.transports._claims import HEAD_SIZE
 from ringproto.transports._segments import Joiner, extent
 
-__all__ = ["Introduce", "Receiver", "Sender"]
+__all__ = ["Introduce", "Receiver", "SocketWriter"]
 
 Introduce: TypeAlias = "Callable[[bytes, bytes], bool]"
 """A callable that returns whether datagrams of an origin are welcome. Its arguments are the origin and the first bytes
@@ -121,7 +121,7 @@ class Receiver:
         return self.count
 
 
-class Sender:
+class SocketWriter:
     """Writes to one non-blocking socket. Not for concurrent use by several threads.
 
     Args:

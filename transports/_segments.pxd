@@ -19,7 +19,7 @@ cdef class Cutter:
     cpdef list cut(self, bytes datagram, Py_ssize_t size_max=*)
 
 
-cdef class _Partial:
+cdef class _PartialDatagram:
     cdef int number
     cdef Py_ssize_t count
     cdef Py_ssize_t missing
@@ -50,7 +50,7 @@ cdef class Joiner:
     cdef take(self, bytes origin, const unsigned char *data, Py_ssize_t size, list whole)
 
     @cython.locals(
-        partial=_Partial, space=Py_ssize_t, place=Py_ssize_t, count=Py_ssize_t, number=int, length=Py_ssize_t,
+        partial=_PartialDatagram, space=Py_ssize_t, place=Py_ssize_t, count=Py_ssize_t, number=int, length=Py_ssize_t,
         before=Py_ssize_t, last=bint, fits=bint
     )
     cdef bytes _join(self, bytes origin, const unsigned char *data, Py_ssize_t size)
@@ -59,12 +59,12 @@ cdef class Joiner:
     cdef bytes _take_notice(self, bytes origin, const unsigned char *data, Py_ssize_t size)
 
     @cython.locals(before=Py_ssize_t, rest=Py_ssize_t)
-    cdef bint _put(self, _Partial partial, Py_ssize_t place, const unsigned char *data, Py_ssize_t length) except -1
+    cdef bint _put(self, _PartialDatagram partial, Py_ssize_t place, const unsigned char *data, Py_ssize_t length) except -1
 
     @cython.locals(behind=Py_ssize_t)
-    cdef bint _put_last(self, _Partial partial, const unsigned char *data, Py_ssize_t length) except -1
+    cdef bint _put_last(self, _PartialDatagram partial, const unsigned char *data, Py_ssize_t length) except -1
 
     @cython.locals(partials=dict)
-    cdef _Partial _begin(self, bytes origin, _Partial partial, int number, Py_ssize_t count)
+    cdef _PartialDatagram _begin(self, bytes origin, _PartialDatagram partial, int number, Py_ssize_t count)
 
     cdef bytes _drop(self, object count)

@@ -131,7 +131,7 @@ class Cutter:
         return heads
 
 
-class _Partial:
+class _PartialDatagram:
     """The latest datagram of a sender, incomplete or complete."""
 
     __slots__ = ("count", "missing", "number", "piece", "rest", "room", "seen", "tail")
@@ -185,7 +185,7 @@ class Joiner:
         self._size_max = size_max
         self._senders_max = senders_max
         self._counts = counts
-        self._partials: dict[bytes, _Partial] = {}
+        self._partials: dict[bytes, _PartialDatagram] = {}
         self.oversized = 0
         """Datagrams of more than ``size_max`` bytes that arrived in one part."""
         self.notices: list[tuple[bytes, int, int]] = []
@@ -254,7 +254,7 @@ class Joiner:
         self.notices.append((origin, data[1], data[6] << 8 | data[7]))
         return None
 
-    def _put(self, partial: _Partial, place: int, data: bytes, length: int) -> bool:
+    def _put(self, partial: _PartialDatagram, place: int, data: bytes, length: int) -> bool:
         """Copy a piece other than the last to its offset; return ``False`` if its size differs from that of the others,
         or if the datagram is too large."""
         if not partial.piece:
@@ -274,7 +274,7 @@ class Joiner:
         room.put(partial.room, place * length, data, _HEADER, length)
         return True
 
-    def _put_last(self, partial: _Partial, data: bytes, length: int) -> bool:
+    def _put_last(self, partial: _PartialDatagram, data: bytes, length: int) -> bool:
         """Copy the last piece behind the others; return ``False`` if it is larger than those, or too large."""
         if partial.room is None:
             partial.tail = data[_HEADER : _HEADER + length]
@@ -286,7 +286,7 @@ class Joiner:
         partial.rest = length
         return True
 
-    def _begin(self, origin: bytes, partial: _Partial | None, number: int, count: int) -> _Partial:
+    def _begin(self, origin: bytes, partial: _PartialDatagram | None, number: int, count: int) -> _PartialDatagram:
         """Start a datagram in place of the sender's former one, if there is one."""
         partials = self._partials
         if partial is not None:
@@ -294,7 +294,7 @@ class Joiner:
         elif len(partials) >= self._senders_max:
             partial = partials.pop(next(iter(partials)))  # the oldest one
         else:
-            partial = _Partial()
+            partial = _PartialDatagram()
         if partial.missing:
             self._counts["drops_incomplete"] += 1
         partial.begin(number, count)

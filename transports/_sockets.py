@@ -33,16 +33,16 @@ from ringproto.transports._paths import ANNOUNCE_EVERY_S, LOOK_EVERY_S, PLAIN_FO
 from ringproto.transports._readable import Readable
 from ringproto.transports._segments import HEADER_SIZE as SEGMENT_HEADER_SIZE
 from ringproto.transports._segments import NOTICE_MTU, SEGMENTS_MAX, Joiner, notice
-from ringproto.transports._traffic import LOOK_EVERY, Line, Traffic, errno_name
+from ringproto.transports._traffic import LOOK_EVERY, UdpSocket, Traffic, errno_name
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
 if TYPE_CHECKING or sys.platform != "linux" or _interpreted:
-    from ringproto.transports._plain import Receiver, Sender
+    from ringproto.transports._plain import Receiver, SocketWriter
 else:
     try:
-        from ringproto.transports._batch import Receiver, Sender
+        from ringproto.transports._batch import Receiver, SocketWriter
     except ImportError:
-        from ringproto.transports._plain import Receiver, Sender
+        from ringproto.transports._plain import Receiver, SocketWriter
 
 __all__ = [
     "BATCHED",
@@ -140,7 +140,7 @@ def fitting_sizes(datagram_size: int | None, segment_size: int | None, header_si
     return Sizes(datagram, segment)
 
 
-class DatagramSocket(Line):
+class DatagramSocket(UdpSocket):
     """One socket: its buffers, its counters and its back-off.
 
     Args:
@@ -172,7 +172,7 @@ class DatagramSocket(Line):
         batch = max(16, min(BATCH_MAX, BUFFER_BYTES_MAX // (room + len(header))))
         super().__init__(
             Receiver(sock, batch, room, len(header), skip, offload),
-            Sender(sock, SEND_BATCH_MAX, header, offload),
+            SocketWriter(sock, SEND_BATCH_MAX, header, offload),
             Joiner(size, senders_max, counts),
             counts,
         )

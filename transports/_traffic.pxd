@@ -4,7 +4,7 @@ import cython
 from ringproto.transports._segments cimport Cutter, Joiner
 
 
-cdef class Line:
+cdef class UdpSocket:
     cdef public object receiver
     cdef public object sender
     cdef readonly Joiner joiner
@@ -34,7 +34,7 @@ cdef class Traffic:
     cdef Cutter _cutter
     cdef readonly object _counts
     cdef public list _lines
-    cdef public Line _writer
+    cdef public UdpSocket _writer
     cdef public list _everybody
     cdef public dict _addresses
     cdef public bytes _elsewhere
@@ -66,7 +66,7 @@ cdef class Traffic:
 
     cpdef bint _is_due(self)
 
-    @cython.locals(writer=Line)
+    @cython.locals(writer=UdpSocket)
     cpdef _look_at_loss(self)
 
     @cython.locals(narrow=dict)
@@ -78,10 +78,10 @@ cdef class Traffic:
         list datagrams
     )
 
-    @cython.locals(batch=list, datagram=bytes, size=Py_ssize_t, line=Line)
+    @cython.locals(batch=list, datagram=bytes, size=Py_ssize_t, line=UdpSocket)
     cpdef list _read_counted(self)
 
     cpdef _check_open(self)
 
-    @cython.locals(line=Line, batch=list)
+    @cython.locals(line=UdpSocket, batch=list)
     cpdef list _read(self)

@@ -1,8 +1,8 @@
 """The part of the UDP transports between two waits: read a batch, route a batch, write it.
 
 A hop of the token consists of one wait and the work for one small batch. So this part is compiled and has no ``async``;
-the waits are in ``_sockets.py``, which builds on both classes here. :class:`Line` is one socket: it reads batches of
-datagrams of the ring, and writes batches. :class:`Traffic` is a transport: the tables of addresses, and the counters.
+the waits are in ``_sockets.py``, which builds on both classes here. :class:`UdpSocket` is one socket: it reads batches
+of datagrams of the ring, and writes batches. :class:`Traffic` is a transport: the tables of addresses and the counters.
 
 Error handling is off the fast path. Unknown senders, errors of the system and a full send buffer are handled by methods
 that a transport overrides. None of them is called for a datagram without an error.
@@ -21,9 +21,9 @@ from ringproto.transports._checks import is_node, refuse_transmit
 from ringproto.transports._segments import MARK, Cutter, Joiner
 
 if TYPE_CHECKING:
-    from ringproto.transports._plain import Introduce, Receiver, Sender
+    from ringproto.transports._plain import Introduce, Receiver, SocketWriter
 
-__all__ = ["Line", "Traffic", "errno_name"]
+__all__ = ["UdpSocket", "Traffic", "errno_name"]
 
 ERRORS_IN_A_ROW = 4
 """Number of consecutive errors on receiving from which on the socket pauses before the next try."""
@@ -37,7 +37,7 @@ while writes are rare, it checks at each write."""
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 
 
-class Line:
+class UdpSocket:
     """One socket: it reads datagrams of the ring, and writes datagrams and segments.
 
     Args:
@@ -46,7 +46,7 @@ class Line:
         counts: counters of errors by name; several sockets may share it.
     """
 
-    def __init__(self, receiver: Receiver, sender: Sender, joiner: Joiner, counts: Counter[str]) -> None:
+    def __init__(self, receiver: Receiver, sender: SocketWriter, joiner: Joiner, counts: Counter[str]) -> None:
         self.receiver = receiver
         self.sender = sender
         self.joiner = joiner
@@ -136,7 +136,7 @@ class Traffic:
     """
 
     def __init__(
-        self, node: int, size_max: int, segment_size: int, lines: Sequence[Line], counts: Counter[str]
+        self, node: int, size_max: int, segment_size: int, lines: Sequence[UdpSocket], counts: Counter[str]
     ) -> None:
         self.node = node
         self.datagram_size_max = size_max

@@ -71,7 +71,7 @@ class LoopbackNetwork:
         self.loss = loss
         self.duplication = duplication
         self._queues: dict[int, _Queue] = {}
-        self._senders: dict[int, _Sender] = {}
+        self._senders: dict[int, _LoopbackSource] = {}
         self._groups: list[frozenset[int]] | None = None
         self._cuts: set[tuple[int, int]] = set()
 
@@ -122,7 +122,7 @@ class LoopbackNetwork:
                 f"node {node} is open already on this network: close its transport first, "
                 f"crash({node}), or use another node id"
             )
-        sender = self._senders.setdefault(node, _Sender(self.seed, node))
+        sender = self._senders.setdefault(node, _LoopbackSource(self.seed, node))
         queue = _Queue(self.queue_max)
         transport = LoopbackTransport(self, node, sender, queue)
         self._queues[node] = queue
@@ -228,7 +228,7 @@ class LoopbackNetwork:
         queue.disconnect()
 
 
-class _Sender:
+class _LoopbackSource:
     """The state that a processor keeps from one incarnation to the next: its random numbers and its datagram number."""
 
     __slots__ = ("number", "random")
@@ -334,7 +334,7 @@ class _Queue:
 class LoopbackTransport:
     """One processor's end of a :class:`LoopbackNetwork`. Keeps the promises of ``Transport``."""
 
-    def __init__(self, network: LoopbackNetwork, node: int, sender: _Sender, queue: _Queue) -> None:
+    def __init__(self, network: LoopbackNetwork, node: int, sender: _LoopbackSource, queue: _Queue) -> None:
         self.node = node
         self.datagram_size_max = network.datagram_size_max
         self._network = network

@@ -15,7 +15,7 @@ from ringproto.transports._binding import bound_socket
 from ringproto.transports._interface import InterfaceError, TransportError
 from ringproto.transports.interfaces import Interface, describe_interfaces, find_interface, former_interface, is_stopgap
 
-__all__ = ["Group", "Membership", "as_before", "usable_interface"]
+__all__ = ["Group", "GroupMembership", "as_before", "usable_interface"]
 
 Group = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -59,7 +59,7 @@ def on_link(group: Group) -> bool:
     return group.version == 6 and group.packed[1] & 0x0F <= 2
 
 
-class Membership:
+class GroupMembership:
     """The group on one interface: the sockets and socket options for sending to it and receiving from it.
 
     Raises:

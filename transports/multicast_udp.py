@@ -48,7 +48,7 @@ from ringproto.transports._silence import Hearing, Silence
 from ringproto.transports._sockets import LOG_NAME, PEERS_MAX, DatagramSocket, Sizes, SocketTransport, fitting_sizes
 from ringproto.transports._traffic import errno_name
 from ringproto.transports.interfaces import Interface
-from ringproto.transports.membership import Membership, as_before, usable_interface
+from ringproto.transports.membership import GroupMembership, as_before, usable_interface
 
 __all__ = ["HEADER_SIZE", "MAGIC", "MulticastUDP", "open_multicast_udp"]
 
@@ -159,7 +159,7 @@ async def open_multicast_udp(
             "close that transport first, or use another node id"
         )
     sizes = fitting_sizes(datagram_size, segment_size, HEADER_SIZE, local=found.loopback)
-    membership = Membership(address, port, found, 0 if found.loopback else ttl)
+    membership = GroupMembership(address, port, found, 0 if found.loopback else ttl)
     try:
         transport = MulticastUDP(
             node, membership, sizes, receive_buffer, send_buffer, offload, wanted=interface, silence_s=silence_s
@@ -195,7 +195,7 @@ class MulticastUDP(SocketTransport):
     def __init__(
         self,
         node: int,
-        membership: Membership,
+        membership: GroupMembership,
         sizes: Sizes,
         receive_buffer: int,
         send_buffer: int,
@@ -263,7 +263,7 @@ class MulticastUDP(SocketTransport):
         )
 
     def _make_sockets(
-        self, membership: Membership, counts: Counter[str], log: BoundedLog
+        self, membership: GroupMembership, counts: Counter[str], log: BoundedLog
     ) -> tuple[DatagramSocket, DatagramSocket]:
         """Return the group socket and the own socket."""
         made = []
@@ -472,7 +472,7 @@ class MulticastUDP(SocketTransport):
                 self._check_own_address()
                 former.join()
             else:
-                self._move(Membership(former.group, former.port, found, former.ttl))
+                self._move(GroupMembership(former.group, former.port, found, former.ttl))
         except (OSError, ValueError, RuntimeError) as exc:
             # A name that can also be read as an address of the other family raises ValueError once no interface has it.
             self._counts["rejoins_failed"] += 1
@@ -510,7 +510,7 @@ class MulticastUDP(SocketTransport):
         search, self._search = self._search, None
         return search.answer()
 
-    def _move(self, membership: Membership) -> None:
+    def _move(self, membership: GroupMembership) -> None:
         """Switch to the sockets of another membership: the interface has another name, index or address."""
         self._free_id()
         former, self._membership = self._membership, membership

@@ -13,7 +13,7 @@ from typing import Any
 
 from ringproto import Config, Event, Guarantee, Message, Priority, RegularConfiguration
 from ringproto._core import Processor
-from ringproto._core.pace import sendings
+from ringproto._core.ring.congestion import sendings
 from ringproto.testing.simulator.network import Bottleneck, SimulatedNetwork, Weather
 
 DATAGRAM_SIZE = 1352
@@ -23,7 +23,7 @@ _SETTLE_S = 30.0
 """Virtual seconds that a ring has to form."""
 
 
-class _Node:
+class _LossyNode:
     """One processor, whose queue of ``LOW`` is never empty."""
 
     def __init__(self, ring: SaturatedRing, node: int) -> None:
@@ -89,7 +89,7 @@ class SaturatedRing:
         self.network = SimulatedNetwork(
             random.Random(seed), weather=Weather(latency_s=(latency_s, latency_s)), in_flight_max=1_000_000
         )
-        self.nodes = [_Node(self, node) for node in range(1, members + 1)]
+        self.nodes = [_LossyNode(self, node) for node in range(1, members + 1)]
         for node in self.nodes:
             self.network.attach(node.node, node.arrive)
         for node in self.nodes:

@@ -28,7 +28,7 @@ _TOKEN_TIMEOUT_S = 10.0
 """Not the default: 32 saturated members that share a busy core need longer for a rotation than 0.5 s."""
 
 
-class Member:
+class CountingMember:
     """One processor and its application, which counts what it is given."""
 
     def __init__(self, node: int) -> None:
@@ -56,7 +56,7 @@ class Member:
 class Running:
     """Members that are one ring."""
 
-    members: list[Member]
+    members: list[CountingMember]
     nursery: trio.Nursery
 
     @property
@@ -77,12 +77,12 @@ class Running:
 @asynccontextmanager
 async def running(network: LoopbackNetwork, count: int, config: Config) -> AsyncIterator[Running]:
     """Have so many members form a ring, and read their events until the block ends."""
-    members = [Member(node) for node in range(1, count + 1)]
+    members = [CountingMember(node) for node in range(1, count + 1)]
     nodes = tuple(member.node for member in members)
     formed = trio.Event()
     waiting = set(nodes)
 
-    async def run(member: Member) -> None:
+    async def run(member: CountingMember) -> None:
         async with open_ring(network.open(member.node), config=config) as member.ring:
             ring = member.ring
             while (await ring.recovery_complete.receive()).members != nodes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pysyncobj import SyncObj, SyncObjConf, replicated
 
-from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say, sleep_until
+from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say, sleep_until
 from bench.suite.traffic import HEADER, HEADER_SIZE, due_count, first_word
 
 _WINDOW = 2000
@@ -24,7 +24,7 @@ class ReplicatedLog(SyncObj):  # type: ignore[misc]
     """Keeps the headers of all commands, in the order of the Raft log."""
 
     def __init__(self, own: str, others: list[str]) -> None:
-        self.log = Log()
+        self.log = Received()
         super().__init__(own, others, conf=SyncObjConf(commandsQueueSize=1_000_000, **_TUNED))
 
     @replicated  # type: ignore[untyped-decorator]
@@ -42,7 +42,7 @@ class PysyncobjMember:
         self._members = len(others) + 1
         self._state = ReplicatedLog(own, others)
         self._meter = Meter()
-        self._run: Run | None = None
+        self._run: RunOrder | None = None
         self._looks: threading.Thread | None = None
 
     def meet(self) -> None:
@@ -57,8 +57,8 @@ class PysyncobjMember:
         for line in sys.stdin:
             command, values = parse(line)
             if command == "prepare":
-                self._run = Run(values)
-                self._state.log = Log()
+                self._run = RunOrder(values)
+                self._state.log = Received()
                 say("prepared")
             elif command == "start":
                 assert self._run is not None
@@ -71,22 +71,22 @@ class PysyncobjMember:
                 assert self._looks is not None
                 self._looks.join()
                 # The thread of PySyncObj may still deliver what came too late; that goes to a log that nobody reads.
-                log, self._state.log = self._state.log, Log()
+                log, self._state.log = self._state.log, Received()
                 time.sleep(0.02)
                 log.write(self._log_stem)
                 say("done", **self._meter.report())
             else:
                 return
 
-    def _perform(self, run: Run) -> int:
+    def _perform(self, run: RunOrder) -> int:
         sent = 0
         sleep_until(run.start_ns)
-        if run.sending and run.kind != Run.LISTEN:
-            sent = {Run.SATURATE: self._saturate, Run.PING: self._ping, Run.PACED: self._pace}[run.kind](run)
+        if run.sending and run.kind != RunOrder.LISTEN:
+            sent = {RunOrder.SATURATE: self._saturate, RunOrder.PING: self._ping, RunOrder.PACED: self._pace}[run.kind](run)
         sleep_until(run.end_ns)
         return sent
 
-    def _saturate(self, run: Run) -> int:
+    def _saturate(self, run: RunOrder) -> int:
         word, filler = first_word(run.round_number, self._node), bytes(run.size - HEADER_SIZE)
         room = threading.Semaphore(_WINDOW)
 
@@ -100,7 +100,7 @@ class PysyncobjMember:
                 sent += 1
         return sent
 
-    def _ping(self, run: Run) -> int:
+    def _ping(self, run: RunOrder) -> int:
         word, filler = first_word(run.round_number, self._node), bytes(run.size - HEADER_SIZE)
         sent = 0
         while time.monotonic_ns() < run.end_ns:
@@ -108,7 +108,7 @@ class PysyncobjMember:
             sent += 1
         return sent
 
-    def _pace(self, run: Run) -> int:
+    def _pace(self, run: RunOrder) -> int:
         word, filler = first_word(run.round_number, self._node), bytes(run.size - HEADER_SIZE)
         first_ns, interval_ns, sent = run.first_ns, run.interval_ns, 0
         while sent < run.total:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.peers.programs import ProgramError, program
 from bench.suite import hosts
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.processes import MemberProcess, end_all
 from bench.suite.systems import Session, System, free_ports
 
@@ -24,7 +24,7 @@ class RawUdp(System):
     family = "raw UDP"
     ordered = False
     lossy = True
-    kinds = frozenset({Run.SATURATE})
+    kinds = frozenset({RunOrder.SATURATE})
     crashes = False
 
     def __init__(self, network: str, *, offload: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.suite import hosts
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.processes import MemberProcess, end_all
 from bench.suite.systems import Session, System, free_ports
 
@@ -24,7 +24,7 @@ class Zeromq(System):
 
     family = "ZeroMQ"
     ordered = False
-    kinds = frozenset({Run.SATURATE, Run.PACED})
+    kinds = frozenset({RunOrder.SATURATE, RunOrder.PACED})
     crashes = False
 
     def __init__(self, transport: str, network: str = "loopback") -> None:

@@ -13,7 +13,7 @@ import time
 
 import zmq
 
-from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say
+from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, due_count, first_word
 
 # A low mark makes the publisher stop and go all the time, which costs ZeroMQ dearly: this one is hardly ever reached.
@@ -43,9 +43,9 @@ class ZeromqMember:
         for other in others:
             self._subscriber.connect(other)
         self._others = len(others)
-        self._log = Log()
+        self._log = Received()
         self._meter = Meter()
-        self._run: Run | None = None
+        self._run: RunOrder | None = None
         self._rest = b""
 
     def meet(self) -> None:
@@ -82,8 +82,8 @@ class ZeromqMember:
                 line = sys.stdin.readline()
                 command, values = parse(line)
                 if command == "prepare":
-                    self._run = Run(values)
-                    self._log = Log()
+                    self._run = RunOrder(values)
+                    self._log = Received()
                     say("prepared")
                 elif command == "start":
                     assert self._run is not None
@@ -94,12 +94,12 @@ class ZeromqMember:
                 else:
                     return
 
-    def _perform(self, run: Run) -> None:
+    def _perform(self, run: RunOrder) -> None:
         looks = self._meter.watch(run)
         sent = 0
-        if run.sending and run.kind == Run.SATURATE:
+        if run.sending and run.kind == RunOrder.SATURATE:
             sent = self._saturate(run)
-        elif run.sending and run.kind == Run.PACED:
+        elif run.sending and run.kind == RunOrder.PACED:
             sent = self._pace(run)
         while time.monotonic_ns() < run.end_ns:
             if self._subscriber.poll(min(_IDLE_MS, max(1, (run.end_ns - time.monotonic_ns()) // 1_000_000))):
@@ -107,7 +107,7 @@ class ZeromqMember:
         looks.join()
         say("sent", sent=sent)
 
-    def _saturate(self, run: Run) -> int:
+    def _saturate(self, run: RunOrder) -> int:
         word, filler = first_word(run.round_number, self._node), bytes(run.size - HEADER_SIZE)
         while time.monotonic_ns() < run.start_ns:
             self._receive()
@@ -124,7 +124,7 @@ class ZeromqMember:
                 time.sleep(_FULL_S)
         return sent
 
-    def _pace(self, run: Run) -> int:
+    def _pace(self, run: RunOrder) -> int:
         word, filler = first_word(run.round_number, self._node), bytes(run.size - HEADER_SIZE)
         first_ns, interval_ns, sent = run.first_ns, run.interval_ns, 0
         while sent < run.total:

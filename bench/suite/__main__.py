@@ -17,7 +17,7 @@ from bench.suite import machine
 from bench.suite.document import markdown, write_between_markers
 from bench.suite.goals import goals_table
 from bench.suite.measure import Timing
-from bench.suite.plan import PARTS, PLANS, Plan, all_systems
+from bench.suite.plan import PARTS, PLANS, SuitePlan, all_systems
 from bench.suite.processes import ROOT
 from bench.suite.runner import Runner
 from bench.suite.tables import Table, results_tables
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def chosen_plan(args: argparse.Namespace) -> Plan:
+def chosen_plan(args: argparse.Namespace) -> SuitePlan:
     """The plan that the options ask for.
 
     Raises:
@@ -92,7 +92,7 @@ def chosen_plan(args: argparse.Namespace) -> Plan:
     return plan
 
 
-def carry_out(plan: Plan, out: Path, command: str) -> dict[str, Any]:
+def carry_out(plan: SuitePlan, out: Path, command: str) -> dict[str, Any]:
     """Measure, and write all raw results to ``results.json`` in ``out``."""
     began = time.monotonic()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.suite.traffic import HEADER_SIZE, first_word, sender_of
 
-__all__ = ["Faults", "ReceiverLog", "faults"]
+__all__ = ["Mistakes", "ReceiverLog", "faults"]
 
 
 class ReceiverLog:
@@ -70,7 +70,7 @@ class ReceiverLog:
         return max(later - earlier for earlier, later in pairwise(marks))
 
 
-class Faults:
+class Mistakes:
     """What went wrong in a run; all are counts, over all receivers."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Faults:
         return dict(vars(self))
 
 
-def faults(logs: Mapping[int, ReceiverLog], sent: Mapping[int, int], round_number: int, *, ordered: bool) -> Faults:
+def faults(logs: Mapping[int, ReceiverLog], sent: Mapping[int, int], round_number: int, *, ordered: bool) -> Mistakes:
     """Hold the logs of all receivers against what was sent.
 
     Args:
@@ -97,8 +97,8 @@ def faults(logs: Mapping[int, ReceiverLog], sent: Mapping[int, int], round_numbe
         sent: by sender, how many messages it sent in this round.
         ordered: whether a total order was promised: then all receivers must have the same sequence.
     """
-    found = Faults()
-    first: tuple[array[int], Faults] | None = None
+    found = Mistakes()
+    first: tuple[array[int], Mistakes] | None = None
     for log in logs.values():
         if first is not None and log.words == first[0]:
             one = first[1]  # what was found there is found here
@@ -112,8 +112,8 @@ def faults(logs: Mapping[int, ReceiverLog], sent: Mapping[int, int], round_numbe
     return found
 
 
-def _faults_of(words: array[int], sent: Mapping[int, int], round_number: int) -> Faults:
-    found = Faults()
+def _faults_of(words: array[int], sent: Mapping[int, int], round_number: int) -> Mistakes:
+    found = Mistakes()
     known = 0
     for sender, count in sent.items():
         first = first_word(round_number, sender)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.suite.checks import ReceiverLog, faults
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.processes import MemberProcess
 from bench.suite.statistics import curve, percentiles
 from bench.suite.systems import Session, System
@@ -26,7 +26,7 @@ class Load(NamedTuple):
     """What the members do in a run."""
 
     kind: int
-    """One of the constants of ``Run``."""
+    """One of the constants of ``RunOrder``."""
     size: int
     """Bytes of a payload."""
     everybody: bool = False
@@ -99,7 +99,7 @@ def _changes(session: Session) -> int:
 
 
 def _plan(load: Load, timing: Timing, senders: int) -> dict[str, int]:
-    if load.kind != Run.PACED:
+    if load.kind != RunOrder.PACED:
         return {"interval_ns": 1, "total": 0}
     interval_ns = max(1, round(1e9 * senders / load.rate))
     return {"interval_ns": interval_ns, "total": int((timing.warmup_s + timing.measured_s) * 1e9 / interval_ns)}
@@ -125,7 +125,7 @@ def _figures(
     if sum(delivered.values()):
         values["cpu_us_per_delivery"] = 1e6 * measured_s * sum(cores.values()) / sum(delivered.values())
         values["longest_silence_ms"] = max(log.longest_silence(*window) for log in logs.values()) / 1e6
-    if load.kind in (Run.PING, Run.PACED):
+    if load.kind in (RunOrder.PING, RunOrder.PACED):
         (sender,) = senders if len(senders) == 1 else (None,)
         everywhere = sorted(one for log in logs.values() for one in log.latencies(*window))
         own = sorted(logs[sender].latencies(*window)) if sender is not None else []

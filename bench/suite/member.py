@@ -29,7 +29,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Log", "Meter", "Run", "leave_no_garbage", "parse", "say", "sleep_until"]
+__all__ = ["Received", "Meter", "RunOrder", "leave_no_garbage", "parse", "say", "sleep_until"]
 
 
 def parse(line: str) -> tuple[str, dict[str, int]]:
@@ -43,7 +43,7 @@ def say(said: str, **values: Any) -> None:
     os.write(sys.stdout.fileno(), json.dumps({"said": said, **values}).encode() + b"\n")
 
 
-class Run:
+class RunOrder:
     """One run, as ``prepare`` and ``start`` describe it. Times in ns of CLOCK_MONOTONIC, sizes in bytes."""
 
     SATURATE = 0
@@ -75,7 +75,7 @@ class Run:
         return self.start_ns + self.offset_ns
 
 
-class Log:
+class Received:
     """What a member received in one run: headers, and when they came."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Meter:
     def end(self) -> None:
         self._to = self._look()
 
-    def watch(self, run: Run) -> threading.Thread:
+    def watch(self, run: RunOrder) -> threading.Thread:
         """Look at the right times, in a thread, for members that do not sleep while they work."""
 
         def looks() -> None:

@@ -10,10 +10,10 @@ from bench.peers.pysyncobj import Pysyncobj
 from bench.peers.raw_udp import RawUdp
 from bench.peers.zeromq import Zeromq
 from bench.suite.measure import Timing
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.systems import Ringproto, System
 
-__all__ = ["PARTS", "PLANS", "Plan", "all_systems"]
+__all__ = ["PARTS", "PLANS", "SuitePlan", "all_systems"]
 
 PARTS = ("throughput", "latency", "crash")
 
@@ -22,7 +22,7 @@ _AROUND_A_RUN_S = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class SuitePlan:
     """Sizes in bytes, times in seconds."""
 
     name: str
@@ -53,8 +53,8 @@ class Plan:
             total += sum(len(self.fitting(system)) * (_OPEN_S + 2 * run_s) for system in self.systems)
         if "latency" in self.parts:
             for system in self.latency_systems:
-                runs = 1 + len(self.shares) + (Run.PING in system.kinds)
-                total += _OPEN_S + runs * run_s + (Run.LISTEN in system.kinds) * (self.idle_s + _AROUND_A_RUN_S)
+                runs = 1 + len(self.shares) + (RunOrder.PING in system.kinds)
+                total += _OPEN_S + runs * run_s + (RunOrder.LISTEN in system.kinds) * (self.idle_s + _AROUND_A_RUN_S)
         if "crash" in self.parts:
             total += len(self.crash_systems) * (_OPEN_S + 1.5)
         return total * self.repetitions
@@ -64,7 +64,7 @@ class Plan:
         by_part = {"throughput": self.systems, "latency": self.latency_systems, "crash": self.crash_systems}
         return list(dict.fromkeys(system for part in parts for system in by_part[part]))
 
-    def only(self, wishes: Sequence[str]) -> Plan:
+    def only(self, wishes: Sequence[str]) -> SuitePlan:
         """The same with the systems that fulfil one of these wishes: all its words are in name or network."""
 
         def wanted(system: System) -> bool:
@@ -102,7 +102,7 @@ _CRASH = (
 )
 
 PLANS = {
-    "quick": Plan(
+    "quick": SuitePlan(
         name="quick",
         systems=(_UNICAST, _IPC, _MULTICAST_BRIDGE, _COROSYNC["udp"]),
         latency_systems=(_UNICAST_BRIDGE, _COROSYNC["udp"]),
@@ -111,7 +111,7 @@ PLANS = {
         repetitions=1,
         timing=Timing(0.3, 0.7),
     ),
-    "usual": Plan(
+    "usual": SuitePlan(
         name="usual",
         systems=(_UNICAST, _IPC, _RAW, _MULTICAST_BRIDGE, _COROSYNC["udp"]),
         latency_systems=(_UNICAST, _UNICAST_BRIDGE, _COROSYNC["udp"], _PYSYNCOBJ),
@@ -120,7 +120,7 @@ PLANS = {
         repetitions=3,
         timing=Timing(0.3, 0.7),
     ),
-    "full": Plan(
+    "full": SuitePlan(
         name="full",
         systems=(
             _UNICAST,

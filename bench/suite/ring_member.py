@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from bench.suite.member import Log, Meter, Run, leave_no_garbage, parse, say
+from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, PAUSE_NS, due_count, first_word
 from ringproto import Config, Message, RecoveryComplete, Ring, open_ring
 from ringproto._processes.transports import open_transport
@@ -32,9 +32,9 @@ class RingMember:
     def __init__(self, ring: Ring, log_stem: str) -> None:
         self._ring = ring
         self._log_stem = log_stem
-        self._log = Log()
+        self._log = Received()
         self._meter = Meter()
-        self._run: Run | None = None
+        self._run: RunOrder | None = None
         # Set when so many messages have come.
         self._goal = sys.maxsize
         self._goal_reached = trio.Event()
@@ -52,8 +52,8 @@ class RingMember:
             while (line := await lines.receive()) is not None:
                 command, values = parse(line)
                 if command == "prepare":
-                    self._run = Run(values)
-                    self._log = Log()
+                    self._run = RunOrder(values)
+                    self._log = Received()
                     self._goal, self._goal_reached = sys.maxsize, trio.Event()
                     say("prepared")
                 elif command == "start":
@@ -85,20 +85,20 @@ class RingMember:
             if self._log.count >= self._goal:
                 self._goal_reached.set()
 
-    async def _measure(self, run: Run) -> None:
+    async def _measure(self, run: RunOrder) -> None:
         await _sleep_until(run.measure_ns)
         self._meter.begin()
         await _sleep_until(run.end_ns)
         self._meter.end()
 
-    async def _send(self, run: Run) -> None:
+    async def _send(self, run: RunOrder) -> None:
         await _sleep_until(run.start_ns)
         sent = 0
-        if run.sending and run.kind == Run.SATURATE:
+        if run.sending and run.kind == RunOrder.SATURATE:
             sent = await self._saturate(run)
-        elif run.sending and run.kind == Run.PACED:
+        elif run.sending and run.kind == RunOrder.PACED:
             sent = await self._pace(run)
-        elif run.sending and run.kind == Run.PING:
+        elif run.sending and run.kind == RunOrder.PING:
             self._ping_word = first_word(run.round_number, self._ring.node)
             self._ping_filler = bytes(run.size - HEADER_SIZE)
             self._pings = 0
@@ -115,7 +115,7 @@ class RingMember:
         self._pings += 1
         self._ring.high.send_nowait(payload)
 
-    async def _saturate(self, run: Run) -> int:
+    async def _saturate(self, run: RunOrder) -> int:
         sender = self._ring.high
         word = first_word(run.round_number, self._ring.node)
         filler = bytes(run.size - HEADER_SIZE)
@@ -126,11 +126,11 @@ class RingMember:
             sent += batch
         return sent
 
-    async def _pace(self, run: Run) -> int:
+    async def _pace(self, run: RunOrder) -> int:
         with Alarm() as alarm:
             return await self._pace_by(alarm, run)
 
-    async def _pace_by(self, alarm: Alarm, run: Run) -> int:
+    async def _pace_by(self, alarm: Alarm, run: RunOrder) -> int:
         sender = self._ring.high
         word = first_word(run.round_number, self._ring.node)
         filler = bytes(run.size - HEADER_SIZE)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.suite.measure import Load, Timing, crash, measure
-from bench.suite.member import Run
-from bench.suite.plan import Plan
+from bench.suite.member import RunOrder
+from bench.suite.plan import SuitePlan
 from bench.suite.processes import MemberFailedError
 from bench.suite.systems import Session, System
 
@@ -32,7 +32,7 @@ def saturated_rate(figures: Record) -> float:
 class Runner:
     """``records`` has one entry for each run, as they were made; ``failures`` those that could not be made."""
 
-    def __init__(self, plan: Plan, on_record: Callable[[Record], None], on_failure: Callable[[Record], None]) -> None:
+    def __init__(self, plan: SuitePlan, on_record: Callable[[Record], None], on_failure: Callable[[Record], None]) -> None:
         self.records: list[Record] = []
         self.failures: list[Record] = []
         self.absent: dict[str, str] = {}
@@ -66,7 +66,7 @@ class Runner:
 
                 def both(session: Session, system: System = system, size: int = size) -> None:
                     for everybody in (False, True):
-                        load = Load(Run.SATURATE, size, everybody)
+                        load = Load(RunOrder.SATURATE, size, everybody)
                         self._note("throughput", system, repetition, load, measure(system, session, load, plan.timing))
 
                 self._in_session("throughput", system, repetition, both)
@@ -81,16 +81,16 @@ class Runner:
 
     def _latencies(self, system: System, session: Session, repetition: int) -> None:
         plan, size = self._plan, self._plan.latency_size
-        if Run.LISTEN in system.kinds:
-            load = Load(Run.LISTEN, size)
+        if RunOrder.LISTEN in system.kinds:
+            load = Load(RunOrder.LISTEN, size)
             self._note("idle", system, repetition, load, measure(system, session, load, Timing(0.3, plan.idle_s)))
-        if Run.PING in system.kinds:
-            load = Load(Run.PING, size)
+        if RunOrder.PING in system.kinds:
+            load = Load(RunOrder.PING, size)
             self._note("ping", system, repetition, load, measure(system, session, load, plan.timing))
         # The rate is that of this session, just before: the shares then mean what they say.
-        saturated = measure(system, session, Load(Run.SATURATE, size, True), plan.timing)
+        saturated = measure(system, session, Load(RunOrder.SATURATE, size, True), plan.timing)
         for share in plan.shares:
-            load = Load(Run.PACED, size, True, share * saturated_rate(saturated))
+            load = Load(RunOrder.PACED, size, True, share * saturated_rate(saturated))
             figures = measure(system, session, load, plan.timing)
             self._note("paced", system, repetition, load, {**figures, "share": share})
 
@@ -100,13 +100,13 @@ class Runner:
         for system in self._here(self._plan.crash_systems):
 
             def kill(session: Session, system: System = system) -> None:
-                measure(system, session, Load(Run.LISTEN, self._plan.latency_size), Timing(0.0, 0.5))
+                measure(system, session, Load(RunOrder.LISTEN, self._plan.latency_size), Timing(0.0, 0.5))
                 figures = crash(session, victim, _CRASH_TIMEOUT_S)
                 self._note(
                     "crash",
                     system,
                     repetition,
-                    Load(Run.LISTEN, 0),
+                    Load(RunOrder.LISTEN, 0),
                     {**figures, "token_timeout_ms": system.token_timeout_ms},
                 )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.suite import hosts
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.processes import MemberProcess, end_all
 from ringproto import Config
 
@@ -51,7 +51,7 @@ class System(abc.ABC):
     """Whether it promises a total order."""
     lossy: ClassVar[bool] = False
     """Whether it may lose messages; then losses are reported, and are no failure."""
-    kinds: ClassVar[frozenset[int]] = frozenset({Run.SATURATE, Run.PING, Run.PACED, Run.LISTEN})
+    kinds: ClassVar[frozenset[int]] = frozenset({RunOrder.SATURATE, RunOrder.PING, RunOrder.PACED, RunOrder.LISTEN})
     sizes_max: ClassVar[int] = 2**20
     crashes: ClassVar[bool] = True
     """Whether it notices the crash of a member, and says when the others may go on."""

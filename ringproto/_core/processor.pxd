@@ -1,9 +1,9 @@
 # C types of processor.py.
 import cython
 
-from ringproto._core.membership cimport Membership
-from ringproto._core.send_queue cimport SendQueue
-from ringproto._core.wire cimport Codec
+from ringproto._core.membership.operational cimport Membership
+from ringproto._core.packets.send_queue cimport SendQueue
+from ringproto._core.wire.regular cimport Codec
 
 cdef int _IS_DATA, _IS_TOKEN
 cdef Py_ssize_t _REQUESTS_MAX

@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ringproto._core.beginning import Beginning
-from ringproto._core.delivery import Change
+from ringproto._core.context import Context
+from ringproto._core.packets.delivery import StreamChange
 from ringproto._core.entropy import Entropy
-from ringproto._core.membership import Membership
+from ringproto._core.membership.operational import Membership
 from ringproto._core.notices import Notice
-from ringproto._core.ordering import NUMBER_END
+from ringproto._core.ring.ring import NUMBER_END
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import DATA, SEQUENCE_MAX, TOKEN, Malformed
-from ringproto._core.wire_membership import members_that_fit, membership_size
+from ringproto._core.wire.regular import DATA, SEQUENCE_MAX, TOKEN, Malformed
+from ringproto._core.wire.membership import members_that_fit, membership_size
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration
@@ -81,7 +81,7 @@ class Ready:
         self,
         transmits: list[tuple[int, bytes]],
         unfinished: bool,
-        changes: list[Change],
+        changes: list[StreamChange],
         notices: list[Notice],
         events: int,
         left: bool,
@@ -185,7 +185,7 @@ class Processor:
         self._message_size_max = config.message_size_max
         self._least_resend_s = config.token_retransmit_min_s
         self._retransmit_s = config.retransmit_s
-        self._membership = Membership(Beginning(node, config, size, Entropy(seed), now, ring_sequence, audit, origin))
+        self._membership = Membership(Context(node, config, size, Entropy(seed), now, ring_sequence, audit, origin))
         self._codec = self._membership.codec
 
     # A turn
@@ -210,10 +210,10 @@ class Processor:
         membership.take_up()
         if datagrams:
             self._take_in(datagrams)
-        elif membership.goes_on():
-            membership.go_on()
+        elif membership.visit_unfinished():
+            membership.continue_visit()
         if membership.timers.first() <= now:
-            membership.forgive_pause(self._least_resend_s, self._retransmit_s)
+            membership.extend_overdue_timers(self._least_resend_s, self._retransmit_s)
             membership.handle_timeouts()
         membership.leave_when_drained()
         membership.want_token()
@@ -221,7 +221,7 @@ class Processor:
         ready = Ready.__new__(Ready)
         ready.transmits = membership.transmits
         membership.transmits = []
-        ready.unfinished = membership.goes_on()
+        ready.unfinished = membership.visit_unfinished()
         ready.changes = membership.delivery.take_changes()
         ready.notices = membership.notices.take() if membership.notices.waiting else []
         ready.events = membership.delivery.count()

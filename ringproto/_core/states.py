@@ -1,4 +1,4 @@
-"""The states of a processor, what can come in, and which door each pair has (Totem, section 5, figure of the states).
+"""The states of a processor, what can come in, and which handler each pair has (Totem, section 5: figure).
 
 ``TABLE`` lists every pair. A missing pair is a mistake of ours and fails at import; «ignored» is an answer too, and
 says that the input means nothing in this state. The diagram in docs/protocol.md is drawn from it.

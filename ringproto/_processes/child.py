@@ -20,13 +20,13 @@ import trio
 from ringproto import RingClosedError
 from ringproto._processes.failures import describe_error
 
-__all__ = ["LINE_BYTES_MAX", "Line", "Pipes", "run_worker", "split_lines", "until_left"]
+__all__ = ["LINE_BYTES_MAX", "Conversation", "Pipes", "run_worker", "split_lines", "until_left"]
 
 LINE_BYTES_MAX = 64 * 2**20
 """Longest line on a pipe."""
 
 
-class Line(Protocol):
+class Conversation(Protocol):
     """One end of a conversation in JSON objects."""
 
     async def send(self, message: dict[str, Any], /) -> None:
@@ -53,7 +53,7 @@ def split_lines(buffered: bytearray, data: bytes) -> list[bytes]:
 
 
 class Pipes:
-    """Standard input and output of this process, as a :class:`Line`.
+    """Standard input and output of this process, as a :class:`Conversation`.
 
     Whatever else is printed in the process goes to standard error, so that it cannot tear a line. Needs a running trio.
     """

@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from ringproto._processes.child import Line, split_lines
+from ringproto._processes.child import Conversation, split_lines
 from ringproto._processes.ending_signals import listen_for_end
 from ringproto._processes.failures import InterruptedRunError, RunFailedError, describe_error, one_line
 
@@ -107,7 +107,7 @@ class TaskChild:
         await _wait_for_end(self.name, self.gone)
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Conversation:
         """The task's end of the conversation."""
         return _TaskLine(self._to_do, self._on_message, self._wake)
 
@@ -185,7 +185,7 @@ class Children:
         self._nursery.start_soon(self._run_beside, function, args)
 
     def start_task(
-        self, name: str, member: Callable[[Line], Awaitable[None]], on_message: Callable[[dict[str, Any]], None]
+        self, name: str, member: Callable[[Conversation], Awaitable[None]], on_message: Callable[[dict[str, Any]], None]
     ) -> TaskChild:
         """The same for a task: ``member`` is called with its end of the conversation."""
         child = TaskChild(name, on_message, self.wake)
@@ -244,7 +244,7 @@ class Children:
                     scope.deadline = trio.current_time() + timeout_s
         raise RunFailedError(f"after {timeout_s:g} s {failure()}")
 
-    async def _run_task(self, child: TaskChild, member: Callable[[Line], Awaitable[None]]) -> None:
+    async def _run_task(self, child: TaskChild, member: Callable[[Conversation], Awaitable[None]]) -> None:
         try:
             await member(child.line)
         except Exception as error:  # as with a process: whatever ends it is reported

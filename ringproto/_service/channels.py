@@ -14,7 +14,7 @@ from threading import get_ident
 
 import trio
 
-from ringproto._core import Batch, Change
+from ringproto._core import Batch, StreamChange
 from ringproto._service.driver import Driver
 from ringproto._service.errors import RingClosedError, wrong_thread
 from ringproto.events import Event, RecoveryComplete
@@ -255,7 +255,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         if self._arrivals:
             self._arrivals.unpark_all()
 
-    async def wait_until_read(self, change: Change) -> None:
+    async def wait_until_read(self, change: StreamChange) -> None:
         """Wait until the application has dealt with every message before a change, and has seen every completion.
 
         A program that never read the stream, but waits for completions alone, has no state that hangs on them.
@@ -264,7 +264,7 @@ class EventChannel(trio.abc.ReceiveChannel[Event]):
         while not self._is_read(change):
             await self._caught_up.park()
 
-    def _is_read(self, change: Change) -> bool:
+    def _is_read(self, change: StreamChange) -> bool:
         seen = self._taken == 0 or self._taken >= change.last_completion
         return seen and self._dealt_with >= change.last_message
 

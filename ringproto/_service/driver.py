@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import trio
 
-from ringproto._core import Batch, Change, Notice, Processor, Ready
+from ringproto._core import Batch, StreamChange, Notice, Processor, Ready
 from ringproto._service.errors import (
     RingClosedError,
     service_error,
@@ -37,7 +37,7 @@ __all__ = ["Driver", "Listener"]
 class Listener(NamedTuple):
     """Who is told what happened, on trio's thread."""
 
-    changed: Callable[[Change], None]
+    changed: Callable[[StreamChange], None]
     """A configuration or a completion came into the stream."""
     came: Callable[[], None]
     """Events wait in the stream."""
@@ -74,7 +74,7 @@ class Driver(ABC):
         """What the ring says to the log."""
         self._lock = threading.Lock()
         # What the turns said and was not passed on yet; with the lock.
-        self._changes: list[Change] = []
+        self._changes: list[StreamChange] = []
         self._notices: list[Notice] = []
         self._events = 0  # how many wait; below 0 if the first was taken before the first turn
         # Whether somebody on trio's thread found no events, or no room in a queue, and waits to be told.

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ringproto._core import Change
+from ringproto._core import StreamChange
 from ringproto._service.channels import EventChannel
 from ringproto._service.driver import Driver
 from ringproto._service.errors import RingClosedError, without_cancellations
@@ -106,7 +106,7 @@ class Rounds:
         self._recovering = trio.Lock()
 
     def begin(
-        self, change: Change, configuration: RegularConfiguration, transitional: TransitionalConfiguration
+        self, change: StreamChange, configuration: RegularConfiguration, transitional: TransitionalConfiguration
     ) -> None:
         """A configuration came into the stream: its round takes the place of the one before."""
         self.cancel()
@@ -141,7 +141,7 @@ class Rounds:
     async def _call_recover(
         self,
         recover: Recover,
-        change: Change,
+        change: StreamChange,
         configuration: RegularConfiguration,
         transitional: TransitionalConfiguration,
     ) -> None:

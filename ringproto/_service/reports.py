@@ -16,7 +16,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 
-from ringproto._core import Change, Notice, Processor
+from ringproto._core import StreamChange, Notice, Processor
 from ringproto._service.errors import whereabouts
 from ringproto.events import RecoveryComplete, RegularConfiguration
 from ringproto.log import BoundedLog, Lasting
@@ -186,7 +186,7 @@ class Reports:
     def _note(self, notice: Notice) -> None:
         self.waiting[notice.kind] = notice
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: StreamChange) -> None:
         """A configuration or a completion came into the stream."""
         event = change.event
         if isinstance(event, RegularConfiguration):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import trio
 
-from ringproto._core import Change, Processor
+from ringproto._core import StreamChange, Processor
 from ringproto._service.channels import CompletionChannel, EventChannel, Sender
 from ringproto._service.driver import Driver, Listener
 from ringproto._service.errors import RingClosedError, service_error, without_cancellations
@@ -143,7 +143,7 @@ class Ring:
 
     # What the driver tells
 
-    def _note_change(self, change: Change) -> None:
+    def _note_change(self, change: StreamChange) -> None:
         """A configuration or a completion came into the stream."""
         event = change.event
         if isinstance(event, RecoveryComplete):

@@ -22,7 +22,7 @@ from ringproto.events import Event
 from ringproto.testing.judge.transcript import Submit, record_from_audit, record_from_event, record_to_line
 from ringproto.types import Priority
 
-__all__ = ["Log", "SequenceFile", "stream_of"]
+__all__ = ["ChaosLog", "SequenceFile", "stream_of"]
 
 
 def stream_of(log: Path) -> Path:
@@ -30,7 +30,7 @@ def stream_of(log: Path) -> Path:
     return log.with_suffix(".stream")
 
 
-class Log:
+class ChaosLog:
     """Writes the audit list and the events of one incarnation. Raises ``OSError`` when the disk does not take it."""
 
     def __init__(self, file: Path) -> None:

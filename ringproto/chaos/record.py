@@ -21,7 +21,7 @@ _BYTES_MAX = 16 * 2**20
 Made = TypeVar("Made")
 
 
-class _Mark(TypedDict):
+class _RecordedMark(TypedDict):
     """What a judge reads of a mark; there is more in it."""
 
     records: int
@@ -91,7 +91,7 @@ class RoundRecord:
             lives = [_made(LifeRecord, life) for life in values.pop("lives")]
             for life in lives:
                 if life.mark is not None:
-                    _check_types(life.mark, _Mark)
+                    _check_types(life.mark, _RecordedMark)
             return dataclasses.replace(_made(cls, values), lives=lives)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{file} is not the record of a round: {one_line(error)}") from error

@@ -21,7 +21,7 @@ __all__ = [
     "NODES_LEAST",
     "TRANSPORTS",
     "Action",
-    "Habits",
+    "Behaviour",
     "Moment",
     "Script",
     "Step",
@@ -79,7 +79,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Habits:
+class Behaviour:
     """How the application of one processor behaves."""
 
     recovery_messages: int
@@ -106,7 +106,7 @@ class Script:
     config: Config
     storage: bool
     """Whether the ring sequence survives a restart."""
-    habits: dict[int, Habits]
+    habits: dict[int, Behaviour]
     together_first: bool
     """Whether the processors are opened at once and the first step waits until they are together; else each is opened
     when its process has started, and the first step comes while they form."""
@@ -233,7 +233,7 @@ def _draw_disorder(random: Random, config: Config) -> Disorder:
     )
 
 
-def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[int, Habits]:
+def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[int, Behaviour]:
     unit_s = config.token_timeout_s + config.consensus_timeout_s
     gap_s = random.choice((0.005, 0.01, 0.02))
     # Some are slow, so that there is a time in which others have unblocked and they have not.
@@ -241,7 +241,7 @@ def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[i
     # From nothing to more than the queue for them holds.
     recoveries = {node: random.choice(((0, 0), (1, 20_000), (5, 3000), (20, 8000), (60, 200))) for node in nodes}
     return {
-        node: Habits(
+        node: Behaviour(
             recovery_messages=messages,
             recovery_size=size,
             # Long enough that the conductor, which is told of it through a pipe, comes in its middle.
@@ -260,7 +260,7 @@ _Losses = tuple[tuple[int, int, float], ...]
 class _Draft:
     """The steps as they are drawn, with what they lead to as far as it can be known beforehand."""
 
-    def __init__(self, random: Random, nodes: tuple[int, ...], config: Config, habits: dict[int, Habits]) -> None:
+    def __init__(self, random: Random, nodes: tuple[int, ...], config: Config, habits: dict[int, Behaviour]) -> None:
         self._random = random
         self._nodes = nodes
         self._quorum = config.quorum

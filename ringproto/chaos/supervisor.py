@@ -28,7 +28,7 @@ from ringproto.chaos.record import LifeRecord, RoundRecord
 from ringproto.chaos.script import Script, Step
 from ringproto.chaos.verdict import have_everything
 
-__all__ = ["Round", "play", "stop_process"]
+__all__ = ["RoundResult", "play", "stop_process"]
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 15.0
@@ -45,7 +45,7 @@ _MARK_EVERY_S = 0.05
 _GUARD = 'read gone; kill -CONT "$0"'
 
 
-class _Processor:
+class _ChildProcess:
     """One life of one processor."""
 
     child: Child
@@ -86,7 +86,7 @@ class _Processor:
         return f"{where}{waits}, accepted {known['accepted']}, has {known['returned']} of them back"
 
 
-class Round:
+class RoundResult:
     """What one round did."""
 
     def __init__(self, script: Script, folder: Path) -> None:
@@ -104,7 +104,7 @@ class Round:
         """From when all was mended until all had completed a barrier together, in seconds; ``None``: they did not."""
 
 
-async def play(script: Script, folder: Path) -> Round:
+async def play(script: Script, folder: Path) -> RoundResult:
     """Play a script with processes whose logs go into ``folder``, and write the record of the round there.
 
     What goes wrong with a process, or does not come within its bound, is a failure in the record and is not raised, and
@@ -113,12 +113,12 @@ async def play(script: Script, folder: Path) -> Round:
     Raises:
         OSError: the folder cannot be written.
     """
-    played = Round(script, folder)
+    played = RoundResult(script, folder)
     began = time.monotonic()
     try:
         with claim_transport(script.transport, script.nodes) as transport:
             async with open_children() as children:
-                await _Conductor(played, children, transport).conduct()
+                await _Supervisor(played, children, transport).conduct()
     except RunFailedError as error:
         played.record.failures.append(str(error))
     except BaseException:
@@ -130,13 +130,13 @@ async def play(script: Script, folder: Path) -> Round:
     return played
 
 
-class _Conductor:
-    def __init__(self, played: Round, children: Children, transport: dict[str, Any]) -> None:
+class _Supervisor:
+    def __init__(self, played: RoundResult, children: Children, transport: dict[str, Any]) -> None:
         self._played = played
         self._script = played.script
         self._children = children
-        self._at: dict[int, _Processor] = {}
-        self._leaving: list[_Processor] = []
+        self._at: dict[int, _ChildProcess] = {}
+        self._leaving: list[_ChildProcess] = []
         self._losses: dict[int, dict[int, float]] = {node: {} for node in self._script.nodes}
         self._disorder = self._script.disorder
         self._loading = True
@@ -285,31 +285,31 @@ class _Conductor:
             "opens": opens,
         }
         self._played.record.lives.append(record)
-        processor = _Processor(record)
+        processor = _ChildProcess(record)
         processor.child = await self._children.start(
             f"processor {node} in life {life}", "ringproto.chaos.worker", setup, processor.hear
         )
         self._at[node] = processor
 
-    async def _kill(self, processor: _Processor) -> None:
+    async def _kill(self, processor: _ChildProcess) -> None:
         processor.record.end = "killed"
         processor.child.kill()
         self._call_off_guard(processor)
         await _within(_END_TIMEOUT_S, processor.child.gone.wait, f"{processor.child.name} was killed and did not end")
 
-    async def _stop(self, processor: _Processor) -> None:
+    async def _stop(self, processor: _ChildProcess) -> None:
         processor.guard = await stop_process(self._children, processor.child)
 
-    def _go_on(self, processor: _Processor) -> None:
+    def _go_on(self, processor: _ChildProcess) -> None:
         processor.child.process.send_signal(signal.SIGCONT)
         self._call_off_guard(processor)
 
-    def _call_off_guard(self, processor: _Processor) -> None:
+    def _call_off_guard(self, processor: _ChildProcess) -> None:
         if processor.guard is not None:
             processor.guard.kill()
             processor.guard = None
 
-    def _leave(self, processor: _Processor) -> None:
+    def _leave(self, processor: _ChildProcess) -> None:
         processor.record.end = "left"
         self._leaving.append(processor)
         self._children.start_soon(processor.child.dismiss)

@@ -33,14 +33,14 @@ from ringproto.testing.judge import judge
 from ringproto.testing.judge.transcript import Abort, Delv, Start, Stop, Submit, Transcript
 from ringproto.types import Priority
 
-__all__ = ["Verdict", "have_everything", "judge_beside", "judge_round"]
+__all__ = ["RoundVerdict", "have_everything", "judge_beside", "judge_round"]
 
 _BYTES_MAX = 2**30
 """Largest log that is read."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class RoundVerdict:
     """What the logs of a round say."""
 
     wrong: tuple[str, ...]
@@ -53,7 +53,7 @@ class Verdict:
     deliveries: int
 
 
-def judge_round(folder: Path) -> Verdict:
+def judge_round(folder: Path) -> RoundVerdict:
     """Judge what lies in the folder of a round.
 
     Raises:
@@ -172,7 +172,7 @@ def _compare(life: LifeRecord, records: list[Any], mark: dict[str, Any]) -> Iter
         yield f"application: {name} was given {mark['delivered']} messages; its log has {delivered.total()} delivered"
 
 
-def _summarize(wrong: list[str], transcripts: list[Transcript]) -> Verdict:
+def _summarize(wrong: list[str], transcripts: list[Transcript]) -> RoundVerdict:
     rings = set()
     aborted = set()
     deliveries = 0
@@ -185,14 +185,14 @@ def _summarize(wrong: list[str], transcripts: list[Transcript]) -> Verdict:
             elif isinstance(record, Abort):
                 aborted.add(record.ring_id)
     lives = sum(isinstance(record, Start) for transcript in transcripts for record in transcript.records[:1])
-    return Verdict(tuple(wrong), lives, len(rings), len(aborted & rings), deliveries)
+    return RoundVerdict(tuple(wrong), lives, len(rings), len(aborted & rings), deliveries)
 
 
 # The judge of a round of chaos in a process of its own (``python -m ringproto.chaos.verdict FOLDER``).
 #
 # To judge a round takes some tenths of a second of nothing but computing. In the process that conducts other rounds
 # meanwhile, their moments would pass unseen.
-async def judge_beside(folder: Path) -> Verdict:
+async def judge_beside(folder: Path) -> RoundVerdict:
     """Judge what lies in the folder of a round, while this process does other things.
 
     A judge that gives no verdict is a round that did not hold. Cancellation kills the judge.
@@ -207,9 +207,9 @@ async def judge_beside(folder: Path) -> Verdict:
     )
     if judge.returncode:
         words = judge.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        return Verdict((f"judge: ended with exit code {judge.returncode}: {one_line(words[-1])}",), 0, 0, 0, 0)
+        return RoundVerdict((f"judge: ended with exit code {judge.returncode}: {one_line(words[-1])}",), 0, 0, 0, 0)
     fields = json.loads(judge.stdout)
-    return Verdict(**{**fields, "wrong": tuple(fields["wrong"])})
+    return RoundVerdict(**{**fields, "wrong": tuple(fields["wrong"])})
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ from ringproto import (
 from ringproto._processes.child import Pipes, run_worker, until_left
 from ringproto._processes.transports import open_transport
 from ringproto.chaos.faulty_transport import Disorder, LossyLinks
-from ringproto.chaos.log import Log, SequenceFile
-from ringproto.chaos.script import Habits
+from ringproto.chaos.log import ChaosLog, SequenceFile
+from ringproto.chaos.script import Behaviour
 
 _LOOK_S = 0.01
 _SAY_ALL_S = 0.1
@@ -41,16 +41,16 @@ _LARGE_EVERY = 40
 _LARGE = 40
 
 
-class _Worker:
+class _ChaosWorker:
     def __init__(self, pipes: Pipes, setup: dict[str, Any]) -> None:
         self._pipes = pipes
         self._setup = setup
         self._node: int = setup["node"]
         self._life: int = setup["life"]
-        self._habits = Habits(**setup["habits"])
+        self._habits = Behaviour(**setup["habits"])
         self._config = Config(**setup["config"])
         self._random = Random(f"{setup['seed']} {self._node} {self._life}")
-        self._log = Log(Path(setup["log"]))
+        self._log = ChaosLog(Path(setup["log"]))
         self._storage = SequenceFile(Path(setup["storage"])) if setup["storage"] else None
         self._ring: Ring | None = None
         self._loading: bool = setup["loading"]
@@ -221,7 +221,7 @@ async def _main() -> None:
     pipes = Pipes()
     setup = await pipes.receive()
     if setup is not None:
-        await _Worker(pipes, setup).run()
+        await _ChaosWorker(pipes, setup).run()
 
 
 if __name__ == "__main__":

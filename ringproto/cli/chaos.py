@@ -23,8 +23,8 @@ import trio
 from ringproto._processes.failures import RunFailedError, UsageError
 from ringproto.chaos.jobs import side_by_side
 from ringproto.chaos.script import NODES_GREATEST, NODES_LEAST, TRANSPORTS, draw_script, draw_stalls
-from ringproto.chaos.supervisor import Round, play
-from ringproto.chaos.verdict import Verdict, judge_beside, judge_round
+from ringproto.chaos.supervisor import RoundResult, play
+from ringproto.chaos.verdict import RoundVerdict, judge_beside, judge_round
 from ringproto.cli._common import whole
 
 __all__ = ["add_parser", "repeat_command", "run"]
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.judge is not None:
         return _judge_again(args.judge)
     first = secrets.randbelow(_SEED_MAX) if args.seed is None else args.seed
-    total = _Total(args.rounds)
+    total = _RoundTotals(args.rounds)
     with contextlib.closing(_Folders(args.keep)) as folders:
 
         async def play_one(seed: int) -> None:
@@ -136,7 +136,7 @@ def _judge_again(folder: Path) -> int:
     return 1 if verdict.wrong else 0
 
 
-def _show_failure(played: Round, verdict: Verdict, command: str) -> None:
+def _show_failure(played: RoundResult, verdict: RoundVerdict, command: str) -> None:
     for line in [*played.record.script, *played.record.happened]:
         print(f"    {line}")
     for text in verdict.wrong[:_WRONG_SHOWN_MAX]:
@@ -183,7 +183,7 @@ class _Folders:
             shutil.rmtree(self._base)
 
 
-class _Total:
+class _RoundTotals:
     """What the rounds came to."""
 
     def __init__(self, rounds: int) -> None:
@@ -196,7 +196,7 @@ class _Total:
         self._configurations = self._aborted = self._deliveries = 0
         self._slowest_s = 0.0
 
-    def add(self, played: Round, verdict: Verdict) -> None:
+    def add(self, played: RoundResult, verdict: RoundVerdict) -> None:
         """Count a round and print its line."""
         script = played.script
         self._done += 1

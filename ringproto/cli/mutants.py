@@ -25,7 +25,7 @@ from ringproto.cli.streams import heed_terminate
 from ringproto.testing.mutants import seeds as mutant_seeds
 from ringproto.testing.mutants.catalogue import MUTANTS
 from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
-from ringproto.testing.mutants.runs import Killer, Verdict, failing_seeds, failing_tests, kill_workers, try_mutant
+from ringproto.testing.mutants.runs import Killer, MutantVerdict, failing_seeds, failing_tests, kill_workers, try_mutant
 from ringproto.testing.mutants.seeds import KILLED_BY
 
 __all__ = ["add_parser", "in_threads", "run", "table"]
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(verdict.killed_by is not None for verdict in verdicts) and not failed else 1
 
 
-def _summary(verdicts: Sequence[Verdict], failed: int, seconds: float) -> str:
+def _summary(verdicts: Sequence[MutantVerdict], failed: int, seconds: float) -> str:
     killers = [verdict.killed_by for verdict in verdicts if verdict.killed_by is not None]
     by_seeds = sum(isinstance(killer, Seed) for killer in killers)
     return (
@@ -142,7 +142,7 @@ def _summary(verdicts: Sequence[Verdict], failed: int, seconds: float) -> str:
     )
 
 
-def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[Verdict, None, None]:
+def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generator[MutantVerdict, None, None]:
     """Those of all mutants, as they come."""
     order = search_order()
     return in_threads(
@@ -150,7 +150,7 @@ def _verdicts(mutants: Sequence[Mutant], jobs: int, *, search: bool) -> Generato
     )
 
 
-def _run_baseline(verdicts: Sequence[Verdict], jobs: int) -> list[tuple[Killer, str]]:
+def _run_baseline(verdicts: Sequence[MutantVerdict], jobs: int) -> list[tuple[Killer, str]]:
     """The seeds and tests that killed, and that fail without any mutant too."""
     killers = {verdict.killed_by for verdict in verdicts}
     seeds = sorted(killer for killer in killers if isinstance(killer, Seed))
@@ -182,7 +182,7 @@ def in_threads(jobs: int, calls: Sequence[Callable[[], Found]]) -> Generator[Fou
                 time.sleep(_KILL_EVERY_S)
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: MutantVerdict) -> str:
     stale = f"; {verdict.known_failed} kills it no more" if verdict.known_failed is not None else ""
     count = f"{verdict.seeds} {'seed' if verdict.seeds == 1 else 'seeds'}"
     tried = " and ".join(filter(None, (count if verdict.seeds else "", " ".join(verdict.tests))))

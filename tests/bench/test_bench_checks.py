@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.suite.checks import ReceiverLog, faults
-from bench.suite.member import Log
+from bench.suite.member import Received
 from bench.suite.traffic import HEADER, due_count, first_word, sender_of
 
 ROUND = 7
@@ -105,7 +105,7 @@ def test_a_log_that_contradicts_itself_is_refused() -> None:
 
 
 def test_what_a_member_wrote_is_what_is_read_and_then_gone(tmp_path: Path) -> None:
-    member = Log()
+    member = Received()
     member.add(10, HEADER.pack(*words(1, 0), 3) + HEADER.pack(*words(1, 1), 4), 2)
     member.add(20, HEADER.pack(*words(1, 2), 5), 1)
     member.write(str(tmp_path / "log"))

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.ring_member import RingMember
 from bench.suite.traffic import HEADER, PAUSE_NS, first_word
 
@@ -31,8 +31,8 @@ class FakeRing:
 def paced(interval_ns: int, total: int) -> tuple[FakeRing, int]:
     """What a sender gave its ring, and when its first message was due."""
     ring = FakeRing()
-    values = {"kind": Run.PACED, "round": 7, "size": 64, "sending": 1, "interval_ns": interval_ns, "total": total}
-    run = Run({**values, "first_ns": 0})
+    values = {"kind": RunOrder.PACED, "round": 7, "size": 64, "sending": 1, "interval_ns": interval_ns, "total": total}
+    run = RunOrder({**values, "first_ns": 0})
     run.start({"start_ns": time.monotonic_ns() + 1_000_000, "measure_ns": 0, "end_ns": 0})
 
     async def pace() -> int:

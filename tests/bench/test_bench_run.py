@@ -16,7 +16,7 @@ from bench.peers.raw_udp import RawUdp
 from bench.peers.zeromq import Zeromq
 from bench.suite.__main__ import main
 from bench.suite.measure import Load, Timing, crash, measure
-from bench.suite.member import Run
+from bench.suite.member import RunOrder
 from bench.suite.processes import MemberFailedError, MemberProcess
 from bench.suite.systems import Ringproto, System
 
@@ -32,14 +32,14 @@ def test_a_ring_is_measured_in_all_ways() -> None:
     system = Ringproto("unicast", "loopback", config)
     with system.open(NODES) as session:
         for size, everybody in ((64, True), (20_000, False)):
-            figures = measure(system, session, Load(Run.SATURATE, size, everybody), SHORT)
+            figures = measure(system, session, Load(RunOrder.SATURATE, size, everybody), SHORT)
             assert not any(figures["faults"].values()) and figures["sent"] > 0
-        ping = measure(system, session, Load(Run.PING, 200), SHORT)
+        ping = measure(system, session, Load(RunOrder.PING, 200), SHORT)
         assert ping["latency_ns"]["count"] == 3 * ping["own_latency_ns"]["count"] > 0
-        paced = measure(system, session, Load(Run.PACED, 200, True, 600.0), SHORT)
+        paced = measure(system, session, Load(RunOrder.PACED, 200, True, 600.0), SHORT)
         assert paced["sent"] == 3 * int(0.25 * 200)
         assert not any(paced["faults"].values())
-        idle = measure(system, session, Load(Run.LISTEN, 200), SHORT)
+        idle = measure(system, session, Load(RunOrder.LISTEN, 200), SHORT)
         assert idle["sent"] == 0 and set(idle["cores"]) == set(NODES)
         killed = crash(session, 3, 30.0)
         assert set(killed["each_ms"]) == {1, 2} and killed["slowest_ms"] > 0
@@ -51,16 +51,16 @@ def test_a_peer_is_measured_where_it_can_be_had(system: System) -> None:
     if reason := system.missing():
         pytest.skip(reason)
     loads = [
-        Load(Run.SATURATE, 200, True),
-        Load(Run.PING, 200),
-        Load(Run.PACED, 200, True, 300.0),
-        Load(Run.LISTEN, 200),
+        Load(RunOrder.SATURATE, 200, True),
+        Load(RunOrder.PING, 200),
+        Load(RunOrder.PACED, 200, True, 300.0),
+        Load(RunOrder.LISTEN, 200),
     ]
     with system.open(NODES) as session:
         for load in loads:
             if load.kind in system.kinds:
                 figures = measure(system, session, load, SHORT)
-                assert (figures["sent"] > 0) == (load.kind != Run.LISTEN)
+                assert (figures["sent"] > 0) == (load.kind != RunOrder.LISTEN)
                 assert system.lossy or not any(figures["faults"].values())
 
 

@@ -13,13 +13,13 @@ import trio.testing
 
 from ringproto.__main__ import main
 from ringproto.chaos.script import Script, draw_script
-from ringproto.chaos.supervisor import Round
-from ringproto.chaos.verdict import Verdict
+from ringproto.chaos.supervisor import RoundResult
+from ringproto.chaos.verdict import RoundVerdict
 from ringproto.cli import chaos
 
 FIRST = 700
-HOLDS = Verdict((), 3, 2, 1, 100)
-BROKEN = Verdict(("T1: one thing", "B4: another"), 3, 2, 1, 100)
+HOLDS = RoundVerdict((), 3, 2, 1, 100)
+BROKEN = RoundVerdict(("T1: one thing", "B4: another"), 3, 2, 1, 100)
 
 
 class Stage:
@@ -36,7 +36,7 @@ class Stage:
         """As long as this waits a round lasts."""
         await trio.lowlevel.checkpoint()
 
-    async def play(self, script: Script, folder: Path) -> Round:
+    async def play(self, script: Script, folder: Path) -> RoundResult:
         assert folder.is_dir()
         self.scripts[script.seed], self.folders[script.seed] = script, folder
         self._at_once += 1
@@ -44,11 +44,11 @@ class Stage:
         with trio.fail_after(20):
             await self.wait(script.seed)
         self._at_once -= 1
-        played = Round(script, folder)
+        played = RoundResult(script, folder)
         played.record.happened.append(f"what happened in {script.seed}")
         return played
 
-    async def judge(self, folder: Path) -> Verdict:
+    async def judge(self, folder: Path) -> RoundVerdict:
         await trio.lowlevel.checkpoint()
         return BROKEN if int(folder.name.partition("-")[2]) in self.broken else HOLDS
 
@@ -110,7 +110,7 @@ def test_a_round_is_told_in_one_piece_when_it_ends(
     stage.wait = until_all_play  # type: ignore[method-assign]
     judge, judged = stage.judge, set()
 
-    async def judge_the_first_last(folder: Path) -> Verdict:
+    async def judge_the_first_last(folder: Path) -> RoundVerdict:
         while folder.name == f"round-{FIRST}" and len(judged) < 2:
             await trio.sleep(0.001)
         # What can be printed before this one was printed by now.

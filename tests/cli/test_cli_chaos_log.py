@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from ringproto import Config, open_ring
-from ringproto.chaos.log import Log, SequenceFile
+from ringproto.chaos.log import ChaosLog, SequenceFile
 from ringproto.testing.judge import judge
 from ringproto.testing.judge.transcript import Stop, Submit, Transcript, Wait
 from ringproto.transports import LoopbackNetwork
@@ -17,7 +17,7 @@ from ringproto.types import Priority
 
 
 async def test_the_log_is_what_was_audited(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    log = Log(tmp_path / "1.log")
+    log = ChaosLog(tmp_path / "1.log")
     async with open_ring(LoopbackNetwork().open(1), config=Config.testing(), audit=log.audit) as ring:
         log.write(ring.waiting_for)
         for number in range(5):
@@ -37,7 +37,7 @@ async def test_the_log_is_what_was_audited(tmp_path: Path, autojump_clock: trio.
 
 
 def test_who_is_waited_for_is_no_news_after_the_end(tmp_path: Path) -> None:
-    log = Log(tmp_path / "1.log")
+    log = ChaosLog(tmp_path / "1.log")
     log.audit.append(("STOP", "clean"))
     log.write(frozenset({1}))
     log.write(frozenset({2}))
@@ -46,9 +46,9 @@ def test_who_is_waited_for_is_no_news_after_the_end(tmp_path: Path) -> None:
 
 
 def test_a_log_never_writes_over_another(tmp_path: Path) -> None:
-    Log(tmp_path / "1.log").close()
+    ChaosLog(tmp_path / "1.log").close()
     with pytest.raises(FileExistsError):
-        Log(tmp_path / "1.log")
+        ChaosLog(tmp_path / "1.log")
 
 
 def test_the_ring_sequence_is_kept(tmp_path: Path) -> None:

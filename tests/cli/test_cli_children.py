@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from ringproto._processes import child as pipes
-from ringproto._processes.child import Line, split_lines
+from ringproto._processes.child import Conversation, split_lines
 from ringproto._processes.failures import RunFailedError
 from ringproto._processes.parent import Children, open_children
 
@@ -201,11 +201,11 @@ async def test_progress_puts_the_bound_off(autojump_clock: trio.testing.MockCloc
 
 
 async def test_a_task_speaks_as_a_child_does() -> None:
-    async def member(line: Line) -> None:
+    async def member(line: Conversation) -> None:
         while (message := await line.receive()) is not None:
             await line.send({"echo": message})
 
-    async def failing(line: Line) -> None:
+    async def failing(line: Conversation) -> None:
         raise ValueError("no")
 
     heard: list[dict[str, Any]] = []

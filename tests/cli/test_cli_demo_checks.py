@@ -18,7 +18,7 @@ from ringproto.cli.demo.log import (
     Complete,
     Delivered,
     Entry,
-    Life,
+    ProcessLog,
     Note,
     Regular,
     StreamDigest,
@@ -29,7 +29,7 @@ from ringproto.cli.demo.log import (
 FIRST, SECOND, THIRD = "2.1.aa", "3.1.bb", "4.1.cc"
 EXPECTED = Expected(nodes=(1, 2, 3), quorum=2, victim=2, records=9, contents_hash="contents")
 
-Edit = Callable[[dict[str, Life]], None]
+Edit = Callable[[dict[str, ProcessLog]], None]
 
 
 def alone(node: int) -> list[Entry]:
@@ -45,7 +45,7 @@ def record(ring: str, seq: int, mid: str) -> Delivered:
     return Delivered(ring, seq, mid.rpartition(".")[2][0], int(mid.partition(".")[0]), mid, hash(mid) % 1000)
 
 
-def good_run() -> dict[str, Life]:
+def good_run() -> dict[str, ProcessLog]:
     everybody, survivors = (1, 2, 3), (1, 3)
     first: list[Entry] = [
         *offers(FIRST, everybody),
@@ -81,10 +81,10 @@ def good_run() -> dict[str, Life]:
         if node in survivors:
             tail = [entry for entry in third if not isinstance(entry, Note)]
             entries += [*second, Regular(2.1, THIRD, everybody, (2,), (), True), *tail]
-        lives[str(node)] = Life(node, 0, entries)
+        lives[str(node)] = ProcessLog(node, 0, entries)
     lives["2"].killed = True
     del lives["2"].entries[-1]  # it had not come so far
-    lives["2'"] = Life(2, 1, [*alone(2), Regular(2.1, THIRD, everybody, (1, 3), (), True), *third])
+    lives["2'"] = ProcessLog(2, 1, [*alone(2), Regular(2.1, THIRD, everybody, (1, 3), (), True), *third])
     accepted = {"1": (1, 1), "3": (1, 2), "2'": (1, 1)}
     for name, (high, low) in accepted.items():
         lives[name].accepted = {"h": high, "l": low}
@@ -99,14 +99,14 @@ def good_run() -> dict[str, Life]:
     return lives
 
 
-def digest_of(life: Life) -> tuple[int, str]:
+def digest_of(life: ProcessLog) -> tuple[int, str]:
     digest = StreamDigest()
     for entry in life.entries:
         digest.add(entry)
     return digest.state()
 
 
-def broken(lives: dict[str, Life]) -> dict[str, list[str]]:
+def broken(lives: dict[str, ProcessLog]) -> dict[str, list[str]]:
     checks = check_all(list(lives.values()), EXPECTED)
     return {check.name: check.violations for check in checks if not check.held}
 
@@ -119,7 +119,7 @@ def test_a_log_comes_over_the_pipe_as_it_was() -> None:
     for life in good_run().values():
         values, ring = encode_all(life.entries[:4], "")
         more, _ = encode_all(life.entries[4:], ring)
-        received = Life(life.node, life.number)
+        received = ProcessLog(life.node, life.number)
         received.extend(json.loads(json.dumps(values)))
         received.extend(json.loads(json.dumps(more)))
         assert received.entries == life.entries
@@ -132,12 +132,12 @@ def test_parts_know_what_stood_before_the_completion() -> None:
     assert [len(part.delivered_transitional) for part in parts] == [0, 1, 0, 0]
 
 
-def find(life: Life, mid: str) -> int:
+def find(life: ProcessLog, mid: str) -> int:
     return next(i for i, entry in enumerate(life.entries) if isinstance(entry, Delivered) and entry.mid == mid)
 
 
 def change(life: str, mid: str, /, **fields: Any) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         place = find(lives[life], mid)
         entry = entries[place]
@@ -152,7 +152,7 @@ def remove(life: str, mid: str) -> Edit:
 
 
 def change_regular(life: str, ring: str, /, **fields: Any) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         for place, entry in enumerate(entries):
             if isinstance(entry, Regular) and entry.ring == ring:
@@ -162,7 +162,7 @@ def change_regular(life: str, ring: str, /, **fields: Any) -> Edit:
 
 
 def change_kind(kind: type, life: str, ring: str, /, **fields: Any) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         for place, entry in enumerate(entries):
             if isinstance(entry, kind) and getattr(entry, "ring", "") == ring:
@@ -172,7 +172,7 @@ def change_kind(kind: type, life: str, ring: str, /, **fields: Any) -> Edit:
 
 
 def move(life: str, mid: str, places: int) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         place = find(lives[life], mid)
         entries.insert(place + places, entries.pop(place))
@@ -181,7 +181,7 @@ def move(life: str, mid: str, places: int) -> Edit:
 
 
 def everywhere(*edits: Edit) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         for one in edits:
             one(lives)
 
@@ -193,21 +193,21 @@ def report(life: str, **fields: Any) -> Edit:
 
 
 def drop(life: str, kind: type, ring: str) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         entries[:] = [e for e in entries if not (isinstance(e, kind) and getattr(e, "ring", "") == ring)]
 
     return edit
 
 
-def doubled_complete(lives: dict[str, Life]) -> None:
+def doubled_complete(lives: dict[str, ProcessLog]) -> None:
     entries = lives["3"].entries
     place = next(i for i, e in enumerate(entries) if isinstance(e, Complete) and e.ring == SECOND)
     entries.insert(place, entries[place])
 
 
 def end_before(life: str, ring: str) -> Edit:
-    def edit(lives: dict[str, Life]) -> None:
+    def edit(lives: dict[str, ProcessLog]) -> None:
         entries = lives[life].entries
         place = next(i for i, e in enumerate(entries) if isinstance(e, Regular) and e.ring == ring)
         del entries[place:]
@@ -215,17 +215,17 @@ def end_before(life: str, ring: str) -> Edit:
     return edit
 
 
-def complete_earlier(lives: dict[str, Life]) -> None:
+def complete_earlier(lives: dict[str, ProcessLog]) -> None:
     entries = lives["3"].entries
     place = next(i for i, e in enumerate(entries) if isinstance(e, Complete) and e.ring == SECOND)
     entries.insert(place - 1, entries.pop(place))
 
 
-def never_killed(lives: dict[str, Life]) -> None:
+def never_killed(lives: dict[str, ProcessLog]) -> None:
     lives["2"].killed = False
 
 
-def no_note(lives: dict[str, Life]) -> None:
+def no_note(lives: dict[str, ProcessLog]) -> None:
     lives["2'"].entries = [e for e in lives["2'"].entries if not isinstance(e, Note)]
 
 
@@ -317,7 +317,7 @@ FAULTS: dict[str, tuple[str, str, Edit]] = {
 }
 
 
-def move_complete_into_transitional(lives: dict[str, Life]) -> None:
+def move_complete_into_transitional(lives: dict[str, ProcessLog]) -> None:
     """In the second configuration, at processor 3: the transitional configuration comes before the completion."""
     entries = lives["3"].entries
     place = next(i for i, e in enumerate(entries) if isinstance(e, Transitional) and e.ring == SECOND)
@@ -355,4 +355,4 @@ def test_violations_are_bounded() -> None:
 def test_a_line_that_is_not_a_log_is_an_error() -> None:
     for value in (["X", 1], ["R", 1], [], ["N"]):
         with pytest.raises((ValueError, TypeError, KeyError)):
-            Life(1, 0).extend([value])
+            ProcessLog(1, 0).extend([value])

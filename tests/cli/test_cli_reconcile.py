@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from ringproto import RingId
-from ringproto.cli.demo.reconcile import Offer, ReconcileError, Round, state_messages
+from ringproto.cli.demo.reconcile import Offer, ReconcileError, Reconciliation, state_messages
 from ringproto.cli.demo.store import Store
 
 RING = RingId(9, 1, 77)
@@ -25,18 +25,18 @@ def offer_of(store: Store, epoch: int = 0) -> Offer:
     return Offer((epoch, 0, 0), store.revision, store.chain)
 
 
-def rounds_of(offers: dict[int, Offer]) -> dict[int, Round]:
+def rounds_of(offers: dict[int, Offer]) -> dict[int, Reconciliation]:
     members = tuple(sorted(offers))
-    return {node: Round(RING, members, offer, node) for node, offer in offers.items()}
+    return {node: Reconciliation(RING, members, offer, node) for node, offer in offers.items()}
 
 
-def deliver(rounds: dict[int, Round], sender: int, payloads: Iterable[bytes]) -> None:
+def deliver(rounds: dict[int, Reconciliation], sender: int, payloads: Iterable[bytes]) -> None:
     for payload in payloads:
         for current in rounds.values():
             current.deliver(sender, payload)
 
 
-def offered(offers: dict[int, Offer]) -> dict[int, Round]:
+def offered(offers: dict[int, Offer]) -> dict[int, Reconciliation]:
     rounds = rounds_of(offers)
     for node, offer in offers.items():
         deliver(rounds, node, [offer.encode()])

@@ -15,7 +15,7 @@ import trio.testing
 from ringproto import Config, Guarantee, Priority, open_ring
 from ringproto.cli.demo.checks import Expected, check_all
 from ringproto.cli.demo.feed import Feed
-from ringproto.cli.demo.log import Life, Note, StreamDigest
+from ringproto.cli.demo.log import ProcessLog, Note, StreamDigest
 from ringproto.cli.demo.records import Record, share
 from ringproto.cli.demo.replica import Replica, take_audit
 from ringproto.cli.demo.store import contents_hash_of_records
@@ -31,7 +31,7 @@ class Member:
     def __init__(self, network: LoopbackNetwork, node: int, life: int, quorum: int, seconds: float) -> None:
         self.feed = Feed(node, life, share(RECORDS, node, NODES), seconds)
         self.replica = Replica(node, self.feed, len(NODES))
-        self.life = Life(node, life)
+        self.life = ProcessLog(node, life)
         self.audit: list[tuple[Any, ...]] = []
         self.scope = trio.CancelScope()
         self._transport = network.open(node=node)
@@ -49,7 +49,7 @@ class Member:
                     for event in await ring.events.receive_batch():
                         self.replica.handle(event)
 
-    def close_log(self) -> Life:
+    def close_log(self) -> ProcessLog:
         self.life.entries = self.replica.log
         digest = StreamDigest()
         take_audit(self.audit, digest)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from wire_samples import OLD, WHOLE, codec
 
-from ringproto._core.window import Window
-from ringproto._core.wire import CHUNK_SAFE, Packet, chunk_head
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import CHUNK_SAFE, Packet, chunk_head
 from ringproto.types import Guarantee, Priority
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rings import Seen, Wire, make_ring
 
-from ringproto._core.wire import Kind
+from ringproto._core.wire.regular import Kind
 from ringproto.config import Config
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee, Priority

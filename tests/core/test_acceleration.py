@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rings import make_ring, read
 
-from ringproto._core.wire import Kind
+from ringproto._core.wire.regular import Kind
 from ringproto.types import Guarantee, Priority
 
 

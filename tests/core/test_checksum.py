@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ringproto._core.checksum import crc32, sealed
+from ringproto._core.wire.checksum import crc32, sealed
 
 try:
-    from ringproto._core import _crc32
+    from ringproto._core.wire import _crc32
 
     folded: Callable[..., int] | None = _crc32.crc32
 except ImportError:
@@ -108,9 +108,9 @@ def test_what_has_no_bytes_is_not_sealed(piece: object) -> None:
 
 def test_without_the_module_zlib_does_it() -> None:
     program = (
-        "import sys; sys.modules['ringproto._core._crc32'] = None\n"
+        "import sys; sys.modules['ringproto._core.wire._crc32'] = None\n"
         "import zlib\n"
-        "from ringproto._core import checksum\n"
+        "from ringproto._core.wire import checksum\n"
         "assert checksum.crc32 is zlib.crc32\n"
         "assert checksum.sealed(b'he', [b'ad', memoryview(b'body')]) == b'headbody' + "
         "zlib.crc32(b'headbody').to_bytes(4, 'big')\n"

@@ -6,8 +6,8 @@ import itertools
 
 from wire_samples import NEW, OLD, membership_codec
 
-from ringproto._core.commit import NO_RING, Assembler, CommitToken, empty_entry
-from ringproto._core.wire_membership import CommitPart, Entry
+from ringproto._core.membership.commit_token import NO_RING, Assembler, CommitToken, empty_entry
+from ringproto._core.wire.membership import CommitPart, Entry
 
 FILLED = Entry(3, 77, True, OLD, 5, 4, (1, 3))
 ENTRIES = tuple(map(empty_entry, (1, 2, 3, 4, 5)))

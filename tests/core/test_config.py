@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ringproto._core import Processor
-from ringproto._core.ordering import Ring
+from ringproto._core.ring.ring import RingState
 from ringproto.config import _RANGES, Config
 from ringproto.errors import ConfigError
 from ringproto.types import RingId
@@ -159,4 +159,4 @@ def test_memory_of_windows_goes_with_the_datagrams_of_the_transport() -> None:
 
 def test_the_window_of_a_ring_has_the_slots_that_the_memory_is_computed_with() -> None:
     config = Config(window_size=100).fitted(1000)
-    assert Ring(RingId(1, 1, 0), (1,), 1, config, 10).window.capacity == 1024
+    assert RingState(RingId(1, 1, 0), (1,), 1, config, 10).window.capacity == 1024

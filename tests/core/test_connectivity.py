@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import LIMITS, OLD
 
-from ringproto._core.connectivity import Connectivity
-from ringproto._core.wire_membership import Beacon, Identity
+from ringproto._core.membership.connectivity import Connectivity
+from ringproto._core.wire.membership import Beacon, Identity
 
 ME = 1
 INTERVAL_S = 1.0

@@ -9,9 +9,9 @@ from packets import chunk, packet, window
 from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.delivery import Change, Delivery
-from ringproto._core.window import Window
-from ringproto._core.wire import CHUNK_FIRST, CHUNK_LAST, Packet, unblock_chunk
+from ringproto._core.packets.delivery import StreamChange, Delivery
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import CHUNK_FIRST, CHUNK_LAST, Packet, unblock_chunk
 from ringproto.config import Config
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration
 from ringproto.types import Guarantee, Priority
@@ -239,7 +239,7 @@ def test_stream_of_a_leaver_is_wide_enough_for_what_was_held_back() -> None:
         stream.arrive(*(packet(seq) for seq in range(1, 9)))
         stream.deliver()
         assert stream.delivery.held == 5
-        stream.delivery.widen()
+        stream.delivery.raise_limits()
         assert not stream.delivery.full
         stream.deliver()
         assert (stream.delivery.pending, stream.delivery.held) == (8, 0)
@@ -259,15 +259,15 @@ def test_take_gives_the_oldest_up_to_the_limit() -> None:
 
 def test_changes_say_which_message_and_which_completion_go_before_them() -> None:
     stream = Stream()
-    assert stream.delivery.take_changes() == [Change(START, 0, 0)]
+    assert stream.delivery.take_changes() == [StreamChange(START, 0, 0)]
     stream.arrive(packet(1), *(packet(1 + member, unblock_chunk(OLD), sender=member) for member in (1, 2, 3)))
     stream.deliver()
     stream.end(members=(1,))
     # Event 1 is START, 2 the message, 3 the completion, 4 the configuration.
     changes = stream.delivery.take_changes()
     assert changes == [
-        Change(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0, last_unblocked=3),
-        Change(TransitionalConfiguration(OLD_ID, (1,)), 2, 3),
+        StreamChange(RecoveryComplete(OLD_ID, 4, MEMBERS), 2, 0, last_unblocked=3),
+        StreamChange(TransitionalConfiguration(OLD_ID, (1,)), 2, 3),
     ]
     assert stream.delivery.take_changes() == []
 

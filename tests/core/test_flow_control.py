@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import TOKEN
 
-from ringproto._core.flow_control import FlowControl
-from ringproto._core.wire import Token
+from ringproto._core.ring.flow_control import FlowControl
+from ringproto._core.wire.regular import Token
 
 U32_MAX = 2**32 - 1
 

@@ -6,12 +6,12 @@ import pytest
 from packets import packet, window
 from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec, membership_codec
 
-from ringproto._core.commit import CommitToken, empty_entry
-from ringproto._core.formation import Formation
-from ringproto._core.ordering import Ring
-from ringproto._core.window import Window
-from ringproto._core.wire import Phase, Token
-from ringproto._core.wire_membership import Entry
+from ringproto._core.membership.commit_token import CommitToken, empty_entry
+from ringproto._core.membership.formation import Formation
+from ringproto._core.ring.ring import RingState
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import Phase, Token
+from ringproto._core.wire.membership import Entry
 from ringproto.config import Config
 
 MEMBERS = (1, 2, 3)
@@ -26,13 +26,13 @@ COMPLETE = CommitToken(NEW, 3, tuple(map(entry, MEMBERS)))
 
 
 def formation(node: int = 2, hop: int = 0) -> Formation:
-    ring = Ring(NEW_ID, MEMBERS, node, CONFIG, 64)
+    ring = RingState(NEW_ID, MEMBERS, node, CONFIG, 64)
     return Formation(ring, CommitToken(NEW, hop, tuple(map(empty_entry, MEMBERS))))
 
 
 def recovering(node: int, old: Window | None = None, token: CommitToken = COMPLETE) -> Formation:
     forming = formation(node)
-    old_ring = Ring(OLD_ID, MEMBERS, node, CONFIG, 64)
+    old_ring = RingState(OLD_ID, MEMBERS, node, CONFIG, 64)
     if old is not None:
         old_ring.window = old
     forming.recover(token, old_ring, node, codec(node=node))
@@ -50,16 +50,16 @@ def test_commit_token_goes_on_with_one_hop_more() -> None:
 def test_commit_token_on_its_second_rotation_is_the_one_that_was_passed_on_and_complete() -> None:
     forming = formation(hop=2)
     mine = entry(2)
-    assert forming.objection(COMPLETE, mine) is None
-    assert forming.objection(COMPLETE._replace(hop=2), mine) == "dropped_late_copy"
-    assert forming.objection(COMPLETE._replace(hop=1), mine) == "dropped_late_copy"
-    assert forming.objection(COMPLETE._replace(ring=OLD), mine) == "dropped_late_copy"
+    assert forming.reject_reason(COMPLETE, mine) is None
+    assert forming.reject_reason(COMPLETE._replace(hop=2), mine) == "dropped_late_copy"
+    assert forming.reject_reason(COMPLETE._replace(hop=1), mine) == "dropped_late_copy"
+    assert forming.reject_reason(COMPLETE._replace(ring=OLD), mine) == "dropped_late_copy"
     fewer = COMPLETE._replace(entries=COMPLETE.entries[:2])
-    assert forming.objection(fewer, mine) == "dropped_implausible"
+    assert forming.reject_reason(fewer, mine) == "dropped_implausible"
     open_ = COMPLETE._replace(entries=(*COMPLETE.entries[:2], empty_entry(3)))
-    assert forming.objection(open_, mine) == "dropped_implausible"
+    assert forming.reject_reason(open_, mine) == "dropped_implausible"
     # What this processor wrote must be what goes round.
-    assert forming.objection(COMPLETE, entry(2, aru=9)) == "dropped_implausible"
+    assert forming.reject_reason(COMPLETE, entry(2, aru=9)) == "dropped_implausible"
 
 
 def test_representative_starts_the_token_once_when_the_second_rotation_is_over() -> None:

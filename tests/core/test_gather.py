@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import IDENTITY
 
-from ringproto._core.gather import Gather
-from ringproto._core.wire_membership import Join
+from ringproto._core.membership.consensus import Consensus
+from ringproto._core.wire.membership import Join
 
 
 def join(procs: tuple[int, ...], fails: tuple[int, ...] = ()) -> Join:
@@ -17,193 +17,193 @@ def join(procs: tuple[int, ...], fails: tuple[int, ...] = ()) -> Join:
     return Join(IDENTITY, 1, tuple(sorted(set(procs) - set(fails))), tuple(sorted(fails)))
 
 
-def said(gather: Gather) -> Join:
-    return join(tuple(gather.proc_set), tuple(gather.fail_set))
+def said(consensus: Consensus) -> Join:
+    return join(tuple(consensus.proc_set), tuple(consensus.fail_set))
 
 
 def test_processor_begins_with_itself_and_those_it_is_told_of() -> None:
-    gather = Gather(2, (1, 3), (3,), 64)
-    assert gather.proc_set == {1, 2, 3}
-    assert gather.fail_set == {3}
-    assert gather.alive == (1, 2)
-    assert not gather.agreed
-    assert gather.silent() == {1}
+    consensus = Consensus(2, (1, 3), (3,), 64)
+    assert consensus.proc_set == {1, 2, 3}
+    assert consensus.fail_set == {3}
+    assert consensus.alive == (1, 2)
+    assert not consensus.agreed
+    assert consensus.silent() == {1}
 
 
 def test_alone_one_agrees_with_oneself() -> None:
-    gather = Gather(2, (), (), 64)
-    assert gather.agreed
-    assert gather.alive == (2,)
-    assert gather.silent() == set()
+    consensus = Consensus(2, (), (), 64)
+    assert consensus.agreed
+    assert consensus.alive == (2,)
+    assert consensus.silent() == set()
 
 
 def test_processor_never_gives_itself_up() -> None:
-    gather = Gather(2, (1,), (2,), 64)
-    assert gather.fail_set == set()
-    gather.fail((1, 2))
-    assert gather.alive == (2,)
+    consensus = Consensus(2, (1,), (2,), 64)
+    assert consensus.fail_set == set()
+    consensus.fail((1, 2))
+    assert consensus.alive == (2,)
 
 
 def test_join_of_somebody_new_changes_the_sets() -> None:
-    gather = Gather(2, (), (), 64)
-    assert gather.receive(1, join((1, 5)))
-    assert gather.proc_set == {1, 2, 5}
-    assert not gather.agreed
+    consensus = Consensus(2, (), (), 64)
+    assert consensus.receive(1, join((1, 5)))
+    assert consensus.proc_set == {1, 2, 5}
+    assert not consensus.agreed
 
 
 def test_join_that_says_the_same_is_consent() -> None:
-    gather = Gather(2, (1,), (), 64)
-    assert not gather.receive(1, join((1, 2)))
-    assert gather.agreed
+    consensus = Consensus(2, (1,), (), 64)
+    assert not consensus.receive(1, join((1, 2)))
+    assert consensus.agreed
 
 
 def test_join_that_knows_less_is_no_consent_and_changes_nothing() -> None:
-    gather = Gather(2, (1, 3), (3,), 64)
-    assert not gather.receive(1, join((1,)))
-    assert not gather.receive(1, join((1, 2, 3)))
-    assert gather.proc_set == {1, 2, 3} and gather.fail_set == {3}
-    assert not gather.agreed
+    consensus = Consensus(2, (1, 3), (3,), 64)
+    assert not consensus.receive(1, join((1,)))
+    assert not consensus.receive(1, join((1, 2, 3)))
+    assert consensus.proc_set == {1, 2, 3} and consensus.fail_set == {3}
+    assert not consensus.agreed
 
 
 def test_join_from_which_one_learns_all_there_is_is_consent_at_once() -> None:
-    gather = Gather(2, (), (), 64)
-    assert gather.receive(1, join((1, 2)))
-    assert gather.agreed
+    consensus = Consensus(2, (), (), 64)
+    assert consensus.receive(1, join((1, 2)))
+    assert consensus.agreed
 
 
 def test_consent_is_void_when_the_sets_change() -> None:
-    gather = Gather(2, (1,), (), 64)
-    gather.receive(1, join((1, 2)))
-    assert gather.agreed
-    assert gather.receive(3, join((3,)))
-    assert not gather.agreed
-    assert gather.silent() == {1, 3}
+    consensus = Consensus(2, (1,), (), 64)
+    consensus.receive(1, join((1, 2)))
+    assert consensus.agreed
+    assert consensus.receive(3, join((3,)))
+    assert not consensus.agreed
+    assert consensus.silent() == {1, 3}
 
 
 def test_all_of_the_living_must_consent() -> None:
-    gather = Gather(1, (2, 3), (), 64)
-    gather.receive(2, join((1, 2, 3)))
-    assert not gather.agreed
-    gather.receive(3, join((1, 2, 3)))
-    assert gather.agreed
+    consensus = Consensus(1, (2, 3), (), 64)
+    consensus.receive(2, join((1, 2, 3)))
+    assert not consensus.agreed
+    consensus.receive(3, join((1, 2, 3)))
+    assert consensus.agreed
 
 
 def test_consent_of_the_given_up_is_not_needed() -> None:
-    gather = Gather(1, (2, 3), (), 64)
-    assert gather.fail({3})
-    gather.receive(2, join((1, 2, 3), (3,)))
-    assert gather.agreed
-    assert gather.alive == (1, 2)
+    consensus = Consensus(1, (2, 3), (), 64)
+    assert consensus.fail({3})
+    consensus.receive(2, join((1, 2, 3), (3,)))
+    assert consensus.agreed
+    assert consensus.alive == (1, 2)
 
 
 def test_fail_sets_are_merged() -> None:
-    gather = Gather(1, (2, 3, 4), (3,), 64)
-    assert gather.receive(2, join((1, 2, 3, 4), (4,)))
-    assert gather.fail_set == {3, 4}
-    assert gather.alive == (1, 2)
+    consensus = Consensus(1, (2, 3, 4), (3,), 64)
+    assert consensus.receive(2, join((1, 2, 3, 4), (4,)))
+    assert consensus.fail_set == {3, 4}
+    assert consensus.alive == (1, 2)
 
 
 def test_who_gives_me_up_is_given_up() -> None:
-    gather = Gather(1, (2, 3), (), 64)
-    assert gather.receive(2, join((1, 2, 3), (1,)))
-    assert gather.fail_set == {2}
-    assert gather.alive == (1, 3)
+    consensus = Consensus(1, (2, 3), (), 64)
+    assert consensus.receive(2, join((1, 2, 3), (1,)))
+    assert consensus.fail_set == {2}
+    assert consensus.alive == (1, 3)
 
 
 def test_others_that_are_named_by_who_gives_me_up_are_not_given_up_with_it() -> None:
-    gather = Gather(1, (2, 3, 4), (), 64)
-    gather.receive(2, join((1, 2, 3, 4), (1, 3, 4)))
-    assert gather.fail_set == {2}
+    consensus = Consensus(1, (2, 3, 4), (), 64)
+    consensus.receive(2, join((1, 2, 3, 4), (1, 3, 4)))
+    assert consensus.fail_set == {2}
 
 
 def test_the_given_up_have_no_say() -> None:
-    gather = Gather(1, (2, 3), (2,), 64)
-    assert not gather.receive(2, join((1, 2, 3, 9), (3,)))
-    assert gather.proc_set == {1, 2, 3} and gather.fail_set == {2}
+    consensus = Consensus(1, (2, 3), (2,), 64)
+    assert not consensus.receive(2, join((1, 2, 3, 9), (3,)))
+    assert consensus.proc_set == {1, 2, 3} and consensus.fail_set == {2}
 
 
 def test_silent_are_those_that_did_not_consent() -> None:
-    gather = Gather(1, (2, 3, 4), (4,), 64)
-    gather.receive(2, join((1, 2, 3, 4), (4,)))
-    assert gather.silent() == {3}
+    consensus = Consensus(1, (2, 3, 4), (4,), 64)
+    consensus.receive(2, join((1, 2, 3, 4), (4,)))
+    assert consensus.silent() == {3}
 
 
 def test_newcomer_that_was_only_heard_of_is_added_once() -> None:
-    gather = Gather(1, (2,), (), 64)
-    assert gather.add(5)
-    assert not gather.add(5)
-    assert gather.proc_set == {1, 2, 5}
-    gather.fail({5})
-    assert not gather.add(5)
+    consensus = Consensus(1, (2,), (), 64)
+    assert consensus.add(5)
+    assert not consensus.add(5)
+    assert consensus.proc_set == {1, 2, 5}
+    consensus.fail({5})
+    assert not consensus.add(5)
 
 
 def test_giving_up_somebody_unknown_or_given_up_changes_nothing() -> None:
-    gather = Gather(1, (2,), (), 64)
-    assert not gather.fail({9})
-    assert gather.fail({2})
-    assert not gather.fail({2})
-    assert gather.fail_set == {2}
+    consensus = Consensus(1, (2,), (), 64)
+    assert not consensus.fail({9})
+    assert consensus.fail({2})
+    assert not consensus.fail({2})
+    assert consensus.fail_set == {2}
 
 
 def test_ring_that_would_be_too_large_takes_nobody_more() -> None:
-    gather = Gather(1, (2,), (), 3)
-    assert not gather.receive(5, join((5, 6)))
-    assert gather.overfull
-    assert gather.proc_set == {1, 2}
-    gather = Gather(1, (2,), (), 3)
-    assert gather.receive(5, join((5,)))
-    assert not gather.overfull
-    assert not gather.add(6)
-    assert gather.overfull
+    consensus = Consensus(1, (2,), (), 3)
+    assert not consensus.receive(5, join((5, 6)))
+    assert consensus.overfull
+    assert consensus.proc_set == {1, 2}
+    consensus = Consensus(1, (2,), (), 3)
+    assert consensus.receive(5, join((5,)))
+    assert not consensus.overfull
+    assert not consensus.add(6)
+    assert consensus.overfull
 
 
 def test_full_ring_still_learns_who_is_given_up() -> None:
-    gather = Gather(1, (2, 3), (), 3)
-    assert gather.receive(3, join((1, 2, 3, 9, 10), (2,)))
-    assert gather.overfull
-    assert gather.proc_set == {1, 2, 3}
-    assert gather.fail_set == {2}
+    consensus = Consensus(1, (2, 3), (), 3)
+    assert consensus.receive(3, join((1, 2, 3, 9, 10), (2,)))
+    assert consensus.overfull
+    assert consensus.proc_set == {1, 2, 3}
+    assert consensus.fail_set == {2}
 
 
 def test_those_given_up_take_no_place_on_the_ring() -> None:
     """Processors that had all given each other up had no room for those who had not (full seed 1387)."""
-    gather = Gather(1, (2, 3), (2, 3), 3)
-    assert gather.receive(5, join((5, 6)))
-    assert gather.alive == (1, 5, 6) and gather.fail_set == {2, 3}
-    assert not gather.add(7)
-    assert gather.overfull
+    consensus = Consensus(1, (2, 3), (2, 3), 3)
+    assert consensus.receive(5, join((5, 6)))
+    assert consensus.alive == (1, 5, 6) and consensus.fail_set == {2, 3}
+    assert not consensus.add(7)
+    assert consensus.overfull
 
 
 def test_too_many_given_up_are_not_taken_from_others() -> None:
-    gather = Gather(1, (2, 3, 4, 5), (2, 3, 4), 4)
-    assert gather.receive(5, join((1, 5, 6), (6,)))
-    assert gather.fail_set == {2, 3, 4, 6} and not gather.overfull
-    assert not gather.receive(5, join((1, 5, 7), (7,)))
-    assert gather.overfull
-    assert gather.alive == (1, 5) and gather.fail_set == {2, 3, 4, 6}
-    assert not gather.receive(5, join((5,), (1,)))
-    assert gather.alive == (1, 5), "5 is given up when the time has come"
+    consensus = Consensus(1, (2, 3, 4, 5), (2, 3, 4), 4)
+    assert consensus.receive(5, join((1, 5, 6), (6,)))
+    assert consensus.fail_set == {2, 3, 4, 6} and not consensus.overfull
+    assert not consensus.receive(5, join((1, 5, 7), (7,)))
+    assert consensus.overfull
+    assert consensus.alive == (1, 5) and consensus.fail_set == {2, 3, 4, 6}
+    assert not consensus.receive(5, join((5,), (1,)))
+    assert consensus.alive == (1, 5), "5 is given up when the time has come"
 
 
 def test_who_must_be_given_up_is_and_those_before_are_forgotten_where_there_is_no_room_for_all() -> None:
-    gather = Gather(1, (2, 3, 4, 5, 6), (2, 3, 4), 4)
-    assert gather.fail((5, 6))
-    assert gather.proc_set == {1, 5, 6} and gather.fail_set == {5, 6}
+    consensus = Consensus(1, (2, 3, 4, 5, 6), (2, 3, 4), 4)
+    assert consensus.fail((5, 6))
+    assert consensus.proc_set == {1, 5, 6} and consensus.fail_set == {5, 6}
 
 
 def test_who_has_forgotten_whom_it_gave_up_takes_nobody_in_any_more() -> None:
-    gather = Gather(1, (2, 3, 4, 5, 6, 7), (2, 3, 4), 4)
-    assert gather.fail((5,)) and gather.fail((6,))
-    assert gather.alive == (1, 7) and gather.fail_set == {6}
-    assert not gather.add(8)
-    assert not gather.receive(2, join((1, 2)))
-    assert gather.receive(7, join((1, 7, 9), (6, 7, 9)))
-    assert gather.alive == (1,) and gather.fail_set == {6, 7}, "whom it knows it still gives up"
+    consensus = Consensus(1, (2, 3, 4, 5, 6, 7), (2, 3, 4), 4)
+    assert consensus.fail((5,)) and consensus.fail((6,))
+    assert consensus.alive == (1, 7) and consensus.fail_set == {6}
+    assert not consensus.add(8)
+    assert not consensus.receive(2, join((1, 2)))
+    assert consensus.receive(7, join((1, 7, 9), (6, 7, 9)))
+    assert consensus.alive == (1,) and consensus.fail_set == {6, 7}, "whom it knows it still gives up"
 
 
 def test_two_that_gave_each_other_up_do_not_tell_each_other_for_ever_whom_they_had_forgotten() -> None:
     """Each forgot, with the other, those that nobody heard, and had them back from the other's next join."""
-    one, other = Gather(1, (2, 3, 4, 5, 6, 7), (2, 3, 6, 7), 4), Gather(2, (1, 3, 4, 5, 6, 7), (1, 3, 4), 4)
+    one, other = Consensus(1, (2, 3, 4, 5, 6, 7), (2, 3, 6, 7), 4), Consensus(2, (1, 3, 4, 5, 6, 7), (1, 3, 4), 4)
     for _ in range(8):
         for mine, theirs in ((one, other), (other, one)):
             mine.fail(mine.silent())
@@ -248,24 +248,24 @@ def test_joins_come_to_an_end_where_there_is_not_room_for_all(
 
 
 def end_joins(sets: list[tuple[set[int], set[int]]], order: object, most: int) -> None:
-    gathers = {node: Gather(node, procs, fails & procs, most) for node, (procs, fails) in enumerate(sets, 1)}
+    gathers = {node: Consensus(node, procs, fails & procs, most) for node, (procs, fails) in enumerate(sets, 1)}
     for _ in range(30):
         changed = False
         pairs = list(itertools.permutations(gathers, 2))
         order.shuffle(pairs)  # type: ignore[attr-defined]
         for sender, receiver in pairs:
-            gather = gathers[receiver]
-            before = set(gather.proc_set), set(gather.fail_set)
-            changed |= gather.receive(sender, said(gathers[sender]))
-            assert before[0] <= gather.proc_set and before[1] <= gather.fail_set
-            assert receiver not in gather.fail_set and receiver in gather.proc_set
+            consensus = gathers[receiver]
+            before = set(consensus.proc_set), set(consensus.fail_set)
+            changed |= consensus.receive(sender, said(gathers[sender]))
+            assert before[0] <= consensus.proc_set and before[1] <= consensus.fail_set
+            assert receiver not in consensus.fail_set and receiver in consensus.proc_set
         if not changed:
             break
     else:
         raise AssertionError("joins went on for ever")
-    for gather in gathers.values():
-        assert len(gather.alive) <= most and len(gather.fail_set) <= most
-        for other in gather.alive:
+    for consensus in gathers.values():
+        assert len(consensus.alive) <= most and len(consensus.fail_set) <= most
+        for other in consensus.alive:
             # Whom I hear and want on my ring has given me up, or has said the same and has my consent.
-            if gathers[other].proc_set == gather.proc_set and gathers[other].fail_set == gather.fail_set:
-                assert other not in gather.silent()
+            if gathers[other].proc_set == consensus.proc_set and gathers[other].fail_set == consensus.fail_set:
+                assert other not in consensus.silent()

@@ -18,7 +18,7 @@ from rings import CONFIG, DATAGRAM_SIZE, Wire, cluster_codec, read, throw
 from wire_samples import DATA_NUMBERS, TOKEN_NUMBERS, overwrite, renumber, reseal
 
 from ringproto._core import Processor
-from ringproto._core.wire import Kind, Packet, Token, ring_bytes
+from ringproto._core.wire.regular import Kind, Packet, Token, ring_bytes
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.network import corrupt
 from ringproto.types import Guarantee, Priority

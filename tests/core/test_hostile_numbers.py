@@ -15,8 +15,8 @@ import pytest
 from rings import CONFIG, DATAGRAM_SIZE, Seen, Wire, cluster_codec, throw
 from wire_samples import reseal
 
-from ringproto._core.wire import Kind, ring_bytes
-from ringproto._core.wire_membership import (
+from ringproto._core.wire.regular import Kind, ring_bytes
+from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
     Challenge,

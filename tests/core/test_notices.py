@@ -11,7 +11,7 @@ from test_refusal import HERE, OTHER
 
 from ringproto._core import Notice
 from ringproto._core.notices import Notices
-from ringproto._core.reasons import Reasons
+from ringproto._core.membership.reasons import Reasons
 from ringproto.config import MUST_BE_EQUAL
 from ringproto.events import RegularConfiguration
 from ringproto.testing.simulator.cluster import Cluster

@@ -10,8 +10,8 @@ import pytest
 from packets import packet
 from wire_samples import NEW, OLD, OLD_ID, codec
 
-from ringproto._core.ordering import Ring, Source, Visit
-from ringproto._core.wire import Packet, Phase, Token
+from ringproto._core.ring.ring import RingState, Source, Visit
+from ringproto._core.wire.regular import Packet, Phase, Token
 from ringproto.config import Config
 
 MEMBERS = (1, 2, 3)
@@ -27,13 +27,13 @@ class Waiting(Source):
     def backlog(self, low_max: int) -> int:
         return self.waiting
 
-    def next_packet(self, ring: Ring, seq: int, message_seq: int) -> tuple[Packet, int] | None:
+    def next_packet(self, ring: RingState, seq: int, message_seq: int) -> tuple[Packet, int] | None:
         if not self.waiting:
             return None
         self.waiting -= 1
         return packet(seq, sender=ring.node, message_seq=message_seq), message_seq + 1
 
-    def unready(self, ring: Ring, seq: int) -> bool:
+    def unready(self, ring: RingState, seq: int) -> bool:
         return self.not_ready
 
 
@@ -43,7 +43,7 @@ class Member:
     def __init__(
         self, node: int = 2, *, requests_max: int = 64, members: Sequence[int] = MEMBERS, **changes: Any
     ) -> None:
-        self.ring = Ring(OLD_ID, tuple(members), node, Config(**changes).fitted(1352), requests_max)
+        self.ring = RingState(OLD_ID, tuple(members), node, Config(**changes).fitted(1352), requests_max)
         self.ring.phase = int(Phase.INSTALLED)
         self.codec = codec(node=node)
         self.now = 10.0
@@ -83,10 +83,10 @@ def test_first_member_is_the_representative() -> None:
 
 
 def test_new_ring_has_sent_and_seen_nothing() -> None:
-    ring = Ring(OLD_ID, MEMBERS, 2, Config().fitted(1352), 64)
+    ring = RingState(OLD_ID, MEMBERS, 2, Config().fitted(1352), 64)
     assert (ring.phase, ring.token_seq, ring.stable, ring.last_own, ring.forwarded_seq) == (Phase.EXCHANGE, 0, 0, 0, 0)
     assert (ring.forwarded, ring.rotations, ring.sent, ring.retransmitted) == (None, 0, 0, 0)
-    assert ring.holds_up(99.0, 1.0) == 0
+    assert ring.slowest_member(99.0, 1.0) == 0
 
 
 def test_first_token_takes_nobody_for_ready() -> None:
@@ -378,12 +378,12 @@ def test_more_is_asked_for_in_one_token_where_packets_are_lost_by_chance(by_chan
 
 def lose_by_chance(member: Member) -> None:
     """A fifth of what is broadcast is lost, however little that is."""
-    pace = member.ring.pace
+    congestion = member.ring.congestion
     for rotation in range(200):
-        share = pace.share()
-        pace.note_sent(share)
-        pace.note_rotation(rotation, 0.0, round(0.8 * 3 * share), 3 * share, 0)
-    assert pace.by_chance()
+        share = congestion.share()
+        congestion.note_sent(share)
+        congestion.note_rotation(rotation, 0.0, round(0.8 * 3 * share), 3 * share, 0)
+    assert congestion.by_chance()
 
 
 # Flow of a whole ring
@@ -516,10 +516,10 @@ def test_token_of_an_idle_ring_is_not_missed_so_soon() -> None:
 def test_member_that_keeps_the_aru_back_for_too_long_holds_up() -> None:
     ring = Member().ring
     ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
-    assert ring.holds_up(10.9, 1.0) == 0
+    assert ring.slowest_member(10.9, 1.0) == 0
     ring.note_arrival(token(8, seq=12, aru=4, aru_id=3), 10.9)
-    assert ring.holds_up(11.0, 1.0) == 0
-    assert ring.holds_up(11.1, 1.0) == 3
+    assert ring.slowest_member(11.0, 1.0) == 0
+    assert ring.slowest_member(11.1, 1.0) == 3
 
 
 @pytest.mark.parametrize(
@@ -534,19 +534,19 @@ def test_progress_is_no_holding_up(progress: dict[str, Any]) -> None:
     ring = Member().ring
     ring.note_arrival(token(5, seq=9, aru=4, aru_id=3), 10.0)
     ring.note_arrival(token(8, **progress), 10.9)
-    assert ring.holds_up(11.5, 1.0) == 0
+    assert ring.slowest_member(11.5, 1.0) == 0
 
 
 def test_processor_does_not_accuse_itself() -> None:
     ring = Member(2).ring
     ring.note_arrival(token(5, seq=9, aru=4, aru_id=2), 10.0)
-    assert ring.holds_up(99.0, 1.0) == 0
+    assert ring.slowest_member(99.0, 1.0) == 0
 
 
 def test_quiet_ring_accuses_nobody() -> None:
     ring = Member().ring
     ring.note_arrival(token(5, seq=9, aru=9), 10.0)
-    assert ring.holds_up(99.0, 1.0) == 0
+    assert ring.slowest_member(99.0, 1.0) == 0
 
 
 # Phases while it forms
@@ -574,12 +574,12 @@ def test_phase_of_the_token_is_the_ring_s() -> None:
 def test_token_for_somebody_else_of_another_ring_or_a_copy_is_not_taken() -> None:
     ring = busy_member().ring
     good = token(11, seq=4, aru=4)
-    assert ring.objection(good) is None
-    assert ring.objection(good._replace(destination=3)) == "dropped_not_for_me"
-    assert ring.objection(good._replace(ring=NEW)) == "dropped_other_ring"
-    assert ring.objection(good._replace(token_seq=8)) == "duplicate_tokens"
-    assert ring.objection(good._replace(token_seq=7)) == "duplicate_tokens"
-    assert ring.objection(good._replace(seq=3, aru=3)) == "dropped_implausible"
+    assert ring.reject_reason(good) is None
+    assert ring.reject_reason(good._replace(destination=3)) == "dropped_not_for_me"
+    assert ring.reject_reason(good._replace(ring=NEW)) == "dropped_other_ring"
+    assert ring.reject_reason(good._replace(token_seq=8)) == "duplicate_tokens"
+    assert ring.reject_reason(good._replace(token_seq=7)) == "duplicate_tokens"
+    assert ring.reject_reason(good._replace(seq=3, aru=3)) == "dropped_implausible"
 
 
 def test_token_that_counts_fewer_packets_than_came_is_not_plausible() -> None:
@@ -639,7 +639,7 @@ def test_request_list_of_a_stranger_is_cut_to_the_own_bound() -> None:
 @pytest.mark.parametrize(("node", "taken"), [(MEMBERS[0], False), (MEMBERS[1], True)])
 def test_next_phase_is_taken_from_the_token_by_all_but_the_representative(node: int, taken: bool) -> None:
     """It alone begins a phase; a token in one that it has not begun is forged, and would lead it past the last."""
-    ring = Ring(OLD_ID, MEMBERS, node, Config().fitted(1352), 64)
+    ring = RingState(OLD_ID, MEMBERS, node, Config().fitted(1352), 64)
     ring.phase = int(Phase.RECEIVED)
     assert ring.plausible(token(phase=int(Phase.RECEIVED)))
     assert ring.plausible(token(phase=int(Phase.INSTALLED))) == taken

@@ -10,11 +10,11 @@ from ended import take_apart
 from wire_samples import OLD, OLD_ID, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.ordering import Ring
-from ringproto._core.outgoing import RegularSource
-from ringproto._core.packing import Outbox
-from ringproto._core.reassembly import Reassembler
-from ringproto._core.wire import DATA_OVERHEAD
+from ringproto._core.ring.ring import RingState
+from ringproto._core.ring.regular_source import RegularSource
+from ringproto._core.packets.packing import Outbox
+from ringproto._core.packets.reassembly import Reassembler
+from ringproto._core.wire.regular import DATA_OVERHEAD
 from ringproto.config import Config
 from ringproto.events import RegularConfiguration
 from ringproto.types import Guarantee, Priority
@@ -34,7 +34,7 @@ class Sender:
         self.barrier = Barrier(RegularConfiguration(OLD_ID, (7,), (7,), (), True))
         self.outbox = Outbox(Config(), self.barrier)
         self.source = RegularSource(self.outbox, codec(), SIZE, self.audit)
-        self.ring = Ring(OLD_ID, (7,), 7, Config().fitted(1400), 64)
+        self.ring = RingState(OLD_ID, (7,), 7, Config().fitted(1400), 64)
         if complete:
             self.barrier.deliver_unblock(7, OLD_ID, 1)
 

@@ -1,4 +1,4 @@
-"""Messages into packets and back: filling, pieces, the gate, turns of HIGH and LOW, and pieces across changes."""
+"""Messages into packets and back: contents, pieces, the gate, turns of HIGH and LOW, and pieces across changes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from wire_samples import NEW, OLD, OLD_ID, WHOLE, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.packing import Filling, Outbox
-from ringproto._core.reassembly import Reassembler, unblocked_ring
-from ringproto._core.wire import (
+from ringproto._core.packets.packing import PacketContents, Outbox
+from ringproto._core.packets.reassembly import Reassembler, unblocked_ring
+from ringproto._core.wire.regular import (
     CHUNK_CONTROL,
     CHUNK_FIRST,
     CHUNK_LAST,
@@ -66,14 +66,14 @@ class Sender:
         self.outbox.abort_round()
 
 
-def packed(filling: Filling) -> bytes:
-    return b"".join(filling.chunks)
+def packed(contents: PacketContents) -> bytes:
+    return b"".join(contents.chunks)
 
 
-def pieces(filling: Filling) -> list[tuple[int, int, int]]:
+def pieces(contents: PacketContents) -> list[tuple[int, int, int]]:
     """(priority or -1 for the unblock, first and last bits, size) of each chunk."""
     found = []
-    data = packed(filling)
+    data = packed(contents)
     at = 0
     while at < len(data):
         flags, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
@@ -84,15 +84,15 @@ def pieces(filling: Filling) -> list[tuple[int, int, int]]:
     return found
 
 
-# Filling
+# PacketContents
 
 
 def test_message_that_fits_exactly_fills_the_packet() -> None:
     sender = Sender()
     sender.put(HIGH, b"x" * (ROOM - CHUNK_SIZE))
-    filling = sender.outbox.fill(ROOM)
-    assert pieces(filling) == [(1, WHOLE, ROOM - CHUNK_SIZE)]
-    assert len(packed(filling)) == ROOM
+    contents = sender.outbox.fill(ROOM)
+    assert pieces(contents) == [(1, WHOLE, ROOM - CHUNK_SIZE)]
+    assert len(packed(contents)) == ROOM
     assert not sender.outbox.ready()
 
 
@@ -120,17 +120,17 @@ def test_many_messages_share_a_packet_in_order() -> None:
     sender = Sender()
     payloads = [b"%d" % number for number in range(50)]
     sender.put(LOW, *payloads)
-    filling = sender.outbox.fill(ROOM)
-    assert [payload for _, _, payload in filling.ended] == payloads
-    assert filling.messages() == 50
+    contents = sender.outbox.fill(ROOM)
+    assert [payload for _, _, payload in contents.ended] == payloads
+    assert contents.messages() == 50
 
 
 def test_messages_of_no_bytes_are_messages() -> None:
     sender = Sender()
     sender.put(HIGH, b"", b"", b"")
-    filling = sender.outbox.fill(ROOM)
-    assert pieces(filling) == [(1, WHOLE, 0)] * 3
-    assert filling.messages() == 3
+    contents = sender.outbox.fill(ROOM)
+    assert pieces(contents) == [(1, WHOLE, 0)] * 3
+    assert contents.messages() == 3
     assert not sender.outbox.ready()
 
 
@@ -146,8 +146,8 @@ def test_message_is_begun_wherever_a_piece_of_it_fits() -> None:
     for left in range(40):
         sender = Sender()
         sender.put(HIGH, b"x" * (ROOM - CHUNK_SIZE - left), b"y" * 100)
-        filling = sender.outbox.fill(ROOM)
-        begun = len(pieces(filling)) == 2
+        contents = sender.outbox.fill(ROOM)
+        begun = len(pieces(contents)) == 2
         assert begun == (left > CHUNK_SIZE)
         assert sender.outbox.queues[HIGH].cursor == (left - CHUNK_SIZE if begun else 0)
 
@@ -191,9 +191,9 @@ def test_recovery_messages_pass_the_closed_gate_alone() -> None:
     sender.put(HIGH, b"high")
     sender.put(RECOVERY, b"state", guarantee=SAFE)
     assert sender.outbox.ready()
-    filling = sender.outbox.fill(ROOM)
-    assert filling.ended == [(RECOVERY, SAFE, b"state")]
-    assert filling.safe
+    contents = sender.outbox.fill(ROOM)
+    assert contents.ended == [(RECOVERY, SAFE, b"state")]
+    assert contents.safe
     assert not sender.outbox.ready()
     assert len(sender.outbox.queues[HIGH]) == 1
 
@@ -216,16 +216,16 @@ def test_unblock_that_does_not_fit_has_a_packet_of_its_own() -> None:
     sender.barrier.ask(OLD_ID)
     assert not sender.outbox.fill(ROOM).unblock
     assert sender.outbox.ready()
-    filling = sender.outbox.fill(ROOM)
-    assert packed(filling) == unblock_chunk(OLD)
+    contents = sender.outbox.fill(ROOM)
+    assert packed(contents) == unblock_chunk(OLD)
 
 
 def test_unblock_that_fits_exactly_shares_the_packet() -> None:
     sender = Sender(2, 7, complete=False)
     sender.put(RECOVERY, b"x" * (ROOM - CHUNK_SIZE - CHUNK_SIZE - CONTROL_SIZE))
     sender.barrier.ask(OLD_ID)
-    filling = sender.outbox.fill(ROOM)
-    assert filling.unblock and len(packed(filling)) == ROOM
+    contents = sender.outbox.fill(ROOM)
+    assert contents.unblock and len(packed(contents)) == ROOM
 
 
 def test_unblock_without_recovery_messages_is_sent_at_once() -> None:
@@ -233,9 +233,9 @@ def test_unblock_without_recovery_messages_is_sent_at_once() -> None:
     sender.put(HIGH, b"x")
     sender.barrier.ask(OLD_ID)
     assert sender.outbox.ready() and sender.outbox.backlog(ROOM) == 1
-    filling = sender.outbox.fill(ROOM)
-    assert pieces(filling) == [(-1, WHOLE, CONTROL_SIZE)]
-    assert unblocked_ring(packed(filling)[CHUNK_SIZE:]) == OLD_ID
+    contents = sender.outbox.fill(ROOM)
+    assert pieces(contents) == [(-1, WHOLE, CONTROL_SIZE)]
+    assert unblocked_ring(packed(contents)[CHUNK_SIZE:]) == OLD_ID
 
 
 def test_half_sent_high_message_does_not_stop_recovery_and_is_begun_again_whole() -> None:
@@ -249,8 +249,8 @@ def test_half_sent_high_message_does_not_stop_recovery_and_is_begun_again_whole(
     assert sender.outbox.queues[HIGH].cursor == 0
     sender.put(RECOVERY, b"state")
     sender.barrier.ask(NEXT_ID)
-    filling = sender.outbox.fill(ROOM)
-    assert [payload for _, _, payload in filling.ended] == [b"state"] and filling.unblock
+    contents = sender.outbox.fill(ROOM)
+    assert [payload for _, _, payload in contents.ended] == [b"state"] and contents.unblock
     sender.complete()
     assert pieces(sender.outbox.fill(ROOM)) == [(1, CHUNK_FIRST, ROOM - CHUNK_SIZE)]
     sender.outbox.fill(ROOM)
@@ -498,12 +498,12 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
                 accepted.setdefault((node, priority), []).append(payload)
         elif step < 0.9:
             if sender.outbox.ready():
-                filling = sender.outbox.fill(room)
-                assert 0 < len(packed(filling)) <= room
-                recovery_ended[node] += [payload for priority, _, payload in filling.ended if priority is RECOVERY]
-                packet = codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
+                contents = sender.outbox.fill(room)
+                assert 0 < len(packed(contents)) <= room
+                recovery_ended[node] += [payload for priority, _, payload in contents.ended if priority is RECOVERY]
+                packet = codec(node=node).encode_data(OLD, 1, 0, contents.safe, packed(contents))
                 ended = take_apart(reassembler, packet)
-                assert len(ended) == filling.messages()
+                assert len(ended) == contents.messages()
                 for flags, whole in ended:
                     assert whole is not None
                     if flags & CHUNK_CONTROL:
@@ -521,10 +521,10 @@ def test_everything_comes_back_whole_in_order_and_once_across_changes(seed: int,
     for node, sender in senders.items():
         sender.barrier.ask(sender.barrier.ring_id)
         while sender.outbox.ready():
-            filling = sender.outbox.fill(room)
-            recovery_ended[node] += [payload for priority, _, payload in filling.ended if priority is RECOVERY]
+            contents = sender.outbox.fill(room)
+            recovery_ended[node] += [payload for priority, _, payload in contents.ended if priority is RECOVERY]
             for flags, whole in take_apart(
-                reassembler, codec(node=node).encode_data(OLD, 1, 0, filling.safe, packed(filling))
+                reassembler, codec(node=node).encode_data(OLD, 1, 0, contents.safe, packed(contents))
             ):
                 assert whole is not None
                 if flags & CHUNK_CONTROL:

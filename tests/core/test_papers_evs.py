@@ -5,7 +5,7 @@ from __future__ import annotations
 from papers import AGREED, SAFE, Three, audit, carries, deaf_to_data, say
 from rings import DATAGRAM_SIZE, Seen, counted, history, read
 
-from ringproto._core.wire import CHUNK_SIZE, Kind, Phase
+from ringproto._core.wire.regular import CHUNK_SIZE, Kind, Phase
 from ringproto.events import Message, RecoveryComplete, RegularConfiguration
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee

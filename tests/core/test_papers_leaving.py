@@ -6,7 +6,7 @@ import pytest
 from papers import CONFIG, SAFE, Three, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, throw
 
-from ringproto._core.wire import Kind
+from ringproto._core.wire.regular import Kind
 from ringproto.testing.simulator.cluster import Cluster
 
 

@@ -6,7 +6,7 @@ import pytest
 from papers import CONFIG, SAFE, Three, audit, deaf_to_data, say
 from rings import DATAGRAM_SIZE, Seen, Wire, counted, history, read
 
-from ringproto._core.wire import Kind, Phase, ring_bytes
+from ringproto._core.wire.regular import Kind, Phase, ring_bytes
 from ringproto.testing.simulator.application import Habits
 from ringproto.testing.simulator.cluster import Cluster
 

@@ -8,7 +8,7 @@ import pytest
 from papers import AGREED, CONFIG, SAFE, Three, audit, carries, deaf_to_data, say
 from rings import Seen, Wire, counted, history, read, throw
 
-from ringproto._core.wire import Kind, Token
+from ringproto._core.wire.regular import Kind, Token
 from ringproto.testing.simulator.cluster import Cluster
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ringproto._core.patience import Patience
-from ringproto._core.wire_membership import PATIENCE_MAX, Entry
+from ringproto._core.membership.patience import Patience
+from ringproto._core.wire.membership import PATIENCE_MAX, Entry
 
 
 def entry(node: int, patience: int) -> Entry:

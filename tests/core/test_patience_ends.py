@@ -6,7 +6,7 @@ import pytest
 from rings import read
 
 from ringproto._core import Processor, Ready
-from ringproto._core.wire import Token
+from ringproto._core.wire.regular import Token
 from ringproto.config import Config
 from ringproto.testing.simulator.application import Habits
 from ringproto.testing.simulator.cluster import Cluster

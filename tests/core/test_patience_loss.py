@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rings import read
 
-from ringproto._core.wire import Phase, Token
+from ringproto._core.wire.regular import Phase, Token
 from ringproto.config import Config
 from ringproto.events import RegularConfiguration
 from ringproto.testing.campaign.settings import bound_s

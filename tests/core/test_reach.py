@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ringproto._core.reach import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, Reach
+from ringproto._core.membership.sequence_limits import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, SequenceLimits
 
 JOIN_S = 0.02
 MEMORY_S = 1.0
 KNOWN = 100
 
 
-def make(max_: int = 8) -> Reach:
-    return Reach(JOIN_S, MEMORY_S, max_)
+def make(max_: int = 8) -> SequenceLimits:
+    return SequenceLimits(JOIN_S, MEMORY_S, max_)
 
 
 def test_a_step_is_admitted_at_once_and_no_more() -> None:

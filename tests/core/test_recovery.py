@@ -9,11 +9,11 @@ import pytest
 from packets import packet, window
 from wire_samples import NEW_ID, OLD, OLD_ID, codec
 
-from ringproto._core.ordering import Ring
-from ringproto._core.recovery import Exchange
-from ringproto._core.window import Window
-from ringproto._core.wire import Packet, Phase, old_packet, ring_bytes
-from ringproto._core.wire_membership import Entry
+from ringproto._core.ring.ring import RingState
+from ringproto._core.membership.recovery import Exchange
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import Packet, Phase, old_packet, ring_bytes
+from ringproto._core.wire.membership import Entry
 from ringproto.config import Config
 from ringproto.types import RingId
 
@@ -25,15 +25,15 @@ def entry(node: int, aru: int = 0, delivered: int = 0, *, owes: tuple[int, ...] 
     return Entry(node, node * 11, True, ring, aru, delivered, owes)
 
 
-def new_ring(node: int = 1, *members: int) -> Ring:
-    return Ring(NEW_ID, members or (1, 2, 3), node, Config().fitted(1400), 64)
+def new_ring(node: int = 1, *members: int) -> RingState:
+    return RingState(NEW_ID, members or (1, 2, 3), node, Config().fitted(1400), 64)
 
 
 def exchange(node: int, have: Window, *entries: Entry) -> Exchange:
     return Exchange(entries, OLD, have, node, codec(node=node))
 
 
-def send_all(one: Exchange, ring: Ring) -> list[Packet]:
+def send_all(one: Exchange, ring: RingState) -> list[Packet]:
     sent: list[Packet] = []
     while (made := one.next_packet(ring, len(sent) + 1, 0)) is not None:
         sent.append(made[0])

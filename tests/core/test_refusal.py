@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rings import CONFIG, DATAGRAM_SIZE, Seen, Wire, counted, make_ring
 
-from ringproto._core.wire import Kind
+from ringproto._core.wire.regular import Kind
 from ringproto.config import MUST_BE_EQUAL
 from ringproto.errors import RefusedError
 from ringproto.events import RegularConfiguration

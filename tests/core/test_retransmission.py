@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringproto._core.retransmission import Retransmission
+from ringproto._core.ring.retransmission import Retransmission
 
 FIRST_S, LEAST_S, LONGEST_S = 0.004, 0.001, 0.167
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ringproto._core.rivals import Rivals
+from ringproto._core.membership.duplicate_ids import DuplicateIds
 
 JOIN_TIMEOUT_S = 0.02
 MEMORY_S = 1.0
 
 
-def make(max_: int = 8) -> Rivals:
-    return Rivals(JOIN_TIMEOUT_S, MEMORY_S, max_)
+def make(max_: int = 8) -> DuplicateIds:
+    return DuplicateIds(JOIN_TIMEOUT_S, MEMORY_S, max_)
 
 
 def test_member_that_does_not_answer_gives_way_after_three_join_timeouts() -> None:

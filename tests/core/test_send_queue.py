@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 
-from ringproto._core.send_queue import SendQueue
+from ringproto._core.packets.send_queue import SendQueue
 from ringproto.types import Guarantee
 
 AGREED, SAFE = Guarantee.AGREED, Guarantee.SAFE

@@ -9,9 +9,9 @@ from wire_samples import LIMITS
 
 from ringproto._core.counters import Counters
 from ringproto._core.entropy import Entropy
-from ringproto._core.peers import Verdict
-from ringproto._core.speakers import Speakers
-from ringproto._core.wire_membership import Identity, Limits, Refuse
+from ringproto._core.membership.peers import Freshness
+from ringproto._core.membership.admission import Admission
+from ringproto._core.wire.membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 
 CONFIG = Config(quorum=2, members_max=64, message_size_max=2**20, window_size=256).fitted(1400)
@@ -26,7 +26,7 @@ OTHER = {
 }
 
 
-class Me(Speakers):
+class Me(Admission):
     """Processor 5."""
 
     def __init__(self, config: Config = CONFIG) -> None:
@@ -50,11 +50,11 @@ def test_identity_has_a_serial_that_rises_and_the_limits_in_use() -> None:
 
 def test_news_of_others_that_live_is_heard_and_what_is_not_is_counted() -> None:
     me = Me()
-    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.UNPROVEN
+    assert me.hear(1, identity(4), 0.0, present=False) is Freshness.UNPROVEN
     me.peers.believe(1, 77, 4, 0.0)
-    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.NEWS
-    assert me.hear(1, identity(4), 0.0, present=False) is Verdict.LATE
-    assert me.hear(1, identity(3), 0.0, present=False) is Verdict.LATE
+    assert me.hear(1, identity(4), 0.0, present=False) is Freshness.NEWS
+    assert me.hear(1, identity(4), 0.0, present=False) is Freshness.LATE
+    assert me.hear(1, identity(3), 0.0, present=False) is Freshness.LATE
     assert me.counters.values == {"dropped_late_copy": 2, "dropped_unproven": 1}
     assert me.incarnation_of(1) == 77
     assert me.incarnation_of(9) is None
@@ -170,7 +170,7 @@ def test_of_two_that_refuse_each_other_exactly_one_stops() -> None:
     for members in ((1, 1), (1, 2), (2, 1), (4, 4)):
         stops = []
         for node, other in ((5, 9), (9, 5)):
-            one = Speakers(node, CONFIG, 1400, Entropy(bytes(16)), Counters())
+            one = Admission(node, CONFIG, 1400, Entropy(bytes(16)), Counters())
             here, there = members if node == 5 else members[::-1]
             answer = Refuse(node, INCARNATION, there, differing("quorum"))
             stops.append(one.refused(other, answer, here) is not None)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from packets import packet
 
-from ringproto._core.beginning import Beginning
-from ringproto._core.commit import empty_entry
+from ringproto._core.context import Context
+from ringproto._core.membership.commit_token import empty_entry
 from ringproto._core.entropy import Entropy
-from ringproto._core.membership import Membership
+from ringproto._core.membership.operational import Membership
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
-from ringproto._core.wire_membership import (
+from ringproto._core.wire.regular import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
+from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
     Challenge,
@@ -154,7 +154,7 @@ class Ring:
         """The last serial of each that was sent."""
 
     def _begin(self, node: int, seed: bytes) -> Membership:
-        return Membership(Beginning(node, CONFIG, 1400, Entropy(seed), self.now, 0, self.audits[node]))
+        return Membership(Context(node, CONFIG, 1400, Entropy(seed), self.now, 0, self.audits[node]))
 
     def start_anew(self, node: int) -> None:
         """Another life of a processor begins; the one before says nothing more."""

@@ -25,13 +25,13 @@ from test_states import (
     make_input,
 )
 
-from ringproto._core import seeker
-from ringproto._core.connectivity import Connectivity
-from ringproto._core.ordering import ACKNOWLEDGED_ROTATIONS
+from ringproto._core.membership import gathering
+from ringproto._core.membership.connectivity import Connectivity
+from ringproto._core.ring.ring import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
-from ringproto._core.wire import Codec, Kind, Token, ring_bytes
-from ringproto._core.wire_membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
+from ringproto._core.wire.regular import Codec, Kind, Token, ring_bytes
+from ringproto._core.wire.membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
 from ringproto.config import Config
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Priority, RingId
@@ -159,11 +159,11 @@ def test_missed_deadline_is_put_off_once_and_within_its_bounds() -> None:
     ring = operational()
     me = ring.me
     me.now = me.timers.deadline(Timer.TOKEN_LOSS) + 10.0
-    me.forgive_pause(0.001, 0.5)
+    me.extend_overdue_timers(0.001, 0.5)
     put_off = me.timers.deadline(Timer.TOKEN_LOSS)
     assert put_off == pytest.approx(me.now + 0.5)
     me.now = put_off + 10.0
-    me.forgive_pause(0.001, 0.5)
+    me.extend_overdue_timers(0.001, 0.5)
     assert me.timers.deadline(Timer.TOKEN_LOSS) == put_off, "who is always late must judge at some time"
     me.handle_timeouts()
     assert me.state is GATHER
@@ -244,12 +244,12 @@ def test_token_is_not_missed_while_a_long_visit_is_sent_in_pieces() -> None:
     missed_at = me.timers.deadline(Timer.TOKEN_LOSS)
     me.now = missed_at - 0.000_1
     me.handle(Input.TOKEN, PREDECESSOR, token)
-    assert me.goes_on()
+    assert me.visit_unfinished()
     me.now = missed_at
     me.handle_timeouts()
     assert me.state is OPERATIONAL
-    while me.goes_on():
-        me.go_on()
+    while me.visit_unfinished():
+        me.continue_visit()
     assert me.timers.deadline(Timer.TOKEN_LOSS) == missed_at + CONFIG.token_timeout_s
 
 
@@ -301,7 +301,7 @@ def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_r
     """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8), and what
     was seen of another ring is no evidence for this one."""
     made: list[Connectivity] = []
-    monkeypatch.setattr(seeker, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
+    monkeypatch.setattr(gathering, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
     ring = operational()
     assert not ring.me.barrier.complete
     for _ in range(times):

@@ -15,7 +15,7 @@ import pytest
 import ringproto
 
 PACKAGE = Path(ringproto.__file__).parent
-AUGMENTING = [*sorted((PACKAGE / "_core").glob("*.pxd")), *sorted((PACKAGE / "transports").glob("*.pxd"))]
+AUGMENTING = [*sorted((PACKAGE / "_core").rglob("*.pxd")), *sorted((PACKAGE / "transports").glob("*.pxd"))]
 CLASS = re.compile(r"^cdef class (\w+)(?:\((\w+)\))?:\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
 ATTRIBUTE = re.compile(r"^    cdef (?:public |readonly )?[\w ]+?(?:\[\])? (\w+)\s*(?:#.*)?$", re.MULTILINE)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_samples import OLD
 
-from ringproto._core.window import Window
-from ringproto._core.wire import Packet
+from ringproto._core.packets.window import Window
+from ringproto._core.wire.regular import Packet
 
 
 def packet(seq: int) -> Packet:

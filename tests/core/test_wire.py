@@ -30,7 +30,7 @@ from wire_samples import (
     overwrite,
 )
 
-from ringproto._core.wire import (
+from ringproto._core.wire.regular import (
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_SAFE,
@@ -53,7 +53,7 @@ from ringproto._core.wire import (
     ring_from_bytes,
     unblock_chunk,
 )
-from ringproto._core.wire_membership import (
+from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
     Challenge,

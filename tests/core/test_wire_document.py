@@ -26,7 +26,7 @@ from wire_samples import (
     TOKEN,
 )
 
-from ringproto._core.wire import (
+from ringproto._core.wire.regular import (
     CONTROL_SIZE,
     DATA_OVERHEAD,
     DATA_SIZE,
@@ -263,7 +263,7 @@ def test_commit_reads_as_the_document_says(name: str, first: int, count: int, ba
 
 def test_every_reason_in_the_code_is_in_the_document() -> None:
     core = Path(__file__).parents[2] / "ringproto" / "_core"
-    source = "".join((core / room).read_text(encoding="utf-8") for room in ("wire.py", "wire_membership.py"))
+    source = "".join((core / "wire" / name).read_text(encoding="utf-8") for name in ("regular.py", "membership.py"))
     reasons = set(re.findall(r'Malformed\("(\w+)"\)', source))
     assert reasons
     listed = set(re.findall(r"^\| (\w+) \| [^|]+ \|$", DOCUMENT.split("## What is dropped")[1], re.MULTILINE))
@@ -272,7 +272,7 @@ def test_every_reason_in_the_code_is_in_the_document() -> None:
 
 def test_every_other_drop_that_is_counted_is_in_the_document() -> None:
     core = Path(__file__).parents[2] / "ringproto" / "_core"
-    source = "".join(room.read_text(encoding="utf-8") for room in core.glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in core.rglob("*.py"))
     reasons = set(re.findall(r'"dropped_(\w+)"', source))
     assert reasons
     for name in reasons:

@@ -31,7 +31,7 @@ from wire_samples import (
     seal,
 )
 
-from ringproto._core.wire import (
+from ringproto._core.wire.regular import (
     CHUNK_CONTROL,
     CHUNK_FIRST,
     CHUNK_LAST,
@@ -48,7 +48,7 @@ from ringproto._core.wire import (
     check_chunks,
     chunk_head,
 )
-from ringproto._core.wire_membership import (
+from ringproto._core.wire.membership import (
     CommitPart,
     Join,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from ringproto._core.wire import (
+from ringproto._core.wire.regular import (
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_SAFE,
@@ -18,7 +18,7 @@ from ringproto._core.wire import (
     ring_bytes,
     unblock_chunk,
 )
-from ringproto._core.wire_membership import (
+from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
     Challenge,

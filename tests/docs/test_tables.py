@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from ringproto import Config, Message, open_ring
-from ringproto._core.reasons import UNKNOWN
-from ringproto._core.seeker import LEFT_IN_ORDER
+from ringproto._core.membership.reasons import UNKNOWN
+from ringproto._core.membership.gathering import LEFT_IN_ORDER
 from ringproto._core.states import TABLE, Input, State
 from ringproto.config import _RANGES, MUST_BE_EQUAL
 from ringproto.testing.judge import RULES
@@ -64,23 +64,23 @@ def test_the_table_of_states_is_the_one_of_the_core() -> None:
     states = list(State)
     assert set(documented) == {one.name for one in Input}
     for one in Input:
-        doors = [TABLE[state][one] for state in states]
-        assert documented[one.name] == [door if door == "ignored" else f"`{door}`" for door in doors], one.name
+        handlers = [TABLE[state][one] for state in states]
+        assert documented[one.name] == [handler if handler == "ignored" else f"`{handler}`" for handler in handlers], one.name
 
 
-def test_every_door_of_the_core_is_explained_and_no_other() -> None:
-    doors = {door for row in TABLE.values() for door in row.values()} - {"ignored"}
-    section = page("protocol.md").partition("### The doors")[2].partition("\n## ")[0]
-    assert {row[0].strip("`") for row in rows(section, 2)} == doors
+def test_every_handler_of_the_core_is_explained_and_no_other() -> None:
+    handlers = {handler for row in TABLE.values() for handler in row.values()} - {"ignored"}
+    section = page("protocol.md").partition("### The handlers")[2].partition("\n## ")[0]
+    assert {row[0].strip("`") for row in rows(section, 2)} == handlers
 
 
-def test_the_diagram_of_states_names_doors_that_lead_out_of_its_states() -> None:
+def test_the_diagram_of_states_names_handlers_that_lead_out_of_its_states() -> None:
     diagram = page("protocol.md").partition("```mermaid")[2].partition("```")[0]
     arrows = re.findall(r"^ *(\w+) --> (\w+): (.+)$", diagram, re.MULTILINE)
     assert {state for arrow in arrows for state in arrow[:2]} == {state.value for state in State}
     for source, _, label in arrows:
-        for door in re.split(r", | / ", label):
-            assert door in TABLE[State(source)].values(), f"{door} is no door of {source}"
+        for handler in re.split(r", | / ", label):
+            assert handler in TABLE[State(source)].values(), f"{handler} is no handler of {source}"
 
 
 def test_every_rule_of_the_judge_is_documented() -> None:
@@ -105,7 +105,7 @@ def undocumented(keys: set[str]) -> set[str]:
 def counters_in_the_source() -> set[str]:
     """Every name that the core counts under, read from its source."""
     names: set[str] = set()
-    for path in (ROOT / "ringproto" / "_core").glob("*.py"):
+    for path in (ROOT / "ringproto" / "_core").rglob("*.py"):
         text = path.read_text()
         names.update(re.findall(r'counters\.add\("(\w+)"', text))
         names.update(re.findall(r'reason = "(\w+)"', text))
@@ -185,10 +185,11 @@ def test_the_departures_that_the_code_names_are_there() -> None:
     assert named <= headings
 
 
-def test_the_rooms_of_the_core_are_those_of_the_page() -> None:
-    section = page("architecture.md").partition("## Rooms of the core")[2].partition("\n## ")[0]
-    rooms = {path.name for path in (ROOT / "ringproto" / "_core").glob("*.py")} - {"__init__.py"}
-    assert {row[0].strip("`") for row in rows(section, 2)} == rooms
+def test_the_modules_of_the_core_are_those_of_the_page() -> None:
+    section = page("architecture.md").partition("## Modules of the core")[2].partition("\n## ")[0]
+    core = ROOT / "ringproto" / "_core"
+    modules = {path.relative_to(core).as_posix() for path in core.rglob("*.py") if path.name != "__init__.py"}
+    assert {row[0].strip("`") for row in rows(section, 2)} == modules
 
 
 def kinds_in_the_source(*patterns: str) -> dict[str, set[str]]:
@@ -221,7 +222,7 @@ def level_of(call: ast.Call) -> str | None:
 
 
 def test_every_kind_of_line_in_the_log_is_documented_with_its_level() -> None:
-    said = kinds_in_the_source("ringproto/_core/*.py", "ringproto/_service/*.py")
+    said = kinds_in_the_source("ringproto/_core/**/*.py", "ringproto/_service/*.py")
     assert len(said) >= 12, "the kinds are not found any more; this test needs other eyes"
     documented = {row[0].strip("`"): {row[1]} for row in rows(page("logging.md"), 5)}
     assert documented == said
@@ -270,7 +271,7 @@ def test_every_cause_of_a_configuration_is_documented() -> None:
     documented = {row[0] for row in rows(section, 2)}
     calls = ("_reasons.ended", "_reasons.gone", "_gather_without")
     said = {LEFT_IN_ORDER, UNKNOWN}
-    for path in (ROOT / "ringproto" / "_core").glob("*.py"):
+    for path in (ROOT / "ringproto" / "_core").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(calls):
                 text = node.args[-1]

@@ -2,7 +2,7 @@
 
 A target is a plain function of bytes that raises when something is wrong, so that the corpus runs through it without
 atheris too. Only ``fuzz`` needs atheris. It must be called in a process in which ``RINGPROTO_INTERPRETED=1`` was set
-before anything of ringproto was imported: coverage comes from Python's bytecode, and compiled rooms have none.
+before anything of ringproto was imported: coverage comes from Python's bytecode, and compiled modules have none.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import struct
 import sys
 from zlib import crc32
 
-from ringproto._core.reassembly import Reassembler, unblocked_ring
-from ringproto._core.wire import (
+from ringproto._core.packets.reassembly import Reassembler, unblocked_ring
+from ringproto._core.wire.regular import (
     CHUNK_CONTROL,
     CHUNK_PRIORITY,
     FLAG_RECOVERED,
@@ -30,7 +30,7 @@ from ringproto._core.wire import (
     check_chunks,
     old_packet,
 )
-from ringproto._core.wire_membership import CommitPart, MembershipCodec
+from ringproto._core.wire.membership import CommitPart, MembershipCodec
 from ringproto.types import Priority
 
 CLUSTER = 0x0123456789ABCDEF

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ringproto._core.reassembly import Reassembler
-from ringproto._core.wire import Packet
+from ringproto._core.packets.reassembly import Reassembler
+from ringproto._core.wire.regular import Packet
 
 __all__ = ["take_apart"]
 

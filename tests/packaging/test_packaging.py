@@ -15,12 +15,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 WORKS = """
 import sys, trio, trio.testing
-import ringproto, ringproto._core.wire as wire, ringproto.transports._batch as batch
+import ringproto, ringproto._core.wire.regular as wire, ringproto.transports._batch as batch
 assert ringproto.__file__.startswith(sys.argv[1]), ringproto.__file__
 assert wire.__file__.endswith(".so") and batch.__file__.startswith(sys.argv[1])
 from ringproto.transports import _segments, _traffic
 HEAP_TYPE = 1 << 9  # a class of Python; an extension type is none, if its .pxd was found
-for one in (_segments.Joiner, _traffic.Line, wire.Packet, ringproto.Message):
+for one in (_segments.Joiner, _traffic.UdpSocket, wire.Packet, ringproto.Message):
     assert not one.__flags__ & HEAP_TYPE, one
 from ringproto import Config, Message, open_ring
 from ringproto.transports import LoopbackNetwork
@@ -69,9 +69,9 @@ def test_the_sdist_holds_sources_and_no_products(built: Path) -> None:
         "LICENSE.APACHE2",
         "ringproto/py.typed",
         "ringproto/message.pxd",
-        "ringproto/_core/wire.pxd",
-        "ringproto/_core/_crc32.pyx",
-        "ringproto/_core/_crc32.pyi",
+        "ringproto/_core/wire/regular.pxd",
+        "ringproto/_core/wire/_crc32.pyx",
+        "ringproto/_core/wire/_crc32.pyi",
         "transports/_batch.pyx",
         "transports/_room.pxd",
         "transports/_segments.pxd",

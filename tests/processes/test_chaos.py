@@ -28,8 +28,8 @@ from ringproto.chaos.faulty_transport import CALM, Disorder
 from ringproto.chaos.log import stream_of
 from ringproto.chaos.record import RoundRecord
 from ringproto.chaos.script import STALL_S, Script, draw_script, draw_stalls
-from ringproto.chaos.supervisor import Round, play
-from ringproto.chaos.verdict import Verdict, judge_beside, judge_round
+from ringproto.chaos.supervisor import RoundResult, play
+from ringproto.chaos.verdict import RoundVerdict, judge_beside, judge_round
 from ringproto.cli import chaos
 
 
@@ -265,11 +265,11 @@ def test_a_round_that_does_not_hold_keeps_its_logs_and_says_how_to_repeat_it(
 ) -> None:
     """The second of two rounds has a planted violation; both were played before."""
 
-    async def play_what_was_played(script: Script, folder: Path) -> Round:
+    async def play_what_was_played(script: Script, folder: Path) -> RoundResult:
         shutil.copytree(two_rounds / folder.name, folder, dirs_exist_ok=True)
         if script.seed == SEED + 1:
             two_deliveries_change_places(folder)
-        played = Round(script, folder)
+        played = RoundResult(script, folder)
         played.record = RoundRecord.read(folder)
         return played
 
@@ -288,11 +288,11 @@ def test_a_round_that_does_not_hold_keeps_its_logs_and_says_how_to_repeat_it(
 def test_sigterm_while_a_round_is_judged_waits_for_its_verdict(
     two_rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def play_what_was_played(script: Script, folder: Path) -> Round:
+    async def play_what_was_played(script: Script, folder: Path) -> RoundResult:
         shutil.copytree(two_rounds / folder.name, folder, dirs_exist_ok=True)
-        return Round(script, folder)
+        return RoundResult(script, folder)
 
-    async def judge_and_be_told_to_end(folder: Path) -> Verdict:
+    async def judge_and_be_told_to_end(folder: Path) -> RoundVerdict:
         os.kill(os.getpid(), signal.SIGTERM)
         await trio.testing.wait_all_tasks_blocked()
         return await judge_beside(folder)

@@ -19,7 +19,7 @@ from ringproto import (
     RingClosedError,
     RingId,
 )
-from ringproto._core import Change
+from ringproto._core import StreamChange
 from ringproto._service.channels import EventChannel
 
 MIB = 2**20
@@ -372,7 +372,7 @@ async def test_recover_waits_for_messages_to_be_dealt_with_and_for_completions_t
 ) -> None:
     """After how many takes of one event. Who comes for another one has dealt with the former."""
     events = EventChannel(OneByOne())  # type: ignore[arg-type]
-    change = Change(RecoveryComplete(RingId(1, 1, 1), 1, (1,)), message, completion)
+    change = StreamChange(RecoveryComplete(RingId(1, 1, 1), 1, (1,)), message, completion)
     taken = 0
     events.receive_nowait()
     taken += 1

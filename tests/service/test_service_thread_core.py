@@ -85,7 +85,7 @@ def thread_driver(core: Any, network: QuietNetwork) -> ThreadDriver:
     return driver
 
 
-DOORS: dict[str, Callable[[Driver], object]] = {
+CALLS: dict[str, Callable[[Driver], object]] = {
     "submit": lambda driver: driver.submit(b"1", Priority.HIGH, Guarantee.AGREED),
     "submit_batch": lambda driver: submit_two(driver),
     "submit_recovery": lambda driver: driver.submit_recovery(ring_of(driver), b"1", Guarantee.AGREED),
@@ -112,11 +112,11 @@ def ring_of(driver: Driver) -> Any:
 
 
 @pytest.mark.real_time
-@pytest.mark.parametrize("door", DOORS)
-async def test_the_core_is_called_with_the_lock_held(door: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+async def test_the_core_is_called_with_the_lock_held(call: str) -> None:
     core = WatchedCore()
     driver = core.driver = thread_driver(core, QuietNetwork())
-    DOORS[door](driver)
+    CALLS[call](driver)
     assert core.calls and core.unlocked == []
     assert not driver._lock.locked()
     await trio.lowlevel.checkpoint()

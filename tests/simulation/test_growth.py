@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringproto import Config
-from ringproto._core.wire import Kind
+from ringproto._core.wire.regular import Kind
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Guarantee, Priority
 

@@ -7,7 +7,7 @@ import pytest
 from ringproto.config import Config
 from ringproto.testing.campaign.delivery import delivery_s
 from ringproto.testing.campaign.lasting_loss import LastingLoss
-from ringproto.testing.campaign.run import _Run, run_seed
+from ringproto.testing.campaign.run import _SeedRun, run_seed
 from ringproto.testing.campaign.waits import Waits
 from ringproto.testing.simulator.application import Habits
 from ringproto.testing.simulator.cluster import Cluster
@@ -53,10 +53,10 @@ class Phase:
     def _state(self, core):
         return ""
 
-    _await = _Run._await
-    _agree = _Run._agree
-    _patience_s = _Run._patience_s
-    _patience_ends = _Run._patience_ends
+    _await = _SeedRun._await
+    _agree = _SeedRun._agree
+    _patience_s = _SeedRun._patience_s
+    _patience_ends = _SeedRun._patience_ends
 
 
 def test_who_delivers_for_ever_and_never_settles_is_not_waited_for():
@@ -120,10 +120,10 @@ def test_recovery_messages_wait_too():
 def test_a_change_between_together_and_complete_is_found(monkeypatch):
     """Nothing is lost, so from the moment when all are together nothing may change."""
     assert run_seed(LIGHT_SEED, light=True, hashed=False).ok
-    wait = _Run._await
+    wait = _SeedRun._await
 
     def break_once(run, core, asked):
-        monkeypatch.setattr(_Run, "_await", wait)
+        monkeypatch.setattr(_SeedRun, "_await", wait)
         cluster = run.cluster
         cluster.partition(core[:1], core[1:])
         cluster.run(3 * run.unit_s)
@@ -131,7 +131,7 @@ def test_a_change_between_together_and_complete_is_found(monkeypatch):
         cluster.run_until(lambda: cluster.together(core), 50 * run.unit_s)
         return wait(run, core, asked)
 
-    monkeypatch.setattr(_Run, "_await", break_once)
+    monkeypatch.setattr(_SeedRun, "_await", break_once)
     result = run_seed(LIGHT_SEED, light=True, hashed=False)
     assert {violation.rule for violation in result.violations} >= {"B21", "stability"}
 
@@ -328,32 +328,32 @@ STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 51, 1
 
 def test_when_the_barrier_of_who_stands_still_is_complete_nothing_may_change(monkeypatch):
     asked = []
-    ask, deliver = _Run._ask_for_stability, _Run._check_delivery
+    ask, deliver = _SeedRun._ask_for_stability, _SeedRun._check_delivery
 
     def see(run, core, before, began):
         asked.append(run.cluster.now - began)
         ask(run, core, before, began)
 
-    monkeypatch.setattr(_Run, "_ask_for_stability", see)
+    monkeypatch.setattr(_SeedRun, "_ask_for_stability", see)
     assert run_seed(STANDS_STILL_IN_CORE, hashed=False).ok
     assert len(asked) == 3 and asked[1] == max(asked)  # a stretch between two phases of liveness
 
     def break_once(run, core, formed_s):
-        monkeypatch.setattr(_Run, "_check_delivery", deliver)
+        monkeypatch.setattr(_SeedRun, "_check_delivery", deliver)
         cluster = run.cluster
         cluster.partition(core[:1], core[1:])
         cluster.run(30 * run.unit_s)
         cluster.heal()
         return deliver(run, core, formed_s)
 
-    monkeypatch.setattr(_Run, "_check_delivery", break_once)
+    monkeypatch.setattr(_SeedRun, "_check_delivery", break_once)
     result = run_seed(STANDS_STILL_IN_CORE, hashed=False)
     assert {violation.rule for violation in result.violations} >= {"B21", "stability"}
 
 
 def test_who_stands_still_and_is_not_of_the_core_excuses_nothing(monkeypatch):
     rested = []
-    monkeypatch.setattr(_Run, "_check_rest", lambda run, core: not rested.append(run.classes))
+    monkeypatch.setattr(_SeedRun, "_check_rest", lambda run, core: not rested.append(run.classes))
     result = run_seed(STANDS_STILL_OUTSIDE, hashed=False)
     assert result.ok
     assert rested and "stands still" in rested[0]

@@ -36,7 +36,7 @@ def highest(cluster: Cluster) -> list[int]:
     return [max(entry[2] for entry in tokens), max(entry[3] for entry in tokens), max(messages)]
 
 
-def worn_out(cluster: Cluster) -> int:
+def exhausted(cluster: Cluster) -> int:
     return sum(int(cluster.processor(node).statistics().get("rings_worn_out", 0)) for node in NODES)
 
 
@@ -89,7 +89,7 @@ def test_ring_whose_numbers_come_to_their_end_gives_way_to_another(left: int) ->
     for _ in range(10):
         say(cluster, 5)
         cluster.run(0.3)
-    assert worn_out(cluster) > 0
+    assert exhausted(cluster) > 0
     assert cluster.run_until_settled(NODES)
     assert cluster.configuration(1).ring_id > before
     assert len(cluster.messages(1)) == 150

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import stability
-from bench.stability import Cell, Ring, Stayed
+from bench.stability import Cell, MeasuredRing, Stayed
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def test_a_ring_that_is_not_whole_at_the_end_misses_the_goal(show: stability.Sho
 
 def test_a_ring_that_disagreed_for_a_part_of_the_stretch_and_is_well_in_the_end_has_not_agreed() -> None:
     def stay(cut_s: float) -> Stayed:
-        ring = Ring("lan", 3, 0.0, 1)
+        ring = MeasuredRing("lan", 3, 0.0, 1)
         ring.together(20)
         ring.cluster.pause(3, cut_s)  # it goes on to believe that it is a member
         return ring.stay(60.0, 1.0, 0.0)

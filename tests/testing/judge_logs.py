@@ -21,7 +21,7 @@ from ringproto.testing.judge.transcript import (
     Start,
     Stop,
     Submit,
-    Token,
+    TokenRecord,
     Transcript,
     UnbDelv,
     UnbSend,
@@ -190,7 +190,7 @@ class Script:
                 ring.aru = min(ring.aru, seq)
                 sent = seq - ring.visited.get(node, 0)
                 ring.visited[node] = seq
-                it.log.append(Token(ring.id, ring.token_seq, seq, ring.aru, sent, 0, 0))
+                it.log.append(TokenRecord(ring.id, ring.token_seq, seq, ring.aru, sent, 0, 0))
                 mine = have.get(node, seq)
                 if mine < ring.aru or ring.aru_id in (0, node):
                     ring.aru, ring.aru_id = mine, 0 if mine == seq else node

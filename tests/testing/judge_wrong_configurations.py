@@ -7,7 +7,7 @@ from typing import Any
 from judge_logs import Logs, Script, breaks, calm, change, ring_id_of
 
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.judge.transcript import Abort, Free, Start, Stop, Token, Wait
+from ringproto.testing.judge.transcript import Abort, Free, Start, Stop, TokenRecord, Wait
 from ringproto.types import RingId
 
 
@@ -194,7 +194,7 @@ def left_names_one_that_was_not_there() -> Logs:
 @breaks("K1")
 def token_accepted_again() -> Logs:
     logs = calm()
-    at = logs.at(2, Token, 3)
+    at = logs.at(2, TokenRecord, 3)
     logs.insert(2, at + 1, logs.log(2)[at])
     return logs
 
@@ -205,8 +205,8 @@ def second_token_of_onering_id_of() -> Logs:
     script = Script()
     script.start(1, 2, 3)
     ring = script.install(1, 2, 3)
-    script.nodes[2].log.append(Token(ring.id, 2, 0, 0, 0, 0, 0))
-    script.nodes[3].log.append(Token(ring.id, 2, 0, 0, 1, 0, 0))
+    script.nodes[2].log.append(TokenRecord(ring.id, 2, 0, 0, 0, 0, 0))
+    script.nodes[3].log.append(TokenRecord(ring.id, 2, 0, 0, 1, 0, 0))
     return script.logs()
 
 
@@ -215,7 +215,7 @@ def aru_above_seq() -> Logs:
     script = Script()
     script.start(1, 2)
     ring = script.install(1, 2)
-    script.nodes[1].log.append(Token(ring.id, 1, 4, 5, 0, 0, 0))
+    script.nodes[1].log.append(TokenRecord(ring.id, 1, 4, 5, 0, 0, 0))
     return script.logs()
 
 
@@ -224,8 +224,8 @@ def seq_falls() -> Logs:
     script = Script()
     script.start(1, 2)
     ring = script.install(1, 2)
-    script.nodes[1].log.append(Token(ring.id, 1, 4, 4, 0, 0, 0))
-    script.nodes[2].log.append(Token(ring.id, 2, 3, 3, 0, 0, 0))
+    script.nodes[1].log.append(TokenRecord(ring.id, 1, 4, 4, 0, 0, 0))
+    script.nodes[2].log.append(TokenRecord(ring.id, 2, 3, 3, 0, 0, 0))
     return script.logs()
 
 
@@ -236,7 +236,7 @@ def aru_raised_by_another_than_who_lowered_it() -> Logs:
     script.start(1, 2, 3)
     ring = script.install(1, 2, 3)
     for token_seq, node, aru in ((1, 1, 8), (2, 2, 8), (3, 3, 3), (4, 1, 8)):
-        script.nodes[node].log.append(Token(ring.id, token_seq, 8, aru, 0, 0, 0))
+        script.nodes[node].log.append(TokenRecord(ring.id, token_seq, 8, aru, 0, 0, 0))
     return script.logs()
 
 
@@ -247,7 +247,7 @@ def packet_freed_that_one_member_lacks() -> Logs:
     script.start(1, 2)
     ring = script.install(1, 2)
     for token_seq, node, aru in ((1, 1, 0), (2, 2, 4), (3, 1, 2)):
-        script.nodes[node].log.append(Token(ring.id, token_seq, 4, aru, 0, 0, 0))
+        script.nodes[node].log.append(TokenRecord(ring.id, token_seq, 4, aru, 0, 0, 0))
     script.nodes[1].log.append(Free(ring.id, 2))
     assert script.logs().judge() == []
     script.nodes[1].log.append(Free(ring.id, 4))
@@ -257,7 +257,7 @@ def packet_freed_that_one_member_lacks() -> Logs:
 @breaks("K4")
 def packet_freed_a_rotation_too_early() -> Logs:
     logs = calm()
-    at = logs.at(1, Token, seq=9)
+    at = logs.at(1, TokenRecord, seq=9)
     logs.insert(1, at + 1, Free(ring_id_of(logs, 4), 9))
     return logs
 
@@ -265,14 +265,14 @@ def packet_freed_a_rotation_too_early() -> Logs:
 @breaks("K5")
 def too_many_retransmission_requests() -> Logs:
     logs = calm()
-    logs.change(1, Token, 5, to={"retransmission_requests": 129})
+    logs.change(1, TokenRecord, 5, to={"retransmission_requests": 129})
     return logs
 
 
 @breaks("K5")
 def negative_backlog() -> Logs:
     logs = calm()
-    logs.change(1, Token, 5, to={"backlog": -1})
+    logs.change(1, TokenRecord, 5, to={"backlog": -1})
     return logs
 
 
@@ -281,7 +281,7 @@ def too_many_packets_outstanding() -> Logs:
     script = Script()
     script.start(1, 2)
     ring = script.install(1, 2)
-    script.nodes[1].log.append(Token(ring.id, 1, 117, 100, 0, 0, 0))
+    script.nodes[1].log.append(TokenRecord(ring.id, 1, 117, 100, 0, 0, 0))
     return script.logs()
 
 
@@ -291,7 +291,7 @@ def rotation_with(fcc: int) -> Logs:
     script.start(1, 2)
     ring = script.install(1, 2)
     for token_seq, node, seq in ((1, 1, 0), (2, 2, 5), (3, 1, 10)):
-        script.nodes[node].log.append(Token(ring.id, token_seq, seq, seq, fcc, 0, 0))
+        script.nodes[node].log.append(TokenRecord(ring.id, token_seq, seq, seq, fcc, 0, 0))
     return script.logs()
 
 

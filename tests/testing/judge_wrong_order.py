@@ -21,7 +21,7 @@ from judge_logs import (
 )
 
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.judge.transcript import Abort, Delv, Send, Start, Stop, Submit, Token, UnbDelv
+from ringproto.testing.judge.transcript import Abort, Delv, Send, Start, Stop, Submit, TokenRecord, UnbDelv
 from ringproto.types import RingId
 
 
@@ -44,7 +44,7 @@ def two_messages_each_delivered_before_the_other_is_sent() -> Logs:
 def log_without_a_start() -> Logs:
     """Nobody knows whose it is."""
     logs = calm()
-    logs.logs.append([Token(RingId(1, 1, 1), 1, 0, 0, 0, 0, 0)])
+    logs.logs.append([TokenRecord(RingId(1, 1, 1), 1, 0, 0, 0, 0, 0)])
     return logs
 
 

@@ -35,7 +35,7 @@ from ringproto.testing.judge.transcript import (
     RegularConfiguration,
     Send,
     Stop,
-    Token,
+    TokenRecord,
     Transcript,
     TransitionalConfiguration,
     Wait,
@@ -89,7 +89,7 @@ def test_ring_whose_numbers_have_come_to_their_end_gives_way_to_another() -> Non
     logs = ring_forms_again_for_nothing()
     assert [found.rule for found in logs.judge(stretches=within)] == ["stability"] * 3
     at = logs.at(2, TransitionalConfiguration, 0)
-    logs.insert(2, at, Token(ring_id_of(logs, 4), 2**62, 1, 1, 0, 0, 0))
+    logs.insert(2, at, TokenRecord(ring_id_of(logs, 4), 2**62, 1, 1, 0, 0, 0))
     assert [found for found in logs.judge(stretches=within) if found.rule == "stability"] == []
 
 
@@ -232,7 +232,7 @@ def test_text_names_the_processor_the_ring_and_the_message() -> None:
 def test_violations_of_one_rule_are_bounded() -> None:
     logs = large(20_000)
     for index, record in enumerate(logs.log(1)):
-        if isinstance(record, Token):
+        if isinstance(record, TokenRecord):
             logs.log(1)[index] = record._replace(backlog=-1)
     violations = logs.judge()
     assert {violation.rule for violation in violations} >= {"K5"}

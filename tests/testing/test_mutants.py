@@ -32,18 +32,18 @@ from ringproto.testing.mutants import (
 )
 from ringproto.testing.mutants import worker as mutant_worker
 from ringproto.testing.mutants.catalogue import MUTANTS
-from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Change, Mutant, Seed, Test, apply, search_order
-from ringproto.testing.mutants.runs import Verdict, Worker, source_of, try_mutant
+from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Edit, Mutant, Seed, Test, apply, search_order
+from ringproto.testing.mutants.runs import MutantVerdict, MutantProcess, source_of, try_mutant
 from ringproto.testing.mutants.seeds import KILLED_BY
 
 HARMLESS = Mutant(
     "harmless",
     "Two lines change places.",
-    (Change("timers", "import enum\nimport math\n", "import math\nimport enum\n"),),
+    (Edit("timers", "import enum\nimport math\n", "import math\nimport enum\n"),),
     tests=("tests/core/test_timers.py",),
 )
 NO_PROGRAM = Mutant(
-    "no-program", "A name that is not there.", (Change("barrier", "return aborted", "return no_such_name"),)
+    "no-program", "A name that is not there.", (Edit("barrier", "return aborted", "return no_such_name"),)
 )
 
 ROOT = Path(__file__).parents[2]
@@ -63,14 +63,14 @@ assert isinstance(QUORUM, Seed)
 
 
 def sources_of(mutant: Mutant) -> dict[str, str]:
-    return apply(mutant, lambda room: source_of(room, mutant.floor))
+    return apply(mutant, lambda module: source_of(module, mutant.floor))
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_mutant_is_another_program(name: str) -> None:
     mutant = MUTANTS[name]
-    for room, source in sources_of(mutant).items():
-        assert ast.dump(ast.parse(source)) != ast.dump(ast.parse(source_of(room, mutant.floor)))
+    for module, source in sources_of(mutant).items():
+        assert ast.dump(ast.parse(source)) != ast.dump(ast.parse(source_of(module, mutant.floor)))
     assert mutant.name == name and mutant.why.endswith(".")
 
 
@@ -96,13 +96,13 @@ def test_no_two_mutants_have_one_name_or_are_one_program() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        Change("barrier", "no such text", "other"),
-        Change("barrier", "self", "other"),
-        Change("barrier", "return aborted", "return aborted"),
+        Edit("barrier", "no such text", "other"),
+        Edit("barrier", "self", "other"),
+        Edit("barrier", "return aborted", "return aborted"),
     ],
     ids=["absent", "many times", "unchanged"],
 )
-def test_a_change_that_is_not_exactly_one_is_refused(change: Change) -> None:
+def test_a_change_that_is_not_exactly_one_is_refused(change: Edit) -> None:
     with pytest.raises(ValueError, match="must stand once"):
         apply(Mutant("wrong", "It is none.", (change,)), source_of)
     with pytest.raises(RunFailedError, match="mutant wrong: the text to change must stand once"):
@@ -110,8 +110,8 @@ def test_a_change_that_is_not_exactly_one_is_refused(change: Change) -> None:
 
 
 def test_changes_of_one_room_add_up() -> None:
-    first, second = Change("r", "one", "two"), Change("r", "three", "four")
-    assert apply(Mutant("m", "w.", (first, second)), lambda room: "one three") == {"r": "two four"}
+    first, second = Edit("r", "one", "two"), Edit("r", "three", "four")
+    assert apply(Mutant("m", "w.", (first, second)), lambda module: "one three") == {"r": "two four"}
 
 
 def test_a_search_has_four_light_seeds_for_each_full_one() -> None:
@@ -136,15 +136,15 @@ def test_the_table_of_known_seeds_is_written_as_it_is() -> None:
 
 
 def test_the_worker_runs_the_changed_core_and_no_other() -> None:
-    with Worker({}) as worker:
+    with MutantProcess({}) as worker:
         assert worker.violations(QUORUM) == []
-    with Worker(sources_of(MUTANTS["quorum-ignored"])) as worker:
+    with MutantProcess(sources_of(MUTANTS["quorum-ignored"])) as worker:
         assert worker.violations(QUORUM)[0][0] == "B4"
 
 
 def test_a_worker_does_not_run_what_the_environment_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RINGPROTO_INTERPRETED", "1")
-    with Worker(sources_of(MUTANTS["quorum-ignored"])) as worker:
+    with MutantProcess(sources_of(MUTANTS["quorum-ignored"])) as worker:
         assert worker.violations(QUORUM)
 
 
@@ -168,7 +168,7 @@ def test_a_mutant_that_is_no_program_is_not_killed() -> None:
 
 
 def test_a_worker_that_cannot_begin_says_why() -> None:
-    with Worker({"barrier": "1 / 0"}) as worker, pytest.raises(RunFailedError, match="ZeroDivisionError"):
+    with MutantProcess({"barrier": "1 / 0"}) as worker, pytest.raises(RunFailedError, match="ZeroDivisionError"):
         worker.violations(Seed(True, 1))
 
 
@@ -177,7 +177,7 @@ def test_search_that_is_closed_early_ends_its_processes() -> None:
     ended = []
 
     def search() -> str:
-        with Worker({"timers": endless_timers()}) as worker:
+        with MutantProcess({"timers": endless_timers()}) as worker:
             begun.set()
             try:
                 return str(worker.violations(Seed(True, 1)))
@@ -201,7 +201,7 @@ def test_a_seed_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     source = Path(mutant_worker.__file__).read_text(encoding="utf-8")
     impatient.write_text(source.replace("CPU_SECONDS_MAX = 40.0", "CPU_SECONDS_MAX = 0.5"))
     monkeypatch.setattr(mutant_worker, "__file__", str(impatient))
-    with Worker({"timers": endless_timers()}) as worker:
+    with MutantProcess({"timers": endless_timers()}) as worker:
         assert [rule for rule, _ in worker.violations(Seed(True, 1))] == ["endless"]
 
 
@@ -224,7 +224,7 @@ def test_a_seed_that_fails_without_a_mutant_shows_nothing(
 ) -> None:
     # With this the core «as it is» is a wrong one too.
     changed = sources_of(MUTANTS["quorum-ignored"])
-    monkeypatch.setattr(runs, "Worker", lambda sources, floor="core", compiled=True: Worker(changed | sources, floor))
+    monkeypatch.setattr(runs, "MutantProcess", lambda sources, floor="core", compiled=True: MutantProcess(changed | sources, floor))
     assert run("quorum-ignored", "--jobs", "1") == 1
     assert "FAILED without any mutant" in capsys.readouterr().out
 
@@ -247,7 +247,7 @@ def test_found_seeds_are_written_beside_those_that_are_known(
     copy = tmp_path / "seeds.py"
     copy.write_text(Path(mutant_seeds.__file__).read_text(encoding="utf-8"))
     monkeypatch.setattr(mutant_seeds, "__file__", str(copy))
-    found = Verdict("quorum-ignored", "core", Seed(True, 399), 1)
+    found = MutantVerdict("quorum-ignored", "core", Seed(True, 399), 1)
     monkeypatch.setattr(mutants, "try_mutant", lambda mutant, known, seeds: found)
     monkeypatch.setattr(mutants, "failing_seeds", lambda seeds: [])
     assert run("quorum-ignored", "--search", "--write", "--jobs", "1") == 0
@@ -283,9 +283,9 @@ def test_a_mutant_of_the_service_is_killed_by_a_test_that_holds_without_it(capsy
 def test_tests_run_on_the_changed_modules_and_no_other() -> None:
     test = "tests/transports/test_transport_segments.py"
     mutant = MUTANTS["padding-belongs-to-the-datagram"]
-    with Worker({}, "transports", compiled=False) as worker:
+    with MutantProcess({}, "transports", compiled=False) as worker:
         assert worker.failure([test]) is None
-    with Worker(sources_of(mutant), "transports", compiled=False) as worker:
+    with MutantProcess(sources_of(mutant), "transports", compiled=False) as worker:
         failure = worker.failure([test])
     assert failure is not None and failure[0].name.startswith(test + "::")
 
@@ -294,7 +294,7 @@ def test_a_mutant_of_the_core_that_no_seed_kills_is_for_the_tests_of_the_core() 
     mutant = Mutant(
         "timers-forget",
         "A timer is never due.",
-        (Change("timers", "if first > now or first == _OFF", "if True"),),
+        (Edit("timers", "if first > now or first == _OFF", "if True"),),
         tests=("tests/core/test_timers.py",),
     )
     verdict = try_mutant(mutant, None, ())
@@ -309,7 +309,7 @@ def test_tests_that_cannot_be_imported_kill_nothing() -> None:
     verdict = try_mutant(
         dataclasses.replace(
             NO_PROGRAM,
-            changes=(Change("timers", "import math", "import no_math"),),
+            changes=(Edit("timers", "import math", "import no_math"),),
             tests=("tests/core/test_timers.py",),
         ),
         None,

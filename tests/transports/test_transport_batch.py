@@ -91,7 +91,7 @@ def receive(receiver: Any, origins: list[bytes], datagrams: list[bytes]) -> int:
 
 def test_datagrams_and_their_origins_come_out_as_they_went_in(face: types.ModuleType, pair: Pair) -> None:
     here, there = pair
-    sender = face.Sender(here, 8, b"HEAD")
+    sender = face.SocketWriter(here, 8, b"HEAD")
     receiver = face.Receiver(there, 8, 100, 4)
     sent = [bytes([number]) * number for number in range(1, 6)]
     assert send(sender, [where(there)] * 5, sent, 0) == 5
@@ -112,7 +112,7 @@ def test_nothing_waits_is_zero(face: types.ModuleType, pair: Pair) -> None:
 
 def test_batches_are_bounded_both_ways(face: types.ModuleType, pair: Pair) -> None:
     here, there = pair
-    sender, receiver = face.Sender(here, 3), face.Receiver(there, 2, 100)
+    sender, receiver = face.SocketWriter(here, 3), face.Receiver(there, 2, 100)
     sent = [b"%d" % number for number in range(5)]
     addresses = [where(there)] * 5
     assert send(sender, addresses, sent, 0) == 3
@@ -127,8 +127,8 @@ def test_datagrams_of_several_senders_keep_their_origins(face: types.ModuleType,
     here, there = pair
     receiver = face.Receiver(there, 8, 100)
     for turn in range(2):
-        send(face.Sender(here, 1), [where(there)], [b"from another %d" % turn], 0)
-        send(face.Sender(there, 1), [where(there)], [b"from itself %d" % turn], 0)
+        send(face.SocketWriter(here, 1), [where(there)], [b"from another %d" % turn], 0)
+        send(face.SocketWriter(there, 1), [where(there)], [b"from itself %d" % turn], 0)
     origins: list[bytes] = []
     datagrams: list[bytes] = []
     assert receive(receiver, origins, datagrams) == 4
@@ -140,7 +140,7 @@ def test_wrong_sizes_are_dropped_and_counted(face: types.ModuleType, pair: Pair)
     here, there = pair
     receiver = face.Receiver(there, 8, 10, 4)
     sizes = [0, 1, 4, 5, 14, 15, 5000]
-    assert send(face.Sender(here, 8), [where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(sizes)
+    assert send(face.SocketWriter(here, 8), [where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(sizes)
     datagrams: list[bytes] = []
     assert receive(receiver, [], datagrams) == len(sizes), "dropped ones count as read"
     assert [len(datagram) for datagram in datagrams] == [1, 10]
@@ -151,7 +151,7 @@ def test_own_datagrams_are_skipped_and_counted(face: types.ModuleType, pair: Pai
     here, there = pair
     receiver = face.Receiver(there, 8, 10, 2, where(here) + b"me")
     for header in (b"me", b"it", b"me"):
-        send(face.Sender(here, 1, header), [where(there)], [b"x"], 0)
+        send(face.SocketWriter(here, 1, header), [where(there)], [b"x"], 0)
     origins: list[bytes] = []
     assert receive(receiver, origins, []) == 3
     assert origins == [where(here) + b"it"]
@@ -169,7 +169,7 @@ def test_segments_are_sent_and_put_together(face: types.ModuleType, pair: Pair) 
     here, there = pair
     sent = [bytes([number]) * (1 + 997 * number) for number in range(6)]
     heads, datagrams = cut(sent, 400)
-    sender = face.Sender(here, 64, b"HEAD", True)
+    sender = face.SocketWriter(here, 64, b"HEAD", True)
     assert sender.send([where(there)] * len(heads), heads, datagrams, 0) == len(heads) == sender.datagrams_sent
     receiver = face.Receiver(there, 64, 5000, 4, None, True)
     counts: Counter[str] = Counter()
@@ -212,7 +212,7 @@ def test_what_is_on_the_wire_is_what_extent_says(
         ):
             there.bind(("127.0.0.1", 0))
             there.setblocking(False)
-            sender = face.Sender(here, count, header, segment)
+            sender = face.SocketWriter(here, count, header, segment)
             got: list[bytes] = []
             while len(got) < len(heads):
                 taken = sender.send([where(there)] * len(heads), heads, datagrams, len(got))
@@ -234,7 +234,7 @@ def test_what_is_on_the_wire_is_what_extent_says(
     ],
 )
 def test_head_of_no_segment_of_its_datagram_is_refused(face: types.ModuleType, pair: Pair, head: bytes) -> None:
-    sender = face.Sender(pair[0], 8)
+    sender = face.SocketWriter(pair[0], 8)
     with pytest.raises(ValueError, match="segment"):
         sender.send([where(pair[1])], [head], [b"x" * 10], 0)
     assert sender.datagrams_sent == 0
@@ -252,7 +252,7 @@ def test_stranger_is_asked_about_for_each_datagram_and_takes_no_place(face: type
         asked.append(origin)
         return len(asked) == 4  # a datagram of its own says who it is
 
-    send(face.Sender(here, 8, b"", True), [where(there)] * 5, [SEGMENT] * 3 + [b"I am a member now"] * 2, 0)
+    send(face.SocketWriter(here, 8, b"", True), [where(there)] * 5, [SEGMENT] * 3 + [b"I am a member now"] * 2, 0)
     receiver = face.Receiver(there, 8, 100, 0, None, True)
     got: list[bytes] = []
     while receiver.receive(joiner, {friend}, introduce, got):
@@ -267,7 +267,7 @@ def test_origin_of_the_last_welcome_datagram_is_kept(face: types.ModuleType, pai
     receiver = face.Receiver(there, 8, 100, 4)
     welcome = where(here) + b"GOOD"
     for header in (b"GOOD", b"EVIL"):
-        assert send(face.Sender(here, 8, header), [where(there)], [b"x"], 0) == 1
+        assert send(face.SocketWriter(here, 8, header), [where(there)], [b"x"], 0) == 1
     came: list[bytes] = []
     assert receiver.receive(Joiner(2**16, 1, Counter()), {welcome}, lambda origin, head: False, came) == 2
     assert came == [b"x"]
@@ -288,9 +288,9 @@ def test_who_is_no_longer_known_is_asked_about_again(face: types.ModuleType, pai
     receiver = face.Receiver(there, 8, 100)
     got: list[bytes] = []
     for sender, text in ((here, b"a"), (there, b"b"), (here, b"c")):
-        send(face.Sender(sender, 1), [where(there)], [text], 0)
+        send(face.SocketWriter(sender, 1), [where(there)], [text], 0)
     receiver.receive(Joiner(100, 1, Counter()), known, introduce, got)
-    send(face.Sender(here, 1), [where(there)], [b"d"], 0)
+    send(face.SocketWriter(here, 1), [where(there)], [b"d"], 0)
     known.add(where(here))
     receiver.receive(Joiner(100, 1, Counter()), known, introduce, got)
     assert got == [b"a", b"b", b"d"]
@@ -299,7 +299,7 @@ def test_who_is_no_longer_known_is_asked_about_again(face: types.ModuleType, pai
 
 def test_error_of_the_first_datagram_is_returned(face: types.ModuleType, pair: Pair) -> None:
     here, there = pair
-    sender = face.Sender(here, 8)
+    sender = face.SocketWriter(here, 8)
     too_long = bytes(70_000)
     addresses = [where(there)] * 3
     assert send(sender, addresses, [too_long, b"b", b"c"], 0) == -errno.EMSGSIZE
@@ -312,7 +312,7 @@ def test_error_of_the_first_datagram_is_returned(face: types.ModuleType, pair: P
 def test_closed_socket_is_an_error_number(face: types.ModuleType, pair: Pair) -> None:
     here, there = pair
     address = where(there)
-    sender, receiver = face.Sender(here, 8), face.Receiver(there, 8, 100)
+    sender, receiver = face.SocketWriter(here, 8), face.Receiver(there, 8, 100)
     here.close()
     there.close()
     assert send(sender, [address], [b"x"], 0) == -errno.EBADF
@@ -320,7 +320,7 @@ def test_closed_socket_is_an_error_number(face: types.ModuleType, pair: Pair) ->
 
 
 def test_packed_address_of_another_length_is_refused(face: types.ModuleType, pair: Pair) -> None:
-    sender = face.Sender(pair[0], 8)
+    sender = face.SocketWriter(pair[0], 8)
     with pytest.raises(ValueError, match="a packed address has 6 or 22 bytes, not 5"):
         send(sender, [b"short"], [b"x"], 0)
     assert sender.datagrams_sent == 0
@@ -335,7 +335,7 @@ def test_compiled_module_bounds_its_buffers(count: int, size: int, pair: Pair) -
 
 @only_compiled
 def test_compiled_module_does_not_take_what_is_not_bytes(pair: Pair) -> None:
-    sender = _batch.Sender(pair[0], 8)
+    sender = _batch.SocketWriter(pair[0], 8)
     for addresses, datagrams in (([None], [b"x"]), ([where(pair[1])], ["text"]), (None, []), ([], None)):
         with pytest.raises(TypeError):
             send(sender, addresses, datagrams, 0)  # type: ignore[arg-type]
@@ -429,7 +429,7 @@ def test_error_behind_datagrams_is_returned_by_the_next_call() -> None:
 def offloading(pair: Pair, *, count: int = 256, size: int = 1400, header: bytes = b"") -> tuple[Any, Any]:
     """A sender and a receiver that may use it; the test is skipped where the kernel has it not."""
     here, there = pair
-    sender = _batch.Sender(here, count, header, True)
+    sender = _batch.SocketWriter(here, count, header, True)
     receiver = _batch.Receiver(there, 128, size, len(header), None, True)
     if not receiver.coalesces:
         pytest.skip("this kernel has no UDP_GRO")
@@ -473,7 +473,7 @@ def test_runs_of_any_sizes_to_two_addresses_come_out_as_they_went_in(sizes: list
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**21)
         here, *there = sockets
         receivers = [_batch.Receiver(sock, 128, 1400, 0, None, True) for sock in there]
-        sender = _batch.Sender(here, 512, b"", True)
+        sender = _batch.SocketWriter(here, 512, b"", True)
         sent = [b"x%d" % number + bytes(size) for number, size in enumerate(sizes)]
         sent = [one[:size] for one, size in zip(sent, sizes, strict=True)]
         addresses = [where(there[way]) for way in ways[: len(sent)]]
@@ -504,7 +504,7 @@ def test_each_datagram_of_a_run_is_held_against_the_limits(pair: Pair) -> None:
 def test_own_datagrams_in_a_run_are_left_out(pair: Pair) -> None:
     here, there = pair
     receiver = _batch.Receiver(there, 128, 100, 2, where(here) + b"me", True)
-    assert send(_batch.Sender(here, 16, b"me", True), [where(there)] * 5, [b"mine!"] * 5, 0) == 5
+    assert send(_batch.SocketWriter(here, 16, b"me", True), [where(there)] * 5, [b"mine!"] * 5, 0) == 5
     assert receive_all(receiver)[1] == []
     assert receiver.skipped == 5
 
@@ -512,7 +512,7 @@ def test_own_datagrams_in_a_run_are_left_out(pair: Pair) -> None:
 @only_compiled
 def test_receiver_without_offload_gets_the_same_datagrams(pair: Pair) -> None:
     """The kernel cuts the run for it."""
-    sender = _batch.Sender(pair[0], 256, b"", True)
+    sender = _batch.SocketWriter(pair[0], 256, b"", True)
     receiver = _batch.Receiver(pair[1], 16, 1400)
     sent = [bytes([number]) * 500 for number in range(1, 61)]
     assert send(sender, [where(pair[1])] * 60, sent, 0) == 60
@@ -526,7 +526,7 @@ def test_run_that_cannot_be_cut_is_refused_and_sent_one_by_one(pair: Pair) -> No
     """As on an interface that cannot do it. Here the socket sends no checksums, without which no run is cut."""
     here, there = pair
     here.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
-    sender = _batch.Sender(here, 64, b"", True)
+    sender = _batch.SocketWriter(here, 64, b"", True)
     receiver = _batch.Receiver(there, 64, 1400)
     sent = [bytes([number]) * 500 for number in range(1, 11)]
     assert send(sender, [where(there)] * 10, sent, 0) == -errno.EINVAL == -sender.refused

@@ -23,7 +23,7 @@ from ringproto.transports import TransportError, open_multicast_udp
 from ringproto.transports._addresses import pack_address
 from ringproto.transports._detection import Detection, detection_of
 from ringproto.transports.interfaces import Interface, find_interface
-from ringproto.transports.membership import Membership
+from ringproto.transports.membership import GroupMembership
 from ringproto.transports.multicast_udp import MulticastUDP
 
 on_hosts = pytest.mark.skipif(namespaces.missing() is not None, reason=str(namespaces.missing()))
@@ -384,7 +384,7 @@ async def on_loopback() -> tuple[MulticastUDP, MulticastUDP]:
 def move(transport: MulticastUDP) -> None:
     """Go on with other sockets, as if the interface had another address."""
     former = transport._membership
-    transport._move(Membership(former.group, former.port, former.interface, former.ttl))
+    transport._move(GroupMembership(former.group, former.port, former.interface, former.ttl))
 
 
 @pytest.mark.parametrize("with_epoll", [True, False], ids=["epoll", "nursery"])
@@ -581,7 +581,7 @@ async def test_interface_that_goes_away_while_the_group_is_joined_is_said(
     monkeypatch.setattr("ringproto.transports.multicast_udp.as_before", lambda *arguments: former.interface)
     monkeypatch.setattr("ringproto.transports.membership.socket.if_nametoindex", fail)
     with pytest.raises(TransportError, match=f"cannot be joined on interface {LO}: no interface with") as raised:
-        Membership(former.group, former.port, former.interface, former.ttl)
+        GroupMembership(former.group, former.port, former.interface, former.ttl)
     assert raised.value.errno == errno.ENODEV
     first._after_loss(errno.ENODEV, first._everybody[0])
     await first.send([(0, b"x")])

@@ -18,7 +18,7 @@ from transport_openers import GROUP, free_ports
 from ringproto.transports import AddressInUseError, InterfaceError, TransportError, interfaces, open_multicast_udp
 from ringproto.transports._sockets import Sizes
 from ringproto.transports.interfaces import Interface, find_interface
-from ringproto.transports.membership import Membership, usable_interface
+from ringproto.transports.membership import GroupMembership, usable_interface
 from ringproto.transports.multicast_udp import HEADER_SIZE, HELD_ROUNDS_MAX, MAGIC, PEERS_MAX, MulticastUDP
 
 LO = find_interface("127.0.0.1", 4).name
@@ -151,7 +151,7 @@ async def test_two_processors_with_one_id_hear_of_each_other_and_do_not_raise() 
     (first,) = await open_nodes(1)
     _, port = group_of(first)
     # A second one with this id in the same process is refused, so it goes round that check here.
-    membership = Membership(first._membership.group, port, first._membership.interface, 0)
+    membership = GroupMembership(first._membership.group, port, first._membership.interface, 0)
     twin = MulticastUDP(1, membership, Sizes(1344, 1344), 2**16, 2**16, offload=True)
     await twin.send([(0, b"x")])
     assert await waiting(first) == [b"x"]
@@ -397,18 +397,18 @@ async def test_loopback_is_refused_for_ipv6_groups() -> None:
 
 async def test_group_that_cannot_be_joined_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[socket.socket] = []
-    real = Membership.join
+    real = GroupMembership.join
 
-    def fail(self: Membership) -> None:
+    def fail(self: GroupMembership) -> None:
         made.extend([self.group_socket, self.own_socket])
         raise OSError(errno.ENODEV, "No such device")
 
-    monkeypatch.setattr(Membership, "join", fail)
+    monkeypatch.setattr(GroupMembership, "join", fail)
     (port,) = free_ports(1)
     with pytest.raises(TransportError, match=f"group {GROUP} cannot be joined on interface {LO}: No such device"):
         await open_multicast_udp(1, GROUP, port, interface=LO)
     assert [sock.fileno() for sock in made] == [-1, -1]
-    monkeypatch.setattr(Membership, "join", real)
+    monkeypatch.setattr(GroupMembership, "join", real)
     transport = await open_multicast_udp(1, GROUP, port, interface=LO)
     await transport.aclose()
 

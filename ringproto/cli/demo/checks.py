@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ringproto.cli.demo.log import PRIORITIES, Complete, Delivered, Life, Regular, StreamDigest, Transitional
+from ringproto.cli.demo.log import PRIORITIES, Complete, Delivered, ProcessLog, Regular, StreamDigest, Transitional
 
 __all__ = ["CHECKS", "Check", "Expected", "Part", "check_all", "parts_of"]
 
@@ -63,7 +63,7 @@ class Part:
         return self.delivered + self.delivered_transitional
 
 
-def parts_of(life: Life) -> list[Part]:
+def parts_of(life: ProcessLog) -> list[Part]:
     """The log by configurations. What stands before the first configuration is in no part (see the history check)."""
     parts: list[Part] = []
     for entry in life.entries:
@@ -87,19 +87,19 @@ def parts_of(life: Life) -> list[Part]:
     return parts
 
 
-class _Run:
+class _CheckedLogs:
     """The logs, cut into parts once for all checks."""
 
-    def __init__(self, lives: Sequence[Life], expected: Expected) -> None:
+    def __init__(self, lives: Sequence[ProcessLog], expected: Expected) -> None:
         self.lives = lives
         self.expected = expected
         self.parts = [(life, parts_of(life)) for life in lives]
         self.finals = [life for life in lives if not life.killed]
 
 
-def check_all(lives: Sequence[Life], expected: Expected) -> list[Check]:
+def check_all(lives: Sequence[ProcessLog], expected: Expected) -> list[Check]:
     """Hold every rule against the logs."""
-    run = _Run(lives, expected)
+    run = _CheckedLogs(lives, expected)
     verdicts = []
     for name, (rule, says) in CHECKS.items():
         violations: list[str] = []
@@ -115,7 +115,7 @@ def _names(message: Delivered) -> str:
     return f"{PRIORITIES.get(message.priority, message.priority)} message {message.mid} at seq {message.seq}"
 
 
-def _history(run: _Run) -> Iterator[str]:
+def _history(run: _CheckedLogs) -> Iterator[str]:
     members_of: dict[str, tuple[int, ...]] = {}
     for life, parts in run.parts:
         first = life.entries[0] if life.entries else None
@@ -153,7 +153,7 @@ def _sequence(ring: str) -> int:
     return int(ring.partition(".")[0])
 
 
-def _order(run: _Run) -> Iterator[str]:
+def _order(run: _CheckedLogs) -> Iterator[str]:
     at_place: dict[str, dict[int, Delivered]] = {}
     for life, parts in run.parts:
         seen: set[str] = set()
@@ -178,7 +178,7 @@ def _order(run: _Run) -> Iterator[str]:
             yield from _gaps(life, part)
 
 
-def _gaps(life: Life, part: Part) -> Iterator[str]:
+def _gaps(life: ProcessLog, part: Part) -> Iterator[str]:
     """Without holes in a regular configuration: seqs after the completion follow one another, and so they do before it,
     where each member's unblock, which the application does not see, has one."""
     if not part.completes:
@@ -198,8 +198,8 @@ def _gaps(life: Life, part: Part) -> Iterator[str]:
             return
 
 
-def _together(run: _Run) -> Iterator[str]:
-    first: dict[tuple[object, ...], tuple[Life, list[Delivered], object]] = {}
+def _together(run: _CheckedLogs) -> Iterator[str]:
+    first: dict[tuple[object, ...], tuple[ProcessLog, list[Delivered], object]] = {}
     for life, parts in run.parts:
         for part in parts:
             if part.transitional is None:
@@ -229,7 +229,7 @@ def _difference(one: list[Delivered], other: list[Delivered]) -> str:
     return f"only one delivered {_names(longer[min(len(one), len(other))])}"
 
 
-def _barrier(run: _Run) -> Iterator[str]:
+def _barrier(run: _CheckedLogs) -> Iterator[str]:
     done_at: dict[str, int] = {}
     for life, parts in run.parts:
         for part in parts:
@@ -255,7 +255,7 @@ def _barrier(run: _Run) -> Iterator[str]:
                     yield f"{where}: RecoveryComplete at seq {done.seq}, elsewhere at {done_at[done.ring]}"
 
 
-def _accepted(run: _Run) -> Iterator[str]:
+def _accepted(run: _CheckedLogs) -> Iterator[str]:
     for life in run.lives:
         counts: dict[tuple[str, str], int] = {}
         for entry in life.entries:
@@ -282,7 +282,7 @@ def _accepted(run: _Run) -> Iterator[str]:
                 )
 
 
-def _state(run: _Run) -> Iterator[str]:
+def _state(run: _CheckedLogs) -> Iterator[str]:
     hashes: dict[str, str] = {}
     for life in run.finals:
         report = life.report
@@ -305,7 +305,7 @@ def _state(run: _Run) -> Iterator[str]:
         yield f"the processors at the end are {sorted(life.node for life in run.finals)}, not {run.expected.nodes}"
 
 
-def _stream(run: _Run) -> Iterator[str]:
+def _stream(run: _CheckedLogs) -> Iterator[str]:
     for life in run.lives:
         given, audited = StreamDigest(), dict(life.audited)
         for entry in life.entries:
@@ -320,7 +320,7 @@ def _stream(run: _Run) -> Iterator[str]:
                 yield f"processor {life.name} was given {given.events} events, and its ring delivered {delivered}"
 
 
-def _story(run: _Run) -> Iterator[str]:
+def _story(run: _CheckedLogs) -> Iterator[str]:
     victim = run.expected.victim
     survivors = set(run.expected.nodes) - {victim}
     killed = [life for life in run.lives if life.killed]
@@ -346,7 +346,7 @@ def _flows(part: Part) -> bool:
     return {"h", "l"} <= {message.priority for message in part.all_delivered}
 
 
-CHECKS: dict[str, tuple[Callable[[_Run], Iterator[str]], str]] = {
+CHECKS: dict[str, tuple[Callable[[_CheckedLogs], Iterator[str]], str]] = {
     "history": (_history, "configurations follow one another as extended virtual synchrony has it"),
     "order": (_order, "every place of every configuration's order has one message, the same everywhere, without gaps"),
     "together": (_together, "processors that went on together delivered the same sequence"),

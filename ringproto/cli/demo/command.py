@@ -24,8 +24,8 @@ from ringproto._processes.transports import local_transport
 from ringproto.cli._common import NODES_MAX, need_extra, positive, whole
 from ringproto.cli.demo import records as sources
 from ringproto.cli.demo.checks import Expected, check_all
-from ringproto.cli.demo.log import Life
-from ringproto.cli.demo.plan import Outcome, Plan
+from ringproto.cli.demo.log import ProcessLog
+from ringproto.cli.demo.plan import Outcome, DemoPlan
 from ringproto.cli.demo.report import Reporter, document
 from ringproto.cli.demo.store import contents_hash_of_records
 
@@ -72,7 +72,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def make_plan(args: argparse.Namespace) -> Plan:
+def make_plan(args: argparse.Namespace) -> DemoPlan:
     """The plan for the command's options.
 
     Raises:
@@ -87,7 +87,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
     seed = secrets.randbits(32) if args.seed is None else args.seed
     drawn = random.Random(seed)
     nodes = tuple(range(1, args.nodes + 1))
-    return Plan(
+    return DemoPlan(
         file=args.file,
         source=source,
         records=records,
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def conduct(plan: Plan, reporter: Reporter) -> Outcome:
+async def conduct(plan: DemoPlan, reporter: Reporter) -> Outcome:
     """Carry out a plan. Never leaves a process behind; a run that breaks off gives its outcome so far.
 
     Raises:
@@ -130,7 +130,7 @@ async def conduct(plan: Plan, reporter: Reporter) -> Outcome:
         try:
             async with open_children() as children:
                 await children.on_signals()
-                await _Conductor(plan, outcome, reporter, children).conduct()
+                await _Demo(plan, outcome, reporter, children).conduct()
         except InterruptedRunError:
             raise
         except RunFailedError as error:
@@ -141,10 +141,10 @@ async def conduct(plan: Plan, reporter: Reporter) -> Outcome:
     return outcome
 
 
-class _Processor:
+class _DemoProcess:
     """One running process and what is known of it."""
 
-    def __init__(self, child: Child, life: Life) -> None:
+    def __init__(self, child: Child, life: ProcessLog) -> None:
         self.child = child
         self.life = life
         self.progress: dict[str, Any] = {}
@@ -164,13 +164,13 @@ class _Processor:
         )
 
 
-class _Conductor:
-    def __init__(self, plan: Plan, outcome: Outcome, reporter: Reporter, children: Children) -> None:
+class _Demo:
+    def __init__(self, plan: DemoPlan, outcome: Outcome, reporter: Reporter, children: Children) -> None:
         self._plan = plan
         self._outcome = outcome
         self._reporter = reporter
         self._children = children
-        self._at: dict[int, _Processor] = {}
+        self._at: dict[int, _DemoProcess] = {}
         self._transport = local_transport(plan.transport, plan.nodes)
         self._config = {"cluster": f"demo-{secrets.token_hex(8)}", "quorum": plan.quorum}
         self._fingerprint = sources.fingerprint(plan.records)
@@ -214,7 +214,7 @@ class _Conductor:
         await self._part()
 
     async def _start(self, node: int, life_number: int, seconds: float, allowed: float) -> None:
-        life = Life(node, life_number)
+        life = ProcessLog(node, life_number)
         setup = {
             "node": node,
             "life": life_number,
@@ -230,9 +230,9 @@ class _Conductor:
         child = await self._children.start(
             f"processor {life.name}", "ringproto.cli.demo.worker", setup, partial(self._hear, node, life)
         )
-        self._at[node] = _Processor(child, life)
+        self._at[node] = _DemoProcess(child, life)
 
-    def _hear(self, node: int, life: Life, message: dict[str, Any]) -> None:
+    def _hear(self, node: int, life: ProcessLog, message: dict[str, Any]) -> None:
         if "log" in message:
             self._reporter.entries(life, life.extend(message["log"]), self._outcome.start_s)
         if "audited" in message:

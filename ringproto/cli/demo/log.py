@@ -18,7 +18,7 @@ __all__ = [
     "Complete",
     "Delivered",
     "Entry",
-    "Life",
+    "ProcessLog",
     "Note",
     "Regular",
     "StreamDigest",
@@ -122,7 +122,7 @@ class StreamDigest:
 
 
 @dataclasses.dataclass
-class Life:
+class ProcessLog:
     """One process: a processor from its start to its end, with its log."""
 
     node: int

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from ringproto.cli.demo.checks import Check
-from ringproto.cli.demo.log import Life
+from ringproto.cli.demo.log import ProcessLog
 from ringproto.cli.demo.records import Record
 
-__all__ = ["Outcome", "Plan"]
+__all__ = ["Outcome", "DemoPlan"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """What one run is to do."""
 
     file: str | None
@@ -39,9 +39,9 @@ class Plan:
 class Outcome:
     """What one run did."""
 
-    plan: Plan
+    plan: DemoPlan
     start_s: float
-    lives: list[Life] = dataclasses.field(default_factory=list)
+    lives: list[ProcessLog] = dataclasses.field(default_factory=list)
     marks: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     """What the conductor did, with the time."""
     kill_s: float | None = None

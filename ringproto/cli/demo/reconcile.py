@@ -28,7 +28,7 @@ from typing import NamedTuple
 from ringproto import RingId
 from ringproto.cli.demo.store import Store, StoreError
 
-__all__ = ["CHUNK_SIZE", "Offer", "ReconcileError", "Round", "state_messages"]
+__all__ = ["CHUNK_SIZE", "Offer", "ReconcileError", "Reconciliation", "state_messages"]
 
 CHUNK_SIZE = 32 * 1024
 """Bytes of state in one RECOVERY message, about."""
@@ -69,7 +69,7 @@ def state_messages(store: Store) -> Iterator[bytes]:
     yield _END + json.dumps([parts, digest.hexdigest()]).encode()
 
 
-class Round:
+class Reconciliation:
     """One configuration's reconciliation, as one member sees it."""
 
     def __init__(self, ring_id: RingId, members: tuple[int, ...], own: Offer, node: int) -> None:

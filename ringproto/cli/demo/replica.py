@@ -17,7 +17,7 @@ import trio
 from ringproto import Event, Message, Priority, RecoveryComplete, RegularConfiguration, RingId
 from ringproto.cli.demo.feed import Feed, read_payload
 from ringproto.cli.demo.log import Complete, Delivered, Entry, Note, Regular, StreamDigest, Transitional
-from ringproto.cli.demo.reconcile import Offer, Round, state_messages
+from ringproto.cli.demo.reconcile import Offer, Reconciliation, state_messages
 from ringproto.cli.demo.store import Store
 
 __all__ = ["RecoveryLike", "Replica", "entry_of", "take_audit"]
@@ -82,7 +82,7 @@ class Replica:
         self.complete = False
         self.delivered_here = {"h": 0, "l": 0}
         """Deliveries in the present configuration, by priority."""
-        self.round: Round | None = None
+        self.round: Reconciliation | None = None
         self._full_size = full_size
         self._epoch = RingId(0, 0, 0)
         self._changed = trio.Event()
@@ -148,7 +148,7 @@ class Replica:
         self.delivered_here = {"h": 0, "l": 0}
         epoch = (self._epoch.sequence, self._epoch.representative, self._epoch.nonce)
         own = Offer(epoch, self.store.revision, self.store.chain)
-        self.round = Round(configuration.ring_id, configuration.members, own, self.node)
+        self.round = Reconciliation(configuration.ring_id, configuration.members, own, self.node)
         self._wake()
 
     def _recovery_complete(self, event: RecoveryComplete) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ringproto.cli._common import console
-from ringproto.cli.demo.log import Complete, Entry, Life, Note, Regular
+from ringproto.cli.demo.log import Complete, Entry, ProcessLog, Note, Regular
 from ringproto.cli.demo.plan import Outcome
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
 
@@ -70,7 +70,7 @@ class Reporter:
             self._lined = count / self._total
             self.line(at_s, "", f"{count:,} of {self._total:,} records applied")
 
-    def entries(self, life: Life, entries: Sequence[Entry], start_s: float) -> None:
+    def entries(self, life: ProcessLog, entries: Sequence[Entry], start_s: float) -> None:
         """A process logged something. A configuration is told once, by the first who logs it."""
         for entry in entries:
             if isinstance(entry, Note):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ringproto.cli.demo.records import Record
 
-__all__ = ["CHAIN_EMPTY", "Entry", "Store", "StoreError", "contents_hash_of_records"]
+__all__ = ["CHAIN_EMPTY", "StoredValue", "Store", "StoreError", "contents_hash_of_records"]
 
 CHAIN_EMPTY = bytes(16)
 """The chain of a store to which nothing was applied."""
@@ -28,7 +28,7 @@ class StoreError(Exception):
     """An encoded part of a store is not what a store writes."""
 
 
-class Entry(NamedTuple):
+class StoredValue(NamedTuple):
     """What the store has under one key."""
 
     value: bytes
@@ -42,7 +42,7 @@ class Store:
     """One replica's state."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[bytes, StoredValue] = {}
         self.revision = 0
         self.chain = CHAIN_EMPTY
 
@@ -50,7 +50,7 @@ class Store:
         """Apply one record."""
         before = self.entries.get(key)
         self.revision += 1
-        self.entries[key] = Entry(value, self.revision, before.times + 1 if before else 1)
+        self.entries[key] = StoredValue(value, self.revision, before.times + 1 if before else 1)
         digest = hashlib.blake2b(self.chain, digest_size=16)
         digest.update(b"%d " % len(key))
         digest.update(key)
@@ -85,7 +85,7 @@ class Store:
             yield bytes(part)
 
     @staticmethod
-    def read_chunk(part: bytes) -> Iterator[tuple[bytes, Entry]]:
+    def read_chunk(part: bytes) -> Iterator[tuple[bytes, StoredValue]]:
         """The entries in one part.
 
         Raises:
@@ -100,7 +100,7 @@ class Store:
             offset = key_end + value_length
             if offset > len(part):
                 raise StoreError("a part of the state ends in the middle of an entry")
-            yield part[key_end - key_length : key_end], Entry(part[key_end:offset], revision, times)
+            yield part[key_end - key_length : key_end], StoredValue(part[key_end:offset], revision, times)
 
 
 def contents_hash_of_records(records: Iterable[Record]) -> str:

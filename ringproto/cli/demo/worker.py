@@ -34,7 +34,7 @@ _CATCH_UP_S = 5.0
 """So long the last report waits for the application to read what the ring has delivered."""
 
 
-class _Worker:
+class _DemoWorker:
     def __init__(self, pipes: Pipes, setup: dict[str, Any]) -> None:
         self._pipes = pipes
         self._setup = setup
@@ -154,7 +154,7 @@ async def _main() -> None:
     pipes = Pipes()
     setup = await pipes.receive()
     if setup is not None:
-        worker = _Worker(pipes, setup)
+        worker = _DemoWorker(pipes, setup)
         # Records, states and logs are hundreds of thousands of objects without a cycle among them. Looking through them
         # again and again would stop the process for as long as the ring waits for its token.
         gc.freeze()

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from ringproto import Guarantee, Message, Priority, Ring
-from ringproto._processes.child import Line
+from ringproto._processes.child import Conversation
 from ringproto.cli.histogram import encode, new_histogram, record_ns
 from ringproto.cli.latency.open_loop import HEADER, HEADER_SIZE, WORD_OF_A_SENDER, Schedule, send_by_the_clock, words_of
 from ringproto.cli.latency.worker import MeasuringMember, run_member
@@ -30,7 +30,7 @@ _FLOOD_BATCH = 256
 class FloodMember(MeasuringMember):
     """Plays one load after the other, and says after each what it found."""
 
-    def __init__(self, line: Line, setup: Mapping[str, Any]) -> None:
+    def __init__(self, line: Conversation, setup: Mapping[str, Any]) -> None:
         super().__init__(line, setup)
         # Of each sender, the numbers of the next HIGH and the next LOW message: sent, and received.
         self._sent = {Priority.HIGH: 0, Priority.LOW: 0}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ringproto import Guarantee, Message, Priority, Ring
-from ringproto._processes.child import Line
+from ringproto._processes.child import Conversation
 from ringproto.cli.histogram import encode, new_histogram, record_ns
 from ringproto.cli.latency.open_loop import HEADER, Schedule, send_by_the_clock
 from ringproto.cli.latency.worker import MeasuringMember, run_member
@@ -18,7 +18,7 @@ __all__ = ["LatencyMember"]
 class LatencyMember(MeasuringMember):
     """Sends at a steady rate, and measures the latency of everything."""
 
-    def __init__(self, line: Line, setup: Mapping[str, Any]) -> None:
+    def __init__(self, line: Conversation, setup: Mapping[str, Any]) -> None:
         super().__init__(line, setup)
         self._histogram = new_histogram()
         self._received = dict.fromkeys(self.nodes, 0)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ringproto._processes.child import Line
+from ringproto._processes.child import Conversation
 from ringproto._processes.parent import Child, Children, TaskChild, open_children
 from ringproto._processes.transports import local_transport
 from ringproto.cli.latency.worker import MeasuringMember
@@ -80,7 +80,7 @@ async def start_members(
     children: Children,
     setup: Mapping[str, Any],
     heard: Mapping[int, dict[str, Any]],
-    kind: Callable[[Line, Mapping[str, Any]], MeasuringMember],
+    kind: Callable[[Conversation, Mapping[str, Any]], MeasuringMember],
 ) -> list[Child | TaskChild]:
     """Start every processor of a measurement, on one transport.
 
@@ -94,7 +94,7 @@ async def start_members(
     if transport == "loopback":
         network = LoopbackNetwork(seed=1)
 
-        def task(node: int, transport: Transport) -> Callable[[Line], Awaitable[None]]:
+        def task(node: int, transport: Transport) -> Callable[[Conversation], Awaitable[None]]:
             return lambda line: kind(line, {**setup, "node": node}).run(transport)
 
         return [

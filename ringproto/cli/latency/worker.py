@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from ringproto import Config, Message, RecoveryComplete, RegularConfiguration, Ring, open_ring
-from ringproto._processes.child import Line, Pipes, run_worker, until_left
+from ringproto._processes.child import Conversation, Pipes, run_worker, until_left
 from ringproto._processes.transports import open_transport
 from ringproto.transports import Transport
 
@@ -32,7 +32,7 @@ class MeasuringMember(ABC):
             and what the part of it needs.
     """
 
-    def __init__(self, line: Line, setup: Mapping[str, Any]) -> None:
+    def __init__(self, line: Conversation, setup: Mapping[str, Any]) -> None:
         self.line = line
         self.setup = setup
         self.node: int = setup["node"]
@@ -96,7 +96,7 @@ class MeasuringMember(ABC):
         }
 
 
-def run_member(kind: Callable[[Line, Mapping[str, Any]], MeasuringMember]) -> int:
+def run_member(kind: Callable[[Conversation, Mapping[str, Any]], MeasuringMember]) -> int:
     """Be a member that is a process of its own; returns its exit code."""
 
     async def main() -> None:

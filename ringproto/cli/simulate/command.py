@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         enough = not args.probes or report.show(args.probes_min)
         return 0 if result.ok and enough else 1
     began = time.perf_counter()
-    total = _Total(len(seeds))
+    total = _SeedTotals(len(seeds))
     report = _ProbeReport()
     shares = Shares()
     with (
@@ -218,7 +218,7 @@ def _show(result: Result) -> None:
     print(f"  again: {replay_command(result.seed, light=result.light)}")
 
 
-class _Total:
+class _SeedTotals:
     """What the seeds came to, and lines of progress: one that changes on a terminal, one a minute elsewhere."""
 
     def __init__(self, seeds: int) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from ringproto.config import Config
-from ringproto.testing.judge.history import Life, Run, Stay
+from ringproto.testing.judge.history import Incarnation, History, Stay
 from ringproto.testing.judge.transcript import Delv, Send
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.observer import LifeSeen, Watch
@@ -49,7 +49,7 @@ class Evidence:
         self.overflowed = sum(host.overflowed for host in cluster.hosts.values())
         belong = [node for node in cluster.hosts if cluster.belongs(node)]
         transcripts = [transcript for transcript in cluster.transcripts() if transcript.node in belong]
-        self.run = Run(
+        self.run = History(
             transcripts,
             quorum=config.quorum,
             complete=None,
@@ -86,7 +86,7 @@ class Evidence:
             if isinstance(record, Delv) and record.seq > stay.prefix
         ]
 
-    def seen(self, life: Life) -> LifeSeen | None:
+    def seen(self, life: Incarnation) -> LifeSeen | None:
         """What was seen of an incarnation."""
         return self._seen.get((life.node, life.transcript.incarnation))
 

@@ -20,7 +20,7 @@ LASTS = (0.3, 5.0)
 """So many token timeouts a stall or a cut lasts."""
 
 
-class Plan(Protocol):
+class FaultPlan(Protocol):
     """What the faults of a run offer."""
 
     cluster: Cluster
@@ -39,7 +39,7 @@ class Plan(Protocol):
 class Repeats:
     """One kind of fault for one victim, which comes until the faults end."""
 
-    def __init__(self, plan: Plan, kind: str, victim: int) -> None:
+    def __init__(self, plan: FaultPlan, kind: str, victim: int) -> None:
         self.plan = plan
         self.kind = kind
         self.victim = victim

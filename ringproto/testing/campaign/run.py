@@ -128,7 +128,7 @@ def run_seed(
     the log hash.
     """
     with uncollected():
-        run = _Run(seed, light=light, trace=trace, probes=probes)
+        run = _SeedRun(seed, light=light, trace=trace, probes=probes)
         try:
             run.play()
         except Exception as error:
@@ -154,7 +154,7 @@ def check_seed(seed: int, *, light: bool = False, probes: bool = False) -> Resul
     return result
 
 
-class _Run:
+class _SeedRun:
     def __init__(self, seed: int, *, light: bool, trace: Trace | None, probes: bool) -> None:
         # Light and full runs of one seed have nothing in common.
         self.random = random = random_module.Random(f"ringproto {'light' if light else 'full'} {seed}")

@@ -454,7 +454,7 @@ def _can_stand_still(config: Config, members: int, delay_s: float) -> bool:
     return config.hold_s >= rest_s and rests(config, members, delay_s)
 
 
-class Kind(NamedTuple):
+class TrialKind(NamedTuple):
     """A trial, and which rings can be put to it."""
 
     least: int
@@ -465,16 +465,16 @@ class Kind(NamedTuple):
     """Whether it can take effect with these settings, so many members and this greatest latency in seconds."""
 
 
-TRIALS: dict[str, Kind] = {
-    "lost token": Kind(2, lost_token),
-    "lost data": Kind(2, lost_data),
-    "deaf member": Kind(3, deaf_member),
-    "deaf pair": Kind(3, deaf_pair),
-    "cut in recovery": Kind(3, cut_in_recovery),
-    "late copies": Kind(2, late_copies),
-    "merged holes": Kind(4, merged_holes),
-    "last words": Kind(2, last_words, _can_wait),
-    "stood still": Kind(2, stood_still, _can_stand_still),
+TRIALS: dict[str, TrialKind] = {
+    "lost token": TrialKind(2, lost_token),
+    "lost data": TrialKind(2, lost_data),
+    "deaf member": TrialKind(3, deaf_member),
+    "deaf pair": TrialKind(3, deaf_pair),
+    "cut in recovery": TrialKind(3, cut_in_recovery),
+    "late copies": TrialKind(2, late_copies),
+    "merged holes": TrialKind(4, merged_holes),
+    "last words": TrialKind(2, last_words, _can_wait),
+    "stood still": TrialKind(2, stood_still, _can_stand_still),
 }
 RICH = {"cut in recovery": 4, "merged holes": 4}
 """Drawn so many times more often than the others."""

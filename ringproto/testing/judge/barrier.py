@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ringproto.events import RecoveryComplete
-from ringproto.testing.judge.history import Life, Run, Stay, Violation
-from ringproto.testing.judge.transcript import Abort, Delv, Free, Send, Submit, Token, UnbDelv, UnbSend, Wait, describe
+from ringproto.testing.judge.history import Incarnation, History, Stay, Violation
+from ringproto.testing.judge.transcript import Abort, Delv, Free, Send, Submit, TokenRecord, UnbDelv, UnbSend, Wait, describe
 from ringproto.types import Priority, RingId
 
 __all__ = ["RULES"]
@@ -20,7 +20,7 @@ __all__ = ["RULES"]
 _APPLICATION = (Priority.HIGH, Priority.LOW)
 
 
-def b1_nothing_delivered_before_completion(run: Run) -> Iterator[Violation]:
+def b1_nothing_delivered_before_completion(run: History) -> Iterator[Violation]:
     """No HIGH or LOW message of c is delivered before DONE(c) in the same log."""
     for stay in run.stays():
         end = stay.dones[0] if stay.dones else len(stay.stream)
@@ -30,7 +30,7 @@ def b1_nothing_delivered_before_completion(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B1", stay.stream_at[index], text)
 
 
-def b2_nothing_sent_before_completion(run: Run) -> Iterator[Violation]:
+def b2_nothing_sent_before_completion(run: History) -> Iterator[Violation]:
     """No HIGH or LOW message is sent in c before DONE(c) in the same log."""
     for stay in run.stays():
         done_at = stay.done_at
@@ -39,7 +39,7 @@ def b2_nothing_sent_before_completion(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B2", at, f"{describe(send)} before the completion of the barrier")
 
 
-def b3_completion_has_one_place(run: Run) -> Iterator[Violation]:
+def b3_completion_has_one_place(run: History) -> Iterator[Violation]:
     """DONE(c) is where the last unblock is, the same at all, with the same recovery messages before it."""
     for ring in run.rings.values():
         first: tuple[Stay, RecoveryComplete, list[int]] | None = None
@@ -70,7 +70,7 @@ def b3_completion_has_one_place(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B3", at, text)
 
 
-def b4_completion_needs_every_member_and_the_quorum(run: Run) -> Iterator[Violation]:
+def b4_completion_needs_every_member_and_the_quorum(run: History) -> Iterator[Violation]:
     """DONE(c) comes only after an unblock of every member was delivered, and only if c has the quorum; ``primary``
     says whether it has."""
     for stay in run.stays():
@@ -103,7 +103,7 @@ def _table(stay: Stay, length: int) -> set[int]:
     return table
 
 
-def b5_recovery_messages_precede_the_unblock(run: Run) -> Iterator[Violation]:
+def b5_recovery_messages_precede_the_unblock(run: History) -> Iterator[Violation]:
     """A member's recovery messages in c all come before its unblock, as they are sent and as they are delivered."""
     for stay in run.stays():
         if stay.unblocks_sent:
@@ -122,7 +122,7 @@ def b5_recovery_messages_precede_the_unblock(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B5", stay.stream_at[index], text)
 
 
-def b6_one_unblock_each(run: Run) -> Iterator[Violation]:
+def b6_one_unblock_each(run: History) -> Iterator[Violation]:
     """There is at most one unblock for each member, incarnation and c."""
     for stay in run.stays():
         for at, unblock in stay.unblocks_sent[1:]:
@@ -137,7 +137,7 @@ def b6_one_unblock_each(run: Run) -> Iterator[Violation]:
             seen.add(record.node)
 
 
-def b7_the_table_is_the_unblocks_delivered(run: Run) -> Iterator[Violation]:
+def b7_the_table_is_the_unblocks_delivered(run: History) -> Iterator[Violation]:
     """The table is exactly the unblocks delivered so far: with the last one, and not later, the barrier is complete,
     and its members are those of c."""
     for stay in run.stays():
@@ -166,7 +166,7 @@ def b7_the_table_is_the_unblocks_delivered(run: Run) -> Iterator[Violation]:
             yield stay.violation("B7", stay.stream_at[index], text)
 
 
-def b8_equal_prefix_equal_table(run: Run) -> Iterator[Violation]:
+def b8_equal_prefix_equal_table(run: History) -> Iterator[Violation]:
     """Who delivered the same prefix of the order has the same table."""
     for stay, at, seen, expected, source in run.mismatches:
         if isinstance(seen, UnbDelv) and isinstance(expected, UnbDelv) and seen.node != expected.node:
@@ -176,7 +176,7 @@ def b8_equal_prefix_equal_table(run: Run) -> Iterator[Violation]:
             yield stay.violation("B8", at, text)
 
 
-def b9_an_unfinished_round_is_aborted_once(run: Run) -> Iterator[Violation]:
+def b9_an_unfinished_round_is_aborted_once(run: History) -> Iterator[Violation]:
     """A change before DONE(c) gives exactly one ABORT(c), and no DONE(c) after it; else there is no ABORT(c)."""
     for life in run.lives:
         for at, record in life.lost:
@@ -207,10 +207,10 @@ def b9_an_unfinished_round_is_aborted_once(run: Run) -> Iterator[Violation]:
 def _directly_after(stay: Stay, at: int) -> bool:
     """Whether nothing of the ordered stream stands between the CONF of this stay and this place."""
     between = stay.life.transcript.records[stay.configuration_at + 1 : at]
-    return all(isinstance(record, (Submit, Token, Free, Wait)) for record in between)
+    return all(isinstance(record, (Submit, TokenRecord, Free, Wait)) for record in between)
 
 
-def b10_at_most_one_completion(run: Run) -> Iterator[Violation]:
+def b10_at_most_one_completion(run: History) -> Iterator[Violation]:
     """There is at most one DONE(c), between CONF(c) and the next regular configuration."""
     for stay in run.stays():
         for index in stay.dones[1:]:
@@ -220,7 +220,7 @@ def b10_at_most_one_completion(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B10", at, f"the barrier of another ring, {record.ring_id}, completes here")
 
 
-def b11_sent_once_in_order(run: Run) -> Iterator[Violation]:
+def b11_sent_once_in_order(run: History) -> Iterator[Violation]:
     """Accepted messages are sent first in, first out, per sender and priority; none is left out and none invented.
 
     HIGH and LOW stay queued over changes; the recovery messages of a round are dropped with it. (Sent twice: E1.4;
@@ -264,7 +264,7 @@ def _in_order(accepted: list[str], sends: list[tuple[Stay, int, Send]]) -> Itera
             return
 
 
-def b12_fragments_never_mix(run: Run) -> Iterator[Violation]:
+def b12_fragments_never_mix(run: History) -> Iterator[Violation]:
     """What is sent is what was accepted, whole: a message cut by a change is begun again from its first byte."""
     for life in run.lives:
         accepted: dict[str, Submit] = {}
@@ -282,7 +282,7 @@ def b12_fragments_never_mix(run: Run) -> Iterator[Violation]:
                     yield stay.violation("B12", at, text)
 
 
-def b13_a_singleton_takes_the_same_path(run: Run) -> Iterator[Violation]:
+def b13_a_singleton_takes_the_same_path(run: History) -> Iterator[Violation]:
     """A configuration of one completes only after its one member sent its unblock and delivered it."""
     for stay in run.stays():
         if stay.configuration.members != (stay.life.node,):
@@ -296,10 +296,10 @@ def b13_a_singleton_takes_the_same_path(run: Run) -> Iterator[Violation]:
             yield stay.violation("B13", done_at, "the singleton completes before its unblock was delivered")
 
 
-def b14_no_completion_without_a_member(run: Run) -> Iterator[Violation]:
+def b14_no_completion_without_a_member(run: History) -> Iterator[Violation]:
     """A member that stops before its unblock: no unblock of it is delivered, and the barrier completes nowhere."""
     for ring in run.rings.values():
-        silent: dict[int, Life] = {
+        silent: dict[int, Incarnation] = {
             node: stays[0].life
             for node, stays in ring.nodes.items()
             if not any(stay.unblocks_sent for stay in stays) and not run.tail_lost(node, ring.ring_id)
@@ -317,7 +317,7 @@ def b14_no_completion_without_a_member(run: Run) -> Iterator[Violation]:
                     yield stay.violation("B14", stay.stream_at[index], text)
 
 
-def b16_only_unblocks_of_this_incarnation_count(run: Run) -> Iterator[Violation]:
+def b16_only_unblocks_of_this_incarnation_count(run: History) -> Iterator[Violation]:
     """An unblock that is delivered was sent in this ring by the incarnation that installed it."""
     for stay in run.stays():
         ring = run.rings[stay.ring_id]
@@ -337,7 +337,7 @@ def b16_only_unblocks_of_this_incarnation_count(run: Run) -> Iterator[Violation]
                 yield stay.violation("B16", at, text)
 
 
-def b18_recovery_messages_belong_to_their_round(run: Run) -> Iterator[Violation]:
+def b18_recovery_messages_belong_to_their_round(run: History) -> Iterator[Violation]:
     """A recovery message is sent only in the regular configuration in which it was accepted."""
     for life in run.lives:
         submitted: dict[str, Stay] = {}
@@ -357,7 +357,7 @@ def b18_recovery_messages_belong_to_their_round(run: Run) -> Iterator[Violation]
                     yield stay.violation("B18", at, text)
 
 
-def b19_unsent_unblocks_are_dropped(run: Run) -> Iterator[Violation]:
+def b19_unsent_unblocks_are_dropped(run: History) -> Iterator[Violation]:
     """An unblock is sent only in the ring of the regular configuration that is installed; else it was to be dropped."""
     for stay in run.stays():
         for at, record in stay.misplaced:
@@ -366,7 +366,7 @@ def b19_unsent_unblocks_are_dropped(run: Run) -> Iterator[Violation]:
                 yield stay.violation("B19", at, f"an unblock is sent in {where}, seq {record.seq}")
 
 
-def b20_waiting_for_is_true(run: Run) -> Iterator[Violation]:
+def b20_waiting_for_is_true(run: History) -> Iterator[Violation]:
     """waiting_for is at all times the members of c minus the table."""
     for life in run.lives:
         last: tuple[int, Wait] | None = None

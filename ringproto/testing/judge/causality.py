@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from ringproto.testing.judge.history import Life, Run, Stay, Violation
+from ringproto.testing.judge.history import Incarnation, History, Stay, Violation
 from ringproto.testing.judge.transcript import Delv, UnbDelv
 from ringproto.types import RingId
 
 __all__ = ["RULES"]
 
 
-def e1_1_no_cycle(run: Run) -> Iterator[Violation]:
+def e1_1_no_cycle(run: History) -> Iterator[Violation]:
     """Happened-before has no cycle: no message depends on one that was sent only after it was delivered."""
     replay = _Replay(run, together=False)
     replay.run()
     yield from replay.blame("E1.1", "happened-before has a cycle")
 
 
-def e2_3_configuration_changes_are_consistent_cuts(run: Run) -> Iterator[Violation]:
+def e2_3_configuration_changes_are_consistent_cuts(run: History) -> Iterator[Violation]:
     """With each configuration taken as one event of all who install it, happened-before still has no cycle."""
     first = _Replay(run, together=False)
     first.run()
@@ -42,7 +42,7 @@ def e2_3_configuration_changes_are_consistent_cuts(run: Run) -> Iterator[Violati
 class _Replay:
     """Sends and deliveries of all lives; with ``together`` the configurations too."""
 
-    def __init__(self, run: Run, *, together: bool) -> None:
+    def __init__(self, run: History, *, together: bool) -> None:
         self.run_ = run
         self.together = together
         self.lives = run.lives
@@ -51,7 +51,7 @@ class _Replay:
         """In the stay's order; -1 is its configuration, the end its transitional configuration."""
         self.sent: dict[RingId, set[int]] = {ring_id: set() for ring_id in run.rings}
         self.waiting: dict[Any, list[int]] = defaultdict(list)
-        self.waits_for: dict[int, tuple[Any, Life]] = {}
+        self.waits_for: dict[int, tuple[Any, Incarnation]] = {}
         self.arrived: Counter[Any] = Counter()
         self.total: Counter[Any] = Counter()
         if together:
@@ -133,7 +133,7 @@ class _Replay:
 
         yield _cycle(rule, what, self.lives, min(self.waits_for), step, self._log_index)
 
-    def _comes_to(self, key: Any, life: Life, stay: int) -> bool:
+    def _comes_to(self, key: Any, life: Incarnation, stay: int) -> bool:
         return any(key in (other.ring_id, _gate(other)) for other in life.stays[stay:])
 
     def _log_index(self, number: int) -> int:
@@ -150,7 +150,7 @@ def _gate(stay: Stay) -> Any:
 def _cycle(
     rule: str,
     what: str,
-    lives: list[Life],
+    lives: list[Incarnation],
     start: int,
     step: Callable[[int], tuple[str, int]],
     log_index: Callable[[int], int],
@@ -167,7 +167,7 @@ def _cycle(
     return lives[number].violation(rule, log_index(number), f"{what}: {'; '.join(texts[seen[number] :])}")
 
 
-def e6_1_one_total_order(run: Run) -> Iterator[Violation]:
+def e6_1_one_total_order(run: History) -> Iterator[Violation]:
     """There is one total order of messages, unblocks and configurations that agrees with the log of every process."""
     sequences: list[list[Any]] = []
     for life in run.lives:

@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ringproto.events import RegularConfiguration
-from ringproto.testing.judge.history import Run, Stay, Violation
+from ringproto.testing.judge.history import History, Stay, Violation
 from ringproto.types import RingId
 
 __all__ = ["RULES"]
 
 
-def m1_ids_rise(run: Run) -> Iterator[Violation]:
+def m1_ids_rise(run: History) -> Iterator[Violation]:
     """The ids that a processor installs rise strictly, across restarts too where storage survives."""
     for lives in run.nodes.values():
         last: Stay | None = None
@@ -32,7 +32,7 @@ def m1_ids_rise(run: Run) -> Iterator[Violation]:
                 last = stay
 
 
-def m1_prime_an_id_is_formed_once(run: Run) -> Iterator[Violation]:
+def m1_prime_an_id_is_formed_once(run: History) -> Iterator[Violation]:
     """An id is never given to two formations: two incarnations of a node cannot have been in one."""
     for ring in run.rings.values():
         for stays in ring.nodes.values():
@@ -42,7 +42,7 @@ def m1_prime_an_id_is_formed_once(run: Run) -> Iterator[Violation]:
                     yield stay.life.violation("M1'", stay.configuration_at, text)
 
 
-def m2_one_id_one_member_list(run: Run) -> Iterator[Violation]:
+def m2_one_id_one_member_list(run: History) -> Iterator[Violation]:
     """The same id has the same members everywhere, each once and sorted, its representative among them."""
     for ring in run.rings.values():
         first = ring.stays[0]
@@ -59,7 +59,7 @@ def m2_one_id_one_member_list(run: Run) -> Iterator[Violation]:
             yield stay.life.violation("M2", stay.configuration_at, text)
 
 
-def m3_a_processor_is_in_its_configurations(run: Run) -> Iterator[Violation]:
+def m3_a_processor_is_in_its_configurations(run: History) -> Iterator[Violation]:
     """A processor is a member of every configuration that it installs."""
     for life in run.lives:
         for at, configuration in life.configurations:
@@ -69,7 +69,7 @@ def m3_a_processor_is_in_its_configurations(run: Run) -> Iterator[Violation]:
                 yield life.violation("M3", at, f"{text} {configuration.ring_id}")
 
 
-def m4_history_is_regular_and_transitional_in_turn(run: Run) -> Iterator[Violation]:
+def m4_history_is_regular_and_transitional_in_turn(run: History) -> Iterator[Violation]:
     """History is R (T R)*; a transitional configuration names the ring it ends, and its members are in both
     neighbours."""
     for life in run.lives:
@@ -103,7 +103,7 @@ def m4_history_is_regular_and_transitional_in_turn(run: Run) -> Iterator[Violati
             before, transitional_at = configuration, None
 
 
-def m5_transitional_configurations_are_shared_and_disjoint(run: Run) -> Iterator[Violation]:
+def m5_transitional_configurations_are_shared_and_disjoint(run: History) -> Iterator[Violation]:
     """Who goes from c directly to N has one and the same transitional configuration, which holds exactly those members
     that do; the ones out of c to different N have no member that installed both."""
     groups: dict[tuple[RingId, RingId], list[Stay]] = defaultdict(list)
@@ -137,7 +137,7 @@ def m5_transitional_configurations_are_shared_and_disjoint(run: Run) -> Iterator
                 yield stays[-1].life.violation("M5", stays[-1].transitional_at, text)
 
 
-def m6_the_first_configuration_is_the_singleton(run: Run) -> Iterator[Violation]:
+def m6_the_first_configuration_is_the_singleton(run: History) -> Iterator[Violation]:
     """The first configuration of an incarnation is itself alone."""
     for life in run.lives:
         if life.stays:
@@ -147,7 +147,7 @@ def m6_the_first_configuration_is_the_singleton(run: Run) -> Iterator[Violation]
                 yield life.violation("M6", first.configuration_at, f"{text}; it must be the singleton")
 
 
-def m7_joined_and_left_are_exact(run: Run) -> Iterator[Violation]:
+def m7_joined_and_left_are_exact(run: History) -> Iterator[Violation]:
     """joined and left are the differences from the regular configuration before; at first all have joined."""
     for stay in run.stays():
         configuration = stay.configuration

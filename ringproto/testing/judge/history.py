@@ -1,8 +1,9 @@
 """A run, indexed once for all the rules of the judge.
 
-A :class:`Life` is one transcript. It is a row of :class:`Stay`: one regular configuration at one incarnation, with the
-transitional configuration that follows it there, so a stay is the papers' com(c). A record belongs to the stay in which
-it stands in the log; one that names another ring is kept as misplaced as well, and the rule that it breaks says so.
+An :class:`Incarnation` is one transcript. It is a row of :class:`Stay`: one regular configuration at one incarnation,
+with the transitional configuration that follows it there, so a stay is the papers' com(c). A record belongs to the stay
+in which it stands in the log; one that names another ring is kept as misplaced as well, and the rule that it breaks
+says so.
 A :class:`RingLog` gathers what all lives say about one ring. Nothing here judges.
 """
 
@@ -22,7 +23,7 @@ from ringproto.testing.judge.transcript import (
     Send,
     Stop,
     Submit,
-    Token,
+    TokenRecord,
     Transcript,
     UnbDelv,
     UnbSend,
@@ -30,7 +31,7 @@ from ringproto.testing.judge.transcript import (
 )
 from ringproto.types import Guarantee, RingId
 
-__all__ = ["DONE_PLACE", "Life", "Link", "RingLog", "Run", "Sent", "Stay", "Stretch", "Violation"]
+__all__ = ["DONE_PLACE", "Incarnation", "TokenHop", "RingLog", "History", "Sent", "Stay", "Stretch", "Violation"]
 
 DONE_PLACE = 0
 """Stands for the completion in ``Stay.places``; messages and unblocks count from 1."""
@@ -71,7 +72,7 @@ class Stretch:
     """In how many of its regular configurations, and of its transitional ones, each of ``kept`` may lack another."""
 
 
-class Life:
+class Incarnation:
     """One incarnation of a processor."""
 
     __slots__ = ("configurations", "frees", "lost", "node", "stays", "stop", "tokens", "transcript")
@@ -84,7 +85,7 @@ class Life:
         """Every one, with its place in the log."""
         self.lost: list[tuple[int, Record]] = []
         """Records of a ring before the first configuration."""
-        self.tokens: dict[RingId, list[tuple[int, Token]]] = defaultdict(list)
+        self.tokens: dict[RingId, list[tuple[int, TokenRecord]]] = defaultdict(list)
         self.frees: list[tuple[int, Free, int]] = []
         """With the token_seq that this life had last accepted on that ring (-1: none)."""
         self.stop: Stop | None = None
@@ -128,7 +129,7 @@ class Stay:
         "waits",
     )
 
-    def __init__(self, life: Life, at: int, configuration: RegularConfiguration, previous: Stay | None) -> None:
+    def __init__(self, life: Incarnation, at: int, configuration: RegularConfiguration, previous: Stay | None) -> None:
         self.life = life
         self.ring_id = configuration.ring_id
         self.configuration = configuration
@@ -225,12 +226,12 @@ class RingLog:
         """Two that were given one place."""
 
 
-class Link(NamedTuple):
+class TokenHop(NamedTuple):
     """One accepted token in the chain of all that were accepted on a ring."""
 
-    token: Token
+    token: TokenRecord
     at: int
-    life: Life
+    life: Incarnation
 
 
 class Mismatch(NamedTuple):
@@ -243,7 +244,7 @@ class Mismatch(NamedTuple):
     source: Stay
 
 
-class Run:
+class History:
     """The lives of a run and what they say about each ring."""
 
     __slots__ = (
@@ -284,7 +285,7 @@ class Run:
         self.origin = origin
         self.stretches = stretches
         self.lives = [_read(transcript) for transcript in transcripts]
-        self.nodes: dict[int, list[Life]] = defaultdict(list)
+        self.nodes: dict[int, list[Incarnation]] = defaultdict(list)
         self.rings: dict[RingId, RingLog] = {}
         for life in self.lives:
             self.nodes[life.node].append(life)
@@ -295,7 +296,7 @@ class Run:
                 stay.measure(origin)
                 _gather(ring, stay)
         self.mismatches = [mismatch for ring in self.rings.values() for mismatch in _compare(ring)]
-        self.chains: dict[RingId, list[Link]] = _chains(self.lives)
+        self.chains: dict[RingId, list[TokenHop]] = _chains(self.lives)
         """The tokens that all lives accepted on each ring, by their token_seq."""
 
     def stays(self) -> Iterator[Stay]:
@@ -316,19 +317,19 @@ class Run:
         )
 
 
-def _chains(lives: Sequence[Life]) -> dict[RingId, list[Link]]:
-    chains: dict[RingId, list[Link]] = defaultdict(list)
+def _chains(lives: Sequence[Incarnation]) -> dict[RingId, list[TokenHop]]:
+    chains: dict[RingId, list[TokenHop]] = defaultdict(list)
     for life in lives:
         for ring_id, tokens in life.tokens.items():
-            chains[ring_id] += [Link(token, at, life) for at, token in tokens]
+            chains[ring_id] += [TokenHop(token, at, life) for at, token in tokens]
     for links in chains.values():
         links.sort(key=lambda link: link.token.token_seq)
     return dict(chains)
 
 
-def _read(transcript: Transcript) -> Life:
+def _read(transcript: Transcript) -> Incarnation:
     """One pass over one log. Deliveries are the bulk of it, so they come first."""
-    life = Life(transcript)
+    life = Incarnation(transcript)
     stay: Stay | None = None
     ring_id: RingId | None = None
     high = 0
@@ -374,7 +375,7 @@ def _read(transcript: Transcript) -> Life:
                 life.lost.append((at, record))
             else:
                 stay.submits.append((at, record))
-        elif kind is Token:
+        elif kind is TokenRecord:
             life.tokens[record.ring_id].append((at, record))
         elif kind is Free:
             tokens = life.tokens.get(record.ring_id)

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringproto.testing.judge.history import DONE_PLACE, Life, Run, Violation
+from ringproto.testing.judge.history import DONE_PLACE, Incarnation, History, Violation
 from ringproto.types import Priority
 
 __all__ = ["RULES"]
 
 
-def _alive(run: Run) -> list[Life]:
+def _alive(run: History) -> list[Incarnation]:
     """The named processors that have a log with a configuration."""
     named = set(run.complete or ())
     return [life for life in run.lives if (life.node, life.transcript.incarnation) in named and life.stays]
 
 
-def _end(life: Life) -> int:
+def _end(life: Incarnation) -> int:
     return len(life.transcript.records) - 1
 
 
-def e2_1_who_stays_does_not_stay_alone(run: Run) -> Iterator[Violation]:
+def e2_1_who_stays_does_not_stay_alone(run: History) -> Iterator[Violation]:
     """If p stays in c for ever, so does every member of c. (With B14: a configuration that lost a member is left.)"""
     for life in _alive(run):
         last = life.stays[-1]
@@ -36,7 +36,7 @@ def e2_1_who_stays_does_not_stay_alone(run: Run) -> Iterator[Violation]:
                 yield life.violation("E2.1", _end(life), text)
 
 
-def b11_everything_accepted_is_sent(run: Run) -> Iterator[Violation]:
+def b11_everything_accepted_is_sent(run: History) -> Iterator[Violation]:
     """Every HIGH and LOW message that a living processor accepted was sent, if its barrier is complete."""
     for life in _alive(run):
         if not life.stays[-1].dones:
@@ -49,7 +49,7 @@ def b11_everything_accepted_is_sent(run: Run) -> Iterator[Violation]:
                 yield life.violation("B11", _end(life), text)
 
 
-def b15_the_connected_end_together(run: Run) -> Iterator[Violation]:
+def b15_the_connected_end_together(run: History) -> Iterator[Violation]:
     """When faults stop, the living install one regular configuration, reach its DONE, and deliver everything."""
     named = list(run.complete or ())
     alive = _alive(run)
@@ -87,7 +87,7 @@ def b15_the_connected_end_together(run: Run) -> Iterator[Violation]:
                 yield life.violation("B15", _end(life), f"{text}; the first is seq {lost[0]} of {sent.stay.life}")
 
 
-def b17_the_unblock_always_finds_a_place(run: Run) -> Iterator[Violation]:
+def b17_the_unblock_always_finds_a_place(run: History) -> Iterator[Violation]:
     """A living processor has sent the unblock of its last configuration: full queues cannot stop it.
 
     What the processor was asked for is not in the log, so this speaks of configurations with the quorum, whose

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Union
 
-from ringproto.testing.judge.history import DONE_PLACE, RingLog, Run, Stay, Violation
+from ringproto.testing.judge.history import DONE_PLACE, RingLog, History, Stay, Violation
 from ringproto.testing.judge.transcript import Abort, Delv, Send, Start, Stop, UnbDelv, UnbSend, Wait, describe
 from ringproto.types import RingId
 
@@ -34,7 +34,7 @@ def _few(values: Iterable[object]) -> str:
     return ", ".join(map(str, listed[:6])) + more
 
 
-def e1_2_one_process_is_one_sequence(run: Run) -> Iterator[Violation]:
+def e1_2_one_process_is_one_sequence(run: History) -> Iterator[Violation]:
     """A log begins with its only START, ends with its only STOP, and no other log is of the same incarnation."""
     seen: set[tuple[int, int]] = set()
     for life in run.lives:
@@ -61,7 +61,7 @@ def e1_2_one_process_is_one_sequence(run: Run) -> Iterator[Violation]:
                     break
 
 
-def e1_3_every_delivery_has_one_earlier_send(run: Run) -> Iterator[Violation]:
+def e1_3_every_delivery_has_one_earlier_send(run: History) -> Iterator[Violation]:
     """Every message delivered in com(c) was sent before, in c, by the processor that it names."""
     for ring in run.rings.values():
         sent = ring.sent
@@ -100,7 +100,7 @@ def _delivered_before_own_send(stay: Stay) -> Iterator[Violation]:
             yield stay.violation("E1.3", at, f"{_name(send.seq, send)} was sent after it had been delivered")
 
 
-def e1_4_places_and_messages_are_one_to_one(run: Run) -> Iterator[Violation]:
+def e1_4_places_and_messages_are_one_to_one(run: History) -> Iterator[Violation]:
     """A message is sent once and delivered at most once, has one place on one ring, and is the same everywhere."""
     yield from _sent_once(run)
     for stay, at, seen, expected, source in run.mismatches:
@@ -136,7 +136,7 @@ def _only_the_sender_differs(seen: Delv, expected: Delv) -> bool:
     return seen._replace(sender=expected.sender, ring_id=expected.ring_id) == expected
 
 
-def _sent_once(run: Run) -> Iterator[Violation]:
+def _sent_once(run: History) -> Iterator[Violation]:
     for ring in run.rings.values():
         for first, second in ring.sent_twice:
             text = (
@@ -158,7 +158,7 @@ def _sent_once(run: Run) -> Iterator[Violation]:
                     yield stay.violation("E1.4", at, f"message {mid} is sent {count} times")
 
 
-def e2_2_events_stay_in_their_configuration(run: Run) -> Iterator[Violation]:
+def e2_2_events_stay_in_their_configuration(run: History) -> Iterator[Violation]:
     """What is sent or delivered in c stands between the CONF of c and the next; nothing is sent in a transitional one.
 
     Unblocks and completions of other rings are judged by B10, B16 and B19.
@@ -175,7 +175,7 @@ def e2_2_events_stay_in_their_configuration(run: Run) -> Iterator[Violation]:
                 yield stay.violation("E2.2", at, f"{describe(record)} is sent in the transitional configuration")
 
 
-def e3_self_delivery(run: Run) -> Iterator[Violation]:
+def e3_self_delivery(run: History) -> Iterator[Violation]:
     """What a processor sends in c and does not fail, it delivers in com(c)."""
     for stay in run.stays():
         if stay.following is None or not (stay.sends or stay.unblocks_sent):
@@ -187,7 +187,7 @@ def e3_self_delivery(run: Run) -> Iterator[Violation]:
                 yield stay.violation("E3", at, f"{text}, which went on to {stay.following.ring_id}")
 
 
-def e4_failure_atomicity(run: Run) -> Iterator[Violation]:
+def e4_failure_atomicity(run: History) -> Iterator[Violation]:
     """Processors that go from one configuration directly to the same next one delivered the same sequence in it."""
     together: dict[tuple[RingId, RingId], list[Stay]] = defaultdict(list)
     for stay in run.stays():
@@ -225,7 +225,7 @@ def _at(stay: Stay, start: int, places: list[int], place: int) -> str:
     return describe(stay.stream[start + place])
 
 
-def e5_causal_order(run: Run) -> Iterator[Violation]:
+def e5_causal_order(run: History) -> Iterator[Violation]:
     """What was sent or delivered by a processor before it sent m is delivered before m, in c by everyone.
 
     Beyond a hole in a transitional configuration this speaks of that configuration's own members; T3 of the others.
@@ -248,7 +248,7 @@ def e5_causal_order(run: Run) -> Iterator[Violation]:
                     yield stay.violation("E5", stay.stream_at[index], text)
 
 
-def t3_after_a_hole_only_what_misses_nothing(run: Run) -> Iterator[Violation]:
+def t3_after_a_hole_only_what_misses_nothing(run: History) -> Iterator[Violation]:
     """After the first hole in a transitional configuration a message of a sender outside it is delivered only if no
     earlier one of that sender and nothing that causally precedes it is missing."""
     for ring in run.rings.values():
@@ -301,7 +301,7 @@ def _causal_gaps(ring: RingLog, stay: Stay) -> Iterator[tuple[int, str]]:
             yield index, f"{name}: its sender had sent seq {mine[position]} before it, and that is missing here"
 
 
-def e6_3_holes_only_of_senders_left_behind(run: Run) -> Iterator[Violation]:
+def e6_3_holes_only_of_senders_left_behind(run: History) -> Iterator[Violation]:
     """What a transitional configuration's member sent before the last thing delivered in it is not missing there.
 
     Holes in the regular configuration: T2.
@@ -319,7 +319,7 @@ def e6_3_holes_only_of_senders_left_behind(run: Run) -> Iterator[Violation]:
                     yield stay.violation("E6.3", stay.transitional_at, text)
 
 
-def e7_1_safe_messages_reach_all(run: Run) -> Iterator[Violation]:
+def e7_1_safe_messages_reach_all(run: History) -> Iterator[Violation]:
     """A safe message delivered by p in C is delivered by every member of C in com(reg(C)), unless that fails there.
 
     To leave is not to fail: who leaves has acknowledged what others deliver for that, and must deliver it before it
@@ -365,7 +365,7 @@ def _unsafe(ring: RingLog, stay: Stay, seq: int, by: Stay, which: str) -> Violat
     return stay.violation("E7.1", at, f"{text}; this member went on to {stay.following.ring_id} without it")
 
 
-def e7_2_safe_in_regular_means_installed_by_all(run: Run) -> Iterator[Violation]:
+def e7_2_safe_in_regular_means_installed_by_all(run: History) -> Iterator[Violation]:
     """A safe message delivered in the regular c means that every member installed c."""
     for ring in run.rings.values():
         for stay in ring.stays:
@@ -380,7 +380,7 @@ def e7_2_safe_in_regular_means_installed_by_all(run: Run) -> Iterator[Violation]
             break
 
 
-def t1_places_rise(run: Run) -> Iterator[Violation]:
+def t1_places_rise(run: History) -> Iterator[Violation]:
     """seq strictly rises in com(c)."""
     for stay in run.stays():
         if stay.straight:
@@ -395,7 +395,7 @@ def t1_places_rise(run: Run) -> Iterator[Violation]:
             last = seq
 
 
-def t2_no_gap_in_a_regular_configuration(run: Run) -> Iterator[Violation]:
+def t2_no_gap_in_a_regular_configuration(run: History) -> Iterator[Violation]:
     """In a regular configuration messages and unblocks together are 1, 2, 3, ... (from the origin) without gap."""
     origin = run.origin
     for stay in run.stays():

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from ringproto.testing.judge import barrier, causality, configurations, liveness, order, stability, stream, token
-from ringproto.testing.judge.history import Run, Stretch, Violation
+from ringproto.testing.judge.history import History, Stretch, Violation
 from ringproto.testing.judge.transcript import Transcript, uncollected
 
 __all__ = ["RULES", "Stretch", "Violation", "judge"]
 
-RULES: dict[str, Callable[[Run], Iterator[Violation]]] = {
+RULES: dict[str, Callable[[History], Iterator[Violation]]] = {
     **order.RULES,
     **causality.RULES,
     **configurations.RULES,
@@ -58,7 +58,7 @@ def judge(
     nothing was wrong but a loss that is known.
     """
     with uncollected():
-        run = Run(
+        run = History(
             transcripts,
             quorum=quorum,
             complete=complete,

@@ -11,14 +11,14 @@ from typing import Any
 
 from ringproto._core import NUMBER_END
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.judge.history import Life, Run, Stretch, Violation
+from ringproto.testing.judge.history import Incarnation, History, Stretch, Violation
 from ringproto.testing.judge.transcript import Stop
 from ringproto.types import RingId
 
 __all__ = ["RULES"]
 
 
-def _parts(run: Run) -> Iterator[tuple[Stretch, Life, list[tuple[int, Any]]]]:
+def _parts(run: History) -> Iterator[tuple[Stretch, Incarnation, list[tuple[int, Any]]]]:
     """Of each stretch each member, with its records that speak of configurations or of its end, and their places."""
     lives = {(life.node, life.transcript.incarnation): life for life in run.lives}
     for stretch in run.stretches:
@@ -31,7 +31,7 @@ def _parts(run: Run) -> Iterator[tuple[Stretch, Life, list[tuple[int, Any]]]]:
             yield stretch, life, changes
 
 
-def b21_nobody_is_left_out(run: Run) -> Iterator[Violation]:
+def b21_nobody_is_left_out(run: History) -> Iterator[Violation]:
     """While all live, are scheduled, and hear each other with an ordinary loss, every configuration has all of them;
     where more is lost, all but a few."""
     for stretch, life, changes in _parts(run):
@@ -49,7 +49,7 @@ def b21_nobody_is_left_out(run: Run) -> Iterator[Violation]:
                     yield life.violation("B21", at, f"{text}; at most {stretch.left_out_max} such")
 
 
-def _worn_out(run: Run) -> set[RingId]:
+def _worn_out(run: History) -> set[RingId]:
     """The rings whose numbers came to their end: each gives way to one with fresh numbers."""
     return {
         ring_id
@@ -59,7 +59,7 @@ def _worn_out(run: Run) -> set[RingId]:
     }
 
 
-def stability(run: Run) -> Iterator[Violation]:
+def stability(run: History) -> Iterator[Violation]:
     """A member installs no more configurations than the loss explains."""
     worn_out = _worn_out(run)
     for stretch, life, changes in _parts(run):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringproto.testing.judge.history import Life, Run, Violation
+from ringproto.testing.judge.history import Incarnation, History, Violation
 from ringproto.testing.judge.transcript import Given, describe
 
 __all__ = ["RULES"]
 
 
-def _difference(life: Life, *, torn: bool) -> int | None:
+def _difference(life: Incarnation, *, torn: bool) -> int | None:
     """The first place at which the application was given something else than the processor says that it delivered;
     ``None`` if it was given the beginning of that. ``torn``: the log may lack its last records."""
     given, delivered = life.transcript.given or [], life.transcript.delivered()
@@ -27,7 +27,7 @@ def _difference(life: Life, *, torn: bool) -> int | None:
     return next((place for place in places if given[place] != delivered[place]), len(delivered))
 
 
-def _torn(run: Run, life: Life) -> bool:
+def _torn(run: History, life: Incarnation) -> bool:
     return run.truncated and (life.stop is None or life.stop.kind == "crash")
 
 
@@ -35,7 +35,7 @@ def _words(records: list[Given], place: int) -> str:
     return f"«{describe(records[place])}»" if place < len(records) else "nothing more"
 
 
-def s1_given_is_what_was_delivered(run: Run) -> Iterator[Violation]:
+def s1_given_is_what_was_delivered(run: History) -> Iterator[Violation]:
     """The application is given the events that its processor delivers, each once and in that order."""
     for life in run.lives:
         given = life.transcript.given
@@ -50,7 +50,7 @@ def s1_given_is_what_was_delivered(run: Run) -> Iterator[Violation]:
         yield life.violation("S1", _index(life, delivered, place), text)
 
 
-def s2_all_that_was_delivered_is_given(run: Run) -> Iterator[Violation]:
+def s2_all_that_was_delivered_is_given(run: History) -> Iterator[Violation]:
     """Who reads its stream up to the end, or is to have everything by now, was given all that was delivered."""
     named = set(run.complete or ())
     for life in run.lives:
@@ -64,7 +64,7 @@ def s2_all_that_was_delivered_is_given(run: Run) -> Iterator[Violation]:
             yield life.violation("S2", _index(life, delivered, len(given)), text)
 
 
-def _index(life: Life, delivered: list[Given], place: int) -> int:
+def _index(life: Incarnation, delivered: list[Given], place: int) -> int:
     """Where the event of this place stands in the log; its end if it has none."""
     records = life.transcript.records
     if place >= len(delivered):

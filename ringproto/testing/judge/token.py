@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ringproto.testing.judge.history import Life, Link, Run, Violation
+from ringproto.testing.judge.history import Incarnation, TokenHop, History, Violation
 from ringproto.types import RingId
 
 __all__ = ["RULES"]
@@ -22,7 +22,7 @@ outstanding (two, where no packets are lost by chance), and in the rotation in w
 most one window more."""
 
 
-def k1_token_seq_rises(run: Run) -> Iterator[Violation]:
+def k1_token_seq_rises(run: History) -> Iterator[Violation]:
     """The token_seq of accepted tokens rises strictly, per ring."""
     for life in run.lives:
         for ring_id, tokens in life.tokens.items():
@@ -34,7 +34,7 @@ def k1_token_seq_rises(run: Run) -> Iterator[Violation]:
                 last = token.token_seq
 
 
-def k2_one_token(run: Run) -> Iterator[Violation]:
+def k2_one_token(run: History) -> Iterator[Violation]:
     """Two different tokens of one (ring, token_seq) are never accepted."""
     for ring_id, links in run.chains.items():
         for before, link in pairwise(links):
@@ -43,11 +43,11 @@ def k2_one_token(run: Run) -> Iterator[Violation]:
                 yield link.life.violation("K2", link.at, f"{text} and {before.token[2:]} at {before.life}")
 
 
-def k3_the_aru_rule(run: Run) -> Iterator[Violation]:
+def k3_the_aru_rule(run: History) -> Iterator[Violation]:
     """Totem's rule: a processor lowers the aru to its own; only who lowered it last, or anyone when it had reached
     seq, may raise it. And always aru <= seq, and seq never falls."""
     for ring_id, links in run.chains.items():
-        setter: Life | None = None
+        setter: Incarnation | None = None
         known = False  # whether ``setter`` is who lowered the aru last; None: nobody, it had reached seq
         for before, link in zip([None, *links], links, strict=False):
             token = link.token
@@ -74,13 +74,13 @@ def k3_the_aru_rule(run: Run) -> Iterator[Violation]:
                 known = False
 
 
-def k4_freed_only_what_all_have(run: Run) -> Iterator[Violation]:
+def k4_freed_only_what_all_have(run: History) -> Iterator[Violation]:
     """A message is freed only when every member of the ring has it.
 
     That a member has all up to s is known from the token alone: it passed it on with an aru of s or more. What is freed
     when a ring has ended is known from the recovery, and not judged here.
     """
-    frees: dict[RingId, list[tuple[int, int, int, Life]]] = defaultdict(list)
+    frees: dict[RingId, list[tuple[int, int, int, Incarnation]]] = defaultdict(list)
     for life in run.lives:
         ended = {stay.ring_id: stay.transitional_at for stay in life.stays if stay.transitional is not None}
         for at, free, token_seq in life.frees:
@@ -108,7 +108,7 @@ def k4_freed_only_what_all_have(run: Run) -> Iterator[Violation]:
 
 
 def _freed_early(
-    ring_id: RingId, confirmed: dict[int, int], token_seq: int, seq: int, at: int, life: Life
+    ring_id: RingId, confirmed: dict[int, int], token_seq: int, seq: int, at: int, life: Incarnation
 ) -> Iterator[Violation]:
     for node, aru in confirmed.items():
         if node != life.node and aru < seq:
@@ -117,7 +117,7 @@ def _freed_early(
             return
 
 
-def k5_bounds(run: Run) -> Iterator[Violation]:
+def k5_bounds(run: History) -> Iterator[Violation]:
     """Outstanding packets and retransmission requests are bounded, fcc and backlog are never negative; what was sent in
     a rotation is bounded by the window, and fcc counts it."""
     window = run.window_size
@@ -138,7 +138,7 @@ def k5_bounds(run: Run) -> Iterator[Violation]:
             yield from _rotations(ring_id, links, len(run.rings[ring_id].members), window)
 
 
-def _rotations(ring_id: RingId, links: list[Link], members: int, window: int | None) -> Iterator[Violation]:
+def _rotations(ring_id: RingId, links: list[TokenHop], members: int, window: int | None) -> Iterator[Violation]:
     """Each token is held against the one that the same member received a rotation ago."""
     seqs = {link.token.token_seq: link.token.seq for link in links}
     for token, at, life in links:

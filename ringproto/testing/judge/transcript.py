@@ -35,7 +35,7 @@ __all__ = [
     "Start",
     "Stop",
     "Submit",
-    "Token",
+    "TokenRecord",
     "Transcript",
     "UnbDelv",
     "UnbSend",
@@ -114,7 +114,7 @@ class Abort(NamedTuple):
     ring_id: RingId
 
 
-class Token(NamedTuple):
+class TokenRecord(NamedTuple):
     """A regular token was accepted; the values are those received. ``seq`` and ``aru`` count packets."""
 
     ring_id: RingId
@@ -156,7 +156,7 @@ Record = Union[
     UnbDelv,
     RecoveryComplete,
     Abort,
-    Token,
+    TokenRecord,
     Free,
     Stop,
     Wait,
@@ -210,7 +210,7 @@ _FROM_AUDIT: dict[str, Callable[[tuple[Any, ...]], Record]] = {
     "UNB_DELV": lambda entry: UnbDelv(*entry[1:]),
     "DONE": _event,
     "ABORT": lambda entry: Abort(*entry[1:]),
-    "TOKEN": lambda entry: Token(*entry[1:]),
+    "TOKEN": lambda entry: TokenRecord(*entry[1:]),
     "FREE": lambda entry: Free(*entry[1:]),
     "STOP": lambda entry: Stop(*entry[1:]),
     "WAIT": lambda entry: Wait(tuple(sorted(entry[1]))),
@@ -241,7 +241,7 @@ _TAGS: dict[type, str] = {
     UnbDelv: "UNB_DELV",
     RecoveryComplete: "DONE",
     Abort: "ABORT",
-    Token: "TOKEN",
+    TokenRecord: "TOKEN",
     Free: "FREE",
     Stop: "STOP",
     Wait: "WAIT",

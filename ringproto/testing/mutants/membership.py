@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Change, Mutant
+from ringproto.testing.mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -13,8 +13,8 @@ MUTANTS = (
         "leaver-forgets-what-it-acknowledged",
         "Who leaves in order does not deliver what it has acknowledged, though others deliver it as safe for that.",
         (
-            Change(
-                "membership",
+            Edit(
+                "membership/operational",
                 "        self._deliver_the_rest()\n        self._go(State.LEFT)",
                 "        self._go(State.LEFT)",
             ),
@@ -25,26 +25,26 @@ MUTANTS = (
         "restart-reloads-the-ring-id",
         "A processor that is restarted begins with the ring sequence that it had stored, which the living ring bears "
         "(a peer's bug).",
-        (Change("seeker", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
+        (Edit("membership/gathering", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
     ),
     Mutant(
         "nonce-is-constant",
         "Ring ids have no random part, so a processor that lost its storage gives one id to two rings (a peer's bug).",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "RingId(self.ring_sequence, self.node, self._entropy.next())",
                 "RingId(self.ring_sequence, self.node, 0)",
             ),
-            Change("seeker", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
+            Edit("membership/gathering", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
         ),
     ),
     Mutant(
         "redone-formation-keeps-its-sequence",
         "A formation that is begun again after one that failed has the same sequence (a peer's bug).",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = max(self.ring_sequence, self.ring.id.sequence + 1)\n",
             ),
@@ -53,14 +53,14 @@ MUTANTS = (
     Mutant(
         "sequence-never-raised",
         "Who forms a ring gives it the highest sequence that is known, not one more.",
-        (Change("founder", "        self.ring_sequence += 1\n", ""),),
+        (Edit("membership/forming", "        self.ring_sequence += 1\n", ""),),
     ),
     Mutant(
         "sequence-added-in-32-bits",
         "The next ring sequence is computed in 32 bits (a peer's bug with counts).",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "        self.ring_sequence += 1\n",
                 "        self.ring_sequence = (self.ring_sequence + 1) % 2**32\n",
             ),
@@ -70,26 +70,26 @@ MUTANTS = (
         "signed-comparison-of-sequences",
         "Ring sequences are compared as signed numbers of 32 bits, which is wrong where they roll over (a peer's bug).",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "if ring_id.sequence <= self.ring_sequence:",
                 f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
             ),
-            Change(
-                "seeker",
+            Edit(
+                "membership/gathering",
                 "max(self.ring_sequence, join.ring_sequence)",
                 f"max(self.ring_sequence, join.ring_sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
             ),
         ),
     ),
-    # Gather
+    # Consensus
     Mutant(
         "unordered-comparison",
         "The sets of a join are compared as sequences, in whatever order a set has: with some ids there never is "
         "consensus (a peer's bug).",
         (
-            Change(
-                "gather",
+            Edit(
+                "membership/consensus",
                 "return join.alive == self.alive and join.fail_set == self.fails",
                 "return join.alive == tuple(self.proc_set - self.fail_set) and join.fail_set == tuple(self.fail_set)",
             ),
@@ -99,8 +99,8 @@ MUTANTS = (
         "those-given-up-take-a-place",
         "Those given up in a gather count as members of the ring that is to be.",
         (
-            Change(
-                "gather",
+            Edit(
+                "membership/consensus",
                 "return len(fails) <= self._members_max and len(procs) - len(fails) <= self._members_max",
                 "return len(procs) <= self._members_max",
             ),
@@ -110,13 +110,13 @@ MUTANTS = (
     Mutant(
         "takes-in-whom-it-forgot",
         "Who forgot some of those given up takes them in again when somebody says that they are there.",
-        (Change("gather", "self.proc_set if self._closed else self.proc_set | procs", "self.proc_set | procs"),),
+        (Edit("membership/consensus", "self.proc_set if self._closed else self.proc_set | procs", "self.proc_set | procs"),),
         tests=("tests/core/test_gather.py",),
     ),
     Mutant(
         "no-consensus-timeout",
         "Who does not agree is never given up.",
-        (Change("seeker", "silent = gather.silent()", "silent: set[int] = set()"),),
+        (Edit("membership/gathering", "silent = consensus.silent()", "silent: set[int] = set()"),),
     ),
     # That a stranger's join which names its receiver as failed breaks no installed ring is no mutant: such a stranger
     # was heard when it was left out, so it is marked and put off before its sets are looked at (departure 8).
@@ -124,21 +124,21 @@ MUTANTS = (
         "who-is-named-as-failed-believes-it",
         "A join that names its receiver as failed is honoured by the receiver (a peer's bug).",
         (
-            Change("gather", "        if self.node in fails:\n", "        if False:\n"),
-            Change("gather", "((self.fail_set | fails) & procs) - {self.node}", "(self.fail_set | fails) & procs"),
+            Edit("membership/consensus", "        if self.node in fails:\n", "        if False:\n"),
+            Edit("membership/consensus", "((self.fail_set | fails) & procs) - {self.node}", "(self.fail_set | fails) & procs"),
         ),
     ),
     Mutant(
         "late-copies-are-news",
         "Joins, beacons and leaves that the network kept for seconds count like fresh ones.",
-        (Change("peers", "and identity.serial <= life.serial:", "and identity.serial < 0:"),),
+        (Edit("membership/peers", "and identity.serial <= life.serial:", "and identity.serial < 0:"),),
     ),
     Mutant(
         "no-merge-detection",
         "Nobody tells other rings that this one is there.",
         (
-            Change(
-                "membership",
+            Edit(
+                "membership/operational",
                 'self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")',
                 'self.counters.add("beacons_sent")',
             ),
@@ -147,15 +147,15 @@ MUTANTS = (
     Mutant(
         "no-failure-to-receive",
         "A member that holds everybody's aru up stays for ever.",
-        (Change("seeker", "deaf = ring.holds_up(self.now, self._fail_to_receive_s)", "deaf = 0"),),
+        (Edit("membership/gathering", "deaf = ring.slowest_member(self.now, self._fail_to_receive_s)", "deaf = 0"),),
     ),
     Mutant(
         "no-failure-to-receive-in-recovery",
         "Only an installed ring judges who holds everybody up: a deaf member keeps a recovery going for ever (this "
         "code's own bug, found by a trial).",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "        if self._gathers_anew(ring, token):\n            return\n        token = formation",
                 "        token = formation",
             ),
@@ -165,39 +165,39 @@ MUTANTS = (
         "nobody-is-put-off",
         "Who was left out although it was heard may come back at once: two that do not hear each other make "
         "memberships flap for ever.",
-        (Change("connectivity", "mark.level += 1", "mark.level = 0"),),
+        (Edit("membership/connectivity", "mark.level += 1", "mark.level = 0"),),
     ),
     # Commit
     Mutant(
         "second-first-token",
         "A second copy of the returning commit token starts a second regular token (a peer's bug).",
-        (Change("formation", "\n            and self.ring.token_seq == 0", ""),),
+        (Edit("membership/formation", "\n            and self.ring.token_seq == 0", ""),),
     ),
     Mutant(
         "attempts-mixed",
         "What was exchanged in a recovery that failed is not exchanged again in the next one, although not all who "
         "are in that were in the first (a peer's bug: two attempts were mixed).",
         (
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "class Exchange(Source):",
                 "_EXCHANGED: set[tuple[int, bytes, int]] = set()\n\n\nclass Exchange(Source):",
             ),
-            Change(
-                "recovery", "        self._codec = codec\n", "        self._codec = codec\n        self._node = node\n"
+            Edit(
+                "membership/recovery", "        self._codec = codec\n", "        self._codec = codec\n        self._node = node\n"
             ),
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "if old_window.get(seq) is not None:",
                 "if old_window.get(seq) is not None and (node, old_ring, seq) not in _EXCHANGED:",
             ),
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "        del self._queue[old_seq]\n",
                 "        del self._queue[old_seq]\n        _EXCHANGED.add((self._node, self._old_ring, old_seq))\n",
             ),
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "        self._queue.pop(packet.old_seq, None)\n",
                 "        self._queue.pop(packet.old_seq, None)\n"
                 "        _EXCHANGED.add((self._node, self._old_ring, packet.old_seq))\n",
@@ -211,8 +211,8 @@ MUTANTS = (
         "high-delivered-is-the-aru",
         "A member writes into the commit token that it delivered all that it received, safe messages too.",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "self.ring.window.aru,\n            self.delivery.delivered,",
                 "self.ring.window.aru,\n            self.ring.window.aru,",
             ),
@@ -223,8 +223,8 @@ MUTANTS = (
         "transitional-of-all",
         "Everybody on the new ring is taken to come from this processor's old one.",
         (
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "together = [entry for entry in entries if entry.old_ring == old_ring]",
                 "together = list(entries)",
             ),
@@ -234,8 +234,8 @@ MUTANTS = (
         "least-delivered-counts",
         "What only some have delivered in the regular configuration counts as delivered by nobody.",
         (
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "max(entry.high_delivered for entry in together)",
                 "min(entry.high_delivered for entry in together)",
             ),
@@ -244,14 +244,14 @@ MUTANTS = (
     Mutant(
         "exchange-above-the-greatest-aru",
         "Packets that one member has are taken to be at all of them.",
-        (Change("recovery", "max(min(entry.aru for entry in together)", "max(max(entry.aru for entry in together)"),),
+        (Edit("membership/recovery", "max(min(entry.aru for entry in together)", "max(max(entry.aru for entry in together)"),),
     ),
     Mutant(
         "recovered-packets-not-kept",
         "Packets of the old ring that come in recovery are not taken out of those that carry them.",
         (
-            Change(
-                "founder",
+            Edit(
+                "membership/forming",
                 "                formation.exchange.receive(packet)",
                 "                self.now = self.now",
             ),
@@ -261,16 +261,16 @@ MUTANTS = (
         "no-received-phase",
         "When all was sent the ring is installed, without asking whether all have it.",
         (
-            Change("formation", "self.ring.phase += 1", "self.ring.phase = int(Phase.INSTALLED)"),
-            Change("ordering", "<= self.phase + (self.node != self.representative)", "<= self.phase + 2"),
+            Edit("membership/formation", "self.ring.phase += 1", "self.ring.phase = int(Phase.INSTALLED)"),
+            Edit("ring/ring", "<= self.phase + (self.node != self.representative)", "<= self.phase + 2"),
         ),
     ),
     Mutant(
         "promise-without-having",
         "A member promises that it has everything when it has nothing more to send.",
         (
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "return bool(self._queue) or (ring.phase == Phase.RECEIVED and ring.window.aru < seq)",
                 "return bool(self._queue)",
             ),
@@ -279,19 +279,19 @@ MUTANTS = (
     Mutant(
         "phase-by-rotations",
         "Each rotation brings the next phase, whoever was not ready.",
-        (Change("formation", "if not token.incomplete:", "if self.ring.rotations:"),),
+        (Edit("membership/formation", "if not token.incomplete:", "if self.ring.rotations:"),),
     ),
     Mutant(
         "last-one-ready-speaks-for-all",
         "The flag that somebody was not ready is overwritten by the next member instead of kept.",
-        (Change("ordering", "token.incomplete or source.unready(self, seq),", "source.unready(self, seq),"),),
+        (Edit("ring/ring", "token.incomplete or source.unready(self, seq),", "source.unready(self, seq),"),),
     ),
     Mutant(
         "obligations-ignored",
         "What others promised in a recovery that failed is not honoured in the next one.",
         (
-            Change(
-                "recovery",
+            Edit(
+                "membership/recovery",
                 "frozenset(self.transitional).union(*(entry.obligations for entry in together))",
                 "frozenset(self.transitional)",
             ),
@@ -300,25 +300,25 @@ MUTANTS = (
     Mutant(
         "obligations-forgotten",
         "A processor does not remember what it promised in a recovery that failed.",
-        (Change("founder", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"),),
+        (Edit("membership/forming", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"),),
     ),
     Mutant(
         "delivered-from-the-beginning",
         "The new ring's delivery begins with the packets that carried the recovery, which are gone.",
-        (Change("founder", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
+        (Edit("membership/forming", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
     ),
     # Leaving
     Mutant(
         "leave-without-draining",
         "Who leaves does not send what it had accepted.",
-        (Change("membership", "if not (waits and self._drain) and self.ring.stable", "if self.ring.stable"),),
+        (Edit("membership/operational", "if not (waits and self._drain) and self.ring.stable", "if self.ring.stable"),),
     ),
     Mutant(
         "leave-of-any-incarnation",
         "A leave that a former life of a processor said takes the present one off the ring.",
         (
-            Change("seeker", "if known != leave.identity.incarnation:", "if known is None:"),
-            Change("seeker", "        return self._listens(sender, leave)\n", "        return True\n"),
+            Edit("membership/gathering", "if known != leave.identity.incarnation:", "if known is None:"),
+            Edit("membership/gathering", "        return self._listens(sender, leave)\n", "        return True\n"),
         ),
     ),
 )

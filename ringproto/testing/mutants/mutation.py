@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-__all__ = ["FLOORS", "LIGHT_IN", "SEEDS_MAX", "Change", "Floor", "Mutant", "Seed", "Test", "apply", "search_order"]
+__all__ = ["FLOORS", "LIGHT_IN", "SEEDS_MAX", "Edit", "Floor", "Mutant", "Seed", "Test", "apply", "search_order"]
 
 SEEDS_MAX = 500
 """A mutant must be killed within so many seeds."""
@@ -20,10 +20,11 @@ LIGHT_IN = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """``old``, which stands once in the source of the module ``room`` of the floor, becomes ``new``."""
+class Edit:
+    """``old``, which stands once in the source of the module of the floor, becomes ``new``."""
 
-    room: str
+    module: str
+    """Its path in the package of the floor, without ``.py``."""
     old: str
     new: str
 
@@ -35,7 +36,7 @@ class Mutant:
     name: str
     why: str
     """What is wrong with it, and where such a mistake was made."""
-    changes: tuple[Change, ...]
+    changes: tuple[Edit, ...]
     floor: str = "core"
     """One of ``FLOORS``."""
     tests: tuple[str, ...] = ()
@@ -90,7 +91,7 @@ class Seed:
 
 
 def apply(mutant: Mutant, source_of: Callable[[str], str]) -> dict[str, str]:
-    """The changed sources, by module; ``source_of(room)`` gives the text of an unchanged one.
+    """The changed sources, by module; ``source_of(module)`` gives the text of an unchanged one.
 
     Raises:
         ValueError: the text to change does not stand exactly once in its module, or the change is none: whoever rewrote
@@ -98,16 +99,16 @@ def apply(mutant: Mutant, source_of: Callable[[str], str]) -> dict[str, str]:
     """
     sources: dict[str, str] = {}
     for change in mutant.changes:
-        text = sources.get(change.room)
+        text = sources.get(change.module)
         if text is None:
-            text = source_of(change.room)
+            text = source_of(change.module)
         found = text.count(change.old)
         if found != 1 or change.old == change.new:
             raise ValueError(
-                f"mutant {mutant.name}: the text to change must stand once in {change.room} and become another; "
+                f"mutant {mutant.name}: the text to change must stand once in {change.module} and become another; "
                 f"it stands there {found} times:\n{change.old}"
             )
-        sources[change.room] = text.replace(change.old, change.new)
+        sources[change.module] = text.replace(change.old, change.new)
     return sources
 
 

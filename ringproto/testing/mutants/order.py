@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Change, Mutant
+from ringproto.testing.mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -11,15 +11,15 @@ MUTANTS = (
     Mutant(
         "safe-after-one-rotation",
         "That the token says so once is taken for proof that every member has a packet (Totem asks for two rotations).",
-        (Change("ordering", "max(self.stable, min(self._last_aru, aru))", "max(self.stable, aru)"),),
+        (Edit("ring/ring", "max(self.stable, min(self._last_aru, aru))", "max(self.stable, aru)"),),
     ),
     Mutant(
         "insists-on-what-never-comes",
         "A packet that is sent in vain is sent several times at once for as long as it is asked for: who receives "
         "nothing has the network filled.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "min(more, allowed - len(out), _INSISTED_MAX - self._insisted)",
                 "min(more, allowed - len(out))",
             ),
@@ -29,7 +29,7 @@ MUTANTS = (
     Mutant(
         "insists-beyond-flow-control",
         "What is sent several times at once is not in the window of a rotation.",
-        (Change("ordering", "min(more, allowed - len(out), _INSISTED_MAX", "min(more, _INSISTED_MAX"),),
+        (Edit("ring/ring", "min(more, allowed - len(out), _INSISTED_MAX", "min(more, _INSISTED_MAX"),),
         tests=("tests/core/test_ordering.py",),
     ),
     Mutant(
@@ -37,8 +37,8 @@ MUTANTS = (
         "A packet is freed when it was delivered here, and nobody can give it to those who still lack it (a peer's "
         "bug: its retransmission list then never became empty).",
         (
-            Change(
-                "holder",
+            Edit(
+                "ring/token_passing",
                 "ring.window.release(min(ring.stable, self.delivery.delivered))",
                 "ring.window.release(self.delivery.delivered)",
             ),
@@ -47,14 +47,14 @@ MUTANTS = (
     Mutant(
         "aru-gives-up-past-a-range",
         "When a gap is filled the aru advances by so many packets at most, and never looks again (a peer's bug).",
-        (Change("window", "while aru < self.high and", "while aru < min(self.high, seq + 3) and"),),
+        (Edit("packets/window", "while aru < self.high and", "while aru < min(self.high, seq + 3) and"),),
     ),
     Mutant(
         "last-aru-of-a-copy",
         "A retransmitted token overwrites the aru that was remembered of the last visit (a peer's bug).",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 'token.token_seq <= self.token_seq:\n            return "duplicate_tokens"',
                 "token.token_seq <= self.token_seq:\n            self._last_aru = token.aru\n"
                 '            return "duplicate_tokens"',
@@ -64,14 +64,14 @@ MUTANTS = (
     Mutant(
         "duplicate-tokens-accepted",
         "A copy of the last token is taken for a new one.",
-        (Change("ordering", "if token.token_seq <= self.token_seq:", "if token.token_seq < self.token_seq:"),),
+        (Edit("ring/ring", "if token.token_seq <= self.token_seq:", "if token.token_seq < self.token_seq:"),),
     ),
     Mutant(
         "aru-raised-by-anybody",
         "A member that has more than the aru says raises it, although another one lowered it.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node",
                 "return self.window.aru != token.aru",
             ),
@@ -81,8 +81,8 @@ MUTANTS = (
         "aru-never-lowered",
         "A member that lacks a packet leaves the aru above it.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "return self.window.aru < token.aru or token.aru_id == 0 or token.aru_id == self.node",
                 "return self.window.aru > token.aru and token.aru_id in (0, self.node)",
             ),
@@ -92,8 +92,8 @@ MUTANTS = (
         "resting-token-goes-on-twice",
         "The token that rested somewhere is passed on and stays there as well.",
         (
-            Change(
-                "holder",
+            Edit(
+                "ring/token_passing",
                 "            self._resting = None\n            self._use_token(visit)",
                 "            self._use_token(visit)",
             ),
@@ -102,14 +102,14 @@ MUTANTS = (
     Mutant(
         "long-visit-forgets-what-it-sent",
         "A visit in which the token is kept counts only what it sent last: the window of a rotation is exceeded.",
-        (Change("ordering", "            visit.sent += taken", "            visit.sent = taken"),),
+        (Edit("ring/ring", "            visit.sent += taken", "            visit.sent = taken"),),
     ),
     Mutant(
         "called-token-rests",
         "Who keeps the token is called and lets it rest all the same; also the timer that ends the rest is a call.",
         (
-            Change(
-                "holder",
+            Edit(
+                "ring/token_passing",
                 "if self._called or ring.successor == self.node:",
                 "if ring.successor == self.node:",
             ),
@@ -119,8 +119,8 @@ MUTANTS = (
         "token-never-sent-again",
         "The timer of the token's retransmission runs, and nothing is sent: one lost token breaks the ring.",
         (
-            Change(
-                "membership",
+            Edit(
+                "membership/operational",
                 'self._transmit(ring.successor, datagram, "tokens_retransmitted")',
                 'self.counters.add("tokens_retransmitted")',
             ),
@@ -130,8 +130,8 @@ MUTANTS = (
         "token-tried-no-sooner",
         "A token that is lost again and again is sent again after the same wait each time: too seldom for a bad link.",
         (
-            Change(
-                "retransmission",
+            Edit(
+                "ring/retransmission",
                 "self.wait_s = max(least_s, self.wait_s / 2)",
                 "self.wait_s = max(least_s, self.wait_s)",
             ),
@@ -142,8 +142,8 @@ MUTANTS = (
         "requests-never-served",
         "What is asked for in the token is not sent again by anybody.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "packet = window.get(seq) if len(out) < allowed or not out else None",
                 "packet = None",
             ),
@@ -153,8 +153,8 @@ MUTANTS = (
         "gaps-never-asked-for",
         "A processor that lacks a packet does not ask for it.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "mine = self.window.missing(self._last_seq, most)",
                 "mine: list[int] = []",
             ),
@@ -164,12 +164,12 @@ MUTANTS = (
         "requests-without-bound",
         "The list of requests grows with the holes instead of being cut at its limit.",
         (
-            Change(
-                "ordering",
+            Edit(
+                "ring/ring",
                 "self.window.missing(self._last_seq, most)",
                 "self.window.missing(self._last_seq, 128)",
             ),
-            Change("ordering", "return others[:most]", "return others"),
+            Edit("ring/ring", "return others[:most]", "return others"),
         ),
     ),
     # Flow control
@@ -177,8 +177,8 @@ MUTANTS = (
         "window-ignored",
         "What the others sent in this rotation does not count: each member takes the whole window for its own.",
         (
-            Change(
-                "flow_control",
+            Edit(
+                "ring/flow_control",
                 "min(self._window - others - held, self._visit_max)",
                 "min(self._window, self._visit_max)",
             ),
@@ -187,15 +187,15 @@ MUTANTS = (
     Mutant(
         "unconfirmed-without-bound",
         "New packets are sent however many are not known to be everywhere.",
-        (Change("flow_control", "min(allowed, windows * self._window - unconfirmed)", "allowed"),),
+        (Edit("ring/flow_control", "min(allowed, windows * self._window - unconfirmed)", "allowed"),),
     ),
     Mutant(
         "flow-control-carried-over",
         "At a change the state of flow control is carried over instead of built anew (a peer's bug): the new ring's "
         "counts lack what this processor had sent on the old one.",
         (
-            Change(
-                "formation",
+            Edit(
+                "membership/formation",
                 "        self._exchange = Exchange(",
                 "        self.ring._flow = old._flow\n        self._exchange = Exchange(",
             ),
@@ -206,8 +206,8 @@ MUTANTS = (
         "safe-is-agreed",
         "A safe message is delivered as soon as it is in order.",
         (
-            Change(
-                "delivery",
+            Edit(
+                "packets/delivery",
                 "if packet is None or (packet.safe and seq > stable):",
                 "if packet is None:",
             ),
@@ -217,8 +217,8 @@ MUTANTS = (
         "safe-in-regular-at-a-change",
         "When a ring has ended, all up to the first gap is delivered in the regular configuration, safe or not.",
         (
-            Change(
-                "delivery",
+            Edit(
+                "packets/delivery",
                 "if packet is None or (packet.safe and seq > high_delivered):",
                 "if packet is None:",
             ),
@@ -228,9 +228,9 @@ MUTANTS = (
         "delivery-jumps-over-gaps",
         "A packet that is missing in a regular configuration is passed over.",
         (
-            Change("delivery", "last = window.aru\n", "last = window.high\n"),
-            Change(
-                "delivery",
+            Edit("packets/delivery", "last = window.aru\n", "last = window.high\n"),
+            Edit(
+                "packets/delivery",
                 "            if packet is None or (packet.safe and seq > stable):\n                break\n"
                 "            self._deliver_packet(packet, ring_id)",
                 "            if packet is not None and packet.safe and seq > stable:\n                break\n"
@@ -241,19 +241,19 @@ MUTANTS = (
     Mutant(
         "anything-behind-a-hole",
         "Behind a hole in a transitional configuration messages of every sender are delivered.",
-        (Change("delivery", "elif not hole or packet.sender in deliver_set:", "else:"),),
+        (Edit("packets/delivery", "elif not hole or packet.sender in deliver_set:", "else:"),),
     ),
     Mutant(
         "nothing-behind-a-hole",
         "Behind a hole in a transitional configuration nothing more is delivered, not even one's own messages.",
-        (Change("delivery", "elif not hole or packet.sender in deliver_set:", "elif not hole:"),),
+        (Edit("packets/delivery", "elif not hole or packet.sender in deliver_set:", "elif not hole:"),),
     ),
     Mutant(
         "transitional-only-if-smaller",
         "A transitional configuration that has all members of the old ring is thought to be needless.",
         (
-            Change(
-                "delivery",
+            Edit(
+                "packets/delivery",
                 '        self._put("CONF", TransitionalConfiguration(ring_id, members))',
                 "        if members != self.configuration.members:\n"
                 '            self._put("CONF", TransitionalConfiguration(ring_id, members))',
@@ -263,24 +263,24 @@ MUTANTS = (
     Mutant(
         "settled-after-the-transitional-configuration",
         "A safe message that others of the configuration may lack is said to be settled.",
-        (Change("delivery", "self._barrier.complete and not self._transitional", "self._barrier.complete"),),
+        (Edit("packets/delivery", "self._barrier.complete and not self._transitional", "self._barrier.complete"),),
     ),
     Mutant(
         "settled-though-agreed",
         "A message counts as settled as soon as the barrier is complete, whatever it was sent with.",
-        (Change("delivery", "settling and (flags & _SAFE) != 0 and", "settling and"),),
+        (Edit("packets/delivery", "settling and (flags & _SAFE) != 0 and", "settling and"),),
     ),
     Mutant(
         "everybody-joined",
         "The first thing that a configuration is compared with is nothing, so all its members have joined.",
-        (Change("delivery", "before = set(self.configuration.members)", "before: set[int] = set()"),),
+        (Edit("packets/delivery", "before = set(self.configuration.members)", "before: set[int] = set()"),),
     ),
     Mutant(
         "data-of-any-ring",
         "Data of another ring is taken for data of this one.",
         (
-            Change(
-                "membership",
+            Edit(
+                "membership/operational",
                 "ring = self.ring\n        if packet.ring != ring.name:",
                 "ring = self.ring\n        if not packet.ring:",
             ),
@@ -291,8 +291,8 @@ MUTANTS = (
         "last-in-first-out",
         "A message that is accepted goes before those that wait.",
         (
-            Change(
-                "send_queue",
+            Edit(
+                "packets/send_queue",
                 "self._payloads.append(payload)\n        self._guarantees.append(guarantee)",
                 "place = self._first + min(1, count)\n"
                 "        self._payloads.insert(place, payload)\n        self._guarantees.insert(place, guarantee)",
@@ -303,8 +303,8 @@ MUTANTS = (
         "cursor-kept-at-a-change",
         "A message that was half sent when the configuration changed is continued on the new ring, not begun again.",
         (
-            Change(
-                "packing",
+            Edit(
+                "packets/packing",
                 "        self.queues[1].rewind()\n        self.queues[2].rewind()\n",
                 "",
             ),
@@ -314,31 +314,31 @@ MUTANTS = (
         "fragments-across-rings",
         "A half-sent message is continued on the new ring, and the receivers put its pieces of both rings together.",
         (
-            Change(
-                "packing",
+            Edit(
+                "packets/packing",
                 "        self.queues[1].rewind()\n        self.queues[2].rewind()\n",
                 "",
             ),
-            Change("delivery", "        self.reassembler.clear()\n", ""),
+            Edit("packets/delivery", "        self.reassembler.clear()\n", ""),
         ),
     ),
     Mutant(
         "sent-again-after-a-change",
         "The message that was sent last is sent again on the new ring, lest it was lost with the old one.",
         (
-            Change("send_queue", '"bytes", "cursor")', '"bytes", "cursor", "last")'),
-            Change(
-                "send_queue",
+            Edit("packets/send_queue", '"bytes", "cursor")', '"bytes", "cursor", "last")'),
+            Edit(
+                "packets/send_queue",
                 "        self.bytes = 0\n        self.cursor = 0\n\n    def __len__",
                 "        self.bytes = 0\n        self.cursor = 0\n        self.last = None\n\n    def __len__",
             ),
-            Change(
-                "send_queue",
+            Edit(
+                "packets/send_queue",
                 "        self.bytes -= len(self.head())\n",
                 "        self.last = (self.head(), self.guarantee())\n        self.bytes -= len(self.head())\n",
             ),
-            Change(
-                "send_queue",
+            Edit(
+                "packets/send_queue",
                 '        """Begin the head again."""\n',
                 '        """Begin the head again."""\n        if self.last is not None:\n'
                 "            self._payloads.insert(self._first, self.last[0])\n"
@@ -351,14 +351,14 @@ MUTANTS = (
     Mutant(
         "queue-lost-at-a-change",
         "HIGH messages that wait when the configuration changes are dropped with those of the round.",
-        (Change("packing", "self.queues[1].rewind()", "self.queues[1].clear()"),),
+        (Edit("packets/packing", "self.queues[1].rewind()", "self.queues[1].clear()"),),
     ),
     Mutant(
         "pieces-told-apart-by-sender-alone",
         "Pieces of a HIGH message that stand between those of a long LOW one are put into it.",
         (
-            Change(
-                "reassembly",
+            Edit(
+                "packets/reassembly",
                 "key = self._sender * 4 + (flags & _PRIORITY)",
                 "key = self._sender * 4",
             ),
@@ -367,21 +367,21 @@ MUTANTS = (
     Mutant(
         "unblock-takes-no-place",
         "The unblock is not counted in the message order, so the next message has its place too.",
-        (Change("packing", "return len(self.payloads)", "return len(self.payloads) - self.unblock"),),
+        (Edit("packets/packing", "return len(self.payloads)", "return len(self.payloads) - self.unblock"),),
     ),
     # The bytes
     Mutant(
         "no-room-for-encapsulation",
         "A packet uses the room that it needs when recovery sends it inside a packet of the next ring (a peer's bug: "
         "the encapsulated packet was larger than a datagram).",
-        (Change("wire", "DATA_OVERHEAD = RECOVERED_SIZE + TRAILER_SIZE", "DATA_OVERHEAD = DATA_SIZE + TRAILER_SIZE"),),
+        (Edit("wire/regular", "DATA_OVERHEAD = RECOVERED_SIZE + TRAILER_SIZE", "DATA_OVERHEAD = DATA_SIZE + TRAILER_SIZE"),),
     ),
     Mutant(
         "short-packet-is-valid",
         "That a datagram is long enough for its header is not checked before the header is read (a peer's bug).",
         (
-            Change(
-                "wire",
+            Edit(
+                "wire/regular",
                 '        if size < _ENVELOPE:\n            raise Malformed("too_short")\n        if data',
                 "        if data",
             ),
@@ -390,14 +390,14 @@ MUTANTS = (
     Mutant(
         "checksum-ignored",
         "A datagram that was damaged on its way is believed.",
-        (Change("wire", '            raise Malformed("checksum")\n', "            pass\n"),),
+        (Edit("wire/regular", '            raise Malformed("checksum")\n', "            pass\n"),),
     ),
     # Time
     Mutant(
         "turn-by-the-clock-of-the-last",
         "A turn without datagrams goes by the time of the last turn: its deadlines are too early, or past.",
         (
-            Change(
+            Edit(
                 "processor",
                 "        membership.note_time(now)\n        membership.take_up()",
                 "        if datagrams:\n            membership.note_time(now)\n        membership.take_up()",
@@ -409,7 +409,7 @@ MUTANTS = (
         "submit-sends-by-itself",
         "A message that is accepted calls the token immediately, by a clock that stood still since the last turn.",
         (
-            Change(
+            Edit(
                 "processor",
                 "        membership.note_queued()\n        return True",
                 "        membership.want_token()\n        return True",
@@ -421,8 +421,8 @@ MUTANTS = (
         "leave-counts-from-its-turn",
         "The time for leaving begins with the turn after the call, which may be long after it.",
         (
-            Change(
-                "membership",
+            Edit(
+                "membership/operational",
                 "self.timers.set(Timer.LEAVE, self._leave_at)",
                 "self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)",
             ),

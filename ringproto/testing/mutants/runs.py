@@ -28,8 +28,8 @@ from ringproto.testing.mutants.mutation import FLOORS, Mutant, Seed, Test, apply
 
 __all__ = [
     "Killer",
-    "Verdict",
-    "Worker",
+    "MutantVerdict",
+    "MutantProcess",
     "failing_seeds",
     "failing_tests",
     "kill_workers",
@@ -50,7 +50,7 @@ _PLAIN = {("transports", "_plain"), ("transports", "_room")}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class MutantVerdict:
     """What came of one mutant."""
 
     name: str
@@ -71,7 +71,7 @@ class Verdict:
     """The known seed or test, if it kills no more."""
 
 
-_running: set[Worker] = set()
+_running: set[MutantProcess] = set()
 """The workers of this process."""
 
 
@@ -81,13 +81,13 @@ def kill_workers() -> None:
         worker.kill()
 
 
-class Worker:
+class MutantProcess:
     """A process in which seeds or tests run on changed sources; a context manager, which ends it.
 
     Args:
         sources: the changed sources, by module.
         floor: the floor of these modules.
-        compiled: whether what is compiled runs so. If not, all is interpreted. The rooms of the core are interpreted
+        compiled: whether what is compiled runs so. If not, all is interpreted. The modules of the core are interpreted
             in any case if it is that floor, because compiled ones know the layout of each other's objects.
     """
 
@@ -96,8 +96,12 @@ class Worker:
         if not compiled:
             environment["RINGPROTO_INTERPRETED"] = "1"
         elif floor == "core":
-            rooms = (_PACKAGE / "_core").glob("[!_]*.py")
-            sources = {room.stem: room.read_text(encoding="utf-8") for room in rooms} | sources
+            core = _PACKAGE / "_core"
+            plain = {
+                file.relative_to(core).with_suffix("").as_posix(): file.read_text(encoding="utf-8")
+                for file in core.rglob("[!_]*.py")
+            }
+            sources = plain | sources
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the worker)
         self._process = subprocess.Popen(
             [sys.executable, mutant_worker.__file__],
@@ -115,7 +119,10 @@ class Worker:
             "path": [str(_ROOT), *sys.path],
             "package": str(_PACKAGE),
             "interpreted": not compiled,
-            "sources": {f"{package}.{room}": (str(_file(floor, room)), text) for room, text in sources.items()},
+            "sources": {
+                f"{package}.{module.replace('/', '.')}": (str(_file(floor, module)), text)
+                for module, text in sources.items()
+            },
         }
         self._say(head)
 
@@ -155,7 +162,7 @@ class Worker:
         """End the process."""
         self._process.kill()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> MutantProcess:
         _running.add(self)
         return self
 
@@ -168,31 +175,31 @@ class Worker:
         self._errors.close()
 
 
-def _file(floor: str, room: str) -> Path:
+def _file(floor: str, module: str) -> Path:
     """The file of a module. Raises OSError if there is none."""
     spec = importlib.util.find_spec(FLOORS[floor].package)
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        file = Path(folder) / f"{room}.py"
+        file = Path(folder) / f"{module}.py"
         if file.exists():
             return file
-    raise FileNotFoundError(f"{FLOORS[floor].package} has no module {room}")
+    raise FileNotFoundError(f"{FLOORS[floor].package} has no module {module}")
 
 
-def source_of(room: str, floor: str = "core") -> str:
+def source_of(module: str, floor: str = "core") -> str:
     """The source of a module of a floor. Raises OSError if there is none."""
-    return _file(floor, room).read_text(encoding="utf-8")
+    return _file(floor, module).read_text(encoding="utf-8")
 
 
 def _may_be_compiled(mutant: Mutant) -> bool:
     """Whether its tests can run beside compiled modules: none of those that it changes is one, or takes one's place."""
     return not any(
-        (mutant.floor, change.room) in _PLAIN
-        or any(_file(mutant.floor, change.room).with_suffix(suffix).exists() for suffix in EXTENSION_SUFFIXES)
+        (mutant.floor, change.module) in _PLAIN
+        or any(_file(mutant.floor, change.module).with_suffix(suffix).exists() for suffix in EXTENSION_SUFFIXES)
         for change in mutant.changes
     )
 
 
-def try_mutant(mutant: Mutant, known: Killer | None, seeds: Sequence[Seed]) -> Verdict:
+def try_mutant(mutant: Mutant, known: Killer | None, seeds: Sequence[Seed]) -> MutantVerdict:
     """Try ``known``; then, on a floor that seeds run, ``seeds``; then the tests of the mutant; until one kills it.
 
     Raises:
@@ -200,7 +207,7 @@ def try_mutant(mutant: Mutant, known: Killer | None, seeds: Sequence[Seed]) -> V
         UsageError: it needs tests, and they are not there.
     """
     try:
-        sources = apply(mutant, lambda room: source_of(room, mutant.floor))
+        sources = apply(mutant, lambda module: source_of(module, mutant.floor))
     except (ValueError, OSError) as error:
         raise RunFailedError(str(error)) from error
     failed: Killer | None = None
@@ -221,9 +228,9 @@ def try_mutant(mutant: Mutant, known: Killer | None, seeds: Sequence[Seed]) -> V
     return dataclasses.replace(verdict, seeds=count, known_failed=failed)
 
 
-def _try_seeds(mutant: Mutant, sources: dict[str, str], seeds: Iterable[Seed]) -> Verdict:
+def _try_seeds(mutant: Mutant, sources: dict[str, str], seeds: Iterable[Seed]) -> MutantVerdict:
     count = 0
-    with Worker(sources, mutant.floor) as worker:
+    with MutantProcess(sources, mutant.floor) as worker:
         for seed in seeds:
             count += 1
             violations = worker.violations(seed)
@@ -232,7 +239,7 @@ def _try_seeds(mutant: Mutant, sources: dict[str, str], seeds: Iterable[Seed]) -
             rules = tuple(dict.fromkeys(rule for rule, _ in violations))
             text = violations[0][1].strip().splitlines()[-1]
             broken = rules == ("exception",) and text.startswith(_BROKEN_IN_SEEDS)
-            return Verdict(
+            return MutantVerdict(
                 mutant.name,
                 mutant.floor,
                 None if broken else seed,
@@ -240,15 +247,15 @@ def _try_seeds(mutant: Mutant, sources: dict[str, str], seeds: Iterable[Seed]) -
                 rules=rules,
                 text=f"it is no program that runs: {text}" if broken else text,
             )
-    return Verdict(mutant.name, mutant.floor, None, count)
+    return MutantVerdict(mutant.name, mutant.floor, None, count)
 
 
-def _try_tests(mutant: Mutant, sources: dict[str, str], tests: tuple[str, ...]) -> Verdict:
+def _try_tests(mutant: Mutant, sources: dict[str, str], tests: tuple[str, ...]) -> MutantVerdict:
     _check_tests(tests)
     compiled = mutant.floor != "core" and _may_be_compiled(mutant)
-    with Worker(sources, mutant.floor, compiled=compiled) as worker:
+    with MutantProcess(sources, mutant.floor, compiled=compiled) as worker:
         failure = worker.failure(tests)
-    verdict = Verdict(mutant.name, mutant.floor, None, tests=tests, compiled=compiled)
+    verdict = MutantVerdict(mutant.name, mutant.floor, None, tests=tests, compiled=compiled)
     if failure is None:
         return verdict
     test, text = failure
@@ -270,7 +277,7 @@ def _check_tests(tests: Iterable[str]) -> None:
 def failing_seeds(seeds: Sequence[Seed]) -> list[tuple[Killer, str]]:
     """Those of the seeds that fail without any mutant, and how."""
     failed: list[tuple[Killer, str]] = []
-    with Worker({}) as worker:
+    with MutantProcess({}) as worker:
         for seed in seeds:
             violations = worker.violations(seed)
             if violations:
@@ -283,7 +290,7 @@ def failing_tests(tests: Sequence[Test], *, compiled: bool) -> list[tuple[Killer
     failed: list[tuple[Killer, str]] = []
     left = [test.name for test in tests]
     while left:
-        with Worker({}, "service", compiled=compiled) as worker:
+        with MutantProcess({}, "service", compiled=compiled) as worker:
             failure = worker.failure(left)
         if failure is None:
             break

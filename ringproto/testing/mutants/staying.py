@@ -6,14 +6,14 @@ the tests of the core.
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Change, Mutant
+from ringproto.testing.mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 
 _TESTS = "tests/core/test_"
 
 
-def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Change) -> Mutant:
+def _mutant(name: str, why: str, tests: tuple[str, ...], *changes: Edit) -> Mutant:
     return Mutant(name, why, changes, tests=tuple(f"{_TESTS}{test}.py" for test in tests))
 
 
@@ -22,15 +22,15 @@ MUTANTS = (
         "thrown-out-after-one-copy",
         "A successor that has not answered one copy of the token is suspected to be dead, however short the time was.",
         ("staying", "papers_membership"),
-        Change("seeker", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
-        Change("seeker", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
+        Edit("membership/gathering", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
+        Edit("membership/gathering", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
     ),
     _mutant(
         "suspicion-never-reset",
         "Who is suspected to be dead stays so although its datagrams come.",
         ("staying", "papers_membership"),
-        Change(
-            "seeker",
+        Edit(
+            "membership/gathering",
             "            if self._suspect:\n                self._suspect = 0\n",
             "            if self._suspect and sender == 0:\n                self._suspect = 0\n",
         ),
@@ -39,41 +39,41 @@ MUTANTS = (
         "sign-of-life-overlooked",
         "Data of the successor is no sign that it lives.",
         ("staying", "papers_membership"),
-        Change(
-            "membership", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
+        Edit(
+            "membership/operational", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
         ),
     ),
     _mutant(
         "paused-judges-before-it-reads",
         "A processor that was away past its deadlines judges the others before it has read what waits in its socket.",
         ("staying", "processor"),
-        Change("membership", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
+        Edit("membership/operational", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
     ),
     _mutant(
         "pause-forgiven-again-and-again",
         "A deadline that was missed in a pause is put off once more whenever it is missed: who is always late never "
         "judges.",
         ("staying", "processor"),
-        Change("membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
+        Edit("membership/operational", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
     ),
     _mutant(
         "strangers-give-members-up",
         "A stranger that has given up another member than this processor is gathered for, and that member is left out.",
         ("staying",),
-        Change("membership", "any(node in ring.members for node in join.fail_set)", "self.node in join.fail_set"),
+        Edit("membership/operational", "any(node in ring.members for node in join.fail_set)", "self.node in join.fail_set"),
     ),
     _mutant(
         "late-beacon-of-a-member-breaks-the-ring",
         "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
         ("staying", "papers_membership"),
-        Change("membership", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
+        Edit("membership/operational", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
     ),
     _mutant(
         "late-join-of-a-member-breaks-the-ring",
         "A member's join from before this ring counts as if it had left for gather now.",
         ("staying", "papers_membership"),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "join.ring_sequence < ring.id.sequence:\n            self.counters",
             "False:\n            self.counters",
         ),
@@ -82,26 +82,26 @@ MUTANTS = (
         "last-messages-of-a-leaver-lost-once",
         "Who leaves does not wait until every member has what it sent last: lost once, nobody has it for good.",
         ("staying", "papers_leaving"),
-        Change("membership", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
+        Edit("membership/operational", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
     ),
     _mutant(
         "commit-token-with-one-given-up",
         "A commit token is accepted although it has a member that the receiver has given up.",
         ("staying", "papers_membership"),
-        Change("founder", "not gather.fail_set.isdisjoint(members) or not", "not"),
+        Edit("membership/forming", "not consensus.fail_set.isdisjoint(members) or not", "not"),
     ),
     _mutant(
         "commit-token-without-one-that-lives",
         "A commit token is accepted although it lacks somebody whom the receiver counts on.",
         ("staying", "papers_membership"),
-        Change("founder", " or not set(gather.alive).issubset(members):", ":"),
+        Edit("membership/forming", " or not set(consensus.alive).issubset(members):", ":"),
     ),
     _mutant(
         "put-off-without-the-beacons-of-all",
         "While somebody is put off only the representative says whom it hears.",
         ("staying", "connectivity", "states"),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "if self.ring.representative == self.node or self._puts_off():",
             "if self.ring.representative == self.node:",
         ),
@@ -110,8 +110,8 @@ MUTANTS = (
         "one-side-hears-the-other",
         "Who was put off is welcome when this side hears that one, although that one does not hear this side.",
         ("connectivity",),
-        Change(
-            "connectivity",
+        Edit(
+            "membership/connectivity",
             "        for node in theirs:\n            for other in self._missed(node, mine, now, known):\n"
             "                if other != node:\n                    yield node, other\n",
             "",
@@ -121,32 +121,32 @@ MUTANTS = (
         "mark-never-forgotten",
         "Who was left out often is remembered for ever, so each further time it waits for the evidence of all.",
         ("connectivity",),
-        Change("connectivity", "_FORGIVEN = 256", "_FORGIVEN = 2**40"),
+        Edit("membership/connectivity", "_FORGIVEN = 256", "_FORGIVEN = 2**40"),
     ),
     _mutant(
         "evidence-of-a-ring-that-failed-counts-again",
         "What was heard before somebody was left out lets it come back at once, time after time.",
         ("connectivity",),
-        Change("connectivity", "self._words[node].received = 0", "pass"),
+        Edit("membership/connectivity", "self._words[node].received = 0", "pass"),
     ),
     _mutant(
         "beacons-all-have-one-number",
         "Beacons have no rising number, so nobody can tell how many were lost, and none counts as evidence.",
         ("staying", "papers_membership", "connectivity"),
-        Change("membership", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
+        Edit("membership/operational", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
     ),
     _mutant(
         "left-out-and-not-doubted",
         "What the network kept of a processor that was left out counts as its word.",
         ("staying", "peers"),
-        Change("founder", "            self._speakers.peers.doubt(node)\n", "            pass\n"),
+        Edit("membership/forming", "            self._admission.peers.doubt(node)\n", "            pass\n"),
     ),
     _mutant(
         "any-acknowledgement-is-for-the-token",
         "The acknowledgement of a former token counts for the one that was passed on last, which may be lost.",
         ("staying", "states", "retransmission"),
-        Change(
-            "founder",
+        Edit(
+            "membership/forming",
             "(acknowledgement.what, acknowledgement.number) == expected",
             "acknowledgement.what == expected[0]",
         ),
@@ -155,23 +155,23 @@ MUTANTS = (
         "copy-of-a-token-not-answered",
         "Who has a token already says nothing when it comes again, so it is sent again and again.",
         ("staying", "states", "retransmission"),
-        Change(
-            "membership", "            self._answer_copy(sender, ring, token)\n            return", "            return"
+        Edit(
+            "membership/operational", "            self._answer_copy(sender, ring, token)\n            return", "            return"
         ),
     ),
     _mutant(
         "lost-token-asks-for-no-acknowledgement",
         "After a token was lost the next ones are missed as slowly as that one.",
         ("staying", "papers_order", "ordering", "retransmission"),
-        Change("ordering", "acknowledge=ACKNOWLEDGED_ROTATIONS", "acknowledge=0"),
+        Edit("ring/ring", "acknowledge=ACKNOWLEDGED_ROTATIONS", "acknowledge=0"),
     ),
     _mutant(
         "packet-of-another-old-ring-counts-as-sent",
         "Two old rings merge that both lack a packet of one number: who sees it sent for the other ring does not send "
         "its own.",
         ("recovery",),
-        Change(
-            "recovery",
+        Edit(
+            "membership/recovery",
             "        if packet.old_ring != self._old_ring:\n            return\n",
             "        if packet.old_ring != self._old_ring:\n            self._queue.pop(packet.old_seq, None)\n"
             "            return\n",
@@ -181,8 +181,8 @@ MUTANTS = (
         "challenge-to-a-former-life-answered",
         "A challenge to a dead incarnation is answered by the one that lives, which proves nothing of that one.",
         ("staying", "peers", "states"),
-        Change(
-            "seeker",
+        Edit(
+            "membership/gathering",
             "(challenge.target, challenge.incarnation) != (self.node, speakers.incarnation)",
             "challenge.target != self.node",
         ),
@@ -191,38 +191,38 @@ MUTANTS = (
         "word-of-the-unproven-counts",
         "What somebody says who may be dead is acted upon at once.",
         ("staying", "peers", "speakers", "hostile"),
-        Change("seeker", "return verdict is Verdict.NEWS", "return verdict is not Verdict.LATE"),
+        Edit("membership/gathering", "return verdict is Freshness.NEWS", "return verdict is not Freshness.LATE"),
     ),
     _mutant(
         "forged-serial-silences-for-good",
         "A serial that was forged near its end stays although its owner has proven a lower one.",
         ("peers",),
-        Change("peers", "        life.serial = min(life.serial, serial)\n", ""),
+        Edit("membership/peers", "        life.serial = min(life.serial, serial)\n", ""),
     ),
     _mutant(
         "round-trip-from-the-first-copy",
         "A round trip is measured from the first copy of a token, whichever was answered: waits grow with each loss.",
         ("retransmission",),
-        Change("retransmission", "now - self._sent_at[copy]", "now - self._sent_at[0]"),
+        Edit("ring/retransmission", "now - self._sent_at[copy]", "now - self._sent_at[0]"),
     ),
     _mutant(
         "two-lives-with-one-id",
         "A second process with the id of a member takes its place although the member lives.",
         ("staying", "rivals", "peers", "hostile"),
-        Change("seeker", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
+        Edit("membership/gathering", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
     ),
     _mutant(
         "nobody-is-told-that-it-is-put-off",
         "Beacons do not say whom their sender puts off, so those form rings with it that it does not follow.",
         ("connectivity",),
-        Change("connectivity", "return tuple(sorted(nodes[max(0, len(nodes) - most) :]))", "return ()"),
+        Edit("membership/connectivity", "return tuple(sorted(nodes[max(0, len(nodes) - most) :]))", "return ()"),
     ),
     _mutant(
         "put-off-by-another-ignored",
         "Who is told that it is put off forms a ring with the sender nevertheless.",
         ("connectivity", "staying"),
-        Change(
-            "connectivity",
+        Edit(
+            "membership/connectivity",
             "if not marks and (gathers is not None or not self._is_put_off(mine, theirs, now)):",
             "if not marks:",
         ),
@@ -231,26 +231,26 @@ MUTANTS = (
         "join-of-who-put-me-off-ignored",
         "What a beacon said of putting off holds against a join of its sender.",
         ("connectivity", "staying"),
-        Change("connectivity", "(gathers is not None or not self", "(not self"),
+        Edit("membership/connectivity", "(gathers is not None or not self", "(not self"),
     ),
     _mutant(
         "rings-with-a-bad-link-between-them-stay-apart",
         "Two rings that were apart come together only if all hear all, so one dead link keeps all others apart, too.",
         ("connectivity",),
-        Change("connectivity", "return None if out is None or self._node in out else (both, out)", "return None"),
+        Edit("membership/connectivity", "return None if out is None or self._node in out else (both, out)", "return None"),
     ),
     _mutant(
         "nothing-to-gain-and-tried",
         "A ring is tried with the end of a dead link, although it would not be larger than the one that there is.",
         ("connectivity",),
-        Change("connectivity", "- max(len(mine), len(theirs)) - 1", "- max(len(mine), len(theirs))"),
+        Edit("membership/connectivity", "- max(len(mine), len(theirs)) - 1", "- max(len(mine), len(theirs))"),
     ),
     _mutant(
         "who-is-left-out-by-a-plan-is-not-said",
         "Who has seen which ring can be formed does not say who is not on it, so each finds out by itself, in vain.",
         ("apart",),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "self._enter_gather(members, out, informed=True)",
             "self._enter_gather(members, informed=True)",
         ),
@@ -259,99 +259,99 @@ MUTANTS = (
         "plan-of-a-larger-ring-is-not-followed",
         "A ring goes on as it is although a larger one can be formed without one of its members.",
         ("apart",),
-        Change("membership", "join.informed and self.node in join.alive and len(", "False and len("),
+        Edit("membership/operational", "join.informed and self.node in join.alive and len(", "False and len("),
     ),
     _mutant(
         "plan-that-takes-more-than-it-brings-is-followed",
         "A stranger's plan for a ring that is no larger than this one takes a member out of this ring.",
         ("apart",),
-        Change("membership", " and len(join.alive) > len(ring.members))", ")"),
+        Edit("membership/operational", " and len(join.alive) > len(ring.members))", ")"),
     ),
     _mutant(
         "who-knows-less-plans-as-soon",
         "Who does not hear everybody plans at the same time as who does, and leaves out the other end of a dead link.",
         ("connectivity", "apart"),
-        Change("connectivity", "else wait_s + self.memory_s", "else wait_s"),
+        Edit("membership/connectivity", "else wait_s + self.memory_s", "else wait_s"),
     ),
     _mutant(
         "plan-before-beacons-came-for-long",
         "Two rings that were apart for long plan at once when they hear each other, and leave out who is heard later.",
         ("connectivity", "apart"),
-        Change("connectivity", "*(word.since for word in words), ", ""),
+        Edit("membership/connectivity", "*(word.since for word in words), ", ""),
     ),
     _mutant(
         "lossy-links-are-dead-to-a-plan",
         "A plan leaves out who was heard of late, only because its last beacons are not enough for evidence.",
         ("connectivity", "apart"),
-        Change("connectivity", " if not self._has_heard(*pair, now)", ""),
+        Edit("membership/connectivity", " if not self._has_heard(*pair, now)", ""),
     ),
     _mutant(
         "whom-a-plan-left-out-may-try",
         "Whom a plan left out may come back once without evidence, although beacons have shown that it is in vain.",
         ("connectivity",),
-        Change("connectivity", "if others or node in planned else 0", "if others else 0"),
+        Edit("membership/connectivity", "if others or node in planned else 0", "if others else 0"),
     ),
     _mutant(
         "who-recovers-is-left-out-by-a-plan",
         "That who recovers does not say that it hears somebody is taken for a dead link.",
         ("connectivity", "apart"),
-        Change("connectivity", "if any(word.beacon.busy for word in words):", "if False:"),
-        Change("connectivity", "            if beacon.busy:\n", "            if False:\n"),
+        Edit("membership/connectivity", "if any(word.beacon.busy for word in words):", "if False:"),
+        Edit("membership/connectivity", "            if beacon.busy:\n", "            if False:\n"),
     ),
     _mutant(
         "beacons-of-a-recovery-show-dead-links",
         "When a recovery has ended, a plan takes what its beacons left out for dead links.",
         ("connectivity",),
-        Change("connectivity", "            if beacon.busy:\n", "            if False:\n"),
+        Edit("membership/connectivity", "            if beacon.busy:\n", "            if False:\n"),
     ),
     _mutant(
         "members-of-one-ring-are-not-heard",
         "A plan takes links between members of one ring until now for dead: beacons name them as members.",
         ("connectivity",),
-        Change("connectivity", "(other in members or other in heard)", "other in heard"),
+        Edit("membership/connectivity", "(other in members or other in heard)", "other in heard"),
     ),
     _mutant(
         "who-was-left-out-often-waits-as-long-each-time",
         "Who was left out more than three times waits until its mark is forgotten if the others recover for so long.",
         ("connectivity",),
-        Change("connectivity", "_BUSY_WAIT = 16", "_BUSY_WAIT = 256"),
+        Edit("membership/connectivity", "_BUSY_WAIT = 16", "_BUSY_WAIT = 256"),
     ),
     _mutant(
         "evidence-for-another-ring-is-believed",
         "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
         ("staying",),
-        Change("membership", "join.informed and any(node in ring.members for node in join.alive)", "join.informed"),
+        Edit("membership/operational", "join.informed and any(node in ring.members for node in join.alive)", "join.informed"),
     ),
     _mutant(
         "who-was-left-out-ends-recoveries",
         "Who was left out, and is heard by all, comes back while the others recover.",
         ("papers_membership", "connectivity"),
-        Change("seeker", "return primary and not self.barrier.complete and", "return False and primary and"),
+        Edit("membership/gathering", "return primary and not self.barrier.complete and", "return False and primary and"),
     ),
     _mutant(
         "asks-two-rounds-later",
         "Who has unblocked goes on asking for what it needed before, until the next configuration is installed.",
         ("patience_ends",),
-        Change("membership", "            self._patience.end_recovery()\n", ""),
+        Edit("membership/operational", "            self._patience.end_recovery()\n", ""),
     ),
     _mutant(
         "questions-asked-once",
         "Who did not answer whether it lives is not asked once more while a ring forms.",
         ("peers",),
-        Change("peers", "_AGAIN = 4", "_AGAIN = 0"),
+        Edit("membership/peers", "_AGAIN = 4", "_AGAIN = 0"),
     ),
     _mutant(
         "who-was-left-out-asked-once",
         "Who was left out, and whose answer is lost, is not asked once more whether it lives while a ring forms.",
         ("peers",),
-        Change("peers", "in (None, key[1])", "is None"),
+        Edit("membership/peers", "in (None, key[1])", "is None"),
     ),
     _mutant(
         "insists-anew-after-another-request",
         "That a packet was sent in vain is forgotten when another member asks for a later one meanwhile.",
         ("ordering",),
-        Change(
-            "ordering",
+        Edit(
+            "ring/ring",
             "        if first > self._again_seq > came.aru and self._insisted < _INSISTED_MAX:\n            return\n",
             "",
         ),
@@ -360,20 +360,20 @@ MUTANTS = (
         "short-standstill-asks-for-less",
         "A short standstill at the beginning of a recovery makes a processor ask for less than it needed before.",
         ("patience",),
-        Change("patience", "self.asks = max(self.asks, self._needed())", "self.asks = self._needed()"),
+        Edit("membership/patience", "self.asks = max(self.asks, self._needed())", "self.asks = self._needed()"),
     ),
     _mutant(
         "patience-outlives-the-barrier",
         "The token that was passed on before the barrier was complete is waited for as long as a member had asked for.",
         ("patience_ends",),
-        Change("membership", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
+        Edit("membership/operational", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
     ),
     _mutant(
         "newcomers-wait-for-a-round-that-is-over",
         "Strangers are put off until the time of a patient round is over, whatever became of that round.",
         ("patience_ends",),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "if not self._patient or self.now >= self._undisturbed_until:",
             "if self.barrier.complete or self.now >= self._undisturbed_until:",
         ),
@@ -382,13 +382,13 @@ MUTANTS = (
         "charged-with-another-standstill",
         "A processor that waits for one that stands still has no deadline near, and takes the time for its own.",
         ("patience_ends",),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "        if now - self.timers.first() < self.config.retransmit_s:\n",
             "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
         ),
-        Change(
-            "membership",
+        Edit(
+            "membership/operational",
             "        if self._token_timeout_s > self.config.token_timeout_s:\n            self.timers.set(Timer.STAND",
             "        if self.leaving:\n            self.timers.set(Timer.STAND",
         ),
@@ -397,32 +397,32 @@ MUTANTS = (
         "charged-with-a-wait-while-the-ring-forms",
         "A processor that waits for a member of the ring that forms has no deadline near: it takes it for its own.",
         ("patience_ends",),
-        Change("seeker", "        if times > 1:\n", "        if times > 1 and self.state == State.OPERATIONAL:\n"),
+        Edit("membership/gathering", "        if times > 1:\n", "        if times > 1 and self.state == State.OPERATIONAL:\n"),
     ),
     _mutant(
         "one-copy-before-a-standstill",
         "A processor that will stand still next sends the token that installs the ring only once.",
         ("patience_loss",),
-        Change("founder", "_COPIES_BEFORE_A_STANDSTILL = 2", "_COPIES_BEFORE_A_STANDSTILL = 0"),
+        Edit("membership/forming", "_COPIES_BEFORE_A_STANDSTILL = 2", "_COPIES_BEFORE_A_STANDSTILL = 0"),
     ),
     _mutant(
         "standstill-is-taken-for-a-long-way",
         "The late answer of a successor that stood still is measured as the round trip to it.",
         ("retransmission",),
-        Change("retransmission", "_LATE_MAX = 3", "_LATE_MAX = 1"),
+        Edit("ring/retransmission", "_LATE_MAX = 3", "_LATE_MAX = 1"),
     ),
     _mutant(
         "patience-is-part-of-what-must-stay-true",
         "A processor whose standstill became longer since it wrote into the commit token takes that for a forged one.",
         ("patience_ends",),
-        Change("formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
+        Edit("membership/formation", "entry._replace(patience=mine.patience) for entry", "entry for entry"),
     ),
     _mutant(
         "who-installs-is-waited-for-as-ever",
         "Who has promised what it delivers waits for the token as ever, though its sender may stand still.",
         ("patience_ends",),
-        Change(
-            "founder",
+        Edit(
+            "membership/forming",
             "self._wait_for_token(max(entry.patience for entry in formation.commit.entries))",
             "self._wait_for_token(1)",
         ),
@@ -431,8 +431,8 @@ MUTANTS = (
         "silent-end-of-a-dead-link-forgotten",
         "Who says nothing at all, while others of its ring speak, is not known not to be heard: its mark expires.",
         ("connectivity",),
-        Change(
-            "connectivity",
+        Edit(
+            "membership/connectivity",
             "if known and not any(self._is_known(other, now) for other in others):",
             "if known:",
         ),
@@ -441,18 +441,18 @@ MUTANTS = (
         "ends-of-a-bad-link-free-in-turn",
         "Who is left out just after another one may come back once without evidence, as that one may.",
         ("connectivity",),
-        Change("connectivity", "_FREE if others or node in planned", "_FREE if node in planned"),
+        Edit("membership/connectivity", "_FREE if others or node in planned", "_FREE if node in planned"),
     ),
     _mutant(
         "standstill-after-the-unblock-charged",
         "A standstill counts as one in recovery although the processor has unblocked before it.",
         ("patience_ends",),
-        Change("membership", "if self.state is _LEFT or self.barrier.asked:", "if self.state is _LEFT:"),
+        Edit("membership/operational", "if self.state is _LEFT or self.barrier.asked:", "if self.state is _LEFT:"),
     ),
     _mutant(
         "patience-until-all-have-unblocked",
         "The token is waited for as long as one asked who has unblocked already, while others have not.",
         ("patience", "patience_ends"),
-        Change("patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
+        Edit("membership/patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Change, Mutant
+from ringproto.testing.mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -12,8 +12,8 @@ MUTANTS = (
         "The messages of a packet go into the stream together, after the completion that the last chunk of it brings: "
         "the application hears that recovery is complete and gets recovery messages after that.",
         (
-            Change(
-                "delivery",
+            Edit(
+                "packets/delivery",
                 "                self._add(messages, size)\n                messages = []\n                size = 0\n"
                 "                self._deliver_unblock(",
                 "                self._deliver_unblock(",
@@ -23,14 +23,14 @@ MUTANTS = (
     Mutant(
         "messages-of-a-packet-reversed",
         "The messages of one packet come to the application in the opposite order.",
-        (Change("delivery", "self._events.extend(messages)", "self._events.extend(messages[::-1])"),),
+        (Edit("packets/delivery", "self._events.extend(messages)", "self._events.extend(messages[::-1])"),),
     ),
     Mutant(
         "message-of-another-vanishes",
         "Of a packet of another processor with many messages the last one never reaches the application.",
         (
-            Change(
-                "delivery",
+            Edit(
+                "packets/delivery",
                 "        self._add(messages, size)\n\n",
                 "        if len(messages) > 3 and sender not in self._barrier._table:\n            messages.pop()\n"
                 "        self._add(messages, size)\n\n",
@@ -40,7 +40,7 @@ MUTANTS = (
     Mutant(
         "newest-first",
         "An application that takes less than there is gets the newest events.",
-        (Change("delivery", "event = events.popleft()", "event = events.pop()"),),
+        (Edit("packets/delivery", "event = events.popleft()", "event = events.pop()"),),
     ),
 )
 """The judge reads audits, so it sees none of these but by comparing (rules S1 and S2)."""

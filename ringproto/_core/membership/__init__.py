@@ -1,0 +1,1 @@
+"""Who is on the ring: one module for each state of a processor, and what these work on."""

@@ -1,0 +1,1 @@
+"""Messages into packets, and packets in order into messages."""

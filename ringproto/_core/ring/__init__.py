@@ -1,0 +1,1 @@
+"""One ring: its token, what a visit of the token does, and how much is sent."""

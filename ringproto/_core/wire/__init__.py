@@ -1,0 +1,1 @@
+"""Datagrams: their layout, their encoding, and the decoding of untrusted bytes."""
