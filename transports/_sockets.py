@@ -33,7 +33,7 @@ from ringproto.transports._paths import ANNOUNCE_EVERY_S, LOOK_EVERY_S, PLAIN_FO
 from ringproto.transports._readable import Readable
 from ringproto.transports._segments import HEADER_SIZE as SEGMENT_HEADER_SIZE
 from ringproto.transports._segments import NOTICE_MTU, SEGMENTS_MAX, Joiner, notice
-from ringproto.transports._traffic import LOOK_EVERY, UdpSocket, Traffic, errno_name
+from ringproto.transports._traffic import LOOK_EVERY, Traffic, UdpSocket, errno_name
 
 _interpreted = os.environ.get("RINGPROTO_INTERPRETED", "") not in ("", "0")
 if TYPE_CHECKING or sys.platform != "linux" or _interpreted:

@@ -23,7 +23,7 @@ from ringproto.transports._segments import MARK, Cutter, Joiner
 if TYPE_CHECKING:
     from ringproto.transports._plain import Introduce, Receiver, SocketWriter
 
-__all__ = ["UdpSocket", "Traffic", "errno_name"]
+__all__ = ["Traffic", "UdpSocket", "errno_name"]
 
 ERRORS_IN_A_ROW = 4
 """Number of consecutive errors on receiving from which on the socket pauses before the next try."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pysyncobj import SyncObj, SyncObjConf, replicated
 
-from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say, sleep_until
+from bench.suite.member import Meter, Received, RunOrder, leave_no_garbage, parse, say, sleep_until
 from bench.suite.traffic import HEADER, HEADER_SIZE, due_count, first_word
 
 _WINDOW = 2000
@@ -82,7 +82,9 @@ class PysyncobjMember:
         sent = 0
         sleep_until(run.start_ns)
         if run.sending and run.kind != RunOrder.LISTEN:
-            sent = {RunOrder.SATURATE: self._saturate, RunOrder.PING: self._ping, RunOrder.PACED: self._pace}[run.kind](run)
+            sent = {RunOrder.SATURATE: self._saturate, RunOrder.PING: self._ping, RunOrder.PACED: self._pace}[run.kind](
+                run
+            )
         sleep_until(run.end_ns)
         return sent
 

@@ -13,7 +13,7 @@ import time
 
 import zmq
 
-from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say
+from bench.suite.member import Meter, Received, RunOrder, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, due_count, first_word
 
 # A low mark makes the publisher stop and go all the time, which costs ZeroMQ dearly: this one is hardly ever reached.

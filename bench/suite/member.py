@@ -29,7 +29,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Received", "Meter", "RunOrder", "leave_no_garbage", "parse", "say", "sleep_until"]
+__all__ = ["Meter", "Received", "RunOrder", "leave_no_garbage", "parse", "say", "sleep_until"]
 
 
 def parse(line: str) -> tuple[str, dict[str, int]]:

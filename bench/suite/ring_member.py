@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from bench.suite.member import Received, Meter, RunOrder, leave_no_garbage, parse, say
+from bench.suite.member import Meter, Received, RunOrder, leave_no_garbage, parse, say
 from bench.suite.traffic import HEADER, HEADER_SIZE, PAUSE_NS, due_count, first_word
 from ringproto import Config, Message, RecoveryComplete, Ring, open_ring
 from ringproto._processes.transports import open_transport

@@ -32,7 +32,9 @@ def saturated_rate(figures: Record) -> float:
 class Runner:
     """``records`` has one entry for each run, as they were made; ``failures`` those that could not be made."""
 
-    def __init__(self, plan: SuitePlan, on_record: Callable[[Record], None], on_failure: Callable[[Record], None]) -> None:
+    def __init__(
+        self, plan: SuitePlan, on_record: Callable[[Record], None], on_failure: Callable[[Record], None]
+    ) -> None:
         self.records: list[Record] = []
         self.failures: list[Record] = []
         self.absent: dict[str, str] = {}

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ringproto._core.context import Context
-from ringproto._core.packets.delivery import StreamChange
 from ringproto._core.entropy import Entropy
 from ringproto._core.membership.operational import Membership
 from ringproto._core.notices import Notice
+from ringproto._core.packets.delivery import StreamChange
 from ringproto._core.ring.ring import NUMBER_END
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import DATA, SEQUENCE_MAX, TOKEN, Malformed
 from ringproto._core.wire.membership import members_that_fit, membership_size
+from ringproto._core.wire.regular import DATA, SEQUENCE_MAX, TOKEN, Malformed
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError
 from ringproto.events import Event, RegularConfiguration

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import trio
 
-from ringproto._core import Batch, StreamChange, Notice, Processor, Ready
+from ringproto._core import Batch, Notice, Processor, Ready, StreamChange
 from ringproto._service.errors import (
     RingClosedError,
     service_error,

@@ -16,7 +16,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 
-from ringproto._core import StreamChange, Notice, Processor
+from ringproto._core import Notice, Processor, StreamChange
 from ringproto._service.errors import whereabouts
 from ringproto.events import RecoveryComplete, RegularConfiguration
 from ringproto.log import BoundedLog, Lasting

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import trio
 
-from ringproto._core import StreamChange, Processor
+from ringproto._core import Processor, StreamChange
 from ringproto._service.channels import CompletionChannel, EventChannel, Sender
 from ringproto._service.driver import Driver, Listener
 from ringproto._service.errors import RingClosedError, service_error, without_cancellations

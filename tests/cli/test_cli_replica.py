@@ -15,7 +15,7 @@ import trio.testing
 from ringproto import Config, Guarantee, Priority, open_ring
 from ringproto.cli.demo.checks import Expected, check_all
 from ringproto.cli.demo.feed import Feed
-from ringproto.cli.demo.log import ProcessLog, Note, StreamDigest
+from ringproto.cli.demo.log import Note, ProcessLog, StreamDigest
 from ringproto.cli.demo.records import Record, share
 from ringproto.cli.demo.replica import Replica, take_audit
 from ringproto.cli.demo.store import contents_hash_of_records

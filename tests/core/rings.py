@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from wire_samples import decode
 
-from ringproto._core.wire.regular import Codec, Kind, Packet, Token
 from ringproto._core.wire.membership import CommitPart, Join
+from ringproto._core.wire.regular import Codec, Kind, Packet, Token
 from ringproto.config import Config
 from ringproto.events import Event, Message, RegularConfiguration, TransitionalConfiguration
 from ringproto.testing.simulator.cluster import Cluster

@@ -9,8 +9,8 @@ from test_states import GATHER, LIMITS, MEMBER, OPERATIONAL, STRANGER, Ring, ans
 
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import Kind
 from ringproto._core.wire.membership import Identity, Join
+from ringproto._core.wire.regular import Kind
 from ringproto.config import Config
 from ringproto.testing.simulator.cluster import Cluster
 

@@ -9,7 +9,7 @@ from packets import chunk, packet, window
 from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.packets.delivery import StreamChange, Delivery
+from ringproto._core.packets.delivery import Delivery, StreamChange
 from ringproto._core.packets.window import Window
 from ringproto._core.wire.regular import CHUNK_FIRST, CHUNK_LAST, Packet, unblock_chunk
 from ringproto.config import Config

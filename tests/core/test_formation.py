@@ -8,10 +8,10 @@ from wire_samples import NEW, NEW_ID, OLD, OLD_ID, codec, membership_codec
 
 from ringproto._core.membership.commit_token import CommitToken, empty_entry
 from ringproto._core.membership.formation import Formation
-from ringproto._core.ring.ring import RingState
 from ringproto._core.packets.window import Window
-from ringproto._core.wire.regular import Phase, Token
+from ringproto._core.ring.ring import RingState
 from ringproto._core.wire.membership import Entry
+from ringproto._core.wire.regular import Phase, Token
 from ringproto.config import Config
 
 MEMBERS = (1, 2, 3)

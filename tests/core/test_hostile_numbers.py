@@ -15,7 +15,6 @@ import pytest
 from rings import CONFIG, DATAGRAM_SIZE, Seen, Wire, cluster_codec, throw
 from wire_samples import reseal
 
-from ringproto._core.wire.regular import Kind, ring_bytes
 from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
@@ -29,6 +28,7 @@ from ringproto._core.wire.membership import (
     Refuse,
     Response,
 )
+from ringproto._core.wire.regular import Kind, ring_bytes
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Priority, RingId
 

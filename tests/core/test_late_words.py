@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rings import CONFIG, DATAGRAM_SIZE, cluster_codec, throw
 
-from ringproto._core.wire.regular import ring_bytes
 from ringproto._core.wire.membership import Beacon, Identity, Limits, MembershipCodec
+from ringproto._core.wire.regular import ring_bytes
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import RingId
 

@@ -10,8 +10,8 @@ from rings import CONFIG, DATAGRAM_SIZE, make_ring
 from test_refusal import HERE, OTHER
 
 from ringproto._core import Notice
-from ringproto._core.notices import Notices
 from ringproto._core.membership.reasons import Reasons
+from ringproto._core.notices import Notices
 from ringproto.config import MUST_BE_EQUAL
 from ringproto.events import RegularConfiguration
 from ringproto.testing.simulator.cluster import Cluster

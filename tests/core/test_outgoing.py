@@ -10,10 +10,10 @@ from ended import take_apart
 from wire_samples import OLD, OLD_ID, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.ring.ring import RingState
-from ringproto._core.ring.regular_source import RegularSource
 from ringproto._core.packets.packing import Outbox
 from ringproto._core.packets.reassembly import Reassembler
+from ringproto._core.ring.regular_source import RegularSource
+from ringproto._core.ring.ring import RingState
 from ringproto._core.wire.regular import DATA_OVERHEAD
 from ringproto.config import Config
 from ringproto.events import RegularConfiguration

@@ -12,7 +12,9 @@ TARGET_S = 0.001
 UNIT = 1352
 
 
-def turn(congestion: Congestion, rotations: int, took_s: float, *, lost: float = 0.0, packets: int = 100, first: int = 100) -> int:
+def turn(
+    congestion: Congestion, rotations: int, took_s: float, *, lost: float = 0.0, packets: int = 100, first: int = 100
+) -> int:
     """Rotations of one length in which ``LOW`` takes all it may and wants more; how much was taken in the last."""
     taken = 0
     for rotation in range(first, first + rotations):

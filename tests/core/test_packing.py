@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wire_samples import NEW, OLD, OLD_ID, WHOLE, codec
 
 from ringproto._core.barrier import Barrier
-from ringproto._core.packets.packing import PacketContents, Outbox
+from ringproto._core.packets.packing import Outbox, PacketContents
 from ringproto._core.packets.reassembly import Reassembler, unblocked_ring
 from ringproto._core.wire.regular import (
     CHUNK_CONTROL,

@@ -6,9 +6,9 @@ import itertools
 
 from wire_samples import JOIN, LIMITS
 
-from ringproto._core.membership.peers import Peers, Freshness, PendingDatagram
-from ringproto._core.wire.regular import Kind
+from ringproto._core.membership.peers import Freshness, Peers, PendingDatagram
 from ringproto._core.wire.membership import Identity
+from ringproto._core.wire.regular import Kind
 
 PROOF_S = 8.0
 SPACING_S = 0.5
@@ -31,7 +31,9 @@ def proven(peers: Peers, node: int, incarnation: int, serial: int, now: float = 
     assert peers.hear(node, identity(incarnation, serial), now, present=False) is Freshness.NEWS
 
 
-def hear(peers: Peers, node: int, incarnation: int, serial: int, now: float = 0.0, *, present: bool = False) -> Freshness:
+def hear(
+    peers: Peers, node: int, incarnation: int, serial: int, now: float = 0.0, *, present: bool = False
+) -> Freshness:
     return peers.hear(node, identity(incarnation, serial), now, present=present)
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rings import CONFIG, DATAGRAM_SIZE, counted, make_ring
 
 from ringproto._core import Batch, Notice, Processor, Ready
-from ringproto._core.wire.regular import Codec, Kind
 from ringproto._core.wire.membership import Identity, Join, Limits, MembershipCodec
+from ringproto._core.wire.regular import Codec, Kind
 from ringproto.config import Config
 from ringproto.errors import ConfigError, RingError, SlowConsumerError
 from ringproto.events import Event, Message, RecoveryComplete, RegularConfiguration, TransitionalConfiguration

@@ -9,11 +9,11 @@ import pytest
 from packets import packet, window
 from wire_samples import NEW_ID, OLD, OLD_ID, codec
 
-from ringproto._core.ring.ring import RingState
 from ringproto._core.membership.recovery import Exchange
 from ringproto._core.packets.window import Window
-from ringproto._core.wire.regular import Packet, Phase, old_packet, ring_bytes
+from ringproto._core.ring.ring import RingState
 from ringproto._core.wire.membership import Entry
+from ringproto._core.wire.regular import Packet, Phase, old_packet, ring_bytes
 from ringproto.config import Config
 from ringproto.types import RingId
 

@@ -9,8 +9,8 @@ from wire_samples import LIMITS
 
 from ringproto._core.counters import Counters
 from ringproto._core.entropy import Entropy
-from ringproto._core.membership.peers import Freshness
 from ringproto._core.membership.admission import Admission
+from ringproto._core.membership.peers import Freshness
 from ringproto._core.wire.membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 

@@ -14,12 +14,11 @@ import pytest
 from packets import packet
 
 from ringproto._core.context import Context
-from ringproto._core.membership.commit_token import empty_entry
 from ringproto._core.entropy import Entropy
+from ringproto._core.membership.commit_token import empty_entry
 from ringproto._core.membership.operational import Membership
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
 from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
@@ -34,6 +33,7 @@ from ringproto._core.wire.membership import (
     Refuse,
     Response,
 )
+from ringproto._core.wire.regular import Codec, Kind, Phase, Token, ring_bytes, ring_from_bytes
 from ringproto.config import Config
 from ringproto.types import RingId
 

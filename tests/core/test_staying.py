@@ -30,8 +30,8 @@ from ringproto._core.membership.connectivity import Connectivity
 from ringproto._core.ring.ring import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import Codec, Kind, Token, ring_bytes
 from ringproto._core.wire.membership import Acknowledgement, Beacon, Challenge, Identity, Join, Leave
+from ringproto._core.wire.regular import Codec, Kind, Token, ring_bytes
 from ringproto.config import Config
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.types import Priority, RingId

@@ -30,6 +30,20 @@ from wire_samples import (
     overwrite,
 )
 
+from ringproto._core.wire.membership import (
+    Acknowledgement,
+    Beacon,
+    Challenge,
+    CommitPart,
+    Entry,
+    Identity,
+    Join,
+    Leave,
+    Limits,
+    Refuse,
+    Response,
+    put_off_that_fit,
+)
 from ringproto._core.wire.regular import (
     CHUNK_FIRST,
     CHUNK_LAST,
@@ -52,20 +66,6 @@ from ringproto._core.wire.regular import (
     ring_bytes,
     ring_from_bytes,
     unblock_chunk,
-)
-from ringproto._core.wire.membership import (
-    Acknowledgement,
-    Beacon,
-    Challenge,
-    CommitPart,
-    Entry,
-    Identity,
-    Join,
-    Leave,
-    Limits,
-    Refuse,
-    Response,
-    put_off_that_fit,
 )
 from ringproto.config import Config
 from ringproto.types import NODE_MAX, RingId

@@ -31,6 +31,10 @@ from wire_samples import (
     seal,
 )
 
+from ringproto._core.wire.membership import (
+    CommitPart,
+    Join,
+)
 from ringproto._core.wire.regular import (
     CHUNK_CONTROL,
     CHUNK_FIRST,
@@ -47,10 +51,6 @@ from ringproto._core.wire.regular import (
     Token,
     check_chunks,
     chunk_head,
-)
-from ringproto._core.wire.membership import (
-    CommitPart,
-    Join,
 )
 from ringproto.types import Priority
 

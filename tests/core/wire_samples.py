@@ -5,19 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 
-from ringproto._core.wire.regular import (
-    CHUNK_FIRST,
-    CHUNK_LAST,
-    CHUNK_SAFE,
-    Codec,
-    Kind,
-    Packet,
-    Phase,
-    Token,
-    chunk_head,
-    ring_bytes,
-    unblock_chunk,
-)
 from ringproto._core.wire.membership import (
     Acknowledgement,
     Beacon,
@@ -30,6 +17,19 @@ from ringproto._core.wire.membership import (
     MembershipCodec,
     Refuse,
     Response,
+)
+from ringproto._core.wire.regular import (
+    CHUNK_FIRST,
+    CHUNK_LAST,
+    CHUNK_SAFE,
+    Codec,
+    Kind,
+    Packet,
+    Phase,
+    Token,
+    chunk_head,
+    ring_bytes,
+    unblock_chunk,
 )
 from ringproto.types import Priority, RingId
 

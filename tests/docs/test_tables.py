@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from ringproto import Config, Message, open_ring
-from ringproto._core.membership.reasons import UNKNOWN
 from ringproto._core.membership.gathering import LEFT_IN_ORDER
+from ringproto._core.membership.reasons import UNKNOWN
 from ringproto._core.states import TABLE, Input, State
 from ringproto.config import _RANGES, MUST_BE_EQUAL
 from ringproto.testing.judge import RULES
@@ -65,7 +65,9 @@ def test_the_table_of_states_is_the_one_of_the_core() -> None:
     assert set(documented) == {one.name for one in Input}
     for one in Input:
         handlers = [TABLE[state][one] for state in states]
-        assert documented[one.name] == [handler if handler == "ignored" else f"`{handler}`" for handler in handlers], one.name
+        assert documented[one.name] == [handler if handler == "ignored" else f"`{handler}`" for handler in handlers], (
+            one.name
+        )
 
 
 def test_every_handler_of_the_core_is_explained_and_no_other() -> None:

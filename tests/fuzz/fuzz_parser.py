@@ -1,4 +1,4 @@
-"""Fuzzing target: every decoder of ``wire.py`` and ``wire_membership.py``, reached as ``processor.py`` reaches it.
+"""Fuzzing target: every decoder of ``ringproto/_core/wire/``, reached as ``processor.py`` reaches it.
 
     RINGPROTO_INTERPRETED=1 PYTHONPATH=. python tests/fuzz/fuzz_parser.py [libFuzzer's options] [folders]
 
@@ -18,6 +18,7 @@ import sys
 from zlib import crc32
 
 from ringproto._core.packets.reassembly import Reassembler, unblocked_ring
+from ringproto._core.wire.membership import CommitPart, MembershipCodec
 from ringproto._core.wire.regular import (
     CHUNK_CONTROL,
     CHUNK_PRIORITY,
@@ -30,7 +31,6 @@ from ringproto._core.wire.regular import (
     check_chunks,
     old_packet,
 )
-from ringproto._core.wire.membership import CommitPart, MembershipCodec
 from ringproto.types import Priority
 
 CLUSTER = 0x0123456789ABCDEF

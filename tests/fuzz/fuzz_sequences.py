@@ -23,8 +23,8 @@ from fuzz_parser import REASONS, seal
 from stage import CONFIG, DATAGRAM_SIZE, NODES, Stage, frozen, thawed, weight
 
 from ringproto import Guarantee, Message, Priority, RingError
-from ringproto._core.wire.regular import CHUNK_FIRST, CHUNK_LAST, Codec, Kind, Malformed, Token, chunk_head, ring_bytes
 from ringproto._core.wire.membership import MembershipCodec
+from ringproto._core.wire.regular import CHUNK_FIRST, CHUNK_LAST, Codec, Kind, Malformed, Token, chunk_head, ring_bytes
 
 STEPS_MAX = 200
 DELAYS_S = (0.0, 0.0002, 0.001, 0.005, 0.02, 0.06, 0.1, 0.3)

@@ -13,8 +13,8 @@ import stage
 from engine import CORPUS, Target, seeds
 
 from ringproto._core import Ready
-from ringproto._core.wire.regular import Codec, Kind, Malformed
 from ringproto._core.wire.membership import MembershipCodec
+from ringproto._core.wire.regular import Codec, Kind, Malformed
 
 CORPUS_BYTES_MAX = 200_000
 

@@ -7,13 +7,13 @@
  * As the code has it
  *   barrier.py     the table of one round, written by delivered unblocks that name the round; the completion at the
  *                  last one, with the quorum only; one unblock a round; a new round at each regular configuration
- *   packing.py     the gate above fragmentation: before the completion recovery messages, then the unblock; after it
+ *   packing.py     the check above fragmentation: before the completion recovery messages, then the unblock; after it
  *                  HIGH, piece by piece, with the cursor of its queue; one message of each sender begun at a time
  *   send_queue.py  at a change the queue of RECOVERY is emptied, and the cursor of HIGH goes back
  *   delivery.py    end_ring: the rest up to the hole, with the transitional configuration at its place; behind the
  *                  hole only senders of the deliver set; the reassembler is emptied; then the next round begins
  *   recovery.py    the deliver set: who comes together, and everybody's obligations (departure 6 in docs/protocol.md)
- *   founder.py     who promised and did not see INSTALLED has obligations, until it installs another ring
+ *   forming.py     who promised and did not see INSTALLED has obligations, until it installs another ring
  *
  * Abstracted, and why no run that could break a rule is lost by it
  *   Packets and token.  A ring is a sequence of packets that any operational member may extend at any time. In the

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from ringproto._core.wire.regular import Codec
 from ringproto._core.wire.membership import Identity, Join, Limits, MembershipCodec
+from ringproto._core.wire.regular import Codec
 from ringproto.config import Config
 from ringproto.errors import RingError
 from ringproto.testing.campaign.settings import bound_s

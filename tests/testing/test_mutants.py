@@ -33,7 +33,7 @@ from ringproto.testing.mutants import (
 from ringproto.testing.mutants import worker as mutant_worker
 from ringproto.testing.mutants.catalogue import MUTANTS
 from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Edit, Mutant, Seed, Test, apply, search_order
-from ringproto.testing.mutants.runs import MutantVerdict, MutantProcess, source_of, try_mutant
+from ringproto.testing.mutants.runs import MutantProcess, MutantVerdict, source_of, try_mutant
 from ringproto.testing.mutants.seeds import KILLED_BY
 
 HARMLESS = Mutant(
@@ -224,7 +224,9 @@ def test_a_seed_that_fails_without_a_mutant_shows_nothing(
 ) -> None:
     # With this the core «as it is» is a wrong one too.
     changed = sources_of(MUTANTS["quorum-ignored"])
-    monkeypatch.setattr(runs, "MutantProcess", lambda sources, floor="core", compiled=True: MutantProcess(changed | sources, floor))
+    monkeypatch.setattr(
+        runs, "MutantProcess", lambda sources, floor="core", compiled=True: MutantProcess(changed | sources, floor)
+    )
     assert run("quorum-ignored", "--jobs", "1") == 1
     assert "FAILED without any mutant" in capsys.readouterr().out
 

@@ -140,7 +140,9 @@ def test_wrong_sizes_are_dropped_and_counted(face: types.ModuleType, pair: Pair)
     here, there = pair
     receiver = face.Receiver(there, 8, 10, 4)
     sizes = [0, 1, 4, 5, 14, 15, 5000]
-    assert send(face.SocketWriter(here, 8), [where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(sizes)
+    assert send(face.SocketWriter(here, 8), [where(there)] * len(sizes), [b"x" * size for size in sizes], 0) == len(
+        sizes
+    )
     datagrams: list[bytes] = []
     assert receive(receiver, [], datagrams) == len(sizes), "dropped ones count as read"
     assert [len(datagram) for datagram in datagrams] == [1, 10]

@@ -12,7 +12,7 @@ import math
 
 from ringproto._core.counters import Counters
 from ringproto._core.entropy import Entropy
-from ringproto._core.membership.peers import Peers, Freshness
+from ringproto._core.membership.peers import Freshness, Peers
 from ringproto._core.wire.membership import Identity, Limits, Refuse
 from ringproto.config import MUST_BE_EQUAL, Config
 from ringproto.errors import RefusedError

@@ -6,10 +6,10 @@ The old ring stays as it was until the new one is installed. A formation that fa
 from __future__ import annotations
 
 from ringproto._core.membership.commit_token import CommitToken
-from ringproto._core.ring.ring import RingState, Visit
 from ringproto._core.membership.recovery import Exchange
-from ringproto._core.wire.regular import Codec, Packet, Phase, Token
+from ringproto._core.ring.ring import RingState, Visit
 from ringproto._core.wire.membership import Entry, MembershipCodec
+from ringproto._core.wire.regular import Codec, Packet, Phase, Token
 
 
 class Formation:

@@ -1,4 +1,4 @@
-"""The founder of a ring: what a processor does while a ring forms, in commit and recovery (Totem, sections 5.2 and 6).
+"""Forming a ring: what a processor does while a ring forms, in commit and recovery (Totem, sections 5.2 and 6).
 
 Those who agreed pass a commit token round twice, then the token of the new ring turns and carries what they lack of the
 old ones, until all have it and the ring is installed; ``formation.py`` has one such attempt. The one with the smallest
@@ -13,12 +13,12 @@ from __future__ import annotations
 from ringproto._core.context import Context
 from ringproto._core.membership.commit_token import Assembler, CommitToken, empty_entry
 from ringproto._core.membership.formation import Formation
-from ringproto._core.ring.ring import RingState
 from ringproto._core.membership.gathering import LEFT_IN_ORDER, SEQUENCE_END, Gathering
+from ringproto._core.ring.ring import RingState
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import Kind, Packet, Phase, Token, ring_from_bytes
 from ringproto._core.wire.membership import Acknowledgement, CommitPart, Entry, Identity, Join, Leave
+from ringproto._core.wire.regular import Kind, Packet, Phase, Token, ring_from_bytes
 from ringproto.types import RingId
 
 _OPERATIONAL = State.OPERATIONAL  # to look a member of an enum up costs more than most of what follows
@@ -320,7 +320,9 @@ class Forming(Gathering):
         self.outbox.abort_round()
         consensus = self._consensus
         self._connectivity.mark(
-            {node: self._admission.incarnation_of(node) for node in sorted(consensus.fail_set)}, self.now, consensus.planned
+            {node: self._admission.incarnation_of(node) for node in sorted(consensus.fail_set)},
+            self.now,
+            consensus.planned,
         )
         self._connectivity.lift(ring.members)
         for node in sorted({*old.members, *consensus.fail_set}.difference(ring.members)):

@@ -1,4 +1,4 @@
-"""The seeker of a ring: what a processor does while it gathers, and what makes it gather (Totem, section 5.1).
+"""Gathering: what a processor does while it gathers, and what makes it gather (Totem, section 5.1).
 
 It listens to those who may speak of membership, says in joins whom it knows and whom it has given up, and takes in the
 joins of others until all agree; ``consensus.py`` has the sets. The one with the smallest id then forms the ring: how is
@@ -12,22 +12,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from ringproto._core.context import Context
-from ringproto._core.membership.connectivity import Connectivity
 from ringproto._core.counters import Counters
-from ringproto._core.membership.formation import Formation
+from ringproto._core.membership.admission import Admission
+from ringproto._core.membership.connectivity import Connectivity
 from ringproto._core.membership.consensus import Consensus
-from ringproto._core.ring.token_passing import TokenPassing
-from ringproto._core.ring.ring import RingState
+from ringproto._core.membership.duplicate_ids import DuplicateIds
+from ringproto._core.membership.formation import Formation
 from ringproto._core.membership.patience import Patience
 from ringproto._core.membership.peers import Freshness, PendingDatagram
-from ringproto._core.membership.sequence_limits import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, SequenceLimits
 from ringproto._core.membership.reasons import Reasons
-from ringproto._core.membership.duplicate_ids import DuplicateIds
-from ringproto._core.membership.admission import Admission
+from ringproto._core.membership.sequence_limits import AHEAD, BEHIND, LEAP_MAX, STEP_MAX, SequenceLimits
+from ringproto._core.ring.ring import RingState
+from ringproto._core.ring.token_passing import TokenPassing
 from ringproto._core.states import State
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import SEQUENCE_MAX, Kind, Packet, Token, ring_from_bytes
 from ringproto._core.wire.membership import Beacon, Challenge, Identity, Join, Leave, MembershipCodec, Response
+from ringproto._core.wire.regular import SEQUENCE_MAX, Kind, Packet, Token, ring_from_bytes
 from ringproto.errors import DuplicateNodeError, RingError
 from ringproto.types import RingId
 
@@ -516,7 +516,7 @@ class Gathering(TokenPassing):
         """From now on the processor is in this state. Membership has the methods that handle its inputs."""
 
     def _form(self, members: tuple[int, ...]) -> None:
-        """All agree and this processor has the smallest id. The founder says how it forms the ring."""
+        """All agree and this processor has the smallest id. Forming says how it forms the ring."""
 
     def handle(self, what: int, sender: int, body: Any) -> None:
         """One input in the present state. Membership has the handlers."""

@@ -18,8 +18,8 @@ from ringproto._core.membership.forming import Forming
 from ringproto._core.membership.gathering import LEFT_IN_ORDER, SEQUENCE_END
 from ringproto._core.states import IGNORED, TABLE, TIMER_INPUTS, Input, State
 from ringproto._core.timers import Timer
-from ringproto._core.wire.regular import Packet, Token, ring_from_bytes
 from ringproto._core.wire.membership import Beacon, CommitPart, Join, Leave, Refuse, put_off_that_fit
+from ringproto._core.wire.regular import Packet, Token, ring_from_bytes
 from ringproto.errors import RingError, SlowConsumerError
 from ringproto.types import RingId
 

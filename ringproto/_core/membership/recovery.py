@@ -12,10 +12,10 @@ token tells the others of it, so that all who go on together deliver the same (d
 
 from __future__ import annotations
 
-from ringproto._core.ring.ring import RingState, Source
 from ringproto._core.packets.window import Window
-from ringproto._core.wire.regular import Codec, Packet, Phase, old_packet
+from ringproto._core.ring.ring import RingState, Source
 from ringproto._core.wire.membership import Entry
+from ringproto._core.wire.regular import Codec, Packet, Phase, old_packet
 
 
 class Exchange(Source):

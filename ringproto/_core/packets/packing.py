@@ -6,7 +6,7 @@ one. Pieces of one sender and one priority follow each other in the order, so a 
 pieces of a long ``LOW`` one.
 
 Whoever fills a packet asks the barrier first: while it is down only ``RECOVERY`` chunks and then the unblock are put
-in (B2, B5). This gate stands above fragmentation, and the cursors of the queues stand below it.
+in (B2, B5). This check stands above fragmentation, and the cursors of the queues stand below it.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ringproto._core.ring.ring import RingState, Source
 from ringproto._core.packets.packing import Outbox
+from ringproto._core.ring.ring import RingState, Source
 from ringproto._core.wire.regular import DATA_OVERHEAD, Codec, Packet
 
 

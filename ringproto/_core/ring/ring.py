@@ -7,9 +7,9 @@ membership.
 
 from __future__ import annotations
 
-from ringproto._core.ring.flow_control import FlowControl
-from ringproto._core.ring.congestion import Congestion
 from ringproto._core.packets.window import Window
+from ringproto._core.ring.congestion import Congestion
+from ringproto._core.ring.flow_control import FlowControl
 from ringproto._core.wire.regular import CHUNK_PRIORITY, Codec, Packet, Phase, Token, ring_bytes
 from ringproto.config import WINDOWS_KEPT, Config
 from ringproto.types import Priority, RingId
@@ -91,6 +91,7 @@ class RingState:
         "_visited_at",
         "aru_changed_at",
         "blocked",
+        "congestion",
         "forwarded",
         "forwarded_seq",
         "forwarded_token",
@@ -103,7 +104,6 @@ class RingState:
         "name",
         "node",
         "origin",
-        "congestion",
         "phase",
         "recovered_to",
         "rested",

@@ -1,4 +1,4 @@
-"""The holder of the token: what a processor does with the token of its ring when it comes (Totem, section 4).
+"""Token passing: what a processor does with the token of its ring when it comes (Totem, section 4).
 
 It visits: sends what may be sent, delivers what may be delivered, forgets what every member has. Then the token is
 passed on, or it rests here for a while and the visit goes on when there is something to send, or when somebody calls
@@ -13,12 +13,12 @@ from typing import Any
 
 from ringproto._core.barrier import Barrier
 from ringproto._core.counters import Counters
-from ringproto._core.packets.delivery import Delivery
 from ringproto._core.notices import Notices
-from ringproto._core.ring.ring import RingState, Visit
-from ringproto._core.ring.regular_source import RegularSource
+from ringproto._core.packets.delivery import Delivery
 from ringproto._core.packets.packing import Outbox
+from ringproto._core.ring.regular_source import RegularSource
 from ringproto._core.ring.retransmission import Retransmission
+from ringproto._core.ring.ring import RingState, Visit
 from ringproto._core.states import State
 from ringproto._core.timers import Timer, Timers
 from ringproto._core.wire.regular import Codec, Phase, Token

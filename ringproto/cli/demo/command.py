@@ -25,7 +25,7 @@ from ringproto.cli._common import NODES_MAX, need_extra, positive, whole
 from ringproto.cli.demo import records as sources
 from ringproto.cli.demo.checks import Expected, check_all
 from ringproto.cli.demo.log import ProcessLog
-from ringproto.cli.demo.plan import Outcome, DemoPlan
+from ringproto.cli.demo.plan import DemoPlan, Outcome
 from ringproto.cli.demo.report import Reporter, document
 from ringproto.cli.demo.store import contents_hash_of_records
 

@@ -8,7 +8,7 @@ from ringproto.cli.demo.checks import Check
 from ringproto.cli.demo.log import ProcessLog
 from ringproto.cli.demo.records import Record
 
-__all__ = ["Outcome", "DemoPlan"]
+__all__ = ["DemoPlan", "Outcome"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ringproto.cli._common import console
-from ringproto.cli.demo.log import Complete, Entry, ProcessLog, Note, Regular
+from ringproto.cli.demo.log import Complete, Entry, Note, ProcessLog, Regular
 from ringproto.cli.demo.plan import Outcome
 from ringproto.cli.histogram import add_encoded, new_histogram, summary_ms
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ringproto.cli.demo.records import Record
 
-__all__ = ["CHAIN_EMPTY", "StoredValue", "Store", "StoreError", "contents_hash_of_records"]
+__all__ = ["CHAIN_EMPTY", "Store", "StoreError", "StoredValue", "contents_hash_of_records"]
 
 CHAIN_EMPTY = bytes(16)
 """The chain of a store to which nothing was applied."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from ringproto.config import Config
-from ringproto.testing.judge.history import Incarnation, History, Stay
+from ringproto.testing.judge.history import History, Incarnation, Stay
 from ringproto.testing.judge.transcript import Delv, Send
 from ringproto.testing.simulator.cluster import Cluster
 from ringproto.testing.simulator.observer import LifeSeen, Watch

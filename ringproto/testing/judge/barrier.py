@@ -11,8 +11,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ringproto.events import RecoveryComplete
-from ringproto.testing.judge.history import Incarnation, History, Stay, Violation
-from ringproto.testing.judge.transcript import Abort, Delv, Free, Send, Submit, TokenRecord, UnbDelv, UnbSend, Wait, describe
+from ringproto.testing.judge.history import History, Incarnation, Stay, Violation
+from ringproto.testing.judge.transcript import (
+    Abort,
+    Delv,
+    Free,
+    Send,
+    Submit,
+    TokenRecord,
+    UnbDelv,
+    UnbSend,
+    Wait,
+    describe,
+)
 from ringproto.types import Priority, RingId
 
 __all__ = ["RULES"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from ringproto.testing.judge.history import Incarnation, History, Stay, Violation
+from ringproto.testing.judge.history import History, Incarnation, Stay, Violation
 from ringproto.testing.judge.transcript import Delv, UnbDelv
 from ringproto.types import RingId
 

@@ -31,7 +31,7 @@ from ringproto.testing.judge.transcript import (
 )
 from ringproto.types import Guarantee, RingId
 
-__all__ = ["DONE_PLACE", "Incarnation", "TokenHop", "RingLog", "History", "Sent", "Stay", "Stretch", "Violation"]
+__all__ = ["DONE_PLACE", "History", "Incarnation", "RingLog", "Sent", "Stay", "Stretch", "TokenHop", "Violation"]
 
 DONE_PLACE = 0
 """Stands for the completion in ``Stay.places``; messages and unblocks count from 1."""

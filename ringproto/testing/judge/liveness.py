@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringproto.testing.judge.history import DONE_PLACE, Incarnation, History, Violation
+from ringproto.testing.judge.history import DONE_PLACE, History, Incarnation, Violation
 from ringproto.types import Priority
 
 __all__ = ["RULES"]

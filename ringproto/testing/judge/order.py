@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Union
 
-from ringproto.testing.judge.history import DONE_PLACE, RingLog, History, Stay, Violation
+from ringproto.testing.judge.history import DONE_PLACE, History, RingLog, Stay, Violation
 from ringproto.testing.judge.transcript import Abort, Delv, Send, Start, Stop, UnbDelv, UnbSend, Wait, describe
 from ringproto.types import RingId
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ringproto._core import NUMBER_END
 from ringproto.events import RegularConfiguration, TransitionalConfiguration
-from ringproto.testing.judge.history import Incarnation, History, Stretch, Violation
+from ringproto.testing.judge.history import History, Incarnation, Stretch, Violation
 from ringproto.testing.judge.transcript import Stop
 from ringproto.types import RingId
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ringproto.testing.judge.history import Incarnation, History, Violation
+from ringproto.testing.judge.history import History, Incarnation, Violation
 from ringproto.testing.judge.transcript import Given, describe
 
 __all__ = ["RULES"]

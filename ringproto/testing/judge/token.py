@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ringproto.testing.judge.history import Incarnation, TokenHop, History, Violation
+from ringproto.testing.judge.history import History, Incarnation, TokenHop, Violation
 from ringproto.types import RingId
 
 __all__ = ["RULES"]

@@ -103,7 +103,9 @@ MUTANTS = (
         "A configuration that lacks one member to the quorum is said to have it.",
         (
             Edit(
-                "membership/forming", "len(ring.members) >= self.config.quorum)", "len(ring.members) + 1 >= self.config.quorum)"
+                "membership/forming",
+                "len(ring.members) >= self.config.quorum)",
+                "len(ring.members) + 1 >= self.config.quorum)",
             ),
         ),
     ),

@@ -36,7 +36,11 @@ MUTANTS = (
                 "RingId(self.ring_sequence, self.node, self._entropy.next())",
                 "RingId(self.ring_sequence, self.node, 0)",
             ),
-            Edit("membership/gathering", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
+            Edit(
+                "membership/gathering",
+                "RingId(self.ring_sequence, node, entropy.next())",
+                "RingId(self.ring_sequence, node, 0)",
+            ),
         ),
     ),
     Mutant(
@@ -110,7 +114,13 @@ MUTANTS = (
     Mutant(
         "takes-in-whom-it-forgot",
         "Who forgot some of those given up takes them in again when somebody says that they are there.",
-        (Edit("membership/consensus", "self.proc_set if self._closed else self.proc_set | procs", "self.proc_set | procs"),),
+        (
+            Edit(
+                "membership/consensus",
+                "self.proc_set if self._closed else self.proc_set | procs",
+                "self.proc_set | procs",
+            ),
+        ),
         tests=("tests/core/test_gather.py",),
     ),
     Mutant(
@@ -125,7 +135,11 @@ MUTANTS = (
         "A join that names its receiver as failed is honoured by the receiver (a peer's bug).",
         (
             Edit("membership/consensus", "        if self.node in fails:\n", "        if False:\n"),
-            Edit("membership/consensus", "((self.fail_set | fails) & procs) - {self.node}", "(self.fail_set | fails) & procs"),
+            Edit(
+                "membership/consensus",
+                "((self.fail_set | fails) & procs) - {self.node}",
+                "(self.fail_set | fails) & procs",
+            ),
         ),
     ),
     Mutant(
@@ -184,7 +198,9 @@ MUTANTS = (
                 "_EXCHANGED: set[tuple[int, bytes, int]] = set()\n\n\nclass Exchange(Source):",
             ),
             Edit(
-                "membership/recovery", "        self._codec = codec\n", "        self._codec = codec\n        self._node = node\n"
+                "membership/recovery",
+                "        self._codec = codec\n",
+                "        self._codec = codec\n        self._node = node\n",
             ),
             Edit(
                 "membership/recovery",
@@ -244,7 +260,13 @@ MUTANTS = (
     Mutant(
         "exchange-above-the-greatest-aru",
         "Packets that one member has are taken to be at all of them.",
-        (Edit("membership/recovery", "max(min(entry.aru for entry in together)", "max(max(entry.aru for entry in together)"),),
+        (
+            Edit(
+                "membership/recovery",
+                "max(min(entry.aru for entry in together)",
+                "max(max(entry.aru for entry in together)",
+            ),
+        ),
     ),
     Mutant(
         "recovered-packets-not-kept",
@@ -300,7 +322,13 @@ MUTANTS = (
     Mutant(
         "obligations-forgotten",
         "A processor does not remember what it promised in a recovery that failed.",
-        (Edit("membership/forming", "self._obligations = formation.exchange.deliver_set", "self._obligations = frozenset()"),),
+        (
+            Edit(
+                "membership/forming",
+                "self._obligations = formation.exchange.deliver_set",
+                "self._obligations = frozenset()",
+            ),
+        ),
     ),
     Mutant(
         "delivered-from-the-beginning",

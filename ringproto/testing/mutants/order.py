@@ -374,7 +374,13 @@ MUTANTS = (
         "no-room-for-encapsulation",
         "A packet uses the room that it needs when recovery sends it inside a packet of the next ring (a peer's bug: "
         "the encapsulated packet was larger than a datagram).",
-        (Edit("wire/regular", "DATA_OVERHEAD = RECOVERED_SIZE + TRAILER_SIZE", "DATA_OVERHEAD = DATA_SIZE + TRAILER_SIZE"),),
+        (
+            Edit(
+                "wire/regular",
+                "DATA_OVERHEAD = RECOVERED_SIZE + TRAILER_SIZE",
+                "DATA_OVERHEAD = DATA_SIZE + TRAILER_SIZE",
+            ),
+        ),
     ),
     Mutant(
         "short-packet-is-valid",

@@ -28,8 +28,8 @@ from ringproto.testing.mutants.mutation import FLOORS, Mutant, Seed, Test, apply
 
 __all__ = [
     "Killer",
-    "MutantVerdict",
     "MutantProcess",
+    "MutantVerdict",
     "failing_seeds",
     "failing_tests",
     "kill_workers",

@@ -40,7 +40,9 @@ MUTANTS = (
         "Data of the successor is no sign that it lives.",
         ("staying", "papers_membership"),
         Edit(
-            "membership/operational", "            self._note_sign(sender)\n            if packet.seq", "            if packet.seq"
+            "membership/operational",
+            "            self._note_sign(sender)\n            if packet.seq",
+            "            if packet.seq",
         ),
     ),
     _mutant(
@@ -60,7 +62,11 @@ MUTANTS = (
         "strangers-give-members-up",
         "A stranger that has given up another member than this processor is gathered for, and that member is left out.",
         ("staying",),
-        Edit("membership/operational", "any(node in ring.members for node in join.fail_set)", "self.node in join.fail_set"),
+        Edit(
+            "membership/operational",
+            "any(node in ring.members for node in join.fail_set)",
+            "self.node in join.fail_set",
+        ),
     ),
     _mutant(
         "late-beacon-of-a-member-breaks-the-ring",
@@ -156,7 +162,9 @@ MUTANTS = (
         "Who has a token already says nothing when it comes again, so it is sent again and again.",
         ("staying", "states", "retransmission"),
         Edit(
-            "membership/operational", "            self._answer_copy(sender, ring, token)\n            return", "            return"
+            "membership/operational",
+            "            self._answer_copy(sender, ring, token)\n            return",
+            "            return",
         ),
     ),
     _mutant(
@@ -209,7 +217,11 @@ MUTANTS = (
         "two-lives-with-one-id",
         "A second process with the id of a member takes its place although the member lives.",
         ("staying", "rivals", "peers", "hostile"),
-        Edit("membership/gathering", "        elif not self._has_place(sender, incarnation):\n", "        elif nonce < 0:\n"),
+        Edit(
+            "membership/gathering",
+            "        elif not self._has_place(sender, incarnation):\n",
+            "        elif nonce < 0:\n",
+        ),
     ),
     _mutant(
         "nobody-is-told-that-it-is-put-off",
@@ -237,7 +249,9 @@ MUTANTS = (
         "rings-with-a-bad-link-between-them-stay-apart",
         "Two rings that were apart come together only if all hear all, so one dead link keeps all others apart, too.",
         ("connectivity",),
-        Edit("membership/connectivity", "return None if out is None or self._node in out else (both, out)", "return None"),
+        Edit(
+            "membership/connectivity", "return None if out is None or self._node in out else (both, out)", "return None"
+        ),
     ),
     _mutant(
         "nothing-to-gain-and-tried",
@@ -320,13 +334,19 @@ MUTANTS = (
         "evidence-for-another-ring-is-believed",
         "A join whose sender has seen evidence for a ring with others is followed by whoever hears it.",
         ("staying",),
-        Edit("membership/operational", "join.informed and any(node in ring.members for node in join.alive)", "join.informed"),
+        Edit(
+            "membership/operational",
+            "join.informed and any(node in ring.members for node in join.alive)",
+            "join.informed",
+        ),
     ),
     _mutant(
         "who-was-left-out-ends-recoveries",
         "Who was left out, and is heard by all, comes back while the others recover.",
         ("papers_membership", "connectivity"),
-        Edit("membership/gathering", "return primary and not self.barrier.complete and", "return False and primary and"),
+        Edit(
+            "membership/gathering", "return primary and not self.barrier.complete and", "return False and primary and"
+        ),
     ),
     _mutant(
         "asks-two-rounds-later",
@@ -397,7 +417,11 @@ MUTANTS = (
         "charged-with-a-wait-while-the-ring-forms",
         "A processor that waits for a member of the ring that forms has no deadline near: it takes it for its own.",
         ("patience_ends",),
-        Edit("membership/gathering", "        if times > 1:\n", "        if times > 1 and self.state == State.OPERATIONAL:\n"),
+        Edit(
+            "membership/gathering",
+            "        if times > 1:\n",
+            "        if times > 1 and self.state == State.OPERATIONAL:\n",
+        ),
     ),
     _mutant(
         "one-copy-before-a-standstill",
