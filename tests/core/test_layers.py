@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+
+import ringproto
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ringproto"
@@ -336,6 +339,25 @@ def test_core_s_own_imports_have_no_circle() -> None:
 
     for name in inside:
         visit(name, ())
+
+
+@pytest.mark.parametrize("module", ["ringproto", "ringproto._core", "ringproto.testing", "ringproto.testing.judge"])
+def test_what_needs_no_trio_can_be_used_without_it(module: str) -> None:
+    """In a fresh interpreter, so that nothing else has loaded it."""
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    loaded = {top(name) for name in done.stdout.split()}
+    assert "ringproto" in loaded
+    assert loaded.isdisjoint({"trio", "socket", "_socket", "netifaces", "asyncio", "ssl"})
+
+
+def test_names_that_need_trio_are_there_when_they_are_used() -> None:
+    assert set(ringproto.__all__) <= set(dir(ringproto))
+    assert all(getattr(ringproto, name) is not None for name in ringproto.__all__)
+    with pytest.raises(AttributeError, match=r"module 'ringproto' has no attribute 'open_rings'"):
+        getattr(ringproto, "open_rings")  # noqa: B009  (mypy knows that it is not there)
 
 
 def wrong(source: str, check: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
