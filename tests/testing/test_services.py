@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import ringproto.testing
@@ -173,10 +170,5 @@ def is_ring(entry):
     return entry[0] == "CONF" and isinstance(entry[1], RegularConfiguration)
 
 
-def test_names_for_users_are_there_and_loaded_when_asked_for():
+def test_names_for_users_are_there():
     assert all(getattr(ringproto.testing, name) is not None for name in ringproto.testing.__all__)
-    assert set(ringproto.testing.__all__) <= set(dir(ringproto.testing))
-    with pytest.raises(AttributeError, match="Nothing"):
-        _ = ringproto.testing.Nothing
-    program = "import sys, ringproto.testing; sys.exit('ringproto.testing.simulator.cluster' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
