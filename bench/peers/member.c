@@ -1,4 +1,4 @@
-/* The conductor's lines, the log and the clock of a member process in C. */
+/* The supervisor's lines, the log and the clock of a member process in C. */
 #define _GNU_SOURCE
 #include "member.h"
 #include <errno.h>

@@ -42,6 +42,6 @@ void log_to(const char *stem);
 void log_headers(uint64_t time_ns, const struct header *headers, size_t count);
 uint64_t log_count(void);
 
-/* Do what the conductor says until it says no more. */
+/* Do what the supervisor says until it says no more. */
 void obey(const struct member *member);
 #endif

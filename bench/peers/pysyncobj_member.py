@@ -33,7 +33,7 @@ class ReplicatedLog(SyncObj):  # type: ignore[misc]
 
 
 class PysyncobjMember:
-    """One node's conversation with the conductor."""
+    """One node's conversation with the supervisor."""
 
     def __init__(self, node: int, log_stem: str, own: str, others: list[str]) -> None:
         self._node = node
@@ -53,7 +53,7 @@ class PysyncobjMember:
         say("complete", members=self._members, time_ns=time.monotonic_ns(), leads=leads)
 
     def obey(self) -> None:
-        """Do what the conductor says until it says no more."""
+        """Do what the supervisor says until it says no more."""
         for line in sys.stdin:
             command, values = parse(line)
             if command == "prepare":

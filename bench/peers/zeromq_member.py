@@ -62,7 +62,7 @@ class ZeromqMember:
             self._publisher.send(_HELLO + bytes([self._node]), zmq.NOBLOCK)
 
     def obey(self) -> None:
-        """Do what the conductor says until it says no more."""
+        """Do what the supervisor says until it says no more."""
         poller = zmq.Poller()
         poller.register(sys.stdin.fileno(), zmq.POLLIN)
         poller.register(self._subscriber, zmq.POLLIN)

@@ -1,7 +1,7 @@
-"""What every member process of the suite shares: the words of its conductor, its log, its clock and its price.
+"""What every member process of the suite shares: the words of its supervisor, its log, its clock and its price.
 
 A member reads lines from standard input and writes lines of JSON to standard output. Members in C (bench/peers) do the
-same; for their sake what the conductor says is plain words, ``command name=number ...``:
+same; for their sake what the supervisor says is plain words, ``command name=number ...``:
 
 ``prepare kind= round= size= sending= first_ns= interval_ns= total=``
     a run begins: forget what was received. Answer: ``{"said": "prepared"}``
@@ -15,7 +15,7 @@ same; for their sake what the conductor says is plain words, ``command name=numb
 
 Unasked, a member says ``{"said": "complete", "members": n, "time_ns": t}`` when it stands in a group of n that may
 send. While a run is measured nothing is checked: of each message the sixteen bytes of its header are kept, with the
-time at which the batch that it came in was delivered. The conductor checks the logs afterwards (checks.py).
+time at which the batch that it came in was delivered. The supervisor checks the logs afterwards (checks.py).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["Meter", "Received", "RunOrder", "leave_no_garbage", "parse", "say", 
 
 
 def parse(line: str) -> tuple[str, dict[str, int]]:
-    """A line of the conductor as its command and its numbers."""
+    """A line of the supervisor as its command and its numbers."""
     command, *settings = line.split() or [""]
     return command, {name: int(value) for name, _, value in (setting.partition("=") for setting in settings)}
 
 
 def say(said: str, **values: Any) -> None:
-    """Write one line for the conductor, at once."""
+    """Write one line for the supervisor, at once."""
     os.write(sys.stdout.fileno(), json.dumps({"said": said, **values}).encode() + b"\n")
 
 

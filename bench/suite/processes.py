@@ -1,4 +1,4 @@
-"""The member processes, as the conductor sees them: it starts them, talks with them in lines, and ends them all."""
+"""The member processes, as the supervisor sees them: it starts them, talks with them in lines, and ends them all."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class RingMember:
         self._pinging = False
 
     async def obey(self) -> None:
-        """Do what the conductor says until it says no more."""
+        """Do what the supervisor says until it says no more."""
         async with trio.open_nursery() as tasks:
             tasks.start_soon(self._read_events)
             lines = _Lines()
@@ -155,7 +155,7 @@ class RingMember:
 
 
 class _Lines:
-    """The conductor's lines."""
+    """The supervisor's lines."""
 
     def __init__(self) -> None:
         self._stream = trio.lowlevel.FdStream(sys.stdin.fileno())

@@ -1,6 +1,6 @@
 """Rounds of chaos beside each other: so many jobs, each of which takes the next seed when it is done with one.
 
-All of them are tasks of one trio run, because a conductor mostly waits. There the signals that end the command are
+All of them are tasks of one trio run, because a supervisor mostly waits. There the signals that end the command are
 listened to once, for all: handlers that each round set and took back for itself would not nest.
 """
 

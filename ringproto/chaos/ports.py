@@ -2,9 +2,9 @@
 
 A processor that is killed leaves its port free until it is started again, and so does one whose process has not come to
 its sockets yet. So the ports come from a range of which the system gives nobody any by itself, and in blocks: the
-conductor holds the last port of a block, which no processor uses, for the whole round. Rounds that are played at the
+supervisor holds the last port of a block, which no processor uses, for the whole round. Rounds that are played at the
 same time, by one command or by several, find it taken and draw another block. The system's own table of ports is so the
-only list of claims, and forgets those of a conductor that was killed.
+only list of claims, and forgets those of a supervisor that was killed.
 """
 
 from __future__ import annotations

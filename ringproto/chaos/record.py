@@ -64,7 +64,7 @@ class RoundRecord:
     happened: list[str] = dataclasses.field(default_factory=list)
     """What was done when, in seconds since the beginning of the round."""
     failures: list[str] = dataclasses.field(default_factory=list)
-    """What the conductor saw go wrong: a process that ended by itself, a bound that was passed."""
+    """What the supervisor saw go wrong: a process that ended by itself, a bound that was passed."""
 
     @classmethod
     def of(cls, script: Script) -> RoundRecord:

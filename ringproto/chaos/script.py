@@ -1,6 +1,6 @@
 """What is to happen in one round of real chaos, drawn from its seed: the processors, how they are set, the faults.
 
-The script is repeatable, its timing is not. So a step does not say a time but a *moment*, which the conductor waits
+The script is repeatable, its timing is not. So a step does not say a time but a *moment*, which the supervisor waits
 for: that a processor is in its ``recover``, that it has unblocked and others have not, that a barrier has just
 completed, or that the load has gone on for a while. Most steps are in the middle of a barrier, because that is where
 processors that agree on an order have failed in the past.
@@ -244,7 +244,7 @@ def _draw_habits(random: Random, nodes: Sequence[int], config: Config) -> dict[i
         node: Behaviour(
             recovery_messages=messages,
             recovery_size=size,
-            # Long enough that the conductor, which is told of it through a pipe, comes in its middle.
+            # Long enough that the supervisor, which is told of it through a pipe, comes in its middle.
             recovery_s=unit_s * (0.5 if node in slow else random.choice((0.05, 0.15))),
             gap_s=gap_s,
             message_size=random.choice((50, 500)),

@@ -1,4 +1,4 @@
-"""One round of real chaos: the conductor of its processes.
+"""One round of real chaos: the supervisor of its processes.
 
 It starts the processors, waits for the moment of each step of the script, and does the step. Then it mends everything,
 waits until all who are alive are one configuration with its barrier complete, lets them deliver all that was accepted,

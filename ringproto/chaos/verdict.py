@@ -60,7 +60,7 @@ def judge_round(folder: Path) -> RoundVerdict:
         UsageError: it is not the folder of a round, or a log in it cannot be read.
     """
     record = RoundRecord.read(folder)
-    wrong = [f"conductor: {failure}" for failure in record.failures]
+    wrong = [f"supervisor: {failure}" for failure in record.failures]
     logs: list[tuple[LifeRecord, Transcript]] = []
     for life in sorted(record.lives, key=lambda life: (life.node, life.life)):
         transcript, problem = _read(folder / life.log, life)
@@ -77,7 +77,7 @@ def judge_round(folder: Path) -> RoundVerdict:
         for life, transcript, mark in alive:
             wrong += _compare(life, transcript.records[: mark["records"]], mark)
     elif not record.failures:
-        wrong.append("conductor: no processor was alive at the end")
+        wrong.append("supervisor: no processor was alive at the end")
     return _summarize(wrong, [transcript for _, transcript in logs])
 
 

@@ -152,7 +152,7 @@ class _ChaosWorker:
                     self._complete = True
                     self._completions += 1
 
-    # The conductor
+    # The supervisor
 
     def _where(self, ring: Ring) -> dict[str, Any]:
         waiting_for = ring.waiting_for
@@ -173,7 +173,7 @@ class _ChaosWorker:
         return {"accepted": self._accepted, "returned": self._returned, "delivered": self._delivered}
 
     async def _say_where(self, ring: Ring) -> None:
-        """Tell the conductor at once where the processor is, and now and then how far."""
+        """Tell the supervisor at once where the processor is, and now and then how far."""
         said: dict[str, Any] = {}
         said_at = -1.0
         while True:

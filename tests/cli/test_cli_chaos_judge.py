@@ -23,10 +23,10 @@ async def test_the_verdict_is_that_of_judge_round_and_is_found_elsewhere(
     record.failures = ["the first thing", "and \N{SNOWMAN}, the second"]
     record.write(tmp_path)
     expected = judge_round(tmp_path)
-    assert expected.wrong == ("conductor: the first thing", "conductor: and \N{SNOWMAN}, the second")
+    assert expected.wrong == ("supervisor: the first thing", "supervisor: and \N{SNOWMAN}, the second")
 
     def not_here(folder: Path) -> NoReturn:
-        raise AssertionError("it was judged in the process of the conductors")
+        raise AssertionError("it was judged in the process of the supervisors")
 
     monkeypatch.setattr(chaos_judge, "judge_round", not_here)
     assert await judge_beside(tmp_path) == expected

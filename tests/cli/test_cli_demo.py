@@ -94,7 +94,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(
 ) -> None:
     monkeypatch.setattr("ringproto.cli.demo.records.fingerprint", lambda records: "another")
     assert main(["demo", small_file, "--json"]) == 1
-    assert "is not what the conductor read: did it change?" in capsys.readouterr().err
+    assert "is not what the supervisor read: did it change?" in capsys.readouterr().err
     assert children_of(os.getpid()) == []
 
 

@@ -235,7 +235,7 @@ PLANTED: list[tuple[Callable[[Path], None], str]] = [
     (a_killed_application_was_not_given_a_message, "S1: "),
     (the_last_message_was_not_given, "S2: "),
     (a_stream_is_not_there, "log: "),
-    (the_conductor_saw_a_failure, "conductor: processor 2 in life 1 ended"),
+    (the_conductor_saw_a_failure, "supervisor: processor 2 in life 1 ended"),
 ]
 
 
@@ -324,7 +324,7 @@ async def test_a_process_that_ends_by_itself_fails_the_round(tmp_path: Path) -> 
     played = await play(script, tmp_path)
     (failure,) = played.record.failures
     assert "ended with exit code 1: ValueError: " in failure and "message_size_max" in failure
-    assert f"conductor: {failure}" in judge_round(tmp_path).wrong
+    assert f"supervisor: {failure}" in judge_round(tmp_path).wrong
 
 
 async def test_a_round_that_is_cancelled_says_so_in_its_record(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ async def test_a_round_that_is_cancelled_says_so_in_its_record(tmp_path: Path) -
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     assert RoundRecord.read(tmp_path).failures == ["the round was broken off"]
-    assert "conductor: the round was broken off" in judge_round(tmp_path).wrong
+    assert "supervisor: the round was broken off" in judge_round(tmp_path).wrong
 
 
 async def test_a_round_goes_on_where_links_keep_the_processors_apart(

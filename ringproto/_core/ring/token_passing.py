@@ -2,8 +2,8 @@
 
 It visits: sends what may be sent, delivers what may be delivered, forgets what every member has. Then the token is
 passed on, or it rests here for a while and the visit goes on when there is something to send, or when somebody calls
-(departure 11 in docs/protocol.md). Whether a token is to be accepted, and which ring this is, is decided by the rooms
-that stand on this one, the highest of which is ``operational.py``.
+(departure 11 in docs/protocol.md). Whether a token is to be accepted, and which ring this is, is decided by the modules
+of ``membership/``, the last of which is ``operational.py``.
 """
 
 from __future__ import annotations

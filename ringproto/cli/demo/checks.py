@@ -21,7 +21,7 @@ _VIOLATIONS_MAX = 5
 
 
 class Expected(NamedTuple):
-    """What the conductor knows without asking a processor."""
+    """What the supervisor knows without asking a processor."""
 
     nodes: tuple[int, ...]
     quorum: int

@@ -1,6 +1,6 @@
 """``ringproto demo``: a replicated store on real processes and real sockets, one of which is killed and comes back.
 
-The conductor here starts the processors, waits for each stage of the story with a bound and a text for when it fails,
+The supervisor here starts the processors, waits for each stage of the story with a bound and a text for when it fails,
 kills one in mid-load, starts it anew, and collects every process's log. It judges the logs itself, by checks.py;
 what a processor thinks of its own run counts for nothing. What each processor does is in replica.py.
 """
@@ -326,4 +326,4 @@ class _Demo:
     def _mark(self, text: str) -> None:
         now_s = time.monotonic()
         self._outcome.marks.append((now_s, text))
-        self._reporter.line(now_s - self._outcome.start_s, "conductor", text)
+        self._reporter.line(now_s - self._outcome.start_s, "supervisor", text)

@@ -1,8 +1,8 @@
-"""What a processor of the demonstration writes down, and how it travels to the conductor.
+"""What a processor of the demonstration writes down, and how it travels to the supervisor.
 
-The log is the ordered stream that the application saw, event by event, with nothing derived: the conductor judges it
+The log is the ordered stream that the application saw, event by event, with nothing derived: the supervisor judges it
 without trusting the process that wrote it. With the log comes what the ring says that it delivered, as a digest now and
-then, for the conductor to compare. Most entries are deliveries, so they are short arrays of JSON; the ring of a
+then, for the supervisor to compare. Most entries are deliveries, so they are short arrays of JSON; the ring of a
 delivery is left empty when it is that of the last regular configuration, which is the only right one.
 """
 

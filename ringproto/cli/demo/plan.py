@@ -43,7 +43,7 @@ class Outcome:
     start_s: float
     lives: list[ProcessLog] = dataclasses.field(default_factory=list)
     marks: list[tuple[float, str]] = dataclasses.field(default_factory=list)
-    """What the conductor did, with the time."""
+    """What the supervisor did, with the time."""
     kill_s: float | None = None
     checks: list[Check] = dataclasses.field(default_factory=list)
     failure: str | None = None

@@ -121,9 +121,9 @@ class Reporter:
 
 
 def timeline(outcome: Outcome) -> list[dict[str, Any]]:
-    """What happened, in order of time: the conductor's acts, the configurations, and what the replicas noted."""
+    """What happened, in order of time: the supervisor's acts, the configurations, and what the replicas noted."""
     rows: list[dict[str, Any]] = [
-        {"at_s": at_s - outcome.start_s, "who": "conductor", "what": "act", "text": text}
+        {"at_s": at_s - outcome.start_s, "who": "supervisor", "what": "act", "text": text}
         for at_s, text in outcome.marks
     ]
     rings: dict[str, dict[str, Any]] = {}

@@ -41,7 +41,7 @@ class _DemoWorker:
         loaded = sources.load(setup["file"]).records
         if sources.fingerprint(loaded) != setup["fingerprint"]:
             raise UsageError(
-                f"{setup['file'] or 'the Unicode database'} is not what the conductor read: did it change?"
+                f"{setup['file'] or 'the Unicode database'} is not what the supervisor read: did it change?"
             )
         self._records = loaded
         share = sources.share(loaded, setup["node"], setup["nodes"])
@@ -105,7 +105,7 @@ class _DemoWorker:
         await self._pipes.send({"progress": progress})
 
     async def _caught_up(self) -> None:
-        """Wait until the application has all that the ring has delivered; if it never has, the conductor will see."""
+        """Wait until the application has all that the ring has delivered; if it never has, the supervisor will see."""
         with trio.move_on_after(_CATCH_UP_S):
             take_audit(self._audit, self._audited)
             while self._given != self._audited.events:

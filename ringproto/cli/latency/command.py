@@ -1,7 +1,7 @@
 """``ringproto latency``: how long a message takes from when it was due to its delivery, under a steady load.
 
 One process for each processor, or all in one on the loopback transport; steady_worker.py is what each of them does.
-The conductor brings them together, starts them at one time, tells each how much all have sent, and merges their
+The supervisor brings them together, starts them at one time, tells each how much all have sent, and merges their
 histograms, so every message counts once at every processor, its sender included.
 """
 

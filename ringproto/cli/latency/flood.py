@@ -1,8 +1,8 @@
 """``ringproto latency --flood``: what a flood of ``LOW`` from every processor does to the latency of ``HIGH``.
 
 Three loads take turns on one ring, several times over, so that the machine's drift touches all alike: ``HIGH`` probes
-on an idle ring, the flood alone, and both. The conductor starts each at one time and lets it drain before the next one;
-flood_worker.py is what each processor does.
+on an idle ring, the flood alone, and both. The supervisor starts each at one time and lets it drain before the next
+one; flood_worker.py is what each processor does.
 """
 
 from __future__ import annotations

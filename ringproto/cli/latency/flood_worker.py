@@ -40,7 +40,7 @@ class FloodMember(MeasuringMember):
         self._low = 0
 
     async def play(self, ring: Ring) -> None:
-        """One phase for each load that the conductor names."""
+        """One phase for each load that the supervisor names."""
         while (load := await self.line.receive()) is not None:
             unsent = await self._phase(ring, load)
             await self.line.send({"sent": [self._sent[Priority.HIGH], self._sent[Priority.LOW]]})

@@ -1,4 +1,4 @@
-"""The conductor's side of a measurement: it brings the processors up, waits for what they say, and judges the counts.
+"""The supervisor's side of a measurement: it brings the processors up, waits for what they say, and judges the counts.
 
 worker.py is what each of the processors does.
 """

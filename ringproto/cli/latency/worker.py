@@ -1,6 +1,6 @@
 """What all processors of a measurement have in common: they come together, play their part, and say what they found.
 
-A member talks with its conductor (supervisor.py) through a :class:`~ringproto._processes.child.Line`, whether it is a
+A member talks with its supervisor (supervisor.py) through a :class:`~ringproto._processes.child.Line`, whether it is a
 process of its own or, on the loopback transport, a task beside the others.
 """
 
@@ -27,8 +27,8 @@ class MeasuringMember(ABC):
     """One processor of a measurement.
 
     Args:
-        line: to the conductor.
-        setup: what the conductor told it: ``node``, ``nodes``, ``config`` (changes to ``Config.lan()``), ``drain_s``,
+        line: to the supervisor.
+        setup: what the supervisor told it: ``node``, ``nodes``, ``config`` (changes to ``Config.lan()``), ``drain_s``,
             and what the part of it needs.
     """
 
@@ -44,7 +44,7 @@ class MeasuringMember(ABC):
         self._news = trio.Event()
 
     async def run(self, transport: Transport) -> None:
-        """Be that processor, until the conductor says that it is over or is gone."""
+        """Be that processor, until the supervisor says that it is over or is gone."""
         config = Config.lan(**self.setup["config"])
         async with open_ring(transport, config=config) as ring, trio.open_nursery() as tasks:
             tasks.start_soon(until_left, tasks.cancel_scope, partial(self._read_events, ring.events))
@@ -56,7 +56,7 @@ class MeasuringMember(ABC):
 
     @abstractmethod
     async def play(self, ring: Ring) -> None:
-        """Do as the conductor says, when all have come together."""
+        """Do as the supervisor says, when all have come together."""
 
     @abstractmethod
     def take(self, messages: list[Message], now_ns: int) -> None:
