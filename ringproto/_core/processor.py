@@ -359,7 +359,8 @@ class Processor:
         """Leave: from now on no message is accepted. The turns that follow wait until what was sent is at every member,
         at most ``leave_timeout_s`` from ``now``, and tell the ring.
 
-        With ``drain`` what was accepted is sent first, within the same bound; without, it is dropped.
+        With ``drain`` what was accepted is sent first, within the same bound; without, it is dropped. A
+        processor leaves once: a second call does nothing, also with another ``drain``.
         """
         self._membership.note_leave(now, drain)
 

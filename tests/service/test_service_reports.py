@@ -190,7 +190,8 @@ async def test_processor_that_finds_no_ring_says_so(cluster: Cluster, lines: Lin
 
 
 async def test_nothing_is_said_of_a_barrier_that_takes_less_than_a_second(cluster: Cluster, lines: Lines) -> None:
-    """A machine that stands still while they form says so, in one line of three: then others are formed."""
+    """A machine that stands still while they form says so in at least one of three kinds of lines: then others are
+    formed."""
     expected = {"configuration", "recovery_complete"}
     for node in range(1, 21, 2):
         lines.clear()

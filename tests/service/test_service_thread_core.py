@@ -169,3 +169,36 @@ async def test_the_thread_is_told_to_look_once_for_each_time_that_it_looks() -> 
     driver._turn()
     assert passes == 3
     await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("due_s", [1.0, 10.0])
+async def test_turn_that_another_turn_causes_waits_for_a_look_at_the_network_while_a_timer_is_overdue(
+    due_s: float,
+) -> None:
+    """The thread stood still for five seconds in a turn that causes another: what came meanwhile was not read yet."""
+    clock_s = 0.0
+    turns: list[str] = []
+
+    class Causing(Wanting):
+        def turn(self, batch: list[bytes], now: float) -> Ready:
+            nonlocal clock_s
+            turns.append("read" if batch else "wanted" if self.wants_turn else "begun")
+            self.wants_turn = not turns[1:]
+            clock_s = 5.0
+            return Ready([], False, [], [], 0, turns[-1] == "read", due_s)
+
+    def receive(timeout_s: float) -> list[bytes]:
+        turns.append("waited" if timeout_s > 0.0 else "looked")
+        return [b"datagram"]
+
+    network = QuietNetwork()
+    network.receive_blocking = receive  # type: ignore[method-assign]
+    core = Causing()
+    driver = core.driver = ThreadDriver(network, lambda: clock_s, core, unblocks=False)  # type: ignore[arg-type]
+    driver.listen(Listener(lambda change: None, lambda: None, lambda failure: None))
+    driver._turn()
+    if due_s < clock_s:
+        assert turns == ["begun", "looked", "read"]
+    else:
+        assert turns == ["begun", "wanted", "waited", "read"]
+    await trio.lowlevel.checkpoint()

@@ -214,6 +214,17 @@ MUTANTS = (
         Edit("trio_driver", "if asked_at < ready.next_timeout:", "if True:"),
     ),
     _mutant(
+        "thread-judges-before-it-reads",
+        "A turn that another turn causes is taken on the thread although a timer is overdue, and the socket was not "
+        "read before it.",
+        (_THREAD,),
+        Edit(
+            "thread_driver",
+            "while processor.wants_turn and (now := self._clock()) < ready.next_timeout:",
+            "while processor.wants_turn:",
+        ),
+    ),
+    _mutant(
         "what-the-network-did-not-take-is-dropped",
         "What a transport without send_nowait is to send is forgotten.",
         (_TURN, _STREAM),
