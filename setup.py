@@ -32,13 +32,18 @@ MODULES = (
     "ring/congestion",
     "ring/regular_source",
     "ring/ring",
+    "context",
     "ring/token_passing",
     "membership/peers",
     "membership/admission",
     "membership/connectivity",
+    "membership/installed",
+    "membership/beacons",
+    "membership/listening",
     "membership/gathering",
     "membership/forming",
     "membership/operational",
+    "membership/membership",
     "processor",
 )
 

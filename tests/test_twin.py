@@ -16,7 +16,7 @@ FULL = (2,)
 
 CHILD = """
 import json, sys
-import ringproto._core.membership.operational as module
+import ringproto._core.membership.membership as module
 from ringproto.testing.campaign.run import run_seed
 assert module.__file__.endswith(".py"), module.__file__
 seeds = json.loads(sys.argv[1])

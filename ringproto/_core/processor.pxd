@@ -1,7 +1,8 @@
 # C types of processor.py.
 import cython
 
-from ringproto._core.membership.operational cimport Membership
+from ringproto._core.context cimport Context
+from ringproto._core.membership.membership cimport Membership
 from ringproto._core.packets.send_queue cimport SendQueue
 from ringproto._core.wire.regular cimport Codec
 
@@ -28,16 +29,16 @@ cdef class Processor:
     cdef readonly object node
     cdef readonly object config
     cdef object _audit
-    cdef Codec _codec
+    cdef Context _context
     cdef Membership _membership
     cdef Py_ssize_t _message_size_max
     cdef double _least_resend_s
     cdef double _retransmit_s
 
-    @cython.locals(membership=Membership, ready=Ready)
+    @cython.locals(context=Context, membership=Membership, ready=Ready)
     cpdef Ready turn(self, object datagrams, double now)
 
-    @cython.locals(membership=Membership, codec=Codec, tokens=list, kind=int, data_came=bint)
+    @cython.locals(context=Context, membership=Membership, codec=Codec, tokens=list, kind=int, data_came=bint)
     cdef _take_in(self, object datagrams)
 
     cpdef submit(self, object payload, object priority, object guarantee)
@@ -45,7 +46,7 @@ cdef class Processor:
     @cython.locals(queue=SendQueue, place=Py_ssize_t, payloads=tuple, payload=bytes)
     cpdef Py_ssize_t submit_batch(self, Batch batch, Py_ssize_t first, object priority, object guarantee) except -1
 
-    @cython.locals(membership=Membership)
+    @cython.locals(context=Context)
     cdef _accept(self, object payload, object priority, object guarantee)
     cpdef check_payload(self, object payload)
     cpdef check_batch(self, Batch batch)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ringproto._core.context import Context
 from ringproto._core.entropy import Entropy
-from ringproto._core.membership.operational import Membership
+from ringproto._core.membership.membership import Membership
 from ringproto._core.notices import Notice
 from ringproto._core.packets.delivery import StreamChange
 from ringproto._core.ring.ring import NUMBER_END
@@ -128,7 +128,7 @@ class Processor:
 
     __slots__ = (
         "_audit",
-        "_codec",
+        "_context",
         "_least_resend_s",
         "_membership",
         "_message_size_max",
@@ -185,8 +185,8 @@ class Processor:
         self._message_size_max = config.message_size_max
         self._least_resend_s = config.token_retransmit_min_s
         self._retransmit_s = config.retransmit_s
-        self._membership = Membership(Context(node, config, size, Entropy(seed), now, ring_sequence, audit, origin))
-        self._codec = self._membership.codec
+        self._context = Context(node, config, size, Entropy(seed), now, ring_sequence, audit, origin)
+        self._membership = Membership(self._context)
 
     # A turn
 
@@ -205,6 +205,7 @@ class Processor:
         Returns:
             What the driver has to do, in its order.
         """
+        context = self._context
         membership = self._membership
         membership.note_time(now)
         membership.take_up()
@@ -212,27 +213,28 @@ class Processor:
             self._take_in(datagrams)
         elif membership.visit_unfinished():
             membership.continue_visit()
-        if membership.timers.first() <= now:
+        if context.timers.first() <= now:
             membership.extend_overdue_timers(self._least_resend_s, self._retransmit_s)
             membership.handle_timeouts()
         membership.leave_when_drained()
         membership.want_token()
         membership.watch_consumer()
         ready = Ready.__new__(Ready)
-        ready.transmits = membership.transmits
-        membership.transmits = []
+        ready.transmits = context.transmits
+        context.transmits = []
         ready.unfinished = membership.visit_unfinished()
-        ready.changes = membership.delivery.take_changes()
-        ready.notices = membership.notices.take() if membership.notices.waiting else []
-        ready.events = membership.delivery.count()
+        ready.changes = context.delivery.take_changes()
+        ready.notices = context.notices.take() if context.notices.waiting else []
+        ready.events = context.delivery.count()
         ready.left = membership.state is _LEFT
-        ready.next_timeout = membership.timers.first()
+        ready.next_timeout = context.timers.first()
         return ready
 
     def _take_in(self, datagrams: Sequence[bytes]) -> None:
         """Handle a batch: the data before the tokens, however the network mixed them."""
+        context = self._context
         membership = self._membership
-        codec = self._codec
+        codec = context.codec
         tokens = []
         data_came = False
         for datagram in datagrams:
@@ -246,9 +248,9 @@ class Processor:
                     tokens.append((sender, codec.decode_token(datagram, _REQUESTS_MAX)))
                     continue
                 else:
-                    body = membership.membership_codec.decode(kind, datagram, self.config.members_max)
+                    body = context.membership_codec.decode(kind, datagram, self.config.members_max)
             except Malformed as error:
-                membership.counters.add(f"dropped_{error.args[0]}")
+                context.counters.add(f"dropped_{error.args[0]}")
                 continue
             membership.handle(kind, sender, body)
         if data_came:
@@ -290,7 +292,7 @@ class Processor:
         if self.leaving:
             raise RingError("the processor has left the ring, or is leaving it; nothing more can be sent")
         self.check_batch(batch)
-        queue = self._membership.outbox.queues[priority]
+        queue = self._context.outbox.queues[priority]
         payloads = batch.payloads
         place = first
         while place < len(payloads):
@@ -313,20 +315,20 @@ class Processor:
         """
         if self.left:
             raise RingError("the processor has left the ring; nothing more can be sent")
-        if not self._membership.barrier.may_recover(ring_id):
+        if not self._context.barrier.may_recover(ring_id):
             raise RingError(
                 f"the recovery round of ring {ring_id} is over: the configuration changed or this processor unblocked"
             )
         return self._accept(payload, _RECOVERY, guarantee)
 
     def _accept(self, payload: bytes, priority: Priority, guarantee: Guarantee) -> bool:
-        membership = self._membership
+        context = self._context
         self._check(payload)
-        if not membership.outbox.queues[priority].put(payload, guarantee):
+        if not context.outbox.queues[priority].put(payload, guarantee):
             return False
         if self._audit is not None:
             self._audit.append(("SUBMIT", priority, guarantee, payload))
-        membership.note_queued()
+        self._membership.note_queued()
         return True
 
     def check_payload(self, payload: object) -> None:
@@ -366,7 +368,7 @@ class Processor:
 
     def take_events(self, limit: int) -> list[Event]:
         """At most ``limit`` events, oldest first. What was held back because they waited is delivered by a turn."""
-        events = self._membership.delivery.take(limit)
+        events = self._context.delivery.take(limit)
         if events:
             self._membership.note_taken()
         return events
@@ -382,13 +384,13 @@ class Processor:
     @property
     def consumer_deadline(self) -> float:
         """When this processor leaves because its application takes no events; ``math.inf`` while it need not."""
-        return self._membership.timers.deadline(Timer.SLOW_CONSUMER)
+        return self._context.timers.deadline(Timer.SLOW_CONSUMER)
 
     @property
     def next_timeout(self) -> float:
         """When a turn is due, in seconds on the caller's clock; ``math.inf`` for never. It is that of the last
         :class:`Ready`: only a turn changes it."""
-        return self._membership.timers.first()
+        return self._context.timers.first()
 
     @property
     def state(self) -> str:
@@ -403,7 +405,7 @@ class Processor:
     @property
     def leaving(self) -> bool:
         """Whether it takes no more messages: it leaves, or is out."""
-        return self._membership.leaving or self.left
+        return self._context.leaving or self.left
 
     @property
     def failure(self) -> RingError | None:
@@ -413,44 +415,44 @@ class Processor:
     @property
     def configuration(self) -> RegularConfiguration:
         """The last regular configuration in the stream."""
-        return self._membership.delivery.configuration
+        return self._context.delivery.configuration
 
     @property
     def waiting_for(self) -> frozenset[int]:
         """The members of the configuration that have not unblocked."""
-        return self._membership.barrier.waiting_for
+        return self._context.barrier.waiting_for
 
     @property
     def complete(self) -> bool:
         """Whether the barrier of the configuration is complete."""
-        return self._membership.barrier.complete
+        return self._context.barrier.complete
 
     @property
     def ring_sequence(self) -> int:
         """The highest ring sequence known: what stable storage keeps."""
-        return self._membership.ring_sequence
+        return self._context.ring_sequence
 
     def statistics(self) -> dict[str, int | float]:
         """Counters (they only rise) and gauges."""
-        membership = self._membership
-        ring = membership.ring
-        values: dict[str, int | float] = dict(membership.counters.values)
+        context = self._context
+        ring = self._membership.ring
+        values: dict[str, int | float] = dict(context.counters.values)
         for name, count in (
             ("rotations", ring.rotations),
             ("packets_sent", ring.sent),
             ("retransmissions", ring.retransmitted),
         ):
             values[name] = values.get(name, 0) + count
-        values["messages_delivered"] = membership.delivery.messages
-        values["messages_unreadable"] = membership.delivery.reassembler.dropped
+        values["messages_delivered"] = context.delivery.messages
+        values["messages_unreadable"] = context.delivery.reassembler.dropped
         values["rotation_s"] = ring.rotation_s
-        values["token_patience_s"] = membership.token_patience_s()
-        values["events_waiting"] = membership.delivery.pending
-        values["events_waiting_bytes"] = membership.delivery.bytes
-        values["packets_held"] = membership.delivery.held
+        values["token_patience_s"] = self._membership.token_patience_s()
+        values["events_waiting"] = context.delivery.pending
+        values["events_waiting_bytes"] = context.delivery.bytes
+        values["packets_held"] = context.delivery.held
         values["window_packets"] = ring.window.high - ring.window.released
         for priority in Priority:
-            queue = membership.outbox.queues[priority]
+            queue = context.outbox.queues[priority]
             values[f"queue_{priority.name.lower()}"] = len(queue)
             values[f"queue_{priority.name.lower()}_bytes"] = queue.bytes
         return values

@@ -34,15 +34,19 @@ def test_plan_of_a_stranger_is_followed_if_this_processor_is_on_a_larger_ring(
     """Beacons have shown the stranger that one member must be left out, whoever has it."""
     ring = Ring(ME)
     ring.bring_to(OPERATIONAL)
-    ring.me.now += 1.0
+    ring.me.context.now += 1.0
     join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, tuple(sorted(alive)), fails, informed)
     ring.me.handle(Input.JOIN, STRANGER, join)
     answer_challenges(ring.me)
     assert ring.me.state is (GATHER if followed else OPERATIONAL)
     if followed:
-        ring.me.now = ring.me.timers.deadline(Timer.JOIN)
+        ring.me.context.now = ring.me.context.timers.deadline(Timer.JOIN)
         ring.me.handle(Input.JOIN_TIMEOUT, 0, None)
-        last = [decode(ring.me.codec, datagram) for _, datagram in ring.me.transmits if datagram[1] == Kind.JOIN][-1]
+        last = [
+            decode(ring.me.context.codec, datagram)
+            for _, datagram in ring.me.context.transmits
+            if datagram[1] == Kind.JOIN
+        ][-1]
         assert (set(last.alive), last.fail_set) == (set(alive), fails)
 
 

@@ -18,6 +18,7 @@ from test_states import (
     NODES,
     OPERATIONAL,
     RECOVERY,
+    REPRESENTATIVE,
     STRANGER,
     Ring,
     answer_challenges,
@@ -25,7 +26,8 @@ from test_states import (
     make_input,
 )
 
-from ringproto._core.membership import gathering
+from ringproto._core.membership import listening
+from ringproto._core.membership.changes import Gather
 from ringproto._core.membership.connectivity import Connectivity
 from ringproto._core.ring.ring import ACKNOWLEDGED_ROTATIONS
 from ringproto._core.states import Input
@@ -45,20 +47,20 @@ def operational() -> Ring:
     ring.bring_to(OPERATIONAL)
     while ring.me.ring.forwarded_token is None:
         ring.step()
-    ring.me.transmits.clear()
+    ring.me.context.transmits.clear()
     return ring
 
 
 def sent(ring: Ring, kind: Kind) -> list[object]:
-    return [decode(ring.me.codec, datagram) for _, datagram in ring.me.transmits if datagram[1] == kind]
+    return [decode(ring.me.context.codec, datagram) for _, datagram in ring.me.context.transmits if datagram[1] == kind]
 
 
 def counted(ring: Ring, name: str) -> int:
-    return int(ring.me.counters.values.get(name, 0))
+    return int(ring.me.context.counters.values.get(name, 0))
 
 
 def consensus_wait_s(ring: Ring) -> float:
-    return ring.me.timers.deadline(Timer.CONSENSUS) - ring.me.now
+    return ring.me.context.timers.deadline(Timer.CONSENSUS) - ring.me.context.now
 
 
 # Commit tokens of others
@@ -74,7 +76,7 @@ def test_commit_token_is_taken_only_for_those_who_are_counted_on(
 ) -> None:
     ring = Ring(MEMBER)
     ring.bring_to(GATHER)
-    ring.me._enter_gather(known, given_up)
+    ring.me.membership._act(Gather(known, given_up))
     sender, part = make_input(ring, GATHER, Input.COMMIT)
     ring.me.handle(Input.COMMIT, sender, part)
     answer_challenges(ring.me)
@@ -116,10 +118,10 @@ def test_successor_is_suspected_only_after_two_copies_and_half_of_the_timeout(
     copies: int, part: float, suspected: bool
 ) -> None:
     ring = operational()
-    began = ring.me.now
+    began = ring.me.context.now
     for _ in range(copies):
         ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
-    ring.me.now = began + part * CONFIG.token_timeout_s
+    ring.me.context.now = began + part * CONFIG.token_timeout_s
     ring.me.handle(Input.TOKEN_LOSS, 0, None)
     assert consensus_wait_s(ring) == pytest.approx(
         CONFIG.join_timeout_s / 2 if suspected else CONFIG.consensus_timeout_s
@@ -130,12 +132,12 @@ def test_suspicion_ends_with_the_first_datagram_of_the_suspect() -> None:
     ring = operational()
     for _ in range(3):
         ring.me.handle(Input.TOKEN_RETRANSMIT, 0, None)
-    ring.me.now += CONFIG.token_timeout_s
+    ring.me.context.now += CONFIG.token_timeout_s
     ring.me.handle(Input.TOKEN_LOSS, 0, None)
     assert consensus_wait_s(ring) < CONFIG.consensus_timeout_s
     ring.me.handle(Input.BEACON, SUCCESSOR, Beacon(ring.identity(SUCCESSOR), ring.me.ring.name, 1, 100, NODES, NODES))
     assert consensus_wait_s(ring) == pytest.approx(CONFIG.consensus_timeout_s)
-    ring.me.now += CONFIG.join_timeout_s
+    ring.me.context.now += CONFIG.join_timeout_s
     ring.me.handle(Input.CONSENSUS, 0, None)
     assert counted(ring, "successors_given_up") == 0
 
@@ -147,7 +149,7 @@ def test_data_of_the_successor_shows_that_it_lives() -> None:
     sender, packet = make_input(ring, OPERATIONAL, Input.DATA)
     assert sender == SUCCESSOR
     ring.me.handle(Input.DATA, sender, packet)
-    ring.me.now += CONFIG.token_timeout_s
+    ring.me.context.now += CONFIG.token_timeout_s
     ring.me.handle(Input.TOKEN_LOSS, 0, None)
     assert consensus_wait_s(ring) == pytest.approx(CONFIG.consensus_timeout_s)
 
@@ -158,14 +160,14 @@ def test_data_of_the_successor_shows_that_it_lives() -> None:
 def test_missed_deadline_is_put_off_once_and_within_its_bounds() -> None:
     ring = operational()
     me = ring.me
-    me.now = me.timers.deadline(Timer.TOKEN_LOSS) + 10.0
-    me.extend_overdue_timers(0.001, 0.5)
-    put_off = me.timers.deadline(Timer.TOKEN_LOSS)
-    assert put_off == pytest.approx(me.now + 0.5)
-    me.now = put_off + 10.0
-    me.extend_overdue_timers(0.001, 0.5)
-    assert me.timers.deadline(Timer.TOKEN_LOSS) == put_off, "who is always late must judge at some time"
-    me.handle_timeouts()
+    me.context.now = me.context.timers.deadline(Timer.TOKEN_LOSS) + 10.0
+    me.membership.extend_overdue_timers(0.001, 0.5)
+    put_off = me.context.timers.deadline(Timer.TOKEN_LOSS)
+    assert put_off == pytest.approx(me.context.now + 0.5)
+    me.context.now = put_off + 10.0
+    me.membership.extend_overdue_timers(0.001, 0.5)
+    assert me.context.timers.deadline(Timer.TOKEN_LOSS) == put_off, "who is always late must judge at some time"
+    me.membership.handle_timeouts()
     assert me.state is GATHER
 
 
@@ -176,13 +178,13 @@ def test_only_the_acknowledgement_of_the_token_that_was_passed_on_counts() -> No
     ring = operational()
     token = ring.me.ring.forwarded_token
     assert token is not None
-    soon = ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT)
-    late = ring.me.now + CONFIG.token_timeout_s / 2
+    soon = ring.me.context.timers.deadline(Timer.TOKEN_RETRANSMIT)
+    late = ring.me.context.now + CONFIG.token_timeout_s / 2
     assert soon < late
     for number, deadline in ((token.token_seq - 1, soon), (token.token_seq, late)):
         body = Acknowledgement(MEMBER, ring.me.ring.name, int(Kind.TOKEN), 0, number)
         ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
-        assert ring.me.timers.deadline(Timer.TOKEN_RETRANSMIT) == deadline
+        assert ring.me.context.timers.deadline(Timer.TOKEN_RETRANSMIT) == deadline
 
 
 def test_acknowledgement_that_comes_when_the_token_has_gone_on_changes_nothing() -> None:
@@ -192,10 +194,10 @@ def test_acknowledgement_that_comes_when_the_token_has_gone_on_changes_nothing()
     peer = Codec(CONFIG.cluster_hash, PREDECESSOR)
     later = peer.encode_data(name, passed.seq + 1, 0, False, packet(1).chunks())
     ring.me.handle(Input.DATA, PREDECESSOR, peer.decode_data(later.datagram))
-    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    assert not ring.me.context.timers.is_set(Timer.TOKEN_RETRANSMIT)
     body = Acknowledgement(MEMBER, name, int(Kind.TOKEN), 0, passed.token_seq)
     ring.me.handle(Input.ACKNOWLEDGEMENT, SUCCESSOR, body)
-    assert not ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    assert not ring.me.context.timers.is_set(Timer.TOKEN_RETRANSMIT)
 
 
 def test_copy_of_a_token_that_came_before_is_answered() -> None:
@@ -204,7 +206,7 @@ def test_copy_of_a_token_that_came_before_is_answered() -> None:
     assert isinstance(token, Token)
     ring.me.handle(Input.TOKEN, PREDECESSOR, token)
     assert ring.me.ring.token_seq == token.token_seq
-    ring.me.transmits.clear()
+    ring.me.context.transmits.clear()
     ring.me.handle(Input.TOKEN, PREDECESSOR, token._replace(copy=2))
     assert sent(ring, Kind.ACKNOWLEDGEMENT) == [
         Acknowledgement(PREDECESSOR, ring.me.ring.name, int(Kind.TOKEN), 2, token.token_seq)
@@ -224,33 +226,33 @@ def test_only_a_packet_after_the_token_shows_while_a_ring_forms_that_it_arrived(
     """One from before it may come later than the token; where the next hop is lost the formation would fail for it."""
     ring = Ring(MEMBER)
     ring.bring_to(RECOVERY)
-    token = decode(ring.me.codec, ring.next_for_me(Kind.TOKEN))
+    token = decode(ring.me.context.codec, ring.next_for_me(Kind.TOKEN))
     assert isinstance(token, Token)
     ring.me.handle(Input.TOKEN, PREDECESSOR, token._replace(seq=5))
-    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT)
+    assert ring.me.context.timers.is_set(Timer.TOKEN_RETRANSMIT)
     peer = Codec(CONFIG.cluster_hash, SUCCESSOR)
     body = peer.encode_recovered(token.ring, 5 + after_me, packet(1, sender=SUCCESSOR))
     ring.me.handle(Input.DATA, SUCCESSOR, peer.decode_data(body.datagram))
-    assert ring.me._forming.ring.window.high == 5 + after_me, "it is kept"
-    assert ring.me.timers.is_set(Timer.TOKEN_RETRANSMIT) is not after_me
+    assert ring.me.forming_ring.window.high == 5 + after_me, "it is kept"
+    assert ring.me.context.timers.is_set(Timer.TOKEN_RETRANSMIT) is not after_me
 
 
 def test_token_is_not_missed_while_a_long_visit_is_sent_in_pieces() -> None:
     ring = operational()
     me = ring.me
     for _ in range(200):
-        assert me.outbox.queues[Priority.RECOVERY].put(bytes(1000), AGREED)
+        assert me.context.outbox.queues[Priority.RECOVERY].put(bytes(1000), AGREED)
     _, token = make_input(ring, OPERATIONAL, Input.TOKEN)
-    missed_at = me.timers.deadline(Timer.TOKEN_LOSS)
-    me.now = missed_at - 0.000_1
+    missed_at = me.context.timers.deadline(Timer.TOKEN_LOSS)
+    me.context.now = missed_at - 0.000_1
     me.handle(Input.TOKEN, PREDECESSOR, token)
-    assert me.visit_unfinished()
-    me.now = missed_at
-    me.handle_timeouts()
+    assert me.membership.visit_unfinished()
+    me.context.now = missed_at
+    me.membership.handle_timeouts()
     assert me.state is OPERATIONAL
-    while me.visit_unfinished():
-        me.continue_visit()
-    assert me.timers.deadline(Timer.TOKEN_LOSS) == missed_at + CONFIG.token_timeout_s
+    while me.membership.visit_unfinished():
+        me.membership.continue_visit()
+    assert me.context.timers.deadline(Timer.TOKEN_LOSS) == missed_at + CONFIG.token_timeout_s
 
 
 # Proofs
@@ -270,7 +272,7 @@ def test_challenge_is_answered_only_by_the_life_that_it_asks(mine: bool) -> None
 def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(informed: bool, stranger: bool) -> None:
     """Between two that leave each other out, evidence that strangers hand on would go round for ever."""
     ring = operational()
-    ring.me.now += 1.0
+    ring.me.context.now += 1.0
     sequence = ring.me.ring.id.sequence
     if stranger:
         join = Join(Identity(99, 1, LIMITS), sequence, (STRANGER,), (), informed)
@@ -283,7 +285,7 @@ def test_that_all_hear_all_is_handed_on_within_the_ring_of_who_has_seen_it(infor
     ring.me.handle(Input.JOIN_TIMEOUT, 0, None)
     # Nor is what comes in gather.
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(ring.identity(SUCCESSOR), sequence, NODES, (), True))
-    ring.me.now = ring.me.timers.deadline(Timer.JOIN)
+    ring.me.context.now = ring.me.context.timers.deadline(Timer.JOIN)
     ring.me.handle(Input.JOIN_TIMEOUT, 0, None)
     said = sent(ring, Kind.JOIN)
     assert len(said) >= 2
@@ -301,12 +303,12 @@ def test_join_of_who_has_seen_that_all_hear_all_is_followed_also_while_members_r
     """Its gather would be in vain otherwise. Only who was left out more than three times waits (departure 8), and what
     was seen of another ring is no evidence for this one."""
     made: list[Connectivity] = []
-    monkeypatch.setattr(gathering, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
+    monkeypatch.setattr(listening, "Connectivity", lambda *args: made.append(Connectivity(*args)) or made[-1])
     ring = operational()
-    assert not ring.me.barrier.complete
+    assert not ring.me.context.barrier.complete
     for _ in range(times):
         for known in made:
-            known.mark({STRANGER: 99}, ring.me.now)
+            known.mark({STRANGER: 99}, ring.me.context.now)
     join = Join(Identity(99, 1, LIMITS), ring.me.ring.id.sequence, tuple(sorted((STRANGER, wanted))), (), informed)
     ring.me.handle(Input.JOIN, STRANGER, join)
     answer_challenges(ring.me)
@@ -326,7 +328,7 @@ def test_answer_that_comes_minutes_later_makes_no_old_word_count() -> None:
     """It was lost, and the network has kept a copy: who gave it may be dead since."""
     ring = operational()
     ring.me.handle(Input.JOIN, STRANGER, Join(Identity(99, 1, LIMITS), 1, (STRANGER,), ()))
-    ring.me.now += 120.0
+    ring.me.context.now += 120.0
     answer_challenges(ring.me)
     assert ring.me.state is OPERATIONAL
     assert counted(ring, "dropped_late_copy") == 1
@@ -362,7 +364,7 @@ def test_who_was_left_out_must_prove_anew_that_it_lives() -> None:
     ring = operational()
     incarnation = ring.incarnation(SUCCESSOR)
     ring.nodes[SUCCESSOR].handle(Input.LEAVE_TIMEOUT, 0, None)
-    ring.nodes[SUCCESSOR].transmits.clear()  # it is gone without a word
+    ring.nodes[SUCCESSOR].context.transmits.clear()  # it is gone without a word
     while ring.me.ring.members != (PREDECESSOR, MEMBER):
         ring.step()
     other = ring_bytes(RingId(ring.me.ring.id.sequence + 1, SUCCESSOR, 5))
@@ -374,9 +376,10 @@ def test_who_was_left_out_must_prove_anew_that_it_lives() -> None:
 
 
 def test_beacons_are_numbered_one_after_the_other() -> None:
-    ring = operational()
+    ring = Ring(REPRESENTATIVE)
+    ring.bring_to(OPERATIONAL)
     for _ in range(3):
-        ring.me._say_beacon()
+        ring.me.handle(Input.MERGE_DETECT, 0, None)
     numbers = [beacon.number for beacon in sent(ring, Kind.BEACON) if isinstance(beacon, Beacon)]
     assert numbers == list(range(numbers[0], numbers[0] + 3))
 
@@ -385,15 +388,18 @@ def test_member_says_beacons_while_somebody_is_put_off() -> None:
     ring = operational()
 
     def says_when_it_is_due() -> int:
-        ring.me.transmits.clear()
+        ring.me.context.transmits.clear()
         ring.me.handle(Input.MERGE_DETECT, 0, None)
         return len(sent(ring, Kind.BEACON))
 
     assert says_when_it_is_due() == 0, "the representative says them for all"
-    ring.me._put_off(STRANGER)
+    other = ring_bytes(RingId(1, STRANGER, 5))
+    put_off = Beacon(Identity(99, 1, LIMITS), other, 1, 100, (STRANGER,), (), (MEMBER,))
+    ring.me.handle(Input.BEACON, STRANGER, put_off)
+    answer_challenges(ring.me)
     assert len(sent(ring, Kind.BEACON)) == 1
     assert says_when_it_is_due() == 1
-    ring.me.now += 1000 * CONFIG.merge_detect_s
+    ring.me.context.now += 1000 * CONFIG.merge_detect_s
     assert says_when_it_is_due() == 0
 
 
@@ -450,13 +456,13 @@ def test_stranger_that_has_given_a_member_up_is_waited_for_until_its_gather_has_
 def test_what_a_member_that_started_anew_has_given_up_is_not_followed() -> None:
     """It may have heard no answer while the member that it was is asked whether it lives."""
     ring = operational()
-    began = ring.me.now
+    began = ring.me.context.now
     for number in range(10):
-        ring.me.now = began + number * CONFIG.join_timeout_s
+        ring.me.context.now = began + number * CONFIG.join_timeout_s
         join = Join(Identity(88, 2**41 + number, LIMITS), 1, NODES, (PREDECESSOR,))
         ring.me.handle(Input.JOIN, SUCCESSOR, join)
         answer_challenges(ring.me)
-        ring.me.transmits.clear()
+        ring.me.context.transmits.clear()
     assert ring.me.state is OPERATIONAL
     ring.me.handle(Input.JOIN, SUCCESSOR, Join(Identity(88, 2**42, LIMITS), 1, (SUCCESSOR,), ()))
     assert ring.me.state is GATHER, "it has its place"
@@ -466,7 +472,7 @@ def test_leave_of_a_member_that_started_anew_counts_while_the_ring_with_it_forms
     ring = operational()
     ring.start_anew(SUCCESSOR)
     ring.bring_to(RECOVERY)
-    assert SUCCESSOR in ring.me._forming.ring.members
+    assert SUCCESSOR in ring.me.forming_ring.members
     ring.me.handle(Input.LEAVE, SUCCESSOR, Leave(ring.identity(SUCCESSOR), bytes(20)))
     assert ring.me.state is GATHER
 
@@ -481,7 +487,7 @@ def test_leave_of_a_second_process_with_the_id_of_a_member_does_not_end_the_ring
 def test_only_a_member_that_leaves_is_a_reason_to_go_on_alone_at_once(member: bool) -> None:
     """Who has just started waits for those that may be about to answer, although one that it met has left."""
     ring = operational() if member else Ring(MEMBER)
-    ring.me._enter_gather((MEMBER, SUCCESSOR))
+    ring.me.membership._act(Gather((MEMBER, SUCCESSOR)))
     if not member:
         ring.me.handle(Input.JOIN, SUCCESSOR, Join(ring.identity(SUCCESSOR), 1, (SUCCESSOR,), ()))
         answer_challenges(ring.me)
@@ -492,14 +498,14 @@ def test_only_a_member_that_leaves_is_a_reason_to_go_on_alone_at_once(member: bo
 def test_leap_of_joins_that_nobody_follows_takes_a_member_out_of_nobodys_reach() -> None:
     """A stranger that lives, and has given this processor up, says a sequence that is far ahead, again and again."""
     ring = operational()
-    before = ring.me.ring_sequence
+    before = ring.me.context.ring_sequence
     for number in range(40):
-        ring.me.now += CONFIG.join_timeout_s
+        ring.me.context.now += CONFIG.join_timeout_s
         identity = Identity(99, 2**40 + number, LIMITS)
         ring.me.handle(Input.JOIN, STRANGER, Join(identity, before + 2**32, (STRANGER, MEMBER), (MEMBER,)))
         answer_challenges(ring.me)
     assert ring.me.state is OPERATIONAL
-    assert ring.me.ring_sequence == before
+    assert ring.me.context.ring_sequence == before
 
 
 def test_member_that_says_a_later_ring_breaks_this_one_also_if_it_puts_this_processor_off() -> None:

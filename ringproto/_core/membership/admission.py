@@ -38,13 +38,22 @@ class Admission:
         "_refused_at",
         "_spacing_s",
         "incarnation",
+        "join_said_at",
         "limits",
         "peers",
         "serial",
     )
 
-    def __init__(self, node: int, config: Config, datagram_size: int, entropy: Entropy, counters: Counters) -> None:
-        self.incarnation = entropy.next()
+    def __init__(
+        self,
+        node: int,
+        config: Config,
+        datagram_size: int,
+        incarnation: int,
+        entropy: Entropy,
+        counters: Counters,
+    ) -> None:
+        self.incarnation = incarnation
         self.limits = Limits(
             config.quorum, config.members_max, config.message_size_max, config.windows[0], datagram_size
         )
@@ -52,6 +61,8 @@ class Admission:
         self._counters = counters
         self.serial = 0
         """The one that was said last."""
+        self.join_said_at = -math.inf
+        """When the last join was said."""
         self._max = 4 * config.members_max
         # So long a silence is ordinary: of beacons on an idle ring some are lost.
         proof_s = _PROOF * (config.merge_detect_s + config.hold_s)

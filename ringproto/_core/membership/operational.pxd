@@ -1,46 +1,54 @@
-# C types of operational.py. Methods that stand here are called for every datagram, token or message.
+# C types of operational.py. Methods that stand here are called for every datagram, token or turn.
 import cython
 
-from ringproto._core.membership.forming cimport Forming
+from ringproto._core.context cimport Context
+from ringproto._core.counters cimport Counters
+from ringproto._core.membership.beacons cimport Beacons
+from ringproto._core.membership.installed cimport InstalledRing
+from ringproto._core.packets.delivery cimport Delivery
 from ringproto._core.ring.ring cimport RingState
+from ringproto._core.ring.token_passing cimport TokenPassing
 from ringproto._core.wire.regular cimport Packet, Token
 
-cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT, _TOKEN_HOLD, _SLOW_CONSUMER
+cdef int _TOKEN_LOSS, _TOKEN_RETRANSMIT
 
 
-cdef class Membership(Forming):
-    cdef list _handlers  # of the present state: for each input a function, or None if it is ignored
-    cdef bint _drain
-    cdef bint _queued  # since the last turn: a message or an unblock was queued
-    cdef bint _taken  # since the last turn: events were taken
-    cdef bint _leave_noted  # since the last turn: it is to leave
-    cdef double _leave_at
-    cdef object _put_off_at
-    cdef double _stall_s  # who is not asked for so long may have stood still
-    cdef bint _patient  # somebody may stand still before this barrier is complete
-    cdef double _undisturbed_until  # until when nobody else is let in meanwhile
+cdef class Operational:
+    cdef Context _context
+    cdef object _listening
+    cdef InstalledRing _installed
+    cdef dict _incarnations
+    cdef object _reasons
+    cdef object _patience
+    cdef Beacons _beacons
+    cdef RingState _ring
+    cdef readonly TokenPassing passing
+    cdef bint _patient
+    cdef double _undisturbed_until
 
-    cdef unsigned long long _beacons
-    cdef dict _put_off_deadlines
+    @cython.locals(ring=RingState, counters=Counters, passing=TokenPassing, here=object)
+    cpdef data(self, object sender, Packet packet)
 
-    cpdef note_time(self, double now)
-    cpdef note_queued(self)
-    cpdef note_taken(self)
-    cpdef bint wants_turn(self) except -1
-    cpdef take_up(self)
-    cpdef handle_timeouts(self)
-    cpdef extend_overdue_timers(self, double least_s, double most_s)
-    cpdef want_token(self)
-    cdef bint _has_to_send(self) except -1
-    cdef bint _reaches_token(self) except -1
-    cdef bint _may_resume(self) except -1
-    cdef _call_token(self)
-    cpdef watch_consumer(self)
+    @cython.locals(passing=TokenPassing)
+    cpdef token(self, object sender, Token token)
+
+    cdef _take(self, Token token)
+    cdef _visit(self, Token token)
+    cdef _visited(self)
+    cpdef bint has_drained(self) except -1
+    cpdef continue_visit(self)
+
+    @cython.locals(passing=TokenPassing)
+    cpdef pump(self)
+
+    cpdef bint has_to_send(self) except -1
+
+    @cython.locals(passing=TokenPassing)
+    cpdef call_token(self)
+
+    @cython.locals(delivery=Delivery)
+    cpdef bint may_resume(self) except -1
+
+    cpdef resume_delivery(self)
     cpdef deliver_arrivals(self)
-    cpdef leave_when_drained(self)
-
-    @cython.locals(ring=RingState)
-    cpdef _token_in_operational(self, object sender, Token token)
-
-    @cython.locals(ring=RingState, here=object)
-    cpdef _data_in_operational(self, object sender, Packet packet)
+    cpdef _settle_patience(self)

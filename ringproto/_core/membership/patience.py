@@ -17,9 +17,15 @@ import math
 from collections.abc import Iterable
 
 from ringproto._core.wire.membership import PATIENCE_MAX, Entry
+from ringproto.config import Config
 
 _MARGIN = 1.5
 """It may stand still for so many times as long as the last time."""
+
+
+def stall_s(config: Config) -> float:
+    """For how many seconds a processor is not asked for anything if it may have stood still."""
+    return config.token_timeout_s / 2
 
 
 class Patience:

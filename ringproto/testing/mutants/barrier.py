@@ -26,16 +26,16 @@ MUTANTS = (
             ),
             Edit(
                 "ring/token_passing",
-                "        self._deliver()\n        self._woke = False\n",
-                "        ring = self.ring\n        self._deliver()\n        self._woke = False\n"
-                "        barrier = self.barrier\n"
-                "        primary = self.delivery.configuration.primary\n"
+                "        self.deliver()\n        self.woke = False\n",
+                "        ring = self.ring\n        self.deliver()\n        self.woke = False\n"
+                "        barrier = self._barrier\n"
+                "        primary = self._delivery.configuration.primary\n"
                 "        if primary and not token.incomplete and barrier._sent and not barrier.complete:\n"
                 "            barrier.complete = True\n"
                 "            barrier._table = set(ring.members)\n"
                 "            from ringproto.events import RecoveryComplete\n"
                 "            done = RecoveryComplete(ring.id, token.message_seq, ring.members)\n"
-                '            self.delivery._put("DONE", done)\n',
+                '            self._delivery._put("DONE", done)\n',
             ),
             Edit("barrier", "len(self._table) == len(self._configuration.members)", "len(self._table) < 0"),
         ),
@@ -104,8 +104,8 @@ MUTANTS = (
         (
             Edit(
                 "membership/forming",
-                "len(ring.members) >= self.config.quorum)",
-                "len(ring.members) + 1 >= self.config.quorum)",
+                "len(ring.members) >= context.config.quorum)",
+                "len(ring.members) + 1 >= context.config.quorum)",
             ),
         ),
     ),

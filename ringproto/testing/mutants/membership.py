@@ -14,9 +14,9 @@ MUTANTS = (
         "Who leaves in order does not deliver what it has acknowledged, though others deliver it as safe for that.",
         (
             Edit(
-                "membership/operational",
-                "        self._deliver_the_rest()\n        self._go(State.LEFT)",
-                "        self._go(State.LEFT)",
+                "membership/membership",
+                "        self._deliver_the_rest()\n        self._become(State.LEFT)\n",
+                "        self._become(State.LEFT)\n",
             ),
         ),
     ),
@@ -25,22 +25,18 @@ MUTANTS = (
         "restart-reloads-the-ring-id",
         "A processor that is restarted begins with the ring sequence that it had stored, which the living ring bears "
         "(a peer's bug).",
-        (Edit("membership/gathering", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
+        (Edit("context", "self.ring_sequence = ring_sequence + 1", "self.ring_sequence = ring_sequence"),),
     ),
     Mutant(
         "nonce-is-constant",
         "Ring ids have no random part, so a processor that lost its storage gives one id to two rings (a peer's bug).",
         (
             Edit(
-                "membership/forming",
-                "RingId(self.ring_sequence, self.node, self._entropy.next())",
-                "RingId(self.ring_sequence, self.node, 0)",
+                "membership/membership",
+                "RingId(context.ring_sequence, context.node, context.entropy.next())",
+                "RingId(context.ring_sequence, context.node, 0)",
             ),
-            Edit(
-                "membership/gathering",
-                "RingId(self.ring_sequence, node, entropy.next())",
-                "RingId(self.ring_sequence, node, 0)",
-            ),
+            Edit("context", "RingId(self.ring_sequence, node, entropy.next())", "RingId(self.ring_sequence, node, 0)"),
         ),
     ),
     Mutant(
@@ -48,25 +44,25 @@ MUTANTS = (
         "A formation that is begun again after one that failed has the same sequence (a peer's bug).",
         (
             Edit(
-                "membership/forming",
-                "        self.ring_sequence += 1\n",
-                "        self.ring_sequence = max(self.ring_sequence, self.ring.id.sequence + 1)\n",
+                "membership/membership",
+                "        context.ring_sequence += 1\n",
+                "        context.ring_sequence = max(context.ring_sequence, self.ring.id.sequence + 1)\n",
             ),
         ),
     ),
     Mutant(
         "sequence-never-raised",
         "Who forms a ring gives it the highest sequence that is known, not one more.",
-        (Edit("membership/forming", "        self.ring_sequence += 1\n", ""),),
+        (Edit("membership/membership", "        context.ring_sequence += 1\n", ""),),
     ),
     Mutant(
         "sequence-added-in-32-bits",
         "The next ring sequence is computed in 32 bits (a peer's bug with counts).",
         (
             Edit(
-                "membership/forming",
-                "        self.ring_sequence += 1\n",
-                "        self.ring_sequence = (self.ring_sequence + 1) % 2**32\n",
+                "membership/membership",
+                "        context.ring_sequence += 1\n",
+                "        context.ring_sequence = (context.ring_sequence + 1) % 2**32\n",
             ),
         ),
     ),
@@ -75,14 +71,14 @@ MUTANTS = (
         "Ring sequences are compared as signed numbers of 32 bits, which is wrong where they roll over (a peer's bug).",
         (
             Edit(
-                "membership/forming",
-                "if ring_id.sequence <= self.ring_sequence:",
-                f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('self.ring_sequence')}:",
+                "membership/gathering",
+                "if ring_id.sequence <= context.ring_sequence:",
+                f"if {_SIGNED.format('ring_id.sequence')} <= {_SIGNED.format('context.ring_sequence')}:",
             ),
             Edit(
-                "membership/gathering",
-                "max(self.ring_sequence, join.ring_sequence)",
-                f"max(self.ring_sequence, join.ring_sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
+                "membership/listening",
+                "max(context.ring_sequence, sequence)",
+                f"max(context.ring_sequence, sequence, key=lambda sequence: {_SIGNED.format('sequence')})",
             ),
         ),
     ),
@@ -152,16 +148,16 @@ MUTANTS = (
         "Nobody tells other rings that this one is there.",
         (
             Edit(
-                "membership/operational",
-                'self._transmit(0, self.membership_codec.encode_beacon(beacon), "beacons_sent")',
-                'self.counters.add("beacons_sent")',
+                "membership/beacons",
+                'context.transmit(0, context.membership_codec.encode_beacon(beacon), "beacons_sent")',
+                'context.counters.add("beacons_sent")',
             ),
         ),
     ),
     Mutant(
         "no-failure-to-receive",
         "A member that holds everybody's aru up stays for ever.",
-        (Edit("membership/gathering", "deaf = ring.slowest_member(self.now, self._fail_to_receive_s)", "deaf = 0"),),
+        (Edit("ring/token_passing", "ring.slowest_member(self._context.now, self.fail_to_receive_s) != 0", "False"),),
     ),
     Mutant(
         "no-failure-to-receive-in-recovery",
@@ -170,8 +166,8 @@ MUTANTS = (
         (
             Edit(
                 "membership/forming",
-                "        if self._gathers_anew(ring, token):\n            return\n        token = formation",
-                "        token = formation",
+                "        if passing.ends_ring(token):\n",
+                "        if False:\n",
             ),
         ),
     ),
@@ -229,8 +225,8 @@ MUTANTS = (
         (
             Edit(
                 "membership/forming",
-                "self.ring.window.aru,\n            self.delivery.delivered,",
-                "self.ring.window.aru,\n            self.ring.window.aru,",
+                "installed.ring.window.aru,\n        context.delivery.delivered,",
+                "installed.ring.window.aru,\n        installed.ring.window.aru,",
             ),
         ),
     ),
@@ -274,8 +270,8 @@ MUTANTS = (
         (
             Edit(
                 "membership/forming",
-                "                formation.exchange.receive(packet)",
-                "                self.now = self.now",
+                "                formation.exchange.receive(packet)\n",
+                "                self._context.now = self._context.now\n",
             ),
         ),
     ),
@@ -325,28 +321,34 @@ MUTANTS = (
         (
             Edit(
                 "membership/forming",
-                "self._obligations = formation.exchange.deliver_set",
-                "self._obligations = frozenset()",
+                "self._installed.obligations = formation.exchange.deliver_set",
+                "self._installed.obligations = frozenset()",
             ),
         ),
     ),
     Mutant(
         "delivered-from-the-beginning",
         "The new ring's delivery begins with the packets that carried the recovery, which are gone.",
-        (Edit("membership/forming", "self.delivery.delivered = ring.window.released", "self.delivery.delivered = 0"),),
+        (Edit("membership/forming", "delivery.delivered = ring.window.released", "delivery.delivered = 0"),),
     ),
     # Leaving
     Mutant(
         "leave-without-draining",
         "Who leaves does not send what it had accepted.",
-        (Edit("membership/operational", "if not (waits and self._drain) and self.ring.stable", "if self.ring.stable"),),
+        (
+            Edit(
+                "context",
+                "return not (self.drains and (any(map(len, self.outbox.queues)) or self.barrier.unblock_due))",
+                "return True",
+            ),
+        ),
     ),
     Mutant(
         "leave-of-any-incarnation",
         "A leave that a former life of a processor said takes the present one off the ring.",
         (
-            Edit("membership/gathering", "if known != leave.identity.incarnation:", "if known is None:"),
-            Edit("membership/gathering", "        return self._listens(sender, leave)\n", "        return True\n"),
+            Edit("membership/listening", "if known != leave.identity.incarnation:", "if known is None:"),
+            Edit("membership/listening", "        return self._listens(sender, leave)\n", "        return True\n"),
         ),
     ),
 )

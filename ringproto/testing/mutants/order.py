@@ -39,8 +39,8 @@ MUTANTS = (
         (
             Edit(
                 "ring/token_passing",
-                "ring.window.release(min(ring.stable, self.delivery.delivered))",
-                "ring.window.release(self.delivery.delivered)",
+                "ring.window.release(min(ring.stable, self._delivery.delivered))",
+                "ring.window.release(self._delivery.delivered)",
             ),
         ),
     ),
@@ -94,8 +94,8 @@ MUTANTS = (
         (
             Edit(
                 "ring/token_passing",
-                "            self._resting = None\n            self._use_token(visit)",
-                "            self._use_token(visit)",
+                "        self.resting = None\n        self._use_token(visit)\n",
+                "        self._use_token(visit)\n",
             ),
         ),
     ),
@@ -110,8 +110,8 @@ MUTANTS = (
         (
             Edit(
                 "ring/token_passing",
-                "if self._called or ring.successor == self.node:",
-                "if ring.successor == self.node:",
+                "if self.called or ring.successor == self._context.node:",
+                "if ring.successor == self._context.node:",
             ),
         ),
     ),
@@ -120,9 +120,9 @@ MUTANTS = (
         "The timer of the token's retransmission runs, and nothing is sent: one lost token breaks the ring.",
         (
             Edit(
-                "membership/operational",
-                'self._transmit(ring.successor, datagram, "tokens_retransmitted")',
-                'self.counters.add("tokens_retransmitted")',
+                "ring/token_passing",
+                'self._context.transmit(ring.successor, datagram, "tokens_retransmitted")',
+                'self._context.counters.add("tokens_retransmitted")',
             ),
         ),
     ),
@@ -281,8 +281,8 @@ MUTANTS = (
         (
             Edit(
                 "membership/operational",
-                "ring = self.ring\n        if packet.ring != ring.name:",
-                "ring = self.ring\n        if not packet.ring:",
+                "passing = self.passing\n        if packet.ring != ring.name:",
+                "passing = self.passing\n        if not packet.ring:",
             ),
         ),
     ),
@@ -417,8 +417,8 @@ MUTANTS = (
         (
             Edit(
                 "processor",
-                "        membership.note_queued()\n        return True",
-                "        membership.want_token()\n        return True",
+                "        self._membership.note_queued()\n        return True",
+                "        self._membership.want_token()\n        return True",
             ),
         ),
         tests=("tests/core/test_turn.py",),
@@ -428,9 +428,9 @@ MUTANTS = (
         "The time for leaving begins with the turn after the call, which may be long after it.",
         (
             Edit(
-                "membership/operational",
-                "self.timers.set(Timer.LEAVE, self._leave_at)",
-                "self.timers.set(Timer.LEAVE, self.now + self.config.leave_timeout_s)",
+                "membership/membership",
+                "self._context.timers.set(Timer.LEAVE, self._leave_at)",
+                "self._context.timers.set(Timer.LEAVE, self._context.now + self._context.config.leave_timeout_s)",
             ),
         ),
         tests=("tests/core/test_turn.py",),

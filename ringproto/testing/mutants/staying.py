@@ -22,17 +22,15 @@ MUTANTS = (
         "thrown-out-after-one-copy",
         "A successor that has not answered one copy of the token is suspected to be dead, however short the time was.",
         ("staying", "papers_membership"),
-        Edit("membership/gathering", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
-        Edit("membership/gathering", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
+        Edit("membership/ring_ends", "_UNANSWERED_MIN = 2", "_UNANSWERED_MIN = 1"),
+        Edit("membership/ring_ends", "_UNANSWERED_PART = 0.5", "_UNANSWERED_PART = 0.0"),
     ),
     _mutant(
         "suspicion-never-reset",
         "Who is suspected to be dead stays so although its datagrams come.",
         ("staying", "papers_membership"),
         Edit(
-            "membership/gathering",
-            "            if self._suspect:\n                self._suspect = 0\n",
-            "            if self._suspect and sender == 0:\n                self._suspect = 0\n",
+            "membership/gathering", "if self._suspect and sender == self._suspect:", "if self._suspect and sender == 0:"
         ),
     ),
     _mutant(
@@ -41,7 +39,7 @@ MUTANTS = (
         ("staying", "papers_membership"),
         Edit(
             "membership/operational",
-            "            self._note_sign(sender)\n            if packet.seq",
+            "            passing.note_sign(sender)\n            if packet.seq",
             "            if packet.seq",
         ),
     ),
@@ -49,14 +47,14 @@ MUTANTS = (
         "paused-judges-before-it-reads",
         "A processor that was away past its deadlines judges the others before it has read what waits in its socket.",
         ("staying", "processor"),
-        Edit("membership/operational", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
+        Edit("membership/membership", "if late_s > least_s and deadline !=", "if late_s > 2**40 and deadline !="),
     ),
     _mutant(
         "pause-forgiven-again-and-again",
         "A deadline that was missed in a pause is put off once more whenever it is missed: who is always late never "
         "judges.",
         ("staying", "processor"),
-        Edit("membership/operational", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
+        Edit("membership/membership", "deadline != self._put_off_deadlines.get(timer):", "timer not in ():"),
     ),
     _mutant(
         "strangers-give-members-up",
@@ -65,14 +63,18 @@ MUTANTS = (
         Edit(
             "membership/operational",
             "any(node in ring.members for node in join.fail_set)",
-            "self.node in join.fail_set",
+            "self._context.node in join.fail_set",
         ),
     ),
     _mutant(
         "late-beacon-of-a-member-breaks-the-ring",
         "A member's beacon of a former ring that the network kept counts as the beacon of another ring.",
         ("staying", "papers_membership"),
-        Edit("membership/operational", "if same and sequence <= self.ring.id.sequence:", "if same and sequence < 0:"),
+        Edit(
+            "membership/operational",
+            "if same and ring_from_bytes(beacon.ring).sequence <= ring.id.sequence:",
+            "if same and ring_from_bytes(beacon.ring).sequence < 0:",
+        ),
     ),
     _mutant(
         "late-join-of-a-member-breaks-the-ring",
@@ -80,36 +82,37 @@ MUTANTS = (
         ("staying", "papers_membership"),
         Edit(
             "membership/operational",
-            "join.ring_sequence < ring.id.sequence:\n            self.counters",
-            "False:\n            self.counters",
+            "join.ring_sequence < ring.id.sequence:\n            counters",
+            "False:\n            counters",
         ),
     ),
     _mutant(
         "last-messages-of-a-leaver-lost-once",
         "Who leaves does not wait until every member has what it sent last: lost once, nobody has it for good.",
         ("staying", "papers_leaving"),
-        Edit("membership/operational", "self.ring.stable >= self.ring.last_own", "self.ring.stable >= 0"),
+        Edit("membership/operational", "self._ring.stable >= self._ring.last_own", "self._ring.stable >= 0"),
+        Edit("membership/membership", "ring.stable >= ring.last_own", "ring.stable >= 0"),
     ),
     _mutant(
         "commit-token-with-one-given-up",
         "A commit token is accepted although it has a member that the receiver has given up.",
         ("staying", "papers_membership"),
-        Edit("membership/forming", "not consensus.fail_set.isdisjoint(members) or not", "not"),
+        Edit("membership/gathering", "not consensus.fail_set.isdisjoint(members) or not", "not"),
     ),
     _mutant(
         "commit-token-without-one-that-lives",
         "A commit token is accepted although it lacks somebody whom the receiver counts on.",
         ("staying", "papers_membership"),
-        Edit("membership/forming", " or not set(consensus.alive).issubset(members):", ":"),
+        Edit("membership/gathering", " or not set(consensus.alive).issubset(members):", ":"),
     ),
     _mutant(
         "put-off-without-the-beacons-of-all",
         "While somebody is put off only the representative says whom it hears.",
         ("staying", "connectivity", "states"),
         Edit(
-            "membership/operational",
-            "if self.ring.representative == self.node or self._puts_off():",
-            "if self.ring.representative == self.node:",
+            "membership/beacons",
+            "if ring.representative == self._context.node or self._puts_off():",
+            "if ring.representative == self._context.node:",
         ),
     ),
     _mutant(
@@ -139,22 +142,22 @@ MUTANTS = (
         "beacons-all-have-one-number",
         "Beacons have no rising number, so nobody can tell how many were lost, and none counts as evidence.",
         ("staying", "papers_membership", "connectivity"),
-        Edit("membership/operational", "self._beacons = (self._beacons + 1) % 2**32", "self._beacons = 1"),
+        Edit("membership/beacons", "self._count = (self._count + 1) % 2**32", "self._count = 1"),
     ),
     _mutant(
         "left-out-and-not-doubted",
         "What the network kept of a processor that was left out counts as its word.",
         ("staying", "peers"),
-        Edit("membership/forming", "            self._admission.peers.doubt(node)\n", "            pass\n"),
+        Edit("membership/forming", "            peers.doubt(node)\n", "            pass\n"),
     ),
     _mutant(
         "any-acknowledgement-is-for-the-token",
         "The acknowledgement of a former token counts for the one that was passed on last, which may be lost.",
         ("staying", "states", "retransmission"),
         Edit(
-            "membership/forming",
-            "(acknowledgement.what, acknowledgement.number) == expected",
-            "acknowledgement.what == expected[0]",
+            "ring/token_passing",
+            "(acknowledgement.what, acknowledgement.number) == (what, number)",
+            "acknowledgement.what == what",
         ),
     ),
     _mutant(
@@ -163,8 +166,8 @@ MUTANTS = (
         ("staying", "states", "retransmission"),
         Edit(
             "membership/operational",
-            "            self._answer_copy(sender, ring, token)\n            return",
-            "            return",
+            "            passing.answer_copy(sender, token)\n            return None\n",
+            "            return None\n",
         ),
     ),
     _mutant(
@@ -190,16 +193,16 @@ MUTANTS = (
         "A challenge to a dead incarnation is answered by the one that lives, which proves nothing of that one.",
         ("staying", "peers", "states"),
         Edit(
-            "membership/gathering",
-            "(challenge.target, challenge.incarnation) != (self.node, speakers.incarnation)",
-            "challenge.target != self.node",
+            "membership/listening",
+            "(challenge.target, challenge.incarnation) != (context.node, context.incarnation)",
+            "challenge.target != context.node",
         ),
     ),
     _mutant(
         "word-of-the-unproven-counts",
         "What somebody says who may be dead is acted upon at once.",
-        ("staying", "peers", "speakers", "hostile"),
-        Edit("membership/gathering", "return verdict is Freshness.NEWS", "return verdict is not Freshness.LATE"),
+        ("staying", "peers", "admission", "hostile"),
+        Edit("membership/listening", "return verdict is Freshness.NEWS", "return verdict is not Freshness.LATE"),
     ),
     _mutant(
         "forged-serial-silences-for-good",
@@ -218,9 +221,9 @@ MUTANTS = (
         "A second process with the id of a member takes its place although the member lives.",
         ("staying", "rivals", "peers", "hostile"),
         Edit(
-            "membership/gathering",
-            "        elif not self._has_place(sender, incarnation):\n",
-            "        elif nonce < 0:\n",
+            "membership/listening",
+            "        elif operational and not self._has_place(sender, incarnation):",
+            "        elif nonce < 0:",
         ),
     ),
     _mutant(
@@ -265,15 +268,15 @@ MUTANTS = (
         ("apart",),
         Edit(
             "membership/operational",
-            "self._enter_gather(members, out, informed=True)",
-            "self._enter_gather(members, informed=True)",
+            "return Gather(members, out, informed=True)",
+            "return Gather(members, informed=True)",
         ),
     ),
     _mutant(
         "plan-of-a-larger-ring-is-not-followed",
         "A ring goes on as it is although a larger one can be formed without one of its members.",
         ("apart",),
-        Edit("membership/operational", "join.informed and self.node in join.alive and len(", "False and len("),
+        Edit("membership/operational", "join.informed and self._context.node in join.alive and len(", "False and len("),
     ),
     _mutant(
         "plan-that-takes-more-than-it-brings-is-followed",
@@ -345,14 +348,16 @@ MUTANTS = (
         "Who was left out, and is heard by all, comes back while the others recover.",
         ("papers_membership", "connectivity"),
         Edit(
-            "membership/gathering", "return primary and not self.barrier.complete and", "return False and primary and"
+            "context",
+            "return configuration.primary and not self.barrier.complete and",
+            "return False and configuration.primary and",
         ),
     ),
     _mutant(
         "asks-two-rounds-later",
         "Who has unblocked goes on asking for what it needed before, until the next configuration is installed.",
         ("patience_ends",),
-        Edit("membership/operational", "            self._patience.end_recovery()\n", ""),
+        Edit("membership/membership", "            self._patience.end_recovery()\n", ""),
     ),
     _mutant(
         "questions-asked-once",
@@ -386,7 +391,7 @@ MUTANTS = (
         "patience-outlives-the-barrier",
         "The token that was passed on before the barrier was complete is waited for as long as a member had asked for.",
         ("patience_ends",),
-        Edit("membership/operational", "if latest < self.timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
+        Edit("membership/operational", "if latest < timers.deadline(_TOKEN_LOSS) < math.inf:", "if latest < 0.0:"),
     ),
     _mutant(
         "newcomers-wait-for-a-round-that-is-over",
@@ -394,8 +399,8 @@ MUTANTS = (
         ("patience_ends",),
         Edit(
             "membership/operational",
-            "if not self._patient or self.now >= self._undisturbed_until:",
-            "if self.barrier.complete or self.now >= self._undisturbed_until:",
+            "if not self._patient or self._context.now >= self._undisturbed_until:",
+            "if self._context.barrier.complete or self._context.now >= self._undisturbed_until:",
         ),
     ),
     _mutant(
@@ -403,31 +408,27 @@ MUTANTS = (
         "A processor that waits for one that stands still has no deadline near, and takes the time for its own.",
         ("patience_ends",),
         Edit(
-            "membership/operational",
-            "        if now - self.timers.first() < self.config.retransmit_s:\n",
-            "        if now - self.timers.first() < self.config.retransmit_s and self._patience.asks == 1:\n",
+            "membership/membership",
+            "        if now - context.timers.first() < context.config.retransmit_s:",
+            "        if now - context.timers.first() < context.config.retransmit_s and self._patience.asks == 1:",
         ),
         Edit(
-            "membership/operational",
-            "        if self._token_timeout_s > self.config.token_timeout_s:\n            self.timers.set(Timer.STAND",
-            "        if self.leaving:\n            self.timers.set(Timer.STAND",
+            "ring/token_passing",
+            "        if self.timeout_s > self._token_timeout_s:\n            self._timers.set(_STAND",
+            "        if self._context.leaving:\n            self._timers.set(_STAND",
         ),
     ),
     _mutant(
         "charged-with-a-wait-while-the-ring-forms",
         "A processor that waits for a member of the ring that forms has no deadline near: it takes it for its own.",
         ("patience_ends",),
-        Edit(
-            "membership/gathering",
-            "        if times > 1:\n",
-            "        if times > 1 and self.state == State.OPERATIONAL:\n",
-        ),
+        Edit("ring/token_passing", "        if times > 1:", "        if times > 1 and self.ring.phase == _INSTALLED:"),
     ),
     _mutant(
         "one-copy-before-a-standstill",
         "A processor that will stand still next sends the token that installs the ring only once.",
         ("patience_loss",),
-        Edit("membership/forming", "_COPIES_BEFORE_A_STANDSTILL = 2", "_COPIES_BEFORE_A_STANDSTILL = 0"),
+        Edit("membership/operational", "_COPIES_BEFORE_A_STANDSTILL = 2", "_COPIES_BEFORE_A_STANDSTILL = 0"),
     ),
     _mutant(
         "standstill-is-taken-for-a-long-way",
@@ -447,8 +448,8 @@ MUTANTS = (
         ("patience_ends",),
         Edit(
             "membership/forming",
-            "self._wait_for_token(max(entry.patience for entry in formation.commit.entries))",
-            "self._wait_for_token(1)",
+            "passing.wait(max(entry.patience for entry in formation.commit.entries))",
+            "passing.wait(1)",
         ),
     ),
     _mutant(
@@ -471,7 +472,7 @@ MUTANTS = (
         "standstill-after-the-unblock-charged",
         "A standstill counts as one in recovery although the processor has unblocked before it.",
         ("patience_ends",),
-        Edit("membership/operational", "if self.state is _LEFT or self.barrier.asked:", "if self.state is _LEFT:"),
+        Edit("membership/membership", "if self.state is _LEFT or context.barrier.asked:", "if self.state is _LEFT:"),
     ),
     _mutant(
         "patience-until-all-have-unblocked",

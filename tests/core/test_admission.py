@@ -31,7 +31,7 @@ class Me(Admission):
 
     def __init__(self, config: Config = CONFIG) -> None:
         self.counters = Counters()
-        super().__init__(5, config, 1400, Entropy(bytes(16)), self.counters)
+        super().__init__(5, config, 1400, INCARNATION, Entropy(bytes(16)), self.counters)
 
 
 def identity(serial: int = 1, incarnation: int = 77, limits: Limits = LIMITS) -> Identity:
@@ -170,7 +170,7 @@ def test_of_two_that_refuse_each_other_exactly_one_stops() -> None:
     for members in ((1, 1), (1, 2), (2, 1), (4, 4)):
         stops = []
         for node, other in ((5, 9), (9, 5)):
-            one = Admission(node, CONFIG, 1400, Entropy(bytes(16)), Counters())
+            one = Admission(node, CONFIG, 1400, INCARNATION, Entropy(bytes(16)), Counters())
             here, there = members if node == 5 else members[::-1]
             answer = Refuse(node, INCARNATION, there, differing("quorum"))
             stops.append(one.refused(other, answer, here) is not None)

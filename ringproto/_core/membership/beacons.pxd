@@ -1,0 +1,11 @@
+# C types of beacons.py. The time of the next one is asked for at every visit of the token.
+from ringproto._core.context cimport Context
+
+
+cdef class Beacons:
+    cdef readonly double due_at
+    cdef Context _context
+    cdef object _admission
+    cdef object _connectivity
+    cdef unsigned long long _count
+    cdef object _put_off_at
