@@ -204,6 +204,15 @@ def test_rings_find_each_other_by_beacons_alone(judged: list[Cluster]) -> None:
     assert ring.cluster.run_until_settled({1, 2, 3, 4})
 
 
+def test_ring_that_was_installed_says_so_without_waiting(ring: Three) -> None:
+    """The others find it before they have formed rings without it."""
+    ring.cluster.crash(3)
+    assert ring.cluster.run_until(lambda: ring.cluster.configuration(1).members == (1, 2), every_s=0.001)
+    ring.cluster.run(CONFIG.merge_detect_s / 4)
+    beacons = [read(seen.datagram) for seen in ring.wire.log if seen.kind is Kind.BEACON and seen.source == 1]
+    assert (1, 2) in {beacon.members for beacon in beacons}
+
+
 def test_only_the_representative_sends_beacons(ring: Three) -> None:
     ring.cluster.run(1.0)
     beacons = [seen for seen in ring.wire.log if seen.kind is Kind.BEACON]
@@ -233,7 +242,10 @@ def test_member_that_receives_no_packets_does_not_keep_the_others_from_recoverin
     assert cluster.run_until_settled({1, 2, 3}, 3 * slow_s)
     deaf_to_data(wire, 3)
     say(cluster, 1, 1)
-    wait_s = 4 * (CONFIG.fail_to_receive_s + CONFIG.token_timeout_s + CONFIG.consensus_timeout_s + slow_s)
+    # From the fourth time on it is kept out for 16, 32, 64, 128 and 256 intervals of beacons, and 256 are longer than
+    # the recovery. Each time that it is there, it is left out when a member has sent something.
+    there_s = CONFIG.fail_to_receive_s + CONFIG.token_timeout_s + CONFIG.consensus_timeout_s + slow_s
+    wait_s = 8 * there_s + (16 + 32 + 64 + 128 + 256) * CONFIG.merge_detect_s
     assert cluster.run_until(lambda: cluster.configuration(1).members == (1, 2), wait_s)
     message = say(cluster, 1, 2, SAFE)
     assert cluster.run_until(lambda: message in cluster.messages(2), wait_s)

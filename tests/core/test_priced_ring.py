@@ -7,6 +7,7 @@ everywhere, so the bounds are close.
 from __future__ import annotations
 
 import functools
+import statistics
 
 import pytest
 from priced_ring import Outcome, PricedRing, Prices
@@ -58,18 +59,20 @@ def test_low_alone_is_not_slowed_down() -> None:
     assert alone.rotation_s > 0.001
 
 
-def lossy(loss: float, **changes: float) -> Outcome:
+def lossy(loss: float, seed: int = 1, **changes: float) -> Outcome:
     config = Config.lan(send_queue_max=1024, **changes)
-    return PricedRing(3, config, loss=loss).run(1.0, flood=True, high_every=1.0)
+    return PricedRing(3, config, loss=loss, seed=seed).run(1.0, flood=True, high_every=1.0)
 
 
 @pytest.mark.slow
 def test_throughput_does_not_collapse_under_loss() -> None:
+    """In the mean of four runs: which packets are lost changes the figure of one by a fifth."""
     lossless = lossy(0.0)
     for loss, least in ((0.01, 0.75), (0.05, 0.35), (0.2, 0.06)):
-        outcome = lossy(loss)
-        assert outcome.low_per_s > least * lossless.low_per_s, f"at a loss of {loss:.0%}"
-        assert outcome.retransmissions > 0
+        outcomes = [lossy(loss, seed) for seed in range(1, 5)]
+        mean = statistics.fmean(outcome.low_per_s for outcome in outcomes)
+        assert mean > least * lossless.low_per_s, f"at a loss of {loss:.0%}"
+        assert all(outcome.retransmissions > 0 for outcome in outcomes)
 
 
 @pytest.mark.slow

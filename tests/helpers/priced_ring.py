@@ -101,9 +101,10 @@ class PricedRing:
         buffer: int = 100_000,
         events_max: int = 256,
         prices: Prices | None = None,
+        seed: int = 1,
     ) -> None:
         self._prices = Prices() if prices is None else prices
-        self._random = random.Random(1)
+        self._random = random.Random(seed)
         self._loss = 0.0
         self._size = size
         self._low = bytes(size)

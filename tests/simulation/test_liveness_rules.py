@@ -31,7 +31,7 @@ def ring_of(*nodes: int, **changes: object) -> Cluster:
 def test_bounds_of_what_timers_pace_grow_with_time_and_with_nothing_else():
     config = Config.testing()
 
-    def at(elapsed_s: float, tokens: int) -> dict[str, float]:
+    def at(elapsed_s: float, tokens: int, put_off: int = 0) -> dict[str, float]:
         return bounds(
             config,
             processors=4,
@@ -41,6 +41,8 @@ def test_bounds_of_what_timers_pace_grow_with_time_and_with_nothing_else():
             copies=0,
             gathers=0,
             installed=0,
+            put_off=put_off,
+            ever_put_off=put_off > 0,
         )
 
     slow, fast = at(1.0, 10), at(1.0, 1000)
@@ -50,6 +52,8 @@ def test_bounds_of_what_timers_pace_grow_with_time_and_with_nothing_else():
     assert at(2.0, 10)["tokens_retransmitted"] - slow["tokens_retransmitted"] == pytest.approx(
         1 / (config.token_retransmit_min_s / 4)  # the shortest wait for an answer (departure 20)
     )
+    # Six beacons in the time of three for each ring that is put off, and those that are under way (departure 8).
+    assert at(1.0, 10, put_off=2)["beacons_sent"] - slow["beacons_sent"] == 3 * 3
 
 
 def test_no_storm_under_load_loss_crashes_and_partitions():

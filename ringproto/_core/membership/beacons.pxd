@@ -9,3 +9,7 @@ cdef class Beacons:
     cdef object _connectivity
     cdef unsigned long long _count
     cdef object _put_off_at
+    cdef bytes _ring
+    cdef set _met
+    cdef Py_ssize_t _quick
+    cdef bint _was_busy

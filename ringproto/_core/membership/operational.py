@@ -97,7 +97,7 @@ class Operational:
         if self._patient:
             self._begin_patient_round()
         if self._ring.representative == self._context.node:
-            self._beacons.wait()
+            self._beacons.come_due(self._ring)
         change = self._visit(token)
         if change is not None:
             return change
@@ -362,7 +362,7 @@ class Operational:
                 self._reasons.gone(out, "does not hear all, or is not heard by all")
                 self._reasons.ended(f"processor {sender} is on another ring; all who hear each other merge")
                 return Gather(members, out, informed=True)
-            self._put_off(sender)
+            self._put_off(sender, beacon.ring)
         else:
             informed = connectivity.is_shown(ring.members, sender, context.now)
             self._reasons.ended(f"processor {sender} is on another ring; they merge")
@@ -382,9 +382,9 @@ class Operational:
         """Whether a ring with these as well would have too many members: it could not form, so it is not tried."""
         return len(strangers.union(self._ring.members)) > self._context.config.members_max
 
-    def _put_off(self, sender: int) -> None:
+    def _put_off(self, sender: int, ring: bytes = b"") -> None:
         self._listening.note_put_off(sender)
-        self._beacons.put_off(self._ring)
+        self._beacons.put_off(self._ring, ring)
 
     def beacon_due(self, sender: int, body: Any) -> Change | None:
         """The token did not come in time for a beacon to go with it."""

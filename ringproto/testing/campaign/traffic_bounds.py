@@ -33,6 +33,8 @@ CLAIMS_EACH = 5
 """Incarnations of one node id that may be asked whether they live."""
 CHALLENGES = 5
 """Each of them so often in a join timeout."""
+SERIES_EXTRA = 3
+"""A series of quick beacons: six take the time of three (departure 8 in docs/protocol.md)."""
 SHOWN_MAX = 5
 
 QUIET = (
@@ -79,21 +81,27 @@ def bounds(
     copies: int,
     gathers: int,
     installed: int,
+    put_off: int,
+    ever_put_off: bool,
 ) -> dict[str, float]:
     """How many datagrams of each kind, by the name of its counter, one processor may have sent.
 
     ``elapsed_s`` is the time that passed. ``tokens``, ``copies``, ``gathers`` and ``installed`` are how many tokens it
     accepted, how many copies of such came, how often it entered gather and how many configurations it installed
-    meanwhile. ``processors`` is how many there are.
+    meanwhile. ``put_off`` is how often it put somebody off meanwhile, and ``ever_put_off`` whether it ever did.
+    ``processors`` is how many there are.
     """
     visits = tokens + 1  # one token may have been here before
     entry = ENTRY + 4 * processors
     retransmitted = elapsed_s / config.token_retransmit_min_s + 1
     asked = CHALLENGES * elapsed_s / config.join_timeout_s + 1
+    # A series begins when another ring begins to be put off, and when the own ring's recovery ends meanwhile; one may
+    # be under way.
+    series = put_off + installed + 1 if ever_put_off else 0
     parts = -(-processors // max(1, (datagram_size - COMMIT_OVERHEAD) // entry))
     return {
         "joins_sent": 4 * elapsed_s / config.join_timeout_s + 1,
-        "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers,
+        "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers + installed + SERIES_EXTRA * series,
         "acknowledgements_sent": visits + copies + parts * (2 * gathers + COMMITS_TO_ONE + retransmitted),
         "tokens_sent": visits,
         "tokens_retransmitted": LEAST_PARTS * retransmitted,
@@ -186,6 +194,8 @@ class Storms:
             copies=counted.get("duplicate_tokens", 0),
             gathers=counted.get("gathers", 0),
             installed=counted.get("configurations", 0),
+            put_off=counted.get("rejoins_put_off", 0),
+            ever_put_off=after.statistics.get("rejoins_put_off", 0) > 0,
         )
         for name, limit in allowed.items():
             if counted.get(name, 0) > limit:

@@ -480,4 +480,28 @@ MUTANTS = (
         ("patience", "patience_ends"),
         Edit("membership/patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
     ),
+    _mutant(
+        "evidence-comes-slowly",
+        "Beacons are as far apart as ever while all wait for three of each.",
+        ("beacons",),
+        Edit("membership/beacons", "_QUICK = 6", "_QUICK = 0"),
+    ),
+    _mutant(
+        "quick-beacons-for-ever",
+        "Beacons are twice as fast for as long as somebody is put off, not only at its beginning.",
+        ("beacons",),
+        Edit(
+            "membership/beacons", "if other not in self._met and len(self._met) < _MET_MAX:", "if len(self._met) >= 0:"
+        ),
+    ),
+    _mutant(
+        "first-beacon-after-an-interval",
+        "A ring that was installed is silent for an interval of beacons, in which the others form theirs without it.",
+        ("papers_membership",),
+        Edit(
+            "membership/operational",
+            "            self._beacons.come_due(self._ring)\n        change",
+            "            self._beacons.wait()\n        change",
+        ),
+    ),
 )
