@@ -73,7 +73,8 @@ class Config:
     """Name of the cluster; its hash is in every datagram. Rings of other clusters are ignored."""
     quorum: int = 1
     """Members that a configuration needs for its barrier to complete. More than half of the processors that will
-    ever run makes it impossible that two halves of a partition both go on."""
+    ever run makes it impossible that two halves of a partition both go on. With at most half, ``Message.settled`` says
+    nothing across partitions."""
     members_max: int = 64
     """Most members of a ring."""
 

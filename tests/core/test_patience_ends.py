@@ -284,3 +284,32 @@ def test_token_that_installs_may_be_lost_although_its_sender_stands_still_then(s
     assert {
         node: cluster.processor(node).statistics()["configurations"] - before[node] for node in NODES
     } == dict.fromkeys(NODES, 1)
+
+
+def test_processor_that_leaves_in_the_visit_that_installs_sends_no_copy_of_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is known to stand still, is the last one, and was waiting only for a message that nobody can acknowledge."""
+    cluster = Cluster(1, Config.lan())
+    cluster.start(1, 2, habits=Habits(stands_still_s=1.0))
+    assert cluster.run_until(lambda: cluster.formed((1, 2)), 60.0, every_s=0.01)
+    cluster.run(2.0)
+    sent: list[tuple[int, str]] = []
+    send = cluster.network.send
+
+    def see(source: int, destination: int, datagram: bytes) -> None:
+        if source == 1:
+            sent.append((destination, kind_of(datagram)))
+        send(source, destination, datagram)
+
+    assert cluster.submit(1, b"1.1.8|acknowledged")
+    cluster.run(0.5)
+    monkeypatch.setattr(cluster.network, "send", see)
+    cluster.filter = lambda time, source, destination, datagram: 1 not in (source, destination)
+    assert cluster.submit(1, b"1.1.9|never acknowledged")
+    cluster.run(0.2)
+    cluster.crash(2)
+    cluster.leave(1)
+    cluster.run(5.0)
+    assert not cluster.alive(1)
+    assert {kind for _, kind in sent[-3:]} == {"leave"} and not any(destination == 1 for destination, _ in sent)

@@ -384,6 +384,21 @@ def test_beacons_are_numbered_one_after_the_other() -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 3))
 
 
+@pytest.mark.parametrize("gathers", [False, True])
+def test_operator_is_told_who_is_put_off(gathers: bool) -> None:
+    ring = operational()
+    if gathers:
+        ring.me.handle(Input.TOKEN_LOSS, 0, None)
+        assert ring.me.state is GATHER
+    ring.me.context.notices.take()
+    put_off = Beacon(Identity(99, 1, LIMITS), ring_bytes(RingId(1, STRANGER, 5)), 1, 100, (STRANGER,), (), (MEMBER,))
+    ring.me.handle(Input.BEACON, STRANGER, put_off)
+    answer_challenges(ring.me)
+    (notice,) = [notice for notice in ring.me.context.notices.take() if notice.kind == "put_off"]
+    assert notice.warning and dict(notice.fields) == {"processor": STRANGER}
+    assert f"processor {STRANGER}" in notice.text
+
+
 def test_member_says_beacons_while_somebody_is_put_off() -> None:
     ring = operational()
 

@@ -169,6 +169,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "ends-of-a-bad-link-free-in-turn": Test("tests/core/test_connectivity.py"),
     "standstill-after-the-unblock-charged": Test("tests/core/test_patience_ends.py"),
     "patience-until-all-have-unblocked": Test("tests/core/test_patience.py"),
+    "who-is-put-off-is-not-said": Test("tests/core/test_staying.py"),
     "evidence-comes-slowly": Test("tests/core/test_beacons.py"),
     "quick-beacons-for-ever": Test("tests/core/test_beacons.py"),
     "first-beacon-after-an-interval": Test("tests/core/test_papers_membership.py"),

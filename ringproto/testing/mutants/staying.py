@@ -481,6 +481,16 @@ MUTANTS = (
         Edit("membership/patience", "if node in waiting_for), default=1)", "if waiting_for), default=1)"),
     ),
     _mutant(
+        "who-is-put-off-is-not-said",
+        "A processor waits to be let in, and no log says so.",
+        ("staying",),
+        Edit(
+            "membership/gathering",
+            "            listening.note_put_off(sender)\n",
+            '            self._context.counters.add("rejoins_put_off")\n',
+        ),
+    ),
+    _mutant(
         "evidence-comes-slowly",
         "Beacons are as far apart as ever while all wait for three of each.",
         ("beacons",),
