@@ -17,7 +17,7 @@ SANITIZE_TESTS := tests/sanitize tests/core tests/transports tests/fuzz tests/si
 	tests/simulation/test_scenario_membership.py tests/simulation/test_scenario_messages.py \
 	tests/simulation/test_scenario_barrier.py
 
-.PHONY: demo test bench model setup check clean fuzz fuzz-parser fuzz-sequences sanitize
+.PHONY: demo test bench model mutants setup check clean fuzz fuzz-parser fuzz-sequences sanitize
 
 demo: setup
 	@echo "== running the main job: a replicated key-value store on three processes (about half a minute)"
@@ -26,6 +26,10 @@ demo: setup
 test: setup
 	@echo "== running the tests (at most ten minutes on two cores)"
 	$(BIN)/python tests/together.py
+
+# MUTANTS: --list, --floor service, --part 2/5, names of mutants, --help for all others.
+mutants: setup
+	PYTHONPATH=tests $(BIN)/python -m mutants $(MUTANTS)
 
 # BENCH_ARGS: --quick (a minute), --full (all systems, 12 minutes), --write-docs, --help for all others.
 bench: $(VENV)/.bench

@@ -90,7 +90,6 @@ setup(
         "ringproto.testing",
         "ringproto.testing.campaign",
         "ringproto.testing.judge",
-        "ringproto.testing.mutants",
         "ringproto.testing.simulator",
         "ringproto.transports",
     ],

@@ -28,7 +28,7 @@ __all__ = ["build_parser", "main"]
 def build_parser() -> OneLineParser:
     """The parser with every command."""
     # Here, so that an interrupt while they are imported is told as every other one.
-    from ringproto.cli import chaos, mutants
+    from ringproto.cli import chaos
     from ringproto.cli.demo import command as demo
     from ringproto.cli.latency import command as latency
     from ringproto.cli.node import command as node
@@ -39,7 +39,7 @@ def build_parser() -> OneLineParser:
     )
     parser.add_argument("--version", action="version", version=f"ringproto {_version()}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in (demo, latency, chaos, mutants, node, simulate):
+    for command in (demo, latency, chaos, node, simulate):
         command.add_parser(commands)
     return parser
 

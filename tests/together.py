@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = (("core", "fuzz", "model", "simulation", "testing"), ("service", "transports"))
+PARTS = (("core", "fuzz", "model", "mutants", "simulation", "testing"), ("service", "transports"))
 """What the first parts have; the last one has all others."""
 
 

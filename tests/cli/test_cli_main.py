@@ -66,7 +66,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("ringproto ")
 
 
-@pytest.mark.parametrize("command", ["demo", "latency", "chaos", "mutants", "node", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "latency", "chaos", "node", "simulate"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

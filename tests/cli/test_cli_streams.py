@@ -26,7 +26,6 @@ COMMANDS = {
     "latency": "--duration 60",
     "chaos": "--rounds 50",
     "simulate": "--seeds 1-100000 --jobs 2",
-    "mutants": "--search --jobs 2",
 }
 """Each runs for longer than any test, and has processes of its own."""
 NODE = "node --node 1 --peer 1=127.0.0.1:{port}"
@@ -121,13 +120,12 @@ def test_interrupt_of_the_process_group_is_one_line_and_ends_all_processes(comma
         wait_until(lambda: not any(map(is_running, children)), "a process was left behind")
 
 
-@pytest.mark.parametrize("command", ["simulate", "mutants"])
-def test_sigterm_is_one_line_and_ends_all_processes(command: str) -> None:
-    with started(f"{command} {COMMANDS[command]}") as process:
+def test_sigterm_is_one_line_and_ends_all_processes() -> None:
+    with started(f"simulate {COMMANDS['simulate']}") as process:
         children = wait_for_children(process)
         process.terminate()
         _, errors = process.communicate(timeout=TIMEOUT_S)
-        assert errors.decode() == f"ringproto {command}: interrupted by SIGTERM\n"
+        assert errors.decode() == "ringproto simulate: interrupted by SIGTERM\n"
         assert process.returncode == 128 + signal.SIGTERM
         wait_until(lambda: not any(map(is_running, children)), "a process was left behind")
 
@@ -213,7 +211,8 @@ def test_interrupt_after_the_end_has_no_effect() -> None:
         "os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program, "mutants", "--list"], capture_output=True, timeout=TIMEOUT_S)
+    arguments = ["simulate", "--light", "--seed", "3"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, timeout=TIMEOUT_S)
     assert (done.returncode, own_words(done.stderr)) == (0, [])
 
 
@@ -236,9 +235,7 @@ def test_reader_that_goes_away_ends_the_command_in_one_line(command: str, free_p
         assert descendants(process.pid) == []
 
 
-@pytest.mark.parametrize(
-    "arguments", ["simulate --seed 3 --light", "mutants --list", "--help", "--version", "node --help"]
-)
+@pytest.mark.parametrize("arguments", ["simulate --seed 3 --light", "--help", "--version", "node --help"])
 def test_output_that_nobody_reads_is_one_line_too_if_it_comes_at_the_end(arguments: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -252,7 +249,7 @@ def test_output_that_nobody_reads_is_one_line_too_if_it_comes_at_the_end(argumen
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize(
     "arguments",
-    ["demo", "latency", "chaos --rounds 2", "simulate --seed 3 --light", "mutants --list", "--version", NODE],
+    ["demo", "latency", "chaos --rounds 2", "simulate --seed 3 --light", "--version", NODE],
 )
 def test_disk_that_is_full_is_one_line_and_exit_code_1(arguments: str, free_port: int) -> None:
     with open("/dev/full", "wb") as full, started(arguments.format(port=free_port), stdout=full) as process:

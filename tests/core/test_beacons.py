@@ -34,7 +34,7 @@ class Speaker:
 
     def install(self, sequence: int) -> RingState:
         """Another ring is installed."""
-        self.beacons.stop()
+        self.beacons.end_ring()
         self.ring = RingState(RingId(sequence, 1, 7), MEMBERS, 2, CONFIG, 64)
         return self.ring
 
@@ -118,6 +118,14 @@ def test_it_is_so_once_more_when_the_recovery_of_the_own_ring_has_ended() -> Non
         barrier.deliver_unblock(member, me.ring.id, seq)
     assert not me.context.is_busy()
     assert me.waits(8, of=(b"other",)) == [LATER] + [SOON] * 5 + [LATER] * 2
+
+
+def test_what_was_begun_on_a_ring_ends_with_it() -> None:
+    me = Speaker()
+    me.put_off(b"other")
+    me.install(2)
+    me.beacons.wait()
+    assert me.waits(2) == [LATER, LATER], "all are on this ring"
 
 
 def test_a_member_is_silent_when_nobody_is_put_off_any_more() -> None:

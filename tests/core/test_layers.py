@@ -45,8 +45,6 @@ PACKAGES = (
     "ringproto.cli",
 )
 TESTING_IN_ORDER = ("judge", "simulator", "campaign")
-RUNS_MUTANTS = {"ringproto.testing.mutants.runs", "ringproto.testing.mutants.worker"}
-"""They start processes for the command ``mutants``; they simulate nothing."""
 COMPILED_ONLY = {"ringproto._core.wire._crc32"}
 KINDS_OF_TRANSPORT = {"loopback", "unicast_udp", "multicast_udp"}
 
@@ -183,7 +181,7 @@ def test_barrier_knows_nothing_of_tokens_and_packets() -> None:
     assert ours(imports(MODULES["ringproto._core.barrier"])) == {"ringproto.events", "ringproto.types"}
 
 
-@pytest.mark.parametrize("name", sorted(set(of("ringproto.testing")) - RUNS_MUTANTS))
+@pytest.mark.parametrize("name", sorted(of("ringproto.testing")))
 def test_testing_knows_the_face_of_the_core_and_no_clock(name: str) -> None:
     names = imports(MODULES[name])
     allowed = BASE | {"ringproto._core"} | set(of("ringproto.testing"))
@@ -205,12 +203,6 @@ def test_folders_of_testing_know_only_those_before_them(folder: str) -> None:
     assert len(inside) > 5
     for name in inside:
         assert {other for other in imports(MODULES[name]) if other.startswith("ringproto.testing")} <= allowed, name
-
-
-def test_what_runs_mutants_knows_testing_and_how_a_command_fails() -> None:
-    for name in RUNS_MUTANTS:
-        names = ours(imports(MODULES[name]))
-        assert names <= {"ringproto", "ringproto._processes.failures", *of("ringproto.testing")}
 
 
 def calls_of(source: Path, module: str) -> set[str]:
@@ -302,7 +294,6 @@ def test_nothing_that_is_shipped_imports_testing_but_the_commands_that_judge() -
         "ringproto.cli.simulate.command",
         "ringproto.chaos.log",
         "ringproto.chaos.verdict",
-        "ringproto.cli.mutants",
     }
     for name, source in MODULES.items():
         if name not in of("ringproto.testing") and name not in judging:
@@ -373,7 +364,7 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The tests above can fail."""
     core, testing = "ringproto._core.timers", "ringproto.testing.simulator.network"
     transport, cli = "ringproto.transports.loopback", "ringproto.cli.node.command"
-    judge, runs = "ringproto.testing.judge.order", "ringproto.testing.mutants.runs"
+    judge = "ringproto.testing.judge.order"
     chaos, child = "ringproto.chaos.script", "ringproto._processes.child"
     folders = test_folders_of_testing_know_only_those_before_them
     cases: list[tuple[str, str, Callable[[], None]]] = [
@@ -407,7 +398,6 @@ def test_wrong_imports_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ),
         (judge, "from ringproto.testing.simulator import cluster", partial(folders, "judge")),
         (testing, "from ringproto.testing.campaign import settings", partial(folders, "simulator")),
-        (runs, "from ringproto.cli import mutants", test_what_runs_mutants_knows_testing_and_how_a_command_fails),
         (chaos, "from ringproto._core import Processor", lambda: test_harness_of_processes_knows_what_is_public(chaos)),
         (child, "from ringproto.chaos import script", lambda: test_harness_of_processes_knows_what_is_public(child)),
         (chaos, "from ringproto.cli import streams", test_nothing_below_the_command_line_imports_it),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from rings import read
 
@@ -313,3 +315,17 @@ def test_processor_that_leaves_in_the_visit_that_installs_sends_no_copy_of_its_t
     cluster.run(5.0)
     assert not cluster.alive(1)
     assert {kind for _, kind in sent[-3:]} == {"leave"} and not any(destination == 1 for destination, _ in sent)
+
+
+def test_time_in_which_nothing_was_due_counts_for_one_token_timeout_at_most() -> None:
+    """Alone on its ring a processor may be idle for long before it stands still: others do not wait for that."""
+    timeout_s = Config.testing().token_timeout_s
+    config = Config.testing(merge_detect_s=40 * timeout_s)
+    processor = Processor(1, config, datagram_size=1400, seed=bytes(16), now=0.0)
+    ready = processor.turn([], 0.0)
+    while processor.state != "operational" or ready.next_timeout < 10 * timeout_s:
+        ready = processor.turn([], ready.next_timeout)
+    ready = processor.turn([], ready.next_timeout + 2 * timeout_s)
+    (notice,) = [notice for notice in ready.notices if notice.kind == "recovery_stood_still"]
+    assert f"stood still for {3 * timeout_s:.3g} s" in notice.text
+    assert f"they wait for it {math.ceil(1 + 1.5 * 3) * timeout_s:.3g} s" in notice.text

@@ -110,7 +110,7 @@ def test_what_every_submission_runs_is_fresh():
     }
     assert re.search(r"^\.venv/bin/ringproto simulate --light --seeds \"\$light\"$", text, re.MULTILINE)
     assert re.search(r"^\.venv/bin/ringproto simulate --seeds \"\$full\" --probes --probes-min 95$", text, re.MULTILINE)
-    assert re.search(r"^  \.venv/bin/ringproto mutants --floor \"\$floor\" --part \"\$part\"$", text, re.MULTILINE)
+    assert re.search(r"^  make mutants MUTANTS=\"--floor \$floor --part \$part\"$", text, re.MULTILINE)
     started = re.findall(r"make fuzz-(\w+) FUZZ_S=0 FUZZ_RUNS=\d+ FUZZ_SEED=\$(\w+)", text)
     assert set(started) == {("parser", "parser"), ("sequences", "sequences")}
     assert len(started) == text.count("make fuzz-")

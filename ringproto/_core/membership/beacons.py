@@ -40,8 +40,13 @@ class Beacons:
         self.due_at = math.inf
         """From when on a beacon is to go with the token of the installed ring, in seconds."""
 
-    def stop(self) -> None:
-        """The ring has ended."""
+    def end_ring(self) -> None:
+        """The ring has ended, and nothing is due before the next one is installed."""
+        self._quick = 0
+        self._was_busy = False
+        self._clear()
+
+    def _clear(self) -> None:
         self.due_at = math.inf
         self._context.timers.clear(Timer.MERGE_DETECT)
 
@@ -73,7 +78,7 @@ class Beacons:
 
     def come_due(self, ring: RingState) -> None:
         """The representative tells other rings that this one is there; the others, while somebody is put off."""
-        self.stop()
+        self._clear()
         if ring.representative == self._context.node or self._puts_off():
             self._say(ring)
 

@@ -119,12 +119,15 @@ class Membership:
         context = self._context
         if self.state is _LEFT or context.barrier.asked:
             return
-        if now - context.timers.first() < context.config.retransmit_s:
+        late_s = now - context.timers.first()
+        if late_s < context.config.retransmit_s:
             return
         patience = self._patience
-        stood_s = now - context.now
-        patience.note_standstill(stood_s)
         timeout_s = context.config.token_timeout_s
+        # When it stopped running is not known: it may have been idle before, on a ring of one for longer than others
+        # would ever wait for a token.
+        stood_s = min(now - context.now, late_s + timeout_s)
+        patience.note_standstill(stood_s)
         if stood_s > timeout_s:
             context.notices.add(
                 "recovery_stood_still",
@@ -347,7 +350,7 @@ class Membership:
         self._context.counters.add("gathers")
         for timer in (Timer.TOKEN_LOSS, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD):
             self._context.timers.clear(timer)
-        self._beacons.stop()
+        self._beacons.end_ring()
         change = gathering.begin()
         if gather.join is None:
             return change

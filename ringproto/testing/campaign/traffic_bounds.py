@@ -219,7 +219,9 @@ class Storms:
             counted = _difference(before[node], after)
             elapsed_s = after.now - before[node].now
             limits: dict[str, float] = dict.fromkeys(QUIET, 0)
-            limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1
+            # A series may be under way that began before.
+            series = int(after.statistics.get("rejoins_put_off", 0) > 0)
+            limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1 + SERIES_EXTRA * series
             if host.config.hold_s:
                 limits["tokens_sent"] = elapsed_s / host.config.hold_s + 1
             for name, limit in limits.items():

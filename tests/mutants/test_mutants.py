@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import os
@@ -13,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ringproto._processes.failures import RunFailedError, UsageError
-from ringproto.cli import mutants
-from ringproto.testing.mutants import (
+from mutants import (
     barrier,
+    command,
     membership,
     runs,
     service,
@@ -24,17 +22,18 @@ from ringproto.testing.mutants import (
     stream,
     transports,
 )
-from ringproto.testing.mutants import (
+from mutants import (
     order as mutants_order,
 )
-from ringproto.testing.mutants import (
+from mutants import (
     seeds as mutant_seeds,
 )
-from ringproto.testing.mutants import worker as mutant_worker
-from ringproto.testing.mutants.catalogue import MUTANTS
-from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Edit, Mutant, Seed, Test, apply, search_order
-from ringproto.testing.mutants.runs import MutantProcess, MutantVerdict, source_of, try_mutant
-from ringproto.testing.mutants.seeds import KILLED_BY
+from mutants import worker as mutant_worker
+from mutants.catalogue import MUTANTS
+from mutants.mutation import FLOORS, SEEDS_MAX, Edit, Mutant, Seed, Test, apply, search_order
+from mutants.runs import MutantProcess, MutantVerdict, source_of, try_mutant
+from mutants.seeds import KILLED_BY
+from ringproto._processes.failures import RunFailedError, UsageError
 
 HARMLESS = Mutant(
     "harmless",
@@ -51,11 +50,7 @@ GATE = MUTANTS["gate-overtaken"]
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    mutants.add_parser(parser.add_subparsers(required=True))
-    code = mutants.run(parser.parse_args(["mutants", *arguments]))
-    assert isinstance(code, int)
-    return code
+    return command.run(command.build_parser().parse_args(arguments))
 
 
 QUORUM = KILLED_BY["quorum-ignored"]
@@ -130,9 +125,9 @@ def test_it_is_known_what_kills_each_mutant_of_the_core() -> None:
 
 
 def test_the_table_of_known_seeds_is_written_as_it_is() -> None:
-    assert mutants.table(KILLED_BY) == Path(mutant_seeds.__file__).read_text(encoding="utf-8")
-    assert '"quorum-ignored": Seed(light=False, number=7),' in mutants.table({"quorum-ignored": Seed(False, 7)})
-    assert '"quorum-ignored": Test("tests/a.py"),' in mutants.table({"quorum-ignored": Test("tests/a.py::test_b[c]")})
+    assert command.table(KILLED_BY) == Path(mutant_seeds.__file__).read_text(encoding="utf-8")
+    assert '"quorum-ignored": Seed(light=False, number=7),' in command.table({"quorum-ignored": Seed(False, 7)})
+    assert '"quorum-ignored": Test("tests/a.py"),' in command.table({"quorum-ignored": Test("tests/a.py::test_b[c]")})
 
 
 def test_the_worker_runs_the_changed_core_and_no_other() -> None:
@@ -185,7 +180,7 @@ def test_search_that_is_closed_early_ends_its_processes() -> None:
                 ended.append(str(error))
                 raise
 
-    found = mutants.in_threads(2, [search, lambda: "quick"])
+    found = command.in_threads(2, [search, lambda: "quick"])
     assert next(found) == "quick"
     assert begun.wait(60)
     found.close()
@@ -214,7 +209,7 @@ def test_the_command_says_which_seed_and_rule_killed(capsys: pytest.CaptureFixtu
 
 def test_a_survivor_exits_with_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MUTANTS, "harmless", HARMLESS)
-    monkeypatch.setattr(mutants, "search_order", lambda: search_order()[:2])
+    monkeypatch.setattr(command, "search_order", lambda: search_order()[:2])
     assert run("harmless", "--jobs", "1") == 1
     assert "harmless: NOT KILLED by 2 seeds and tests/core/test_timers.py" in capsys.readouterr().out
 
@@ -250,10 +245,10 @@ def test_found_seeds_are_written_beside_those_that_are_known(
     copy.write_text(Path(mutant_seeds.__file__).read_text(encoding="utf-8"))
     monkeypatch.setattr(mutant_seeds, "__file__", str(copy))
     found = MutantVerdict("quorum-ignored", "core", Seed(True, 399), 1)
-    monkeypatch.setattr(mutants, "try_mutant", lambda mutant, known, seeds: found)
-    monkeypatch.setattr(mutants, "failing_seeds", lambda seeds: [])
+    monkeypatch.setattr(command, "try_mutant", lambda mutant, known, seeds: found)
+    monkeypatch.setattr(command, "failing_seeds", lambda seeds: [])
     assert run("quorum-ignored", "--search", "--write", "--jobs", "1") == 0
-    assert copy.read_text() == mutants.table({**KILLED_BY, "quorum-ignored": Seed(True, 399)})
+    assert copy.read_text() == command.table({**KILLED_BY, "quorum-ignored": Seed(True, 399)})
 
 
 def test_the_worker_imports_nothing_of_ours_before_the_finder_stands() -> None:

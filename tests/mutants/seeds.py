@@ -1,11 +1,13 @@
-"""What is known to kill each mutant of the core: a seed, or a test. Written by ``ringproto mutants --search --write``.
+"""What is known to kill each mutant of the core: a seed, or a test.
+
+``make mutants MUTANTS="--search --write"`` writes it.
 
 A change of the simulator changes what each seed does; then this is written anew.
 """
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Seed, Test
+from mutants.mutation import Seed, Test
 
 __all__ = ["KILLED_BY"]
 
@@ -160,6 +162,7 @@ KILLED_BY: dict[str, Seed | Test] = {
     "patience-outlives-the-barrier": Test("tests/core/test_patience_ends.py"),
     "newcomers-wait-for-a-round-that-is-over": Test("tests/core/test_patience_ends.py"),
     "charged-with-another-standstill": Test("tests/core/test_patience_ends.py"),
+    "idle-time-taken-for-a-standstill": Test("tests/core/test_patience_ends.py"),
     "charged-with-a-wait-while-the-ring-forms": Test("tests/core/test_patience_ends.py"),
     "one-copy-before-a-standstill": Test("tests/core/test_patience_loss.py"),
     "standstill-is-taken-for-a-long-way": Test("tests/core/test_retransmission.py"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Edit, Mutant
+from mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 

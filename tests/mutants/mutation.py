@@ -2,7 +2,7 @@
 
 A mutant is a small change of the text of one or more modules of a floor, with a name and the reason why somebody could
 make that mistake; many did. The floors know nothing of them: :func:`apply` makes changed sources, and whoever runs them
-puts these in the place of the files (``ringproto mutants`` does, in processes of their own). A simulator that lets a
+puts these in the place of the files (``make mutants`` does, in processes of their own). A simulator that lets a
 mutant of the core through every seed that it tries is too kind, and tests that let one of their floor through are.
 """
 

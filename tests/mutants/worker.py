@@ -1,4 +1,4 @@
-"""The process in which seeds or tests run on changed sources: a program of its own, started by ``ringproto mutants``.
+"""The process in which seeds or tests run on changed sources: a program of its own, started by ``make mutants``.
 
 It reads lines of JSON. The first one says where Python finds its modules and gives the sources of the modules that are
 changed; a finder that stands before the import system answers for these, so neither they nor anything that imports them

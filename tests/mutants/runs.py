@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, Union
 
 import ringproto
+from mutants import worker as mutant_worker
+from mutants.mutation import FLOORS, Mutant, Seed, Test, apply
 from ringproto._processes.failures import RunFailedError, UsageError
-from ringproto.testing.mutants import worker as mutant_worker
-from ringproto.testing.mutants.mutation import FLOORS, Mutant, Seed, Test, apply
 
 __all__ = [
     "Killer",

@@ -6,8 +6,8 @@ if it kills no more, the mutant is searched for.
 
 from __future__ import annotations
 
-from ringproto.testing.mutants import barrier, membership, order, service, staying, stream, transports
-from ringproto.testing.mutants.mutation import Mutant
+from mutants import barrier, membership, order, service, staying, stream, transports
+from mutants.mutation import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -6,7 +6,7 @@ the tests of the core.
 
 from __future__ import annotations
 
-from ringproto.testing.mutants.mutation import Edit, Mutant
+from mutants.mutation import Edit, Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -409,14 +409,21 @@ MUTANTS = (
         ("patience_ends",),
         Edit(
             "membership/membership",
-            "        if now - context.timers.first() < context.config.retransmit_s:",
-            "        if now - context.timers.first() < context.config.retransmit_s and self._patience.asks == 1:",
+            "        if late_s < context.config.retransmit_s:",
+            "        if late_s < context.config.retransmit_s and self._patience.asks == 1:",
         ),
         Edit(
             "ring/token_passing",
             "        if self.timeout_s > self._token_timeout_s:\n            self._timers.set(_STAND",
             "        if self._context.leaving:\n            self._timers.set(_STAND",
         ),
+    ),
+    _mutant(
+        "idle-time-taken-for-a-standstill",
+        "A processor that is alone is idle for as long as nothing is due, and counts that as a time in which it stood "
+        "still.",
+        ("patience_ends",),
+        Edit("membership/membership", "min(now - context.now, late_s + timeout_s)", "now - context.now"),
     ),
     _mutant(
         "charged-with-a-wait-while-the-ring-forms",

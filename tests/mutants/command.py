@@ -1,4 +1,4 @@
-"""``ringproto mutants``: is every known mistake found, by the simulator and its judge, or by the tests of its floor?
+"""``make mutants``: is every known mistake found, by the simulator and its judge, or by the tests of its floor?
 
 Each mutant runs in a process of its own. On the core, seeds go one after another until one fails: the one that is known
 to kill goes first; if that kills no more, or with ``--search``, the seeds are tried in a fixed order, ``SEEDS_MAX`` at
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,16 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from mutants import seeds as mutant_seeds
+from mutants.catalogue import MUTANTS
+from mutants.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
+from mutants.runs import Killer, MutantVerdict, failing_seeds, failing_tests, kill_workers, try_mutant
+from mutants.seeds import KILLED_BY
 from ringproto._processes.failures import RunFailedError, UsageError
-from ringproto.cli._common import whole
+from ringproto.cli._common import OneLineParser, whole
 from ringproto.cli.streams import heed_terminate
-from ringproto.testing.mutants import seeds as mutant_seeds
-from ringproto.testing.mutants.catalogue import MUTANTS
-from ringproto.testing.mutants.mutation import FLOORS, SEEDS_MAX, Mutant, Seed, Test, search_order
-from ringproto.testing.mutants.runs import Killer, MutantVerdict, failing_seeds, failing_tests, kill_workers, try_mutant
-from ringproto.testing.mutants.seeds import KILLED_BY
 
-__all__ = ["add_parser", "in_threads", "run", "table"]
+__all__ = ["build_parser", "in_threads", "main", "run", "table"]
 
 PARTS_MAX = 100
 _KILL_EVERY_S = 0.02
@@ -37,7 +38,7 @@ Found = TypeVar("Found")
 
 
 def table(killed_by: dict[str, Killer]) -> str:
-    """The source of ``ringproto/testing/mutants/seeds.py`` with these, in the order of the mutants."""
+    """The source of ``tests/mutants/seeds.py`` with these, in the order of the mutants."""
     head, _, _ = Path(mutant_seeds.__file__).read_text(encoding="utf-8").partition("KILLED_BY: ")
     lines = [f'    "{name}": {_source(killed_by[name])},\n' for name in MUTANTS if name in killed_by]
     body = "KILLED_BY: dict[str, Seed | Test] = {\n" + "".join(lines) + "}\n"
@@ -62,11 +63,10 @@ def part_of(text: str) -> tuple[int, int]:
     return number, parts
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of ``ringproto``; the parsed arguments carry ``run``."""
-    parser = subparsers.add_parser(
-        "mutants",
-        help="run the simulator, or tests, on programs with a mistake in each",
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of this command."""
+    parser = OneLineParser(
+        prog="mutants",
         description=(
             "Runs seeds on changed cores, each with one mistake in the protocol, until a seed fails, and the tests of "
             f"the core if none of {SEEDS_MAX} seeds does; the service and the transports are run by their tests. Exit "
@@ -90,7 +90,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--write", action="store_true", help="write the seeds that killed into the table of known seeds"
     )
-    parser.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. The exit code is that of :func:`run`, 2 if it was called wrongly, 130 if it was interrupted."""
+    try:
+        return run(build_parser().parse_args(argv))
+    except UsageError as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        return 2
+    except RunFailedError as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mutants: interrupted", file=sys.stderr)
+        return 130
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     """
     unknown = [name for name in args.names if name not in MUTANTS]
     if unknown:
-        raise UsageError(f"there is no mutant {', '.join(unknown)}; ringproto mutants --list has their names")
+        raise UsageError(f"there is no mutant {', '.join(unknown)}; --list has their names")
     if args.names and (args.floor is not None or args.part is not None):
         raise UsageError("give the names of mutants, or --floor and --part, but not both")
     floors = [args.floor] if args.floor else list(FLOORS) if args.list else ["core"]
