@@ -18,11 +18,12 @@ from ringproto.types import Guarantee
 NODES = (1, 2, 3)
 
 
-def patient_round(cluster: Cluster, nodes: tuple[int, ...], standing: int) -> None:
-    """A round of these in which one, whose application holds it up, is known to have stood still for long."""
+def patient_round(cluster: Cluster, nodes: tuple[int, ...], standing: int, *held: int) -> None:
+    """A round of these in which one, whose application holds it up, is known to have stood still for long. Those that
+    are ``held`` are held up as well, but run."""
     cluster.start(*nodes)
     assert cluster.run_until_settled(nodes, 5.0)
-    cluster.hold(standing)
+    cluster.hold(standing, *held)
     stranger = max(nodes) + 1
     cluster.start(stranger)
     assert cluster.run_until(lambda: cluster.configuration(nodes[0]).members == (*nodes, stranger), 5.0)
@@ -66,6 +67,17 @@ def test_who_brings_the_quorum_is_not_kept_out_by_the_patience_of_a_configuratio
     assert cluster.run_until(lambda: cluster.configuration(1).members == (1,), 5.0)
     cluster.start(4)
     assert cluster.run_until_settled((1, 4), 10 * config.consensus_timeout_s)
+
+
+def test_newcomer_waits_for_a_member_that_stands_still_and_not_for_others_that_recover() -> None:
+    config = Config.testing()
+    cluster = Cluster(1, config)
+    patient_round(cluster, NODES, 3, 1)
+    cluster.release(3)
+    assert cluster.run_until(lambda: cluster.processor(2).waiting_for == {1}, 5.0)
+    cluster.start(5)
+    soon_s = 3 * (config.merge_detect_s + config.consensus_timeout_s + config.token_timeout_s)
+    assert cluster.run_until(lambda: cluster.configuration(2).members == (*NODES, 5), soon_s)
 
 
 def test_who_runs_is_not_charged_with_the_standstill_of_another() -> None:
