@@ -322,7 +322,7 @@ def test_in_some_seeds_processors_stand_still_whenever_they_recover(monkeypatch,
     assert len(set(stood)) > 2 if several else len(set(stood)) == 1
 
 
-STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 51, 95
+STANDS_STILL_IN_CORE, STANDS_STILL_OUTSIDE = 51, 133
 """Full runs in which one processor stands still whenever it recovers, and is one of the core in the end, or not."""
 
 
