@@ -33,6 +33,8 @@ CLAIMS_EACH = 5
 """Incarnations of one node id that may be asked whether they live."""
 CHALLENGES = 5
 """Each of them so often in a join timeout."""
+ROUNDING = 1e-6
+"""A beacon may be due in the very moment in which the time ends that is looked at."""
 SERIES_EXTRA = 3
 """A series of quick beacons: six take the time of three (departure 8 in docs/protocol.md)."""
 SHOWN_MAX = 5
@@ -95,13 +97,18 @@ def bounds(
     entry = ENTRY + 4 * processors
     retransmitted = elapsed_s / config.token_retransmit_min_s + 1
     asked = CHALLENGES * elapsed_s / config.join_timeout_s + 1
-    # A series begins when another ring begins to be put off, and when the own ring's recovery ends meanwhile; one may
-    # be under way.
-    series = put_off + installed + 1 if ever_put_off else 0
+    # A series begins when another ring begins to be put off, and when the recovery of the own ring, which may have been
+    # installed before, ends meanwhile; one may be under way.
+    series = put_off + installed + 2 if ever_put_off else 0
     parts = -(-processors // max(1, (datagram_size - COMMIT_OVERHEAD) // entry))
     return {
         "joins_sent": 4 * elapsed_s / config.join_timeout_s + 1,
-        "beacons_sent": elapsed_s / config.merge_detect_s + 1 + 2 * gathers + installed + SERIES_EXTRA * series,
+        "beacons_sent": elapsed_s / config.merge_detect_s
+        + 1
+        + ROUNDING
+        + 2 * gathers
+        + installed
+        + SERIES_EXTRA * series,
         "acknowledgements_sent": visits + copies + parts * (2 * gathers + COMMITS_TO_ONE + retransmitted),
         "tokens_sent": visits,
         "tokens_retransmitted": LEAST_PARTS * retransmitted,
@@ -221,7 +228,7 @@ class Storms:
             limits: dict[str, float] = dict.fromkeys(QUIET, 0)
             # A series may be under way that began before.
             series = int(after.statistics.get("rejoins_put_off", 0) > 0)
-            limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1 + SERIES_EXTRA * series
+            limits["beacons_sent"] = elapsed_s / host.config.merge_detect_s + 1 + ROUNDING + SERIES_EXTRA * series
             if host.config.hold_s:
                 limits["tokens_sent"] = elapsed_s / host.config.hold_s + 1
             for name, limit in limits.items():
